@@ -1,0 +1,73 @@
+"""Every error isc raises on purpose: one base class, each message names the place, the value and the way out."""
+
+from __future__ import annotations
+
+_SHOWN_CHARACTERS = 120
+
+
+def shown(value: object) -> str:
+    """A value as an error message prints it: its repr, shortened."""
+    text = ascii(value) if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}... ({type(value).__name__})"
+
+
+class Error(Exception):
+    """Base of all errors that isc raises."""
+
+
+class ConversationError(Error, ValueError):
+    """A message, part, tool call or tool that cannot be rendered; `path` says which, `value` is what stood there."""
+
+    def __init__(self, path: str, problem: str, value: object = None) -> None:
+        super().__init__(path, problem, value)
+        self.path = path
+        self.problem = problem
+        self.value = value
+
+    def __str__(self) -> str:
+        found = "" if self.value is None else f" (got {shown(self.value)})"
+        return f"{self.path}: {self.problem}{found}"
+
+
+class SpecialInBodyError(ConversationError):
+    """Caller data spells a control token and the policy is `body_specials="reject"`."""
+
+
+class OptionError(Error, ValueError):
+    """A family option or an argument of a public function has a value that cannot be honoured."""
+
+
+class UnknownModelError(Error, LookupError):
+    """No family is known for this model name."""
+
+
+class FamilyError(Error, TypeError):
+    """A module under `isc.families`, or a family value, does not keep the family protocol."""
+
+
+class LoadError(Error, OSError):
+    """A file of a model is missing, unreadable, gated or corrupt; names the file and where it was looked for."""
+
+
+class EncoderError(Error, ValueError):
+    """A tokenizer that isc cannot account for byte by byte, or that is of an unknown kind."""
+
+
+class MissingSpecialError(EncoderError):
+    """The tokenizer has no token for a special that the format spells."""
+
+
+class AttributionError(Error, ValueError):
+    """Runs, ids and message tables of a `RenderedTokens` that do not fit each other."""
+
+
+class NothingToTrainError(Error, ValueError):
+    """A training sample without one trained token, under `require_trainable=True`."""
+
+
+class TrajectoryError(Error, ValueError):
+    """A trajectory whose turns the format rewrites, so that no one sequence of ids holds them all."""
+
+
+class EncoderFallbackWarning(UserWarning):
+    """A faster engine disagreed with the reference tokenizer and was not used."""

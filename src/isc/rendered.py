@@ -1,0 +1,231 @@
+"""`RenderedTokens`: token ids with their attribution, stored as runs. An inconsistent value cannot be constructed.
+
+Everything here is computed run by run; only the per-token views are as long as the ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate, chain, groupby, repeat
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from isc.errors import AttributionError
+from isc.types import UNOWNED, Span
+
+_Item = TypeVar("_Item")
+
+
+class Run(Struct, frozen=True, gc=False, array_like=True):
+    """So many consecutive tokens of one attribution: `message` owns them, or nobody (-1); `body` or scaffold."""
+
+    length: int
+    message: int
+    body: bool
+
+
+class PlaceholderRange(Struct, frozen=True, array_like=True):
+    """Where one media item's placeholder tokens stand."""
+
+    offset: int
+    length: int
+
+
+class MultiModalData(Struct, frozen=True):
+    """Media of a render, per modality: content hashes and placeholder ranges, in order of appearance."""
+
+    hashes: dict[str, tuple[str, ...]] = {}
+    placeholders: dict[str, tuple[PlaceholderRange, ...]] = {}
+
+
+class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
+    """Token ids and, for every token, the message it belongs to and whether it is that message's body.
+
+    Attributes:
+        token_ids: The ids the model reads.
+        runs: Attribution of consecutive tokens; lengths add up to `len(token_ids)`, neighbours differ.
+        message_roles: Role of each of the caller's messages, by index.
+        message_tool_names: For tool results the name of the tool where known, else None, by index.
+        multi_modal_data: Media placeholders, where the conversation has any.
+
+    Raises:
+        AttributionError: On construction and on decoding, when the parts do not fit each other.
+
+    >>> rendered = RenderedTokens((5, 6, 7), (Run(1, -1, False), Run(2, 0, True)), ("user",), (None,))
+    >>> rendered.is_content
+    (False, True, True)
+    """
+
+    token_ids: tuple[int, ...]
+    runs: tuple[Run, ...]
+    message_roles: tuple[str, ...] = ()
+    message_tool_names: tuple[str | None, ...] = ()
+    multi_modal_data: MultiModalData | None = None
+
+    def __post_init__(self) -> None:
+        total = 0
+        count = len(self.message_roles)
+        last: Run | None = None
+        mergeable = False
+        for run in self.runs:
+            _check_run(run, count)
+            total += run.length
+            mergeable = mergeable or (last is not None and last.message == run.message and last.body == run.body)
+            last = run
+        if total != len(self.token_ids):
+            raise AttributionError(f"runs cover {total} tokens, but there are {len(self.token_ids)} token_ids")
+        if len(self.message_tool_names) != count:
+            raise AttributionError(f"{len(self.message_tool_names)} message_tool_names for {count} message_roles")
+        if mergeable:
+            force_setattr(self, "runs", _merged(self.runs))
+
+    @classmethod
+    def from_columns(
+        cls,
+        token_ids: Sequence[int],
+        message_indices: Sequence[int],
+        is_content: Sequence[bool],
+        message_roles: Sequence[str],
+        message_tool_names: Sequence[str | None] | None = None,
+    ) -> RenderedTokens:
+        """Build from per-token columns of equal length.
+
+        Raises:
+            AttributionError: Columns differ in length, or an owner does not exist.
+
+        >>> RenderedTokens.from_columns([1, 2], [0, 0], [False, True], ["user"]).runs
+        (Run(length=1, message=0, body=False), Run(length=1, message=0, body=True))
+        """
+        if not len(token_ids) == len(message_indices) == len(is_content):
+            lengths = f"{len(token_ids)}, {len(message_indices)} and {len(is_content)}"
+            raise AttributionError(f"token_ids, message_indices and is_content differ in length: {lengths}")
+        pairs = groupby(zip(message_indices, map(bool, is_content), strict=True))
+        runs = tuple(Run(sum(1 for _ in group), message, content) for (message, content), group in pairs)
+        names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(message_roles)
+        return cls(tuple(token_ids), runs, tuple(message_roles), names)
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def __add__(self, other: RenderedTokens) -> RenderedTokens:
+        """The two one after another; one's message table must start with the other's."""
+        if self.multi_modal_data or other.multi_modal_data:
+            raise AttributionError("renders with media are put together by a bridge, which moves their placeholders")
+        return RenderedTokens(
+            self.token_ids + other.token_ids,
+            self.runs + other.runs,
+            _longer(self.message_roles, other.message_roles),
+            _longer(self.message_tool_names, other.message_tool_names),
+        )
+
+    def _column(self, value: Callable[[Run], Any]) -> Iterator[Any]:
+        return chain.from_iterable(repeat(value(run), run.length) for run in self.runs)
+
+    @cached_property
+    def message_indices(self) -> tuple[int, ...]:
+        """Owner of each token: index of a caller's message, or -1."""
+        return tuple(self._column(lambda run: run.message))
+
+    @cached_property
+    def is_content(self) -> tuple[bool, ...]:
+        """For each token whether it is body."""
+        return tuple(self._column(lambda run: run.body))
+
+    @cached_property
+    def sampled_mask(self) -> tuple[bool, ...]:
+        """For each token whether the model samples it: body of an assistant message."""
+        return tuple(self._column(self.is_sampled))
+
+    def role(self, run: Run) -> str | None:
+        """Role of a run's owner; None where nobody owns it."""
+        return None if run.message == UNOWNED else self.message_roles[run.message]
+
+    def is_sampled(self, run: Run) -> bool:
+        """Whether the model samples a run's tokens."""
+        return run.body and self.role(run) == "assistant"
+
+    def spans(self) -> Iterator[tuple[Run, Span]]:
+        """Each run with the span of tokens it covers."""
+        ends = accumulate(run.length for run in self.runs)
+        return ((run, (end - run.length, end)) for run, end in zip(self.runs, ends, strict=True))
+
+    def tokens_per_message(self, *, sampled_only: bool = False) -> tuple[int, ...]:
+        """Number of tokens of each message, by index."""
+        counts = [0] * len(self.message_roles)
+        for run in self.runs:
+            if run.message != UNOWNED and (self.is_sampled(run) or not sampled_only):
+                counts[run.message] += run.length
+        return tuple(counts)
+
+    def message_token_spans(self) -> tuple[tuple[Span, ...], ...]:
+        """Spans of each message, by index: one, none, or more where a format splits a message up."""
+        found: list[list[Span]] = [[] for _ in self.message_roles]
+        for run, span in self.spans():
+            if run.message != UNOWNED:
+                _extend(found[run.message], span)
+        return tuple(map(tuple, found))
+
+    def role_token_spans(self) -> dict[str, tuple[Span, ...]]:
+        """Spans of each role's messages, in order; none crosses a message."""
+        return self._spans_by_role(body_only=False)
+
+    def content_token_spans_by_role(self) -> dict[str, tuple[Span, ...]]:
+        """Spans of each role's body, in order; none crosses a message."""
+        return self._spans_by_role(body_only=True)
+
+    def _spans_by_role(self, *, body_only: bool) -> dict[str, tuple[Span, ...]]:
+        found: dict[str, list[Span]] = {}
+        previous = UNOWNED
+        for run, span in self.spans():
+            role = self.role(run)
+            if role is not None and (run.body or not body_only):
+                spans = found.setdefault(role, [])
+                if run.message == previous:
+                    _extend(spans, span)
+                else:
+                    spans.append(span)
+            previous = run.message
+        return {role: tuple(spans) for role, spans in found.items()}
+
+    def tokens_by_role(self, *, sampled_only: bool = False) -> dict[str, int]:
+        """Number of tokens of each role that occurs; `sampled_only` counts what the model samples."""
+        counts = dict.fromkeys(self.message_roles, 0)
+        for role, tokens in zip(self.message_roles, self.tokens_per_message(sampled_only=sampled_only), strict=True):
+            counts[role] += tokens
+        return counts
+
+    def content_mask_for_roles(self, roles: Collection[str]) -> tuple[bool, ...]:
+        """For each token whether it is body of a message with one of these roles."""
+        return tuple(self._column(lambda run: run.body and self.role(run) in roles))
+
+
+def _check_run(run: Run, messages: int) -> None:
+    if run.length <= 0:
+        raise AttributionError(f"{run}: a run has at least one token")
+    if not UNOWNED <= run.message < messages:
+        raise AttributionError(f"{run}: there is no message {run.message}, only {messages} message_roles")
+    if run.body and run.message == UNOWNED:
+        raise AttributionError(f"{run}: body belongs to a message, and -1 is none")
+
+
+def _merged(runs: Iterable[Run]) -> tuple[Run, ...]:
+    pairs = groupby(runs, key=lambda run: (run.message, run.body))
+    return tuple(Run(sum(run.length for run in group), message, body) for (message, body), group in pairs)
+
+
+def _extend(spans: list[Span], span: Span) -> None:
+    """Add a span, joined to the last where they touch."""
+    if spans and spans[-1][1] == span[0]:
+        spans[-1] = (spans[-1][0], span[1])
+    else:
+        spans.append(span)
+
+
+def _longer(first: tuple[_Item, ...], second: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    shorter, longer = sorted((first, second), key=len)
+    if longer[: len(shorter)] != shorter:
+        raise AttributionError(f"message tables do not agree: {first} and {second}")
+    return longer

@@ -1,0 +1,259 @@
+"""The records callers pass in and families work on: messages, tools, chats, segments, parsed responses, protocols.
+
+All are frozen; a message is one of five Structs tagged by its role, and a `None` value is a missing key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+else:  # msgspec resolves annotations at run time and knows no recursive alias
+    Json = Any
+
+Arguments: TypeAlias = "str | Mapping[str, Json]"
+Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
+Span: TypeAlias = tuple[int, int]
+Owner: TypeAlias = tuple[int, bool]
+BodySpecials: TypeAlias = Literal["text", "parse", "reject"]
+ThinkingRetention: TypeAlias = Literal["tool_cycle", "all"]
+
+UNOWNED = -1
+
+
+class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
+    """A piece of a message's content that is text."""
+
+    text: str
+
+
+class MediaPart(Struct, frozen=True, tag_field="type", tag="media"):
+    """A piece of a message's content that is not text, kept as the caller gave it."""
+
+    modality: str
+    raw: Mapping[str, Json]
+
+
+Part: TypeAlias = TextPart | MediaPart
+Content: TypeAlias = str | tuple[Part, ...] | None
+
+
+class ToolCall(Struct, frozen=True, omit_defaults=True):
+    """One call of an assistant turn; `arguments` is an object, or the JSON text of one, rendered as it stands."""
+
+    name: str
+    arguments: str | Mapping[str, Json]
+    id: str | None = None
+
+
+class _Message(Struct, frozen=True, tag_field="role", omit_defaults=True):
+    content: Content = None
+    name: str | None = None
+    extra: Mapping[str, Json] = {}
+
+
+class SystemMessage(_Message, frozen=True, tag="system"):
+    """What the deployment tells the model."""
+
+
+class DeveloperMessage(_Message, frozen=True, tag="developer"):
+    """What the application's developer tells the model, in formats that tell that apart from system."""
+
+
+class UserMessage(_Message, frozen=True, tag="user"):
+    """What the user says."""
+
+
+class AssistantMessage(_Message, frozen=True, tag="assistant"):
+    """What the model said: content, reasoning and tool calls, in the order its format gives them."""
+
+    reasoning_content: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+class ToolMessage(_Message, frozen=True, tag="tool"):
+    """What a tool returned; `tool_call_id` names the call it answers."""
+
+    tool_call_id: str | None = None
+
+
+Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+
+ROLES: dict[type[Struct], Role] = {
+    SystemMessage: "system",
+    DeveloperMessage: "developer",
+    UserMessage: "user",
+    AssistantMessage: "assistant",
+    ToolMessage: "tool",
+}
+
+
+class ToolSpec(Struct, frozen=True):
+    """A tool offered to the model: the whole `{"type": "function", "function": {...}}` object, keys in their order."""
+
+    schema: Mapping[str, Json]
+
+    @property
+    def function(self) -> Mapping[str, Json]:
+        """The object under `function`: name, description, parameters."""
+        function = self.schema["function"]
+        return function if isinstance(function, Mapping) else {}
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return str(self.function["name"])
+
+    @property
+    def parameters(self) -> Mapping[str, Json]:
+        """The JSON schema of the arguments; empty where none was given."""
+        parameters = self.function.get("parameters")
+        return parameters if isinstance(parameters, Mapping) else {}
+
+
+class Chat(Struct, frozen=True):
+    """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+
+    def before(self, index: int) -> Chat:
+        """The chat as it stood when message `index` was about to come."""
+        return Chat(self.messages[:index], self.tools)
+
+
+class Segment(Struct, frozen=True, gc=False):
+    """One piece of a prompt: plain text, or one special token by its spelling; `message` -1 is nobody's."""
+
+    text: str
+    kind: Literal["text", "special"] = "text"
+    body: bool = False
+    message: int = UNOWNED
+
+
+Segments: TypeAlias = Iterable[Segment]
+
+
+CallStatus: TypeAlias = Literal[
+    "ok", "invalid_json", "unclosed_block", "missing_name", "malformed_structure", "unknown_tool"
+]
+
+
+class ParsedToolCall(Struct, frozen=True):
+    """One attempted call: `raw` is its text between the markers, `token_span` its tokens, markers included."""
+
+    raw: str
+    name: str | None
+    arguments: Mapping[str, Json] | None
+    token_span: Span
+    status: CallStatus
+    id: str | None = None
+
+
+class ParsedResponse(Struct, frozen=True):
+    """A sampled turn read back. `reasoning_content` is None where no reasoning was opened."""
+
+    content: str
+    reasoning_content: str | None = None
+    tool_calls: tuple[ParsedToolCall, ...] = ()
+    reasoning_complete: bool = True
+
+
+class Sampled(Struct, frozen=True):
+    """Sampled ids as segments, the mirror of a render; `starts[k]` is the first token of segment k, then the end.
+
+    `reasoning_open` says that the prompt ended inside open reasoning. `token_bytes(start, end)` gives the byte length
+    of each token in that range, for formats whose tags are plain text.
+    """
+
+    segments: tuple[Segment, ...]
+    starts: tuple[int, ...]
+    reasoning_open: bool = False
+    token_bytes: Callable[[int, int], Sequence[int]] | None = None
+
+
+class Reasoning(Struct, frozen=True):
+    """How a format brackets reasoning: `opener` and `closer` are specials, `closing` what ends it when it was cut off.
+
+    `enders` are further specials that end reasoning that was not closed (a tool-call opener).
+    """
+
+    opener: str
+    closer: str
+    closing: tuple[Segment, ...]
+    enders: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Family(Protocol):
+    """One chat format: a frozen Struct whose fields are its options and whose tag is its name.
+
+    Methods are pure and yield segments; no ids, masks or owners are known here. `turn_close` is the special that ends
+    an assistant turn, None where the next role's marker does. `keeps_history`: no later message changes how an earlier
+    one is rendered.
+    """
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Every special the format spells, in the order an artificial vocabulary gives them ids."""
+
+    @property
+    def turn_close(self) -> str | None:
+        """The special that closes an assistant turn."""
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """The specials at which sampling stops."""
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether a rendered conversation stays a prefix of every longer one."""
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """How reasoning is bracketed; None for formats without it."""
+
+    def opening(self, chat: Chat) -> Segments:
+        """What comes before the first turn: BOS, system, tools; a leading system message is rendered here."""
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """Message `index`, empty for a leading system message."""
+
+    def generation_prompt(self, chat: Chat) -> Segments:
+        """What asks the model for the next turn."""
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """The inverse of `turn`: never raises."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Text to ids and back. Text is always encoded ordinary: no added token is ever recognized in it."""
+
+    @property
+    def specials(self) -> Mapping[str, int]:
+        """Every added token by its spelling."""
+
+    @property
+    def strips(self) -> Mapping[str, tuple[bool, bool]]:
+        """The added tokens that swallow white space to their left, to their right."""
+
+    @property
+    def byte_lengths(self) -> Sequence[int] | None:
+        """Bytes of each id's text by id; None for a vocabulary that is not byte-level."""
+
+    def normalize(self, text: str) -> str:
+        """The text as the vocabulary counts its bytes."""
+
+    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        """Ids of each text."""
+
+    def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        """Ids of a text and the characters of it that each came from."""
+
+    def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes ids stand for; an id outside the vocabulary stands for nothing."""

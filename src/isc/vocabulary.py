@@ -1,0 +1,168 @@
+"""What a tokenizer.json says of its tokens: specials, byte lengths, bytes; and the document without added tokens."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from isc.errors import EncoderError
+
+
+def byte_alphabet() -> dict[int, str]:
+    """GPT-2's printable stand-in for each byte: printable Latin-1 stands for itself, the others follow at U+0100."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + k) for k, byte in enumerate(others)}
+
+
+_ALPHABET = frozenset(byte_alphabet().values())
+_TO_LATIN_1 = {ord(character): byte for byte, character in byte_alphabet().items()}
+_UNREACHABLE = "\uffff"  # no text of bytes spells it; ids stay contiguous, which fastokens needs
+_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
+
+
+class Vocabulary:
+    """Tokens by id, as strings that `to_bytes` turns into bytes once they are joined.
+
+    `byte_lengths` holds the bytes of each id's text by id; it is None where tokens are not byte strings.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        specials: Mapping[str, int],
+        to_bytes: Callable[[str], bytes],
+        *,
+        byte_level: bool,
+        strips: Mapping[str, tuple[bool, bool]] | None = None,
+        normalizer: str | None = None,
+    ) -> None:
+        self.specials = specials
+        self.strips = strips or {}
+        self.normalizer = normalizer
+        self.byte_lengths = array("I", map(len, tokens)) if byte_level else None
+        self._tokens = tokens
+        self._to_bytes = to_bytes
+        self._special_bytes = {token_id: text.encode() for text, token_id in specials.items()}
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @classmethod
+    def of_bytes(cls, tokens: Sequence[bytes], specials: Mapping[str, int]) -> Vocabulary:
+        """A vocabulary whose tokens are byte strings."""
+        return cls([token.decode("latin-1") for token in tokens], specials, _latin_1, byte_level=True)
+
+    def decode(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes ids stand for; ids outside the vocabulary stand for nothing."""
+        tokens = self._tokens
+        if self._special_bytes.keys().isdisjoint(token_ids):
+            known = [k for k in token_ids if 0 <= k < len(tokens)]
+            return self._to_bytes("".join(map(tokens.__getitem__, known)))
+        special = self._special_bytes
+        return b"".join(
+            special[k] if k in special else self._to_bytes(tokens[k]) for k in token_ids if 0 <= k < len(tokens)
+        )
+
+
+def _latin_1(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+def _byte_level(text: str) -> bytes:
+    return text.translate(_TO_LATIN_1).encode("latin-1", "replace")
+
+
+def _sentence_piece(text: str) -> bytes:
+    pieces = _BYTE_TOKEN.split(text)
+    return b"".join(
+        bytes.fromhex(piece) if position % 2 else piece.replace("▁", " ").encode()
+        for position, piece in enumerate(pieces)
+    )
+
+
+def read_document(document: str | bytes) -> tuple[Vocabulary, str]:
+    """The vocabulary of a tokenizer.json, and the same file for ordinary text: no added tokens, no truncation.
+
+    Raises:
+        EncoderError: The document is not a tokenizer.json.
+    """
+    parsed = _decoded(document)
+    model = parsed["model"]
+    specials = {str(token["content"]): int(token["id"]) for token in parsed.get("added_tokens") or ()}
+    strips = {
+        str(token["content"]): (bool(token.get("lstrip")), bool(token.get("rstrip")))
+        for token in parsed.get("added_tokens") or ()
+        if token.get("lstrip") or token.get("rstrip")
+    }
+    vocabulary = _token_ids(model)
+    tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
+    for text, token_id in vocabulary.items():
+        tokens[token_id] = text
+    byte_level = model.get("type", "BPE") == "BPE" and _is_byte_level(parsed, vocabulary.keys() - specials.keys())
+    for token_id in specials.values():
+        tokens[token_id] = ""
+    found = Vocabulary(
+        tokens,
+        specials,
+        _byte_level if byte_level else _sentence_piece,
+        byte_level=byte_level,
+        strips=strips,
+        normalizer=(parsed.get("normalizer") or {}).get("type"),
+    )
+    return found, _ordinary(parsed, specials)
+
+
+def _decoded(document: str | bytes) -> dict[str, Any]:
+    try:
+        parsed = msgspec.json.decode(document)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise EncoderError(f"not a tokenizer.json: {error}") from None
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("model"), dict) or "vocab" not in parsed["model"]:
+        raise EncoderError("not a tokenizer.json: it has no model.vocab")
+    return parsed
+
+
+def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
+    """The model's tokens; Unigram lists them with their scores, in the order of their ids."""
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, list):
+        return {str(entry[0]): position for position, entry in enumerate(vocabulary)}
+    return dict(vocabulary)
+
+
+def _is_byte_level(parsed: Mapping[str, Any], tokens: set[str]) -> bool:
+    """Whether tokens are byte strings: a ByteLevel pre-tokenizer that adds nothing, all bytes there, and only bytes."""
+    pre_tokenizer = parsed.get("pre_tokenizer") or {}
+    steps = [pre_tokenizer, *pre_tokenizer.get("pretokenizers", ())]
+    plain = any(step.get("type") == "ByteLevel" and not step.get("add_prefix_space") for step in steps)
+    return plain and tokens >= _ALPHABET and _ALPHABET.issuperset("".join(tokens))
+
+
+def _ordinary(parsed: dict[str, Any], specials: Mapping[str, int]) -> str:
+    """The document without what makes it more than text to ids: no spelling of an added token may find its id."""
+    model = parsed["model"]
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        used = {part for merge in model.get("merges") or () for part in _merge_parts(merge)} & specials.keys()
+        hidden = specials.keys() - used
+        vocabulary = {f"{_UNREACHABLE}{k}" if text in hidden else text: k for text, k in vocabulary.items()}
+    ordinary = {
+        **parsed,
+        "added_tokens": [],
+        "truncation": None,
+        "padding": None,
+        "post_processor": None,
+        "model": {**model, "vocab": vocabulary} | ({"dropout": None} if "dropout" in model else {}),
+    }
+    return msgspec.json.encode(ordinary).decode()
+
+
+def _merge_parts(merge: str | Sequence[str]) -> tuple[str, ...]:
+    """A merge's parts and their result."""
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left, right, left + right
