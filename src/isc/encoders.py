@@ -7,16 +7,23 @@ An engine is used only after it agreed with `tokenizers` on a probe text.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
-import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
+from isc.engines import (
+    PROBE,
+    Engine,
+    TiktokenEngine,
+    TokenizersEngine,
+    agreeing_fastokens,
+    normalizer_of,
+    tiles,
+)
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
 from isc.types import Encoder, Span
 from isc.vocabulary import Vocabulary, read_document
@@ -24,72 +31,18 @@ from isc.vocabulary import Vocabulary, read_document
 if TYPE_CHECKING:
     import tiktoken
 
-PROBE = (
-    "The quick brown fox. It's 1234567890 -- don't!",
-    "漢字かな交じり文、中文测试，한국어 텍스트",
-    "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 ✌🏽",
-    "e\u0301 n\u0303 \u0338 >\u0338 a\u0323\u0302 \u0915\u093c नमस्ते السَّلام",
-    "line\r\nline\r\n\r\n\tx\n\n\n  y   \n",
-    " " * 70 + "x" + "\t" * 30 + "\u00a0\u3000 ",
-    '{"key": [1, 2.50, -3e10], "nested": {"a": null}}',
-)
-_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
-
-
-class _Engine(Protocol):
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]: ...
-
-
-class _TokenizersEngine:
-    """The reference engine: any tokenizer.json."""
-
-    def __init__(self, document: str) -> None:
-        from tokenizers import Tokenizer
-
-        self.tokenizer = Tokenizer.from_str(document)
-
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        return [item.ids for item in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
-
-    def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        found = self.tokenizer.encode(text, add_special_tokens=False)
-        return found.ids, found.offsets
-
-
-class _FastokensEngine:
-    """The fast engine, for the byte-level vocabularies it knows."""
-
-    def __init__(self, document: str) -> None:
-        from fastokens import Tokenizer
-
-        self.tokenizer = Tokenizer.from_json_str(document)
-
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        return [item.ids for item in self.tokenizer.encode_batch(texts)]
-
-
-class _TiktokenEngine:
-    """A tiktoken `Encoding`, which encodes ordinary text as it is."""
-
-    def __init__(self, encoding: tiktoken.Encoding) -> None:
-        self.encoding = encoding
-
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        return list(map(self.encoding.encode_ordinary, texts))
-
 
 class VocabularyEncoder:
     """An `Encoder` made of an engine and what is known of its vocabulary. Immutable, safe to share between threads.
 
     Attributes:
         engine_name: `"fastokens"`, `"tokenizers"` or `"tiktoken"`.
-        name: What the vocabulary is called in messages: a path, a model name, `"embedded"`.
     """
 
     def __init__(
         self,
         vocabulary: Vocabulary,
-        engine: _Engine,
+        engine: Engine,
         engine_name: str,
         rebuild: tuple[Callable[..., Encoder], tuple[object, ...]],
         normalize: Callable[[str], str] | None = None,
@@ -119,7 +72,7 @@ class VocabularyEncoder:
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
         """Ids of a text and the characters each came from; only for vocabularies that are not byte-level."""
-        if not isinstance(self._engine, _TokenizersEngine):
+        if not isinstance(self._engine, TokenizersEngine):
             raise EncoderError(f"{self!r} is byte-level and has no offsets")
         return self._engine.encode_with_offsets(text)
 
@@ -146,13 +99,13 @@ def from_tokenizer_json(document: str | bytes, engine: str | None = None) -> Voc
     """
     vocabulary, ordinary = read_document(document)
     try:
-        reference = _TokenizersEngine(ordinary)
+        reference = TokenizersEngine(ordinary)
     except Exception as error:  # the engine raises bare Exception for whatever it cannot read
         raise EncoderError(f"this tokenizer.json cannot be read: {error}") from error
-    chosen: _Engine = reference
+    chosen: Engine = reference
     name = "tokenizers"
     if vocabulary.byte_lengths is not None and engine != "tokenizers":
-        fast, problem = _agreeing_fastokens(ordinary, reference, vocabulary)
+        fast, problem = agreeing_fastokens(ordinary, reference, vocabulary)
         if fast is not None:
             chosen, name = fast, "fastokens"
         elif engine == "fastokens":
@@ -160,60 +113,25 @@ def from_tokenizer_json(document: str | bytes, engine: str | None = None) -> Voc
         else:
             warnings.warn(f"using `tokenizers` instead of fastokens: {problem}", EncoderFallbackWarning, stacklevel=2)
     found = VocabularyEncoder(
-        vocabulary, chosen, name, (from_tokenizer_json, (document, engine)), _normalizer(vocabulary, reference)
+        vocabulary, chosen, name, (from_tokenizer_json, (document, engine)), normalizer_of(vocabulary, reference)
     )
     _check_accounting(found, reference)
     return found
 
 
-def _normalizer(vocabulary: Vocabulary, reference: _TokenizersEngine) -> Callable[[str], str] | None:
-    normalizer = reference.tokenizer.normalizer
-    if normalizer is None:
-        return None
-    form = _FORMS.get(vocabulary.normalizer or "")
-    if form is not None:
-        return partial(unicodedata.normalize, form)
-    by_rust: Callable[[str], str] = normalizer.normalize_str
-    return by_rust
-
-
-def _agreeing_fastokens(
-    ordinary: str, reference: _Engine, vocabulary: Vocabulary
-) -> tuple[_FastokensEngine | None, str]:
-    """The fast engine if it encodes the probe as the reference does, else why not."""
-    try:
-        fast = _FastokensEngine(ordinary)
-        probe = [*PROBE, "".join(vocabulary.specials), " ".join(vocabulary.specials)]
-        pairs = zip(probe, fast.encode_batch(probe), reference.encode_batch(probe), strict=True)
-        wrong = next((text for text, ours, theirs in pairs if list(ours) != list(theirs)), None)
-    except Exception as error:  # a fast engine that fails in any way is not used
-        return None, f"it cannot load this vocabulary ({error})"
-    return (fast, "") if wrong is None else (None, f"it encodes {wrong!r} differently")
-
-
-def _check_accounting(encoder: VocabularyEncoder, reference: _TokenizersEngine) -> None:
+def _check_accounting(encoder: VocabularyEncoder, reference: TokenizersEngine) -> None:
     """Refuse a vocabulary in which some text has no token, or a token no text."""
     for text, ids in zip(PROBE, encoder.encode_batch(PROBE), strict=True):
         if encoder.byte_lengths is not None:
             exact = encoder.decode_bytes(ids) == encoder.normalize(text).encode()
         else:
             _, offsets = reference.encode_with_offsets(text)
-            exact = _tiles(offsets, len(text))
+            exact = tiles(offsets, len(text))
         if not exact:
             raise EncoderError(
                 f"this tokenizer cannot be accounted for byte by byte: it loses or changes part of {text!r}, "
                 "so no one could say which message its tokens belong to"
             )
-
-
-def _tiles(offsets: Sequence[Span], length: int) -> bool:
-    """Whether the characters of the tokens leave no gap."""
-    covered = 0
-    for start, end in offsets:
-        if start > covered:
-            return False
-        covered = max(covered, end)
-    return covered == length
 
 
 def from_file(path: str | os.PathLike[str]) -> VocabularyEncoder:
@@ -245,7 +163,7 @@ def from_tiktoken(encoding: tiktoken.Encoding) -> VocabularyEncoder:
 
     >>> import tiktoken
     >>> ranks = {bytes([byte]): byte for byte in range(256)}
-    >>> encoding = tiktoken.Encoding("bytes", pat_str=r"[\\s\\S]", mergeable_ranks=ranks, special_tokens={"<|end|>": 256})
+    >>> encoding = tiktoken.Encoding("bytes", pat_str=".", mergeable_ranks=ranks, special_tokens={"<|end|>": 256})
     >>> from_tiktoken(encoding).encode_batch(["<|end|>"])[0][:3]
     [60, 124, 101]
     """
@@ -254,7 +172,7 @@ def from_tiktoken(encoding: tiktoken.Encoding) -> VocabularyEncoder:
     for token in encoding.token_byte_values():
         tokens[encoding.encode_single_token(token)] = token
     vocabulary = Vocabulary.of_bytes(tokens, specials)
-    return VocabularyEncoder(vocabulary, _TiktokenEngine(encoding), "tiktoken", (from_tiktoken, (encoding,)))
+    return VocabularyEncoder(vocabulary, TiktokenEngine(encoding), "tiktoken", (from_tiktoken, (encoding,)))
 
 
 def from_rank_file(path: str | os.PathLike[str], pattern: str, specials: Mapping[str, int]) -> VocabularyEncoder:
@@ -267,16 +185,16 @@ def from_rank_file(path: str | os.PathLike[str], pattern: str, specials: Mapping
 
     place = Path(path)
     ranks: dict[bytes, int] = {}
-    number = 0
     try:
-        for number, line in enumerate(place.read_bytes().splitlines(), 1):
-            if line:
-                token, _, rank = line.partition(b" ")
-                ranks[base64.b64decode(token, validate=True)] = int(rank)
+        lines = place.read_bytes().splitlines()
     except OSError as error:
         raise LoadError(f"{place}: {error.strerror}") from None
-    except (ValueError, binascii.Error) as error:
-        raise LoadError(f"{place}, line {number}: not a base64 token and its rank ({error})") from None
+    for number, line in enumerate(lines, 1):
+        token, _, rank = line.partition(b" ")
+        try:
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except ValueError as error:
+            raise LoadError(f"{place}, line {number}: not a base64 token and its rank ({error})") from None
     encoding = tiktoken.Encoding(place.name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(specials))
     return from_tiktoken(encoding).with_rebuild(from_rank_file, str(place), pattern, dict(specials))
 

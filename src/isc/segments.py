@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os.path
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 
-from isc.types import UNOWNED, Chat, Segment, Segments, SystemMessage
+from isc.errors import ConversationError
+from isc.types import UNOWNED, Chat, Json, Segment, Segments, SystemMessage, TextPart, ToolCall
 
 _LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
@@ -51,6 +52,11 @@ def specials_pattern(specials: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("(" + ("|".join(map(re.escape, longest_first)) or r"(?!)") + ")")
 
 
+def is_special(segment: Segment, *texts: str) -> bool:
+    """Whether a segment is one of these specials."""
+    return segment.kind == "special" and segment.text in texts
+
+
 def owned(message: int, segments: Segments) -> Iterator[Segment]:
     """The stream as that message's, empty texts left out; a segment that already names its owner keeps it."""
     for segment in segments:
@@ -74,7 +80,7 @@ def sampled(turn: Sequence[Segment], prompt: Segments, turn_close: str | None) -
     no prompt ends in the middle of one. What follows the turn close is scaffold.
     """
     head, tail = _split_prompt(turn, prompt)
-    closes = [k for k, segment in enumerate(tail) if segment.kind == "special" and segment.text == turn_close]
+    closes = [k for k, segment in enumerate(tail) if is_special(segment, turn_close or "")]
     last = closes[-1] if closes else len(tail) - 1
     yield from head
     for position, segment in enumerate(tail):
@@ -121,6 +127,34 @@ def _shared_text(text: str, expected: list[Segment]) -> tuple[int, bool]:
     return position, position == len(text)
 
 
-def joined(*streams: Segments) -> Iterator[Segment]:
-    """Streams one after another."""
-    return chain.from_iterable(streams)
+def content_text(chat: Chat, index: int) -> str:
+    """Content of message `index` as one text, for formats that know text only.
+
+    Raises:
+        ConversationError: The content has an image or another part that is not text.
+    """
+    content = chat.messages[index].content
+    if isinstance(content, str):
+        return content
+    texts: list[str] = []
+    for position, part in enumerate(content or ()):
+        if not isinstance(part, TextPart):
+            path = f"messages[{index}].content[{position}]"
+            raise ConversationError(path, f"this format takes text only, not {part.modality} parts", part.raw)
+        texts.append(part.text)
+    return "".join(texts)
+
+
+def json_text(value: Json) -> str:
+    """A value as the `tojson` filter of `apply_chat_template` prints it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def arguments_text(call: ToolCall) -> str:
+    """A call's arguments as JSON text: as they stand where the caller gave text."""
+    return call.arguments if isinstance(call.arguments, str) else json_text(call.arguments)
+
+
+def unsupported_role(chat: Chat, index: int, family: str, instead: str) -> ConversationError:
+    """The error for a role that a format has no turn for."""
+    return ConversationError(f"messages[{index}].role", f"{family} has no such turn; {instead}", chat.role(index))

@@ -173,3 +173,25 @@ def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool =
         return [len(encoder.decode_bytes((k,))) for k in token_ids[start:end]]
 
     return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open, token_bytes)
+
+
+def attribute_text_segments(
+    encoder: Encoder, segments: Sequence[tuple[str, bool]]
+) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """Encode texts in one pass and say of each token whether a byte of it is content.
+
+    Args:
+        encoder: Text to ids.
+        segments: Texts with whether they are content, in order; all are ordinary text.
+
+    Returns:
+        The ids of the joined text, and one flag a token.
+
+    >>> from isc.encoders import embedded
+    >>> ids, is_content = attribute_text_segments(embedded(()), [("Question: ", False), ("why", True)])
+    >>> is_content[0], is_content[-1]
+    (False, True)
+    """
+    stream = (Segment(text, "text", content, 0 if content else UNOWNED) for text, content in segments)
+    rendered = fold(stream, encoder, ("user",))
+    return rendered.token_ids, rendered.is_content

@@ -6,6 +6,7 @@ All are frozen; a message is one of five Structs tagged by its role, and a `None
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -115,11 +116,20 @@ class ToolSpec(Struct, frozen=True):
         return parameters if isinstance(parameters, Mapping) else {}
 
 
-class Chat(Struct, frozen=True):
+class Chat(Struct, frozen=True, dict=True):
     """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools."""
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+
+    @cached_property
+    def user_indices(self) -> tuple[int, ...]:
+        """Where the user messages stand."""
+        return tuple(index for index, message in enumerate(self.messages) if type(message) is UserMessage)
+
+    def role(self, index: int) -> Role | None:
+        """Role of message `index`; None where there is no such message."""
+        return ROLES[type(self.messages[index])] if 0 <= index < len(self.messages) else None
 
     def before(self, index: int) -> Chat:
         """The chat as it stood when message `index` was about to come."""

@@ -1,0 +1,53 @@
+# Everything runs in .venv, which is made on first use from pyproject.toml alone: python3 (3.11+), pip and make suffice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo test test-nightly lint types check bench goldens clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
+
+$(VENV)/demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U "pip>=25.1"
+	$(BIN)/python -m pip install -q -e ".[cli,arrow]"
+	@touch $@
+
+$(VENV)/dev: $(VENV)/demo
+	$(BIN)/python -m pip install -q -e . --group dev
+	@touch $@
+
+$(VENV)/peers: $(VENV)/dev
+	$(BIN)/python -m pip install -q --group peers
+	@touch $@
+
+demo: $(VENV)/demo  ## the main job on the shipped examples: show a conversation, build training samples
+	$(BIN)/isc show examples/tools.json --family qwen3 | head -40
+	$(BIN)/isc build examples/conversations.jsonl -o demo/samples.jsonl --family qwen3 --loss assistant+tool-bodies
+
+test: $(VENV)/dev  ## all tests, in parallel
+	$(BIN)/python -m pytest -n auto
+
+test-nightly: $(VENV)/dev  ## the same with a larger Hypothesis budget
+	ISC_PROFILE=nightly $(BIN)/python -m pytest -n auto
+
+types: $(VENV)/dev  ## mypy --strict over src, tests and scripts
+	$(BIN)/mypy
+	$(BIN)/mypy tests scripts benchmarks
+
+lint: $(VENV)/dev  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+check: lint types test  ## what CI runs
+
+bench: $(VENV)/peers  ## measure, and write the tables of docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py
+
+goldens: $(VENV)/dev  ## render the goldens again with the reference templates and compare
+	$(BIN)/python scripts/goldens.py --check
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) demo

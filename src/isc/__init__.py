@@ -1,0 +1,111 @@
+"""Chat messages in; exact token ids out, with the owner of every token and whether it is body or scaffold."""
+
+from typing import TYPE_CHECKING
+
+from isc import convert, encoders, errors
+from isc.bridge import Extension, Refusal
+from isc.errors import (
+    AttributionError,
+    ConversationError,
+    EncoderError,
+    EncoderFallbackWarning,
+    Error,
+    FamilyError,
+    LoadError,
+    MissingSpecialError,
+    NothingToTrainError,
+    OptionError,
+    SpecialInBodyError,
+    TrajectoryError,
+    UnknownModelError,
+)
+from isc.registry import create_renderer, families, family_for, load
+from isc.render import Renderer
+from isc.rendered import MultiModalData, PlaceholderRange, RenderedTokens, Run
+from isc.tokens import attribute_text_segments, fold, unfold
+from isc.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
+from isc.types import (
+    AssistantMessage,
+    Chat,
+    DeveloperMessage,
+    Encoder,
+    Family,
+    MediaPart,
+    Message,
+    ParsedResponse,
+    ParsedToolCall,
+    Segment,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+if TYPE_CHECKING:
+    from isc.families.qwen3 import Qwen3
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AssistantMessage",
+    "AttributionError",
+    "Chat",
+    "ConversationError",
+    "DeveloperMessage",
+    "Encoder",
+    "EncoderError",
+    "EncoderFallbackWarning",
+    "Error",
+    "Extension",
+    "Family",
+    "FamilyError",
+    "LoadError",
+    "MediaPart",
+    "Message",
+    "MissingSpecialError",
+    "MultiModalData",
+    "NothingToTrainError",
+    "OptionError",
+    "ParsedResponse",
+    "ParsedToolCall",
+    "PlaceholderRange",
+    "Qwen3",
+    "Refusal",
+    "RenderedTokens",
+    "Renderer",
+    "Run",
+    "Segment",
+    "SpecialInBodyError",
+    "SystemMessage",
+    "TextPart",
+    "ToolCall",
+    "ToolMessage",
+    "ToolSpec",
+    "TrainingSample",
+    "TrajectoryError",
+    "TrajectoryStep",
+    "UnknownModelError",
+    "UserMessage",
+    "attribute_text_segments",
+    "build_training_sample",
+    "build_trajectory_step",
+    "convert",
+    "create_renderer",
+    "encoders",
+    "errors",
+    "families",
+    "family_for",
+    "fold",
+    "load",
+    "unfold",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Family classes, imported when one is first asked for."""
+    for family in families().values():
+        if family.__name__ == name:
+            return family
+    raise AttributeError(f"module 'isc' has no attribute {name!r}")

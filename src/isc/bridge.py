@@ -1,0 +1,188 @@
+"""Extension: previous ids, unchanged, then what closes the completion, the new turns and a generation prompt.
+
+`plan` says whether a conversation can go on without rewriting an id, and with which segments, or why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from isc import convert
+from isc.parse import reasoning_start
+from isc.rendered import RenderedTokens, Run
+from isc.segments import is_special, owned
+from isc.tokens import fold, unfold
+from isc.types import (
+    UNOWNED,
+    AssistantMessage,
+    BodySpecials,
+    Chat,
+    Encoder,
+    Family,
+    Reasoning,
+    Segment,
+    ThinkingRetention,
+    UserMessage,
+)
+
+RefusalReason: TypeAlias = Literal[
+    "no_prompt", "no_new_messages", "assistant_message", "reasoning_stopped", "retention", "wrong_turn_close"
+]
+_OPENER_WITHIN = 8  # sampled tokens in which an initial reasoning opener is looked for
+
+
+class Refusal(Struct, frozen=True):
+    """Why a conversation cannot be extended: a closed set of reasons, and what was found."""
+
+    reason: RefusalReason
+    detail: str
+
+
+class Extension(Struct, frozen=True):
+    """What follows the previous ids. Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on."""
+
+    segments: tuple[Segment, ...]
+    chat: Chat
+
+    def tail(self, encoder: Encoder, first_owner: int, body_specials: BodySpecials) -> RenderedTokens:
+        """The ids that are added, with the sampled turn as message `first_owner` (-1: nobody's)."""
+        roles = [""] * (first_owner + 1) + [str(self.chat.role(k)) for k in range(1, len(self.chat.messages))]
+        names = [None] * (first_owner + 1) + list(convert.tool_names(self.chat.messages))[1:]
+        shifted = (
+            Segment(s.text, s.kind, s.body, UNOWNED if s.message == UNOWNED else s.message + first_owner)
+            for s in self.segments
+        )
+        return fold(shifted, encoder, roles, names, body_specials)
+
+
+def plan(
+    family: Family,
+    encoder: Encoder,
+    retention: ThinkingRetention | None,
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    new_messages: convert.Messages,
+    tools: convert.Tools = None,
+    *,
+    add_generation_prompt: bool = True,
+) -> Extension | Refusal:
+    """Decide on an extension; see `Renderer.plan_bridge`."""
+    new = list(new_messages)
+    if not prompt_ids:
+        return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
+    if not new:
+        return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
+    given = convert.chat(new, tools, complete=False)
+    refusal = _refused_messages(given, retention or ("all" if family.keeps_history else "tool_cycle"))
+    if refusal is not None:
+        return refusal
+    chat = Chat((AssistantMessage(""), *given.messages), given.tools)
+    stopped = bool(completion_ids) and completion_ids[-1] in {encoder.specials.get(text) for text in family.stop_tokens}
+    closing: tuple[Segment, ...] = ()
+    if family.reasoning is not None and reasoning_open(family.reasoning, encoder, prompt_ids, completion_ids):
+        if stopped:
+            detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
+            return Refusal("reasoning_stopped", detail)
+        closing = family.reasoning.closing
+    last = completion_ids[-1] if completion_ids else None
+    turns = list(chain.from_iterable(owned(k, family.turn(chat, k)) for k in range(1, len(chat.messages))))
+    if add_generation_prompt:
+        turns.extend(family.generation_prompt(chat))
+    sealed = _sealed(family, encoder, chat, turns, last if stopped else None)
+    if isinstance(sealed, Refusal):
+        return sealed
+    return Extension((*owned(0, closing), *sealed), chat)
+
+
+def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | None:
+    for index, message in enumerate(given.messages):
+        if isinstance(message, AssistantMessage):
+            detail = f"new_messages[{index}] is an assistant turn: it was not sampled here; render the conversation"
+            return Refusal("assistant_message", detail)
+        if isinstance(message, UserMessage) and retention == "tool_cycle":
+            detail = (
+                f"new_messages[{index}] is a user turn, after which this format drops earlier reasoning; render the "
+                'conversation, or keep reasoning with thinking_retention="all"'
+            )
+            return Refusal("retention", detail)
+    return None
+
+
+def _sealed(
+    family: Family, encoder: Encoder, chat: Chat, turns: list[Segment], stop: int | None
+) -> list[Segment] | Refusal:
+    """The close of the sampled turn as far as it is missing, then the new turns."""
+    if family.turn_close is None:
+        return _without_sampled_marker(family, encoder, turns, stop)
+    placeholder = list(owned(0, family.turn(chat, 0)))
+    closes = [k for k, segment in enumerate(placeholder) if is_special(segment, family.turn_close)]
+    closed = stop is not None and stop == encoder.specials.get(family.turn_close)
+    return [*_unsampled(placeholder[closes[-1] + closed :]), *turns]
+
+
+def _without_sampled_marker(
+    family: Family, encoder: Encoder, turns: list[Segment], stop: int | None
+) -> list[Segment] | Refusal:
+    """Turns of a format whose next role's marker closes a turn: not given again where it was sampled."""
+    markers = [segment.text for segment in turns if segment.message == 0]
+    marker = markers[0] if markers else None
+    if stop is None or marker is None:
+        return [*_unsampled(turns)]
+    if stop == encoder.specials.get(marker):
+        return turns[1:]
+    sampled = next(text for text in family.stop_tokens if encoder.specials.get(text) == stop)
+    if sampled == family.stop_tokens[0]:
+        return [*_unsampled(turns)]
+    detail = f"the model closed its turn with {sampled}, but the new messages need {marker}"
+    return Refusal("wrong_turn_close", detail)
+
+
+def _unsampled(segments: Sequence[Segment]) -> list[Segment]:
+    """What closes the sampled turn in the model's place is not body of it."""
+    return [Segment(s.text, s.kind, s.body and s.message != 0, s.message) for s in segments]
+
+
+def reasoning_open(
+    markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]
+) -> bool:
+    """Whether the completion ends inside reasoning that it or the prompt opened."""
+    specials = encoder.specials
+    if not prompt_leaves_reasoning_open(markers, encoder, prompt_ids):
+        start = unfold(completion_ids[:_OPENER_WITHIN], encoder)
+        if reasoning_start(start.segments, markers.opener) is None:
+            return False
+    return not any(specials.get(text) in completion_ids for text in (markers.closer, *markers.enders))
+
+
+def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
+    """Whether the last special of a prompt is the reasoning opener; looks back no further than that."""
+    special_ids = set(encoder.specials.values())
+    last = next((token_id for token_id in reversed(prompt_ids) if token_id in special_ids), None)
+    return last is not None and last == encoder.specials.get(markers.opener)
+
+
+def after(prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...], tail: RenderedTokens) -> RenderedTokens:
+    """A bridge: previous ids as nobody's scaffold, then the tail; the prompt is copied once."""
+    runs = (Run(len(prompt_ids) + len(completion_ids), UNOWNED, False), *tail.runs)
+    ids = prompt_ids + (completion_ids + tail.token_ids)
+    return RenderedTokens(ids, runs, tail.message_roles, tail.message_tool_names)
+
+
+def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
+    """A render that keeps its attribution, then a completion as a sampled assistant message, then the tail."""
+    owner = len(previous.message_roles)
+    completion = tuple(completion_ids)
+    runs = (Run(len(completion), owner, True),) if completion else ()
+    roles, names = (*previous.message_roles, "assistant"), (*previous.message_tool_names, None)
+    if tail is None:
+        return RenderedTokens(previous.token_ids + completion, previous.runs + runs, roles, names)
+    return RenderedTokens(
+        previous.token_ids + (completion + tail.token_ids),
+        previous.runs + runs + tail.runs,
+        roles + tail.message_roles[owner + 1 :],
+        names + tail.message_tool_names[owner + 1 :],
+    )

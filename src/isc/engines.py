@@ -1,0 +1,103 @@
+"""The engines that turn ordinary text into ids, and the probe on which they must agree with `tokenizers`."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from isc.types import Span
+from isc.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import tiktoken
+
+PROBE = (
+    "The quick brown fox. It's 1234567890 -- don't!",
+    "漢字かな交じり文、中文测试，한국어 텍스트",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 ✌🏽",
+    "e\u0301 n\u0303 \u0338 >\u0338 a\u0323\u0302 \u0915\u093c नमस्ते السَّلام",
+    "line\r\nline\r\n\r\n\tx\n\n\n  y   \n",
+    " " * 70 + "x" + "\t" * 30 + "\u00a0\u3000 ",
+    '{"key": [1, 2.50, -3e10], "nested": {"a": null}}',
+)
+_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
+
+
+class Engine(Protocol):
+    """What turns ordinary texts into ids, in one call."""
+
+    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]: ...
+
+
+class TokenizersEngine:
+    """The reference engine: any tokenizer.json."""
+
+    def __init__(self, document: str) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_str(document)
+
+    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        return [item.ids for item in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        found = self.tokenizer.encode(text, add_special_tokens=False)
+        return found.ids, found.offsets
+
+
+class FastokensEngine:
+    """The fast engine, for the byte-level vocabularies it knows."""
+
+    def __init__(self, document: str) -> None:
+        from fastokens import Tokenizer
+
+        self.tokenizer = Tokenizer.from_json_str(document)
+
+    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        return [item.ids for item in self.tokenizer.encode_batch(texts)]
+
+
+class TiktokenEngine:
+    """A tiktoken `Encoding`, which encodes ordinary text as it is."""
+
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        self.encoding = encoding
+
+    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        return list(map(self.encoding.encode_ordinary, texts))
+
+
+def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callable[[str], str] | None:
+    """What the tokenizer does to a text before it splits it; None for nothing."""
+    normalizer = reference.tokenizer.normalizer
+    if normalizer is None:
+        return None
+    form = _FORMS.get(vocabulary.normalizer or "")
+    if form is not None:
+        return partial(unicodedata.normalize, form)
+    by_rust: Callable[[str], str] = normalizer.normalize_str
+    return by_rust
+
+
+def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary) -> tuple[FastokensEngine | None, str]:
+    """The fast engine if it encodes the probe as the reference does, else why not."""
+    try:
+        fast = FastokensEngine(ordinary)
+        probe = [*PROBE, "".join(vocabulary.specials), " ".join(vocabulary.specials)]
+        pairs = zip(probe, fast.encode_batch(probe), reference.encode_batch(probe), strict=True)
+        wrong = next((text for text, ours, theirs in pairs if list(ours) != list(theirs)), None)
+    except Exception as error:  # a fast engine that fails in any way is not used
+        return None, f"it cannot load this vocabulary ({error})"
+    return (fast, "") if wrong is None else (None, f"it encodes {wrong!r} differently")
+
+
+def tiles(offsets: Sequence[Span], length: int) -> bool:
+    """Whether the characters of the tokens leave no gap."""
+    covered = 0
+    for start, end in offsets:
+        if start > covered:
+            return False
+        covered = max(covered, end)
+    return covered == length

@@ -1,0 +1,241 @@
+"""`Renderer`: a family bound to an encoder. Every method is a composition of streams, folded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from isc import bridge, convert
+from isc.bridge import Extension, Refusal
+from isc.convert import Messages, Tools
+from isc.errors import MissingSpecialError
+from isc.rendered import RenderedTokens
+from isc.segments import opening_owner, owned, sampled
+from isc.tokens import fold, unfold
+from isc.types import (
+    UNOWNED,
+    AssistantMessage,
+    BodySpecials,
+    Chat,
+    Encoder,
+    Family,
+    ParsedResponse,
+    Segment,
+    ThinkingRetention,
+)
+
+
+def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
+    """A conversation as owned segments, with what the model samples marked as body (laws 2 and 4)."""
+    yield from owned(opening_owner(chat), family.opening(chat))
+    for index, message in enumerate(chat.messages):
+        turn = owned(index, family.turn(chat, index))
+        if isinstance(message, AssistantMessage):
+            yield from sampled(list(turn), family.generation_prompt(chat.before(index)), family.turn_close)
+        else:
+            yield from turn
+    if add_generation_prompt:
+        yield from family.generation_prompt(chat)
+
+
+class Renderer(Struct, frozen=True):
+    """A chat format and a vocabulary: messages to ids with attribution, ids to messages, the next prompt from the last.
+
+    Immutable, hashable by identity of its parts, safe to share between threads; pickles by the source of its parts.
+
+    Args:
+        family: The chat format with its options.
+        encoder: Text to ids.
+        thinking_retention: When a bridge may keep earlier reasoning: `"all"` always, `"tool_cycle"` until the next user
+            message; None derives it from the family.
+        body_specials: What becomes of a special that a message spells: `"text"` (the default) leaves it text, `"parse"`
+            makes it the control token as `apply_chat_template` does, `"reject"` raises.
+
+    >>> import isc
+    >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+    >>> rendered = renderer.render([{"role": "user", "content": "hi"}], add_generation_prompt=True)
+    >>> rendered.message_roles, sum(rendered.is_content)
+    (('user',), 1)
+    """
+
+    family: Family
+    encoder: Encoder
+    thinking_retention: ThinkingRetention | None = None
+    body_specials: BodySpecials = "text"
+
+    def segments(
+        self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
+    ) -> Iterator[Segment]:
+        """The conversation as a lazy stream of owned segments; concatenated texts are what the template renders.
+
+        Args:
+            messages: Message records or OpenAI dicts.
+            tools: Tool specs, wrapped or bare.
+            add_generation_prompt: Whether to end with what asks the model for its turn.
+
+        Raises:
+            ConversationError: Something in messages or tools cannot be rendered; its path says where.
+        """
+        chat = convert.chat(messages, tools)
+        return stream(self.family, chat, add_generation_prompt=add_generation_prompt)
+
+    def render(
+        self,
+        messages: Messages,
+        tools: Tools = None,
+        add_generation_prompt: bool = False,
+        *,
+        body_specials: BodySpecials | None = None,
+    ) -> RenderedTokens:
+        """The conversation as token ids with the owner of every token.
+
+        Args:
+            messages: Message records or OpenAI dicts.
+            tools: Tool specs, wrapped or bare.
+            add_generation_prompt: Whether to end with what asks the model for its turn.
+            body_specials: Overrides the renderer's policy for this call.
+
+        Returns:
+            Ids, and per token its message and whether it is body.
+
+        Raises:
+            ConversationError: Something in messages or tools cannot be rendered; its path says where.
+            MissingSpecialError: The vocabulary lacks a special of the format.
+        """
+        chat = convert.chat(messages, tools)
+        return self.render_chat(chat, add_generation_prompt=add_generation_prompt, body_specials=body_specials)
+
+    def render_chat(
+        self, chat: Chat, *, add_generation_prompt: bool = False, body_specials: BodySpecials | None = None
+    ) -> RenderedTokens:
+        """`render` of a chat that is converted already."""
+        return fold(
+            stream(self.family, chat, add_generation_prompt=add_generation_prompt),
+            self.encoder,
+            [str(chat.role(index)) for index in range(len(chat.messages))],
+            convert.tool_names(chat.messages),
+            body_specials or self.body_specials,
+        )
+
+    def render_ids(
+        self,
+        messages: Messages,
+        tools: Tools = None,
+        add_generation_prompt: bool = False,
+        *,
+        body_specials: BodySpecials | None = None,
+    ) -> tuple[int, ...]:
+        """The ids of `render`."""
+        return self.render(messages, tools, add_generation_prompt, body_specials=body_specials).token_ids
+
+    def parse_response(
+        self, token_ids: Sequence[int], tools: Tools = None, prompt_ids: Sequence[int] | None = None
+    ) -> ParsedResponse:
+        """Read sampled ids back into content, reasoning and tool calls. Never raises on ids.
+
+        Args:
+            token_ids: What the model sampled after the generation prompt, stop token included or not.
+            tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
+            prompt_ids: The ids before, for formats whose prompt can leave reasoning open.
+        """
+        markers = self.family.reasoning
+        is_open = markers is not None and bridge.prompt_leaves_reasoning_open(markers, self.encoder, prompt_ids or ())
+        found = unfold(token_ids, self.encoder, reasoning_open=is_open)
+        return self.family.parse(found, convert.tool_specs(tools))
+
+    def plan_bridge(
+        self,
+        previous_prompt_ids: Sequence[int],
+        previous_completion_ids: Sequence[int],
+        new_messages: Messages,
+        tools: Tools = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> Extension | Refusal:
+        """Whether the conversation can go on without rewriting an id: with what, or why not.
+
+        Args:
+            previous_prompt_ids: The prompt of the last turn.
+            previous_completion_ids: What was sampled for it, complete or cut off.
+            new_messages: What came since: tool results, user messages; no assistant turn.
+            tools: Tool specs, for formats whose turns depend on them.
+            add_generation_prompt: Whether the extension ends with what asks the model for its turn.
+
+        Raises:
+            ConversationError: A new message cannot be rendered.
+        """
+        return bridge.plan(
+            self.family,
+            self.encoder,
+            self.thinking_retention,
+            previous_prompt_ids,
+            previous_completion_ids,
+            new_messages,
+            tools,
+            add_generation_prompt=add_generation_prompt,
+        )
+
+    def bridge_to_next_turn(
+        self,
+        previous_prompt_ids: Sequence[int],
+        previous_completion_ids: Sequence[int],
+        new_messages: Messages,
+        tools: Tools = None,
+    ) -> RenderedTokens | None:
+        """The next prompt, beginning with every previous id; None where `plan_bridge` refuses.
+
+        Returns:
+            Ids whose owners index `new_messages`; everything before them is nobody's scaffold.
+        """
+        plan = self.plan_bridge(previous_prompt_ids, previous_completion_ids, new_messages, tools)
+        if isinstance(plan, Refusal):
+            return None
+        tail = self.tail(plan, UNOWNED)
+        return bridge.after(tuple(previous_prompt_ids), tuple(previous_completion_ids), tail)
+
+    def extend(
+        self,
+        previous: RenderedTokens,
+        completion_ids: Sequence[int],
+        new_messages: Messages = (),
+        tools: Tools = None,
+    ) -> RenderedTokens | None:
+        """A bridge that keeps what is known of the prompt: the completion becomes a sampled assistant message.
+
+        Args:
+            previous: The prompt, as rendered or extended before.
+            completion_ids: What was sampled for it.
+            new_messages: What came since; none ends the conversation with the completion.
+            tools: Tool specs, for formats whose turns depend on them.
+
+        Returns:
+            Prompt, completion, new turns and generation prompt under one message table, or None where refused.
+        """
+        new = list(new_messages)
+        if not new:
+            return bridge.continued(previous, completion_ids, None)
+        plan = self.plan_bridge(previous.token_ids, completion_ids, new, tools)
+        if isinstance(plan, Refusal):
+            return None
+        return bridge.continued(previous, completion_ids, self.tail(plan, len(previous.message_roles)))
+
+    def tail(self, extension: Extension, sampled_turn: int) -> RenderedTokens:
+        """The ids an extension adds, the turn that was sampled being message `sampled_turn`, or nobody's (-1)."""
+        return extension.tail(self.encoder, sampled_turn, self.body_specials)
+
+    def get_stop_token_ids(self) -> tuple[int, ...]:
+        """The ids at which a sampler must stop, the turn close first.
+
+        Raises:
+            MissingSpecialError: The vocabulary lacks one.
+        """
+        missing = [text for text in self.family.stop_tokens if text not in self.encoder.specials]
+        if missing:
+            raise MissingSpecialError(f"the tokenizer has no token {missing[0]!r}, at which this format stops")
+        return tuple(self.encoder.specials[text] for text in self.family.stop_tokens)
+
+    @property
+    def is_prefix_stable(self) -> bool:
+        """Whether appending turns never changes how earlier ones are rendered."""
+        return self.family.keeps_history
