@@ -118,7 +118,7 @@ def _sealed(
     """The close of the sampled turn as far as it is missing, then the new turns."""
     if family.turn_close is None:
         return _without_sampled_marker(family, encoder, turns, stop)
-    placeholder = list(owned(0, family.turn(chat, 0)))
+    placeholder = owned(0, family.turn(chat, 0))
     closes = [k for k, segment in enumerate(placeholder) if is_special(segment, family.turn_close)]
     closed = stop is not None and stop == encoder.specials.get(family.turn_close)
     return [*_unsampled(placeholder[closes[-1] + closed :]), *turns]

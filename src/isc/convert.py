@@ -5,15 +5,16 @@ After this nothing has to be checked again: text is valid Unicode, arguments are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, get_args
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 from msgspec.structs import asdict
 
 from isc.errors import ConversationError
+from isc.jsontext import json_object_text, json_value, utf_8_text
 from isc.types import (
+    ROLES,
     AssistantMessage,
     Chat,
     Content,
@@ -42,6 +43,7 @@ _PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessag
 _COMMON = frozenset(("role", "content", "name"))
 _ASSISTANT = _COMMON | {"reasoning_content", "reasoning", "tool_calls"}
 _TOOL = _COMMON | {"tool_call_id"}
+_PLAIN_TYPES = frozenset((str, int, bool, type(None)))
 _MEDIA = {"image": "image", "image_url": "image", "video": "video", "video_url": "video", "audio": "audio"}
 
 
@@ -65,7 +67,7 @@ def chat(messages: Messages, tools: Tools = None, *, complete: bool = True) -> C
     """
     if isinstance(messages, (str, bytes, Mapping)):
         raise ConversationError("messages", "must be a list of messages", messages)
-    found = tuple(_message(value, f"messages[{index}]") for index, value in enumerate(messages))
+    found = _each(messages, "messages", _message)
     if not found:
         raise ConversationError("messages", "an empty conversation cannot be rendered; pass at least one message")
     if complete:
@@ -79,7 +81,17 @@ def tool_specs(tools: Tools) -> tuple[ToolSpec, ...]:
         return ()
     if isinstance(tools, (str, bytes, Mapping)):
         raise ConversationError("tools", "must be a list of tools", tools)
-    return tuple(_tool(value, f"tools[{index}]") for index, value in enumerate(tools))
+    return _each(tools, "tools", _tool)
+
+
+def _each(values: Iterable[Any], path: str, convert: Callable[[Any], _Found]) -> tuple[_Found, ...]:
+    """Every value converted; an error's path is completed here, so that none is built where nothing is wrong."""
+    found: list[_Found] = []
+    try:
+        found.extend(map(convert, values))
+    except ConversationError as error:
+        raise error.within(f"{path}[{len(found)}]") from None
+    return tuple(found)
 
 
 def tool_names(messages: Sequence[Message]) -> tuple[str | None, ...]:
@@ -107,189 +119,148 @@ def _check_tool_results(messages: Sequence[Message]) -> None:
             raise ConversationError(f"messages[{index}].tool_call_id", problem, message.tool_call_id)
 
 
-def _message(value: Any, path: str) -> Message:
-    if isinstance(value, Struct):
-        if not isinstance(value, (SystemMessage, DeveloperMessage, UserMessage, AssistantMessage, ToolMessage)):
-            raise ConversationError(path, "must be a message", value)
-        value = {"role": value.__struct_config__.tag, **asdict(value), **value.extra}
-        value.pop("extra")
-    if not isinstance(value, Mapping):
-        raise ConversationError(path, "must be a message: a dict with 'role' and 'content'", value)
+def _message(value: Any) -> Message:
+    if not isinstance(value, dict):
+        value = _message_fields(value)
     role = value.get("role")
     content = value.get("content")
     if content is not None:
-        content = _text(content, path, "content") if isinstance(content, str) else _parts(content, f"{path}.content")
-    name = _optional(value, "name", path)
+        content = utf_8_text(content, "content") if isinstance(content, str) else _parts(content)
+    name = _optional(value, "name")
     if role == "assistant":
-        reasoning = _optional(value, "reasoning_content", path)
+        reasoning = _optional(value, "reasoning_content")
         if reasoning is None:
-            reasoning = _optional(value, "reasoning", path)
-        return AssistantMessage(content, name, _extra(value, _ASSISTANT, path), reasoning, _tool_calls(value, path))
+            reasoning = _optional(value, "reasoning")
+        calls = value.get("tool_calls")
+        return AssistantMessage(
+            content, name, _extra(value, _ASSISTANT), reasoning, _tool_calls(calls) if calls else ()
+        )
     if role == "tool":
-        return ToolMessage(content, name, _extra(value, _TOOL, path), _optional(value, "tool_call_id", path))
+        return ToolMessage(content, name, _extra(value, _TOOL), _optional(value, "tool_call_id"))
     if isinstance(role, str) and role in _PLAIN:
-        return _PLAIN[role](content, name, _extra(value, _COMMON, path))
-    raise ConversationError(f"{path}.role", f"must be one of {', '.join(get_args(Role))}", _given(role))
+        return _PLAIN[role](content, name, _extra(value, _COMMON))
+    raise ConversationError("role", f"must be one of {', '.join(get_args(Role))}", _given(role))
 
 
-def _extra(value: Mapping[str, Any], known: frozenset[str], path: str) -> Mapping[str, Any]:
+def _message_fields(value: Any) -> Mapping[str, Any]:
+    """A message record, or another mapping, as its keys and values."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (SystemMessage, DeveloperMessage, UserMessage, AssistantMessage, ToolMessage)):
+        return {**asdict(value), **value.extra, "role": ROLES[type(value)], "extra": None}
+    raise ConversationError("", "must be a message: a dict with 'role' and 'content'", value)
+
+
+def _extra(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
     """Keys that isc itself does not use, for templates that do."""
     if value.keys() <= known:
         return {}
-    return {
-        key: json_value(item, f"{path}.{key}") for key, item in value.items() if key not in known and item is not None
-    }
+    return {key: json_value(item, key) for key, item in value.items() if key not in known and item is not None}
 
 
-def _text(value: str, path: str, key: str) -> str:
-    """A text that has a UTF-8 form."""
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            place = error.start
-            problem = f"holds a lone surrogate at character {place}; replace it (it has no UTF-8 form)"
-            raise ConversationError(f"{path}.{key}", problem, value[max(0, place - 10) : place + 10]) from None
-    return value
-
-
-def _optional(value: Mapping[str, Any], key: str, path: str) -> str | None:
+def _optional(value: Mapping[str, Any], key: str) -> str | None:
     found = value.get(key)
     if found is None:
         return None
     if not isinstance(found, str):
-        raise ConversationError(f"{path}.{key}", "must be a string", found)
-    return _text(found, path, key)
+        raise ConversationError(key, "must be a string", found)
+    return found if found.isascii() else utf_8_text(found, key)
 
 
-def _required(value: Mapping[str, Any], key: str, path: str) -> str:
-    found = _optional(value, key, path)
+def _required(value: Mapping[str, Any], key: str) -> str:
+    found = _optional(value, key)
     if not found:
-        raise ConversationError(f"{path}.{key}", "is missing or empty; it must be a non-empty string", found)
+        raise ConversationError(key, "is missing or empty; it must be a non-empty string", _given(found))
     return found
 
 
-def _parts(value: Any, path: str) -> Content:
+def _parts(value: Any) -> Content:
     if not isinstance(value, (list, tuple)):
-        raise ConversationError(path, "must be a string, a list of parts or None", value)
-    return tuple(_part(part, f"{path}[{index}]") for index, part in enumerate(value))
+        raise ConversationError("content", "must be a string, a list of parts or None", value)
+    return _each(value, "content", _part)
 
 
-def _part(value: Any, path: str) -> Part:
+def _part(value: Any) -> Part:
+    if isinstance(value, str):
+        return TextPart(utf_8_text(value, ""))
     if isinstance(value, TextPart):
-        return TextPart(_text(value.text, path, "text"))
+        return TextPart(utf_8_text(value.text, "text"))
     if isinstance(value, MediaPart):
         return value
-    if isinstance(value, str):
-        return TextPart(_text(value, path, "text"))
     if not isinstance(value, Mapping):
-        raise ConversationError(path, "must be a part: a dict with 'type'", value)
+        raise ConversationError("", "must be a part: a dict with 'type'", value)
     kind = value.get("type", "text" if "text" in value else None)
     if kind == "text":
         text = value.get("text")
         if not isinstance(text, str):
-            raise ConversationError(f"{path}.text", "must be a string", text)
-        return TextPart(_text(text, path, "text"))
-    if kind in _MEDIA:
+            raise ConversationError("text", "must be a string", _given(text))
+        return TextPart(utf_8_text(text, "text"))
+    if isinstance(kind, str) and kind in _MEDIA:
         return MediaPart(_MEDIA[kind], dict(value))
-    raise ConversationError(f"{path}.type", f"must be text or one of {', '.join(_MEDIA)}", kind)
+    raise ConversationError("type", f"must be text or one of {', '.join(_MEDIA)}", _given(kind))
 
 
-def _tool_calls(value: Mapping[str, Any], path: str) -> tuple[ToolCall, ...]:
-    calls = value.get("tool_calls")
-    if not calls:
-        return ()
+def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
     if not isinstance(calls, (list, tuple)):
-        raise ConversationError(f"{path}.tool_calls", "must be a list of tool calls", calls)
-    return tuple(_tool_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls))
+        raise ConversationError("tool_calls", "must be a list of tool calls", calls)
+    return _each(calls, "tool_calls", _tool_call)
 
 
-def _tool_call(value: Any, path: str) -> ToolCall:
+def _tool_call(value: Any) -> ToolCall:
     if isinstance(value, ToolCall):
         value = {"id": value.id, "name": value.name, "arguments": value.arguments}
     if not isinstance(value, Mapping):
-        raise ConversationError(path, "must be a tool call: a dict with 'function'", value)
+        raise ConversationError("", "must be a tool call: a dict with 'function'", value)
+    identity = _optional(value, "id")
     function = value.get("function", value)
-    place = path if function is value else f"{path}.function"
     if not isinstance(function, Mapping):
-        raise ConversationError(place, "must be an object with 'name' and 'arguments'", function)
-    name = _required(function, "name", place)
-    return ToolCall(name, _arguments(function.get("arguments"), f"{place}.arguments"), _optional(value, "id", path))
+        raise ConversationError("function", "must be an object with 'name' and 'arguments'", _given(function))
+    try:
+        return ToolCall(_required(function, "name"), _arguments(function.get("arguments")), identity)
+    except ConversationError as error:
+        raise (error if function is value else error.within("function")) from None
 
 
-def _arguments(value: Any, path: str) -> str | Mapping[str, Any]:
+def _arguments(value: Any) -> str | Mapping[str, Any]:
     if isinstance(value, str):
-        _text(value, path.removesuffix(".arguments"), "arguments")
-        parsed = _guarded(lambda: json.loads(value, parse_constant=_refuse_constant), value, path)
-        if not isinstance(parsed, dict):
-            raise ConversationError(path, "must be the JSON text of an object", value)
+        if not isinstance(json_object_text(value, "arguments"), dict):
+            raise ConversationError("arguments", "must be the JSON text of an object", value)
         return value
     if not isinstance(value, Mapping):
-        raise ConversationError(
-            path, "must be an object or the JSON text of one ({} for no arguments)", UNSET if value is None else value
-        )
-    json_value(value, path)
+        problem = "must be an object or the JSON text of one ({} for no arguments)"
+        raise ConversationError("arguments", problem, _given(value))
+    if not _is_plain(value):
+        json_value(value, "arguments")
     return value
 
 
-def _tool(value: Any, path: str) -> ToolSpec:
+def _is_plain(value: Mapping[Any, Any]) -> bool:
+    """Whether an object is so simple that it need not be written to see that it is JSON."""
+    for key, item in value.items():
+        if type(key) is not str or not key.isascii():
+            return False
+        if type(item) not in _PLAIN_TYPES or (type(item) is str and not item.isascii()):
+            return False
+    return True
+
+
+def _tool(value: Any) -> ToolSpec:
     schema = value.schema if isinstance(value, ToolSpec) else value
     if not isinstance(schema, Mapping):
-        raise ConversationError(path, "must be a tool: a dict with 'function', or with 'name' and 'parameters'", value)
+        raise ConversationError("", "must be a tool: a dict with 'function', or with 'name' and 'parameters'", value)
     if "function" not in schema and "name" in schema:
-        bare = {key: item for key, item in schema.items() if key != "type"}
-        schema = {"type": "function", "function": bare}
+        schema = {"type": "function", "function": {key: item for key, item in schema.items() if key != "type"}}
     function = schema.get("function")
     if not isinstance(function, Mapping):
-        raise ConversationError(f"{path}.function", "must be an object with 'name'", function)
-    _required(function, "name", f"{path}.function")
-    json_value(schema, path)
-    return ToolSpec(schema)
-
-
-def json_value(value: Any, path: str) -> Any:
-    """The value, if it has a JSON form that UTF-8 can hold; otherwise an error at the innermost path."""
+        raise ConversationError("function", "must be an object with 'name'", _given(function))
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        if not text.isascii():
-            text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        _locate(value, path, 0)
-        raise ConversationError(path, f"has no JSON form: {error}", value) from None
-    return value
-
-
-_DEEPEST_PATH = 64
-
-
-def _locate(value: Any, path: str, depth: int) -> None:
-    """Raise for the innermost item that has no JSON form, if one is found."""
-    children: Iterable[tuple[str, Any]] = ()
-    if depth > _DEEPEST_PATH:
-        raise ConversationError(path, "is nested too deeply to be JSON")
-    if isinstance(value, Mapping):
-        children = [(f"{path}.{key}", item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple)):
-        children = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-    elif isinstance(value, str):
-        _text(value, *path.rpartition(".")[::2])
-    else:
-        _guarded(lambda: json.dumps(value, allow_nan=False), value, path)
-    for place, item in children:
-        _locate(item, place, depth + 1)
+        _required(function, "name")
+    except ConversationError as error:
+        raise error.within("function") from None
+    json_value(schema, "")
+    return ToolSpec(schema)
 
 
 def _given(value: object) -> object:
     """The value as an error shows it: also where it is None, or missing."""
     return UNSET if value is None else value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _guarded(work: Callable[[], _Found], value: object, path: str) -> _Found:
-    try:
-        return work()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConversationError(path, f"is not JSON: {error}", value) from None

@@ -22,6 +22,7 @@ from isc.engines import (
     TokenizersEngine,
     agreeing_fastokens,
     normalizer_of,
+    same_text,
     tiles,
 )
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
@@ -121,16 +122,21 @@ def from_tokenizer_json(document: str | bytes, engine: str | None = None) -> Voc
 
 def _check_accounting(encoder: VocabularyEncoder, reference: TokenizersEngine) -> None:
     """Refuse a vocabulary in which some text has no token, or a token no text."""
-    for text, ids in zip(PROBE, encoder.encode_batch(PROBE), strict=True):
+    try:
+        encoded = encoder.encode_batch(PROBE)
+    except Exception as error:  # the engine raises bare Exception where a text has no token
+        raise EncoderError(f"this tokenizer cannot encode ordinary text: {error}") from error
+    for text, ids in zip(PROBE, encoded, strict=True):
+        found = encoder.decode_bytes(ids).decode("utf-8", "replace")
         if encoder.byte_lengths is not None:
-            exact = encoder.decode_bytes(ids) == encoder.normalize(text).encode()
+            exact = found == encoder.normalize(text) and same_text(found, text)
         else:
             _, offsets = reference.encode_with_offsets(text)
-            exact = tiles(offsets, len(text))
+            exact = tiles(offsets, len(text)) and same_text(found.removeprefix(" "), text.removeprefix(" "))
         if not exact:
             raise EncoderError(
-                f"this tokenizer cannot be accounted for byte by byte: it loses or changes part of {text!r}, "
-                "so no one could say which message its tokens belong to"
+                f"this tokenizer cannot be accounted for byte by byte: it loses or changes part of {text!r} "
+                f"({found!r} comes back), so no one could say which message its tokens belong to"
             )
 
 
@@ -161,16 +167,25 @@ def _from_file(path: str, _modified: int, _size: int) -> VocabularyEncoder:
 def from_tiktoken(encoding: tiktoken.Encoding) -> VocabularyEncoder:
     """An encoder from a `tiktoken.Encoding`; its special tokens are the specials.
 
+    Raises:
+        EncoderError: Some byte has no token, or a special has the id of a token of text.
+
     >>> import tiktoken
     >>> ranks = {bytes([byte]): byte for byte in range(256)}
     >>> encoding = tiktoken.Encoding("bytes", pat_str=".", mergeable_ranks=ranks, special_tokens={"<|end|>": 256})
-    >>> from_tiktoken(encoding).encode_batch(["<|end|>"])[0][:3]
+    >>> next(from_tiktoken(encoding).encode_batch(["<|end|>"]))[:3]
     [60, 124, 101]
     """
     specials = {text: encoding.encode_single_token(text) for text in encoding.special_tokens_set}
     tokens: list[bytes] = [b""] * (encoding.max_token_value + 1)
     for token in encoding.token_byte_values():
         tokens[encoding.encode_single_token(token)] = token
+    missing = {bytes([byte]) for byte in range(256)}.difference(tokens)
+    if missing:
+        raise EncoderError(f"{encoding!r} has no token for {len(missing)} of the 256 bytes, {min(missing)!r} first")
+    shared = next((text for text, token_id in specials.items() if tokens[token_id]), None)
+    if shared is not None:
+        raise EncoderError(f"{encoding!r}: special {shared!r} has the id of {tokens[specials[shared]]!r}")
     vocabulary = Vocabulary.of_bytes(tokens, specials)
     return VocabularyEncoder(vocabulary, TiktokenEngine(encoding), "tiktoken", (from_tiktoken, (encoding,)))
 
@@ -179,31 +194,45 @@ def from_rank_file(path: str | os.PathLike[str], pattern: str, specials: Mapping
     """An encoder from a tiktoken rank file (lines of `base64 rank`), its split pattern and its specials.
 
     Raises:
-        LoadError: The file is missing or a line of it is not a token and its rank.
+        LoadError: The file is missing or a line of it is not a token and a rank of its own.
+        EncoderError: The pattern is no regular expression, or the ranks do not cover all bytes.
     """
     import tiktoken
 
     place = Path(path)
-    ranks: dict[bytes, int] = {}
+    ranks = _ranks(place)
+    try:
+        encoding = tiktoken.Encoding(place.name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(specials))
+    except ValueError as error:
+        raise EncoderError(f"{place} with split pattern {pattern!r}: {error}") from error
+    return from_tiktoken(encoding).with_rebuild(from_rank_file, str(place), pattern, dict(specials))
+
+
+def _ranks(place: Path) -> dict[bytes, int]:
+    """The tokens of a rank file."""
     try:
         lines = place.read_bytes().splitlines()
     except OSError as error:
         raise LoadError(f"{place}: {error.strerror}") from None
+    ranks: dict[bytes, int] = {}
+    seen: set[int] = set()
     for number, line in enumerate(lines, 1):
         token, _, rank = line.partition(b" ")
         try:
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except ValueError as error:
             raise LoadError(f"{place}, line {number}: not a base64 token and its rank ({error})") from None
-    encoding = tiktoken.Encoding(place.name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(specials))
-    return from_tiktoken(encoding).with_rebuild(from_rank_file, str(place), pattern, dict(specials))
+        seen.add(int(rank))
+        if not len(seen) == len(ranks) == number:
+            raise LoadError(f"{place}, line {number}: its token or its rank occurs before: {line.decode('ascii')}")
+    return ranks
 
 
 @lru_cache(maxsize=32)
 def embedded(specials: tuple[str, ...]) -> VocabularyEncoder:
     """The small vocabulary isc carries itself, with these specials added: for trying formats without a model's files.
 
-    >>> embedded(("<|im_end|>",)).decode_bytes(embedded(("<|im_end|>",)).encode_batch(["hello"])[0])
+    >>> embedded(("<|im_end|>",)).decode_bytes(next(iter(embedded(()).encode_batch(["hello"]))))
     b'hello'
     """
     import msgspec

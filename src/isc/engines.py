@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from isc.types import Span
@@ -25,10 +26,13 @@ PROBE = (
 _FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
 
 
+_IDS = attrgetter("ids")  # one list at a time: hundreds at once would set off the garbage collector
+
+
 class Engine(Protocol):
     """What turns ordinary texts into ids, in one call."""
 
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]: ...
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]: ...
 
 
 class TokenizersEngine:
@@ -39,8 +43,8 @@ class TokenizersEngine:
 
         self.tokenizer = Tokenizer.from_str(document)
 
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        return [item.ids for item in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        return map(_IDS, self.tokenizer.encode_batch(texts, add_special_tokens=False))
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
         found = self.tokenizer.encode(text, add_special_tokens=False)
@@ -55,8 +59,8 @@ class FastokensEngine:
 
         self.tokenizer = Tokenizer.from_json_str(document)
 
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        return [item.ids for item in self.tokenizer.encode_batch(texts)]
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        return map(_IDS, self.tokenizer.encode_batch(texts))
 
 
 class TiktokenEngine:
@@ -65,8 +69,8 @@ class TiktokenEngine:
     def __init__(self, encoding: tiktoken.Encoding) -> None:
         self.encoding = encoding
 
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        return list(map(self.encoding.encode_ordinary, texts))
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        return map(self.encoding.encode_ordinary, texts)
 
 
 def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callable[[str], str] | None:
@@ -91,6 +95,11 @@ def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary)
     except Exception as error:  # a fast engine that fails in any way is not used
         return None, f"it cannot load this vocabulary ({error})"
     return (fast, "") if wrong is None else (None, f"it encodes {wrong!r} differently")
+
+
+def same_text(found: str, text: str) -> bool:
+    """Whether two texts differ in their Unicode normal form at most."""
+    return unicodedata.normalize("NFKC", found) == unicodedata.normalize("NFKC", text)
 
 
 def tiles(offsets: Sequence[Span], length: int) -> bool:

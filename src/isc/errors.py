@@ -24,6 +24,12 @@ class ConversationError(Error, ValueError):
         self.problem = problem
         self.value = value
 
+    def within(self, path: str) -> ConversationError:
+        """The same error, its path seen from further out."""
+        if self.path.startswith("["):
+            return type(self)(path + self.path, self.problem, self.value)
+        return type(self)(f"{path}.{self.path}" if self.path else path, self.problem, self.value)
+
     def __str__(self) -> str:
         found = "" if self.value is None else f" (got {shown(self.value)})"
         return f"{self.path}: {self.problem}{found}"

@@ -5,10 +5,10 @@ Nothing here raises, whatever was sampled; every attempted call is kept with a s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from isc.jsontext import decode_json
 from isc.segments import is_special
 from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
 
@@ -132,22 +132,3 @@ def json_call(raw: str) -> CallReading:
     if not isinstance(name, str):
         return "malformed_structure", None, arguments
     return ("malformed_structure" if arguments is None else "ok"), name, arguments
-
-
-def decode_json(text: str) -> Any:  # noqa: ANN401 - whatever was sampled
-    """A JSON value that can be written again.
-
-    Raises:
-        ValueError: Not JSON, or nested too deeply, a number too long, NaN, or a lone surrogate.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")

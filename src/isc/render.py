@@ -30,11 +30,10 @@ def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -
     """A conversation as owned segments, with what the model samples marked as body (laws 2 and 4)."""
     yield from owned(opening_owner(chat), family.opening(chat))
     for index, message in enumerate(chat.messages):
-        turn = owned(index, family.turn(chat, index))
+        turn = family.turn(chat, index)
         if isinstance(message, AssistantMessage):
-            yield from sampled(list(turn), family.generation_prompt(chat.before(index)), family.turn_close)
-        else:
-            yield from turn
+            turn = sampled(turn, family.generation_prompt(chat.before(index)), family.turn_close)
+        yield from owned(index, turn)
     if add_generation_prompt:
         yield from family.generation_prompt(chat)
 

@@ -66,15 +66,17 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
     multi_modal_data: MultiModalData | None = None
 
     def __post_init__(self) -> None:
-        total = 0
         count = len(self.message_roles)
-        last: Run | None = None
+        last = (UNOWNED - 1, False)
         mergeable = False
+        total = 0
         for run in self.runs:
-            _check_run(run, count)
+            owner = (run.message, run.body)
+            if run.length <= 0 or not UNOWNED <= run.message < count or owner == (UNOWNED, True):
+                raise AttributionError(f"{run}: {_problem(run, count)}")
             total += run.length
-            mergeable = mergeable or (last is not None and last.message == run.message and last.body == run.body)
-            last = run
+            mergeable = mergeable or owner == last
+            last = owner
         if total != len(self.token_ids):
             raise AttributionError(f"runs cover {total} tokens, but there are {len(self.token_ids)} token_ids")
         if len(self.message_tool_names) != count:
@@ -202,13 +204,13 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         return tuple(self._column(lambda run: run.body and self.role(run) in roles))
 
 
-def _check_run(run: Run, messages: int) -> None:
+def _problem(run: Run, messages: int) -> str:
+    """Why a run cannot be."""
     if run.length <= 0:
-        raise AttributionError(f"{run}: a run has at least one token")
-    if not UNOWNED <= run.message < messages:
-        raise AttributionError(f"{run}: there is no message {run.message}, only {messages} message_roles")
+        return "a run has at least one token"
     if run.body and run.message == UNOWNED:
-        raise AttributionError(f"{run}: body belongs to a message, and -1 is none")
+        return "body belongs to a message, and -1 is none"
+    return f"there is no message {run.message}, only {messages} message_roles"
 
 
 def _merged(runs: Iterable[Run]) -> tuple[Run, ...]:

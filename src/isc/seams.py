@@ -28,7 +28,7 @@ def places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequenc
     seam = 0
     for size in sizes[:-1]:
         seam += size
-        place = _walk(seam, ids, lengths) or _walk_back(total - seam, ids, lengths)
+        place = _walk(seam, ids, lengths) if 2 * seam < total else _walk_back(total - seam, ids, lengths)
         if place is None:
             ends = ends or list(accumulate(map(lengths.__getitem__, ids)))
             token = bisect_right(ends, seam)

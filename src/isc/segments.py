@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
 
 from isc.errors import ConversationError
-from isc.types import UNOWNED, Chat, Json, Segment, Segments, SystemMessage, TextPart, ToolCall
+from isc.jsontext import json_text
+from isc.types import UNOWNED, Chat, Segment, Segments, SystemMessage, TextPart, ToolCall
 
 _LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
@@ -57,15 +58,13 @@ def is_special(segment: Segment, *texts: str) -> bool:
     return segment.kind == "special" and segment.text in texts
 
 
-def owned(message: int, segments: Segments) -> Iterator[Segment]:
-    """The stream as that message's, empty texts left out; a segment that already names its owner keeps it."""
-    for segment in segments:
-        if not segment.text:
-            continue
-        if segment.message == UNOWNED:
-            yield Segment(segment.text, segment.kind, segment.body, message)
-        else:
-            yield segment
+def owned(message: int, segments: Segments) -> list[Segment]:
+    """Segments as that message's, empty texts left out; one that already names its owner keeps it."""
+    return [
+        Segment(segment.text, segment.kind, segment.body, message) if segment.message == UNOWNED else segment
+        for segment in segments
+        if segment.text
+    ]
 
 
 def opening_owner(chat: Chat) -> int:
@@ -73,58 +72,78 @@ def opening_owner(chat: Chat) -> int:
     return 0 if chat.messages and isinstance(chat.messages[0], SystemMessage) else UNOWNED
 
 
-def sampled(turn: Sequence[Segment], prompt: Segments, turn_close: str | None) -> Iterator[Segment]:
+def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> Iterator[Segment]:
     """An assistant turn under law 4: what the generation prompt gave is scaffold, what the model samples is body.
 
     The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
     no prompt ends in the middle of one. What follows the turn close is scaffold.
     """
-    head, tail = _split_prompt(turn, prompt)
-    closes = [k for k, segment in enumerate(tail) if is_special(segment, turn_close or "")]
-    last = closes[-1] if closes else len(tail) - 1
+    turn = [segment for segment in turn if segment.text]
+    head, tail = _split_prompt(turn, tuple(prompt))
+    closes = [k for k, segment in enumerate(tail) if segment.kind == "special" and segment.text == turn_close]
+    end = closes[-1] + 1 if closes else len(tail)
     yield from head
-    for position, segment in enumerate(tail):
-        if segment.body or position > last:
-            yield segment
+    yield from _as_body(tail[:end])
+    yield from tail[end:]
+
+
+def _as_body(segments: Sequence[Segment]) -> Iterator[Segment]:
+    """All of it body, texts between specials as one."""
+    texts: list[str] = []
+    message = UNOWNED
+    for segment in segments:
+        if segment.kind == "text":
+            texts.append(segment.text)
+            message = segment.message
+            continue
+        if texts:
+            yield Segment("".join(texts), "text", True, message)
+            texts.clear()
+        yield Segment(segment.text, "special", True, segment.message)
+    if texts:
+        yield Segment("".join(texts), "text", True, message)
+
+
+def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """The turn cut where its generation prompt ended; only scaffold can have come from the prompt."""
+    same = _equal_segments(turn, prompt)
+    if same < len(prompt):
+        turn, prompt = _coalesced(turn), _coalesced(prompt)
+        same = _equal_segments(turn, prompt)
+    head, tail = turn[:same], turn[same:]
+    if same == len(prompt) or not tail or tail[0].kind == "special" or tail[0].body or prompt[same].kind == "special":
+        return head, tail
+    text, message = tail[0].text, tail[0].message
+    shared = _shared_text(text, prompt[same].text)
+    given, rest = (Segment(part, "text", False, message) for part in (text[:shared], text[shared:]))
+    return [*head, given] if shared else head, [rest, *tail[1:]] if shared < len(text) else tail[1:]
+
+
+def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:
+    """How many segments turn and prompt start with alike."""
+    for position, (ours, theirs) in enumerate(zip(turn, prompt, strict=False)):
+        if ours.text != theirs.text or ours.kind != theirs.kind or (ours.body and ours.kind == "text"):
+            return position
+    return min(len(turn), len(prompt))
+
+
+def _coalesced(segments: Sequence[Segment]) -> list[Segment]:
+    """Adjacent texts of one attribution as one."""
+    merged: list[Segment] = []
+    for (kind, is_body, message), group in groupby(segments, lambda s: (s.kind, s.body, s.message)):
+        if kind == "special":
+            merged.extend(group)
         else:
-            yield Segment(segment.text, segment.kind, True, segment.message)
+            merged.append(Segment("".join(segment.text for segment in group), kind, is_body, message))
+    return merged
 
 
-def _split_prompt(turn: Sequence[Segment], prompt: Segments) -> tuple[list[Segment], list[Segment]]:
-    """The turn cut where its generation prompt ended."""
-    expected = list(prompt)[::-1]
-    head: list[Segment] = []
-    for position, segment in enumerate(turn):
-        if not expected or segment.body or segment.kind != expected[-1].kind:
-            break
-        if segment.kind == "special":
-            if segment.text != expected.pop().text:
-                break
-            head.append(segment)
-            continue
-        shared, complete = _shared_text(segment.text, expected)
-        if shared:
-            head.append(Segment(segment.text[:shared], "text", False, segment.message))
-        if not complete:
-            rest = Segment(segment.text[shared:], "text", False, segment.message)
-            return head, [rest, *turn[position + 1 :]]
-    return head, list(turn[len(head) :])
-
-
-def _shared_text(text: str, expected: list[Segment]) -> tuple[int, bool]:
-    """How much of a text the prompt's next texts cover, and whether that is all of it; uses up what matched."""
-    position = 0
-    while position < len(text) and expected and expected[-1].kind == "text":
-        wanted = expected.pop().text
-        if text.startswith(wanted, position):
-            position += len(wanted)
-            continue
-        if wanted.startswith(text[position:]):
-            expected.append(scaffold(wanted[len(text) - position :]))
-            return len(text), True
-        line = _LAST_LINE.match(os.path.commonprefix((text[position:], wanted)))
-        return position + (line.end() if line else 0), False
-    return position, position == len(text)
+def _shared_text(text: str, wanted: str) -> int:
+    """How many characters of a scaffold text the prompt gave, in whole lines."""
+    if text.startswith(wanted) or wanted.startswith(text):
+        return min(len(text), len(wanted))
+    line = _LAST_LINE.match(os.path.commonprefix((text, wanted)))
+    return line.end() if line else 0
 
 
 def content_text(chat: Chat, index: int) -> str:
@@ -143,11 +162,6 @@ def content_text(chat: Chat, index: int) -> str:
             raise ConversationError(path, f"this format takes text only, not {part.modality} parts", part.raw)
         texts.append(part.text)
     return "".join(texts)
-
-
-def json_text(value: Json) -> str:
-    """A value as the `tojson` filter of `apply_chat_template` prints it."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def arguments_text(call: ToolCall) -> str:

@@ -15,27 +15,26 @@ _WHITE_SPACE = " \t\n\r\x0b\x0c\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" +
 )
 
 
-def stretches(segments: Segments, sampling: frozenset[int]) -> Iterator[list[Segment]]:
-    """Segments that are encoded together: a special alone, texts up to where sampling starts or stops."""
+def stretches(segments: Segments, sampling: frozenset[int]) -> Iterator[Segment | list[Segment]]:
+    """What is encoded together: a special, a lone text, or texts in a list, up to where sampling starts or stops."""
     stretch: list[Segment] = []
     sampled_by = UNOWNED
     for segment in segments:
         if segment.kind == "special":
             if stretch:
-                yield stretch
+                yield stretch if len(stretch) > 1 else stretch[0]
                 stretch = []
-            yield [segment]
-            continue
-        if not segment.text:
+            yield segment
             continue
         sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
         if stretch and sampler != sampled_by:
-            yield stretch
+            yield stretch if len(stretch) > 1 else stretch[0]
             stretch = []
         sampled_by = sampler
-        stretch.append(segment)
+        if segment.text:
+            stretch.append(segment)
     if stretch:
-        yield stretch
+        yield stretch if len(stretch) > 1 else stretch[0]
 
 
 def scanned(
@@ -43,7 +42,8 @@ def scanned(
 ) -> Iterator[Segment]:
     """The stream with specials that text spells made specials, or refused."""
     pattern = specials_pattern(specials)
-    for stretch in stretches(segments, sampling):
+    for piece in stretches(segments, sampling):
+        stretch = [piece] if isinstance(piece, Segment) else piece
         matches = list(pattern.finditer("".join(s.text for s in stretch))) if stretch[0].kind == "text" else []
         if matches and reject:
             _refuse(stretch, matches[0].start(), matches[0].group())

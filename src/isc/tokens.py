@@ -72,31 +72,36 @@ def fold(
     if encoder.strips:
         segments = absorbed(segments, encoder.strips)
     pieces = list(stretches(segments, sampling))
-    encoded = iter(encoder.encode_batch([_text(piece) for piece in pieces if piece[0].kind == "text"]))
+    encoded = iter(encoder.encode_batch(_texts(pieces)))
     special_ids = encoder.specials
     token_ids: list[int] = []
     runs = _Runs()
     for piece in pieces:
-        first = piece[0]
-        if first.kind == "special":
-            try:
-                token_ids.append(special_ids[first.text])
-            except KeyError:
-                raise _missing(first.text) from None
-            runs.add(1, (first.message, first.body))
-            continue
-        ids = next(encoded)
-        token_ids += ids
-        if len(piece) == 1:
-            runs.add(len(ids), (first.message, first.body))
-        else:
+        if isinstance(piece, list):
+            ids = next(encoded)
+            token_ids += ids
             _attribute(piece, ids, encoder, runs)
+        elif piece.kind == "text":
+            ids = next(encoded)
+            token_ids += ids
+            runs.add(len(ids), (piece.message, piece.body))
+        else:
+            token_id = special_ids.get(piece.text)
+            if token_id is None:
+                raise _missing(piece.text)
+            token_ids.append(token_id)
+            runs.add(1, (piece.message, piece.body))
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
     return RenderedTokens(tuple(token_ids), tuple(runs.finish()), roles, names)
 
 
-def _text(stretch: Sequence[Segment]) -> str:
-    return stretch[0].text if len(stretch) == 1 else "".join([segment.text for segment in stretch])
+def _texts(pieces: Iterable[Segment | list[Segment]]) -> list[str]:
+    """The texts that have to be encoded."""
+    return [
+        piece.text if isinstance(piece, Segment) else "".join([segment.text for segment in piece])
+        for piece in pieces
+        if isinstance(piece, list) or piece.kind == "text"
+    ]
 
 
 def _missing(text: str) -> MissingSpecialError:
@@ -111,7 +116,7 @@ def _attribute(stretch: Sequence[Segment], ids: Sequence[int], encoder: Encoder,
     if owners.count(owners[0]) == len(owners):
         runs.add(len(ids), owners[0])
         return
-    text = _text(stretch)
+    text = "".join([segment.text for segment in stretch])
     lengths = encoder.byte_lengths
     if lengths is None:
         _, offsets = encoder.encode_with_offsets(text)

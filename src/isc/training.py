@@ -228,7 +228,7 @@ def _sampled_ids(renderer: Renderer, chat: Chat) -> tuple[int, ...]:
     """What the model would have sampled to say the last message of a chat."""
     index = len(chat.messages) - 1
     prompt = renderer.family.generation_prompt(chat.before(index))
-    turn = sampled(list(owned(index, renderer.family.turn(chat, index))), prompt, renderer.family.turn_close)
+    turn = owned(index, sampled(renderer.family.turn(chat, index), prompt, renderer.family.turn_close))
     roles = [""] * index + ["assistant"]
     return fold([s for s in turn if s.body], renderer.encoder, roles, None, renderer.body_specials).token_ids
 

@@ -43,7 +43,7 @@ Part: TypeAlias = TextPart | MediaPart
 Content: TypeAlias = str | tuple[Part, ...] | None
 
 
-class ToolCall(Struct, frozen=True, omit_defaults=True):
+class ToolCall(Struct, frozen=True, omit_defaults=True, gc=False):
     """One call of an assistant turn; `arguments` is an object, or the JSON text of one, rendered as it stands."""
 
     name: str
@@ -51,32 +51,32 @@ class ToolCall(Struct, frozen=True, omit_defaults=True):
     id: str | None = None
 
 
-class _Message(Struct, frozen=True, tag_field="role", omit_defaults=True):
+class _Message(Struct, frozen=True, tag_field="role", omit_defaults=True, gc=False):
     content: Content = None
     name: str | None = None
     extra: Mapping[str, Json] = {}
 
 
-class SystemMessage(_Message, frozen=True, tag="system"):
+class SystemMessage(_Message, frozen=True, gc=False, tag="system"):
     """What the deployment tells the model."""
 
 
-class DeveloperMessage(_Message, frozen=True, tag="developer"):
+class DeveloperMessage(_Message, frozen=True, gc=False, tag="developer"):
     """What the application's developer tells the model, in formats that tell that apart from system."""
 
 
-class UserMessage(_Message, frozen=True, tag="user"):
+class UserMessage(_Message, frozen=True, gc=False, tag="user"):
     """What the user says."""
 
 
-class AssistantMessage(_Message, frozen=True, tag="assistant"):
+class AssistantMessage(_Message, frozen=True, gc=False, tag="assistant"):
     """What the model said: content, reasoning and tool calls, in the order its format gives them."""
 
     reasoning_content: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
 
 
-class ToolMessage(_Message, frozen=True, tag="tool"):
+class ToolMessage(_Message, frozen=True, gc=False, tag="tool"):
     """What a tool returned; `tool_call_id` names the call it answers."""
 
     tool_call_id: str | None = None
@@ -259,8 +259,8 @@ class Encoder(Protocol):
     def normalize(self, text: str) -> str:
         """The text as the vocabulary counts its bytes."""
 
-    def encode_batch(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
-        """Ids of each text."""
+    def encode_batch(self, texts: Sequence[str]) -> Iterable[Sequence[int]]:
+        """Ids of each text, in one call to the engine."""
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
         """Ids of a text and the characters of it that each came from."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
-from isc.segments import arguments_text, body, content_text, json_text, scaffold, special, spelled
+from isc.jsontext import json_text
+from isc.segments import arguments_text, body, content_text, scaffold, special, spelled
 from isc.types import Chat, Reasoning, Segment, ToolCall
 
 IM_START: Final = "<|im_start|>"
@@ -21,10 +23,18 @@ SPECIALS: Final = (
     END_OF_TEXT, IM_START, IM_END, TOOL_CALL, END_TOOL_CALL, TOOL_RESPONSE, END_TOOL_RESPONSE, THINK, END_THINK
 )  # fmt: skip
 
-THINK_REASONING: Final = Reasoning(
-    THINK, END_THINK, (scaffold("\n"), special(END_THINK), scaffold("\n\n")), (TOOL_CALL,)
-)
+_THINK_CLOSING: Final = (scaffold("\n"), special(END_THINK), scaffold("\n\n"))
+THINK_REASONING: Final = Reasoning(THINK, END_THINK, _THINK_CLOSING, (TOOL_CALL,))
 NO_THINKING: Final = (special(THINK), scaffold("\n\n"), special(END_THINK), scaffold("\n\n"))
+
+_NEWLINE: Final = scaffold("\n")
+_TOOL_RESPONSE: Final = special(TOOL_RESPONSE)
+_END_TOOL_RESPONSE: Final = special(END_TOOL_RESPONSE)
+_TOOL_CALL: Final = special(TOOL_CALL)
+_CALL_NAME: Final = scaffold('\n{"name": "')
+_CALL_ARGUMENTS: Final = scaffold('", "arguments": ')
+_CALL_END: Final = scaffold("}\n")
+_END_TOOL_CALL: Final = special(END_TOOL_CALL)
 
 _TOOLS_HEAD: Final = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
@@ -37,23 +47,20 @@ _TOOLS_TAIL: Final = (
 )
 
 
-def im_start(role: str) -> Iterator[Segment]:
+@lru_cache(maxsize=16)
+def im_start(role: str) -> tuple[Segment, ...]:
     """The head of a turn."""
-    yield special(IM_START)
-    yield scaffold(f"{role}\n")
+    return special(IM_START), scaffold(f"{role}\n")
 
 
-def im_end() -> Iterator[Segment]:
-    """The close of a turn and what separates it from the next."""
-    yield special(IM_END)
-    yield scaffold("\n")
+CLOSE: Final = (special(IM_END), scaffold("\n"))
 
 
 def im_turn(role: str, text: str) -> Iterator[Segment]:
     """A turn that says one text."""
     yield from im_start(role)
     yield body(text)
-    yield from im_end()
+    yield from CLOSE
 
 
 def hermes_tools(chat: Chat) -> Iterator[Segment]:
@@ -74,38 +81,36 @@ def hermes_calls(calls: Sequence[ToolCall], *, after: str) -> Iterator[Segment]:
 
 def _hermes_call(call: ToolCall) -> Iterator[Segment]:
     """One call as a JSON object between its markers."""
-    yield special(TOOL_CALL)
-    yield scaffold('\n{"name": "')
+    yield _TOOL_CALL
+    yield _CALL_NAME
     yield body(call.name)
-    yield scaffold('", "arguments": ')
+    yield _CALL_ARGUMENTS
     yield body(arguments_text(call))
-    yield scaffold("}\n")
-    yield special(END_TOOL_CALL)
+    yield _CALL_END
+    yield _END_TOOL_CALL
 
 
 def tool_response(chat: Chat, index: int) -> Iterator[Segment]:
     """A tool result inside a user turn, which results in a row share."""
     if chat.role(index - 1) != "tool":
-        yield special(IM_START)
-        yield scaffold("user")
-    yield scaffold("\n")
-    yield special(TOOL_RESPONSE)
-    yield scaffold("\n")
+        yield from im_start("user")
+    else:
+        yield _NEWLINE
+    yield _TOOL_RESPONSE
+    yield _NEWLINE
     yield body(content_text(chat, index))
-    yield scaffold("\n")
-    yield special(END_TOOL_RESPONSE)
+    yield _NEWLINE
+    yield _END_TOOL_RESPONSE
     if chat.role(index + 1) != "tool":
-        yield from im_end()
+        yield from CLOSE
 
 
 def think_block(reasoning: str) -> Iterator[Segment]:
     """Reasoning between its markers, and what separates it from the content."""
     yield special(THINK)
-    yield scaffold("\n")
+    yield _NEWLINE
     yield body(reasoning.strip("\n"))
-    yield scaffold("\n")
-    yield special(END_THINK)
-    yield scaffold("\n\n")
+    yield from _THINK_CLOSING
 
 
 def last_query_index(chat: Chat) -> int:

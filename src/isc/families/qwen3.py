@@ -87,7 +87,7 @@ class Qwen3(Struct, frozen=True, tag_field="family", tag="qwen3"):
                 yield body(system)
                 yield scaffold("\n\n")
             yield from chatml.hermes_tools(chat)
-            yield from chatml.im_end()
+            yield from chatml.CLOSE
         elif system is not None:
             yield from chatml.im_turn("system", system)
 
@@ -115,7 +115,7 @@ class Qwen3(Struct, frozen=True, tag_field="family", tag="qwen3"):
         else:
             yield body(content)
         yield from chatml.hermes_calls(message.tool_calls, after=content)
-        yield from chatml.im_end()
+        yield from chatml.CLOSE
 
     def generation_prompt(self, chat: Chat) -> Iterator[Segment]:
         """The head of an assistant turn and what the variant prefills of its think block."""

@@ -1,0 +1,91 @@
+"""JSON at the edges: values checked to have a JSON form, sampled text read without ever trusting it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from isc.errors import ConversationError
+from isc.types import Json
+
+_Found = TypeVar("_Found")
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_DEEPEST_PATH = 64
+
+
+def json_text(value: Json) -> str:
+    """A value as the `tojson` filter of `apply_chat_template` prints it."""
+    return _ENCODER.encode(value)
+
+
+def decode_json(text: str) -> Any:
+    """A JSON value that can be written again.
+
+    Raises:
+        ValueError: Not JSON, or nested too deeply, a number too long, NaN, or a lone surrogate.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            json_text(value).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def utf_8_text(value: str, path: str) -> str:
+    """A text that has a UTF-8 form; an error at `path` if not."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            place = error.start
+            problem = f"holds a lone surrogate at character {place}; replace it (it has no UTF-8 form)"
+            raise ConversationError(path, problem, value[max(0, place - 10) : place + 10]) from None
+    return value
+
+
+def json_object_text(value: str, path: str) -> Any:
+    """What a caller's JSON text says."""
+    return _guarded(lambda: decode_json(utf_8_text(value, path)), value, path)
+
+
+def json_value(value: Any, path: str) -> Any:
+    """The value, if it has a JSON form that UTF-8 can hold; otherwise an error at the innermost path."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if not text.isascii():
+            text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        _locate(value, path, 0)
+        raise ConversationError(path, f"has no JSON form: {error}", value) from None
+    return value
+
+
+def _locate(value: Any, path: str, depth: int) -> None:
+    """Raise for the innermost item that has no JSON form, if one is found."""
+    children: Iterable[tuple[str, Any]] = ()
+    if depth > _DEEPEST_PATH:
+        raise ConversationError(path, "is nested too deeply to be JSON")
+    if isinstance(value, Mapping):
+        children = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        children = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    elif isinstance(value, str):
+        utf_8_text(value, path)
+    else:
+        _guarded(lambda: json.dumps(value, allow_nan=False), value, path)
+    for place, item in children:
+        _locate(item, place, depth + 1)
+
+
+def _guarded(work: Callable[[], _Found], value: object, path: str) -> _Found:
+    try:
+        return work()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConversationError(path, f"is not JSON: {error}", value) from None
