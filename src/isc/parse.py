@@ -100,7 +100,8 @@ def bracketed_turn(
     content = pieces[0].removesuffix("\n") if calls else pieces[0]
     content += "".join(piece for piece in pieces[1:] if piece.strip())
     if thought is not None:
-        thought, content = thought.strip("\n"), content.lstrip("\n")
+        thought = thought.strip("\n")
+        content = content.lstrip("\n") or ("\n" if calls and len(pieces[0]) > len("\n\n") else "")
     return ParsedResponse(content, thought, tuple(calls), complete)
 
 

@@ -109,20 +109,20 @@ def _composed(stretch: Sequence[Segment], text: str, owners: Sequence[Owner]) ->
 def _composition(text: str, seam: int) -> Span:
     """The characters around a seam that may compose with each other: empty where the seam is clean."""
     low = high = seam
-    while high < len(text) and _joins(text[high]):
+    while high < len(text) and joins(text[high]):
         high += 1
     if high == seam:
         return seam, seam
     while low > 0:
         low -= 1
-        if not _joins(text[low]):
+        if not joins(text[low]):
             break
     composed = unicodedata.normalize("NFC", text[low:high])
     apart = unicodedata.normalize("NFC", text[low:seam]) + unicodedata.normalize("NFC", text[seam:high])
     return (seam, seam) if composed == apart else (low, high)
 
 
-def _joins(character: str) -> bool:
+def joins(character: str) -> bool:
     """Whether a character may compose with, or be reordered among, those before it."""
     return character >= "\u0300" and (
         unicodedata.category(character) in ("Mn", "Mc", "Me") or "\u1160" <= character <= "\u11ff"

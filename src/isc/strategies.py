@@ -1,0 +1,187 @@
+"""Random conversations that look for trouble: one writer, driven by a seed or by Hypothesis.
+
+Bodies begin and end with what straddles seams (newlines, combining marks, digits, half-spelled markers), spell
+specials, are empty or white space; arguments nest; roles come in odd orders.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from hypothesis import strategies
+from msgspec import Struct
+
+from isc.laws import Conversation
+
+_FRAGMENTS = (
+    *(
+        "\n",
+        "\n\n",
+        "\r\n",
+        " ",
+        "  ",
+        "\t",
+        "\u00a0",
+        "\u3000",
+        "\u0338",
+        "\u0301",
+        "e\u0301",
+        "a\u0323\u0302",
+        "\u1161",
+    ),
+    *("\uac00\u11a8", "\u0915\u093c", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\U0001f3f3\ufe0f\u200d\U0001f308"),
+    *(
+        "0",
+        "12",
+        "3.5",
+        "<",
+        ">",
+        "</",
+        "/>",
+        "<|",
+        "|>",
+        "{",
+        "}",
+        '"',
+        "'",
+        "\\",
+        "`",
+        "```",
+        ",",
+        ".",
+        ":",
+        "!",
+        "?",
+    ),
+    *("-", "=", "#", "hello", "Hello", " world", "It's", "naïve", "漢字", "かな", "привет", "नमस्ते", "مرحبا"),
+    *("user", "assistant", "system", "\u200b", "\ufeff", "\x00", "\x7f", "\u2028", "\u1161", "?"),
+)
+_NAMES = ("search", "read_file", "now", "get-weather", "a", "überprüfen", "run_tests_2")
+_TYPES = ("string", "integer", "number", "boolean", "object", "array")
+
+
+class Shape(Struct, frozen=True):
+    """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
+
+    `text_arguments`: whether arguments may be given as JSON text.
+    """
+
+    roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
+    reasoning: bool = True
+    tools: bool = True
+    text_arguments: bool = True
+    specials: tuple[str, ...] = ()
+
+
+def conversations(shape: Shape, *, longest: int = 8) -> strategies.SearchStrategy[Conversation]:
+    """A Hypothesis strategy of conversations of this shape, of one to `longest` messages."""
+    seeds = strategies.randoms(use_true_random=False)
+    return seeds.map(lambda seed: Writer(seed, shape).conversation(longest))
+
+
+def bodies(shape: Shape) -> strategies.SearchStrategy[str]:
+    """A Hypothesis strategy of message bodies that spell specials."""
+    return strategies.randoms(use_true_random=False).map(lambda seed: Writer(seed, shape).text())
+
+
+class Writer:
+    """Writes conversations from a source of randomness."""
+
+    def __init__(self, source: random.Random, shape: Shape) -> None:
+        self.random = source
+        self.shape = shape
+
+    def chance(self, probability: float) -> bool:
+        """True with this probability."""
+        return self.random.random() < probability
+
+    def text(self, longest: int = 6) -> str:
+        """A body: fragments, specials spelled out or cut in half, sometimes nothing."""
+        return "".join(self._fragment() for _ in range(self.random.randint(0, longest)))
+
+    def _fragment(self) -> str:
+        if self.shape.specials and self.chance(0.15):
+            special = self.random.choice(self.shape.specials)
+            return special if self.chance(0.7) else special[: self.random.randint(1, len(special))]
+        if self.chance(0.05):
+            return chr(self.random.choice((self.random.randint(32, 0xD7FF), self.random.randint(0xE000, 0x10FFFF))))
+        return self.random.choice(_FRAGMENTS)
+
+    def value(self, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+        """A JSON value."""
+        kind = self.random.randint(0, 7 if depth < 2 else 5)
+        if kind == 6:
+            return [self.value(depth + 1) for _ in range(self.random.randint(0, 3))]
+        if kind == 7:
+            return self.object(depth + 1)
+        scalars = (self.text(3), self.random.randint(-(10**6), 10**12), self.random.uniform(-9, 9), True, None, "")
+        return scalars[kind]
+
+    def object(self, depth: int = 0) -> dict[str, Any]:
+        """A JSON object."""
+        keys = [
+            self.random.choice(("path", "query", "q", "naïve", self.text(2))) for _ in range(self.random.randint(0, 3))
+        ]
+        return {key: self.value(depth) for key in keys}
+
+    def tools(self) -> list[dict[str, Any]] | None:
+        """Tool specs, or none; descriptions spell specials too."""
+        if not self.shape.tools or self.chance(0.4):
+            return None
+        return [self._tool(name) for name in self.random.sample(_NAMES, self.random.randint(1, 3))]
+
+    def _tool(self, name: str) -> dict[str, Any]:
+        properties = {key: {"type": self.random.choice(_TYPES), "description": self.text(2)} for key in ("path", "q")}
+        parameters = {"type": "object", "properties": properties, "required": ["path"]}
+        return {"type": "function", "function": {"name": name, "description": self.text(3), "parameters": parameters}}
+
+    def conversation(self, longest: int = 8) -> Conversation:
+        """Messages in any order the shape's roles allow, and tools."""
+        messages: list[dict[str, Any]] = []
+        known: list[str] = []
+        orderly = self.chance(0.6)
+        for _ in range(self.random.randint(1, longest)):
+            role = self._next_role(messages) if orderly else ""
+            messages.append(self._message(role if role in self.shape.roles else self._any_role(), known))
+        return messages, self.tools()
+
+    def _any_role(self) -> str:
+        return self.random.choice(self.shape.roles)
+
+    def _next_role(self, messages: list[dict[str, Any]]) -> str:
+        """The role an ordinary conversation goes on with."""
+        previous = messages[-1]["role"] if messages else None
+        if previous is None:
+            return "system" if "system" in self.shape.roles and self.chance(0.5) else "user"
+        if previous in ("system", "developer"):
+            return "user"
+        if previous == "assistant":
+            return "tool" if messages[-1].get("tool_calls") and "tool" in self.shape.roles else "user"
+        return "tool" if previous == "tool" and self.chance(0.3) else "assistant"
+
+    def _message(self, role: str, known: list[str]) -> dict[str, Any]:
+        if role == "assistant":
+            return self._assistant(known)
+        message: dict[str, Any] = {"role": role, "content": self.text()}
+        if role == "tool" and known and self.chance(0.7):
+            message["tool_call_id"] = self.random.choice(known)
+        return message
+
+    def _assistant(self, known: list[str]) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": self.text()}
+        if self.shape.reasoning and self.chance(0.5):
+            message["reasoning_content"] = self.text()
+        if self.shape.tools and self.chance(0.5):
+            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, 3))]
+        return message
+
+    def _call(self, known: list[str]) -> dict[str, Any]:
+        arguments: Any = self.object()
+        if self.shape.text_arguments and self.chance(0.4):
+            arguments = json.dumps(arguments, ensure_ascii=self.chance(0.5))
+        identity = f"call_{len(known)}"
+        known.append(identity)
+        function = {"name": self.random.choice(_NAMES), "arguments": arguments}
+        return {"id": identity, "type": "function", "function": function}
