@@ -39,7 +39,7 @@ def as_the_template_takes_it(messages: Sequence[Mapping[str, Any]]) -> list[dict
 class TemplateReference:
     """A model's chat template by `transformers`, its ids by `tokenizers`."""
 
-    def __init__(self, template: Path, tokenizer: Path | None, **options: Any) -> None:
+    def __init__(self, template: Path, tokenizer: Path | None, **options: Any) -> None:  # noqa: ANN401 - a template's own
         self.template, self.digest = template_of(template)
         self.tokenizer = tokenizer
         self.options = options
