@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies
+from hypothesis import assume, given, strategies
 from tokenizers import Tokenizer
 
 import isc
@@ -43,6 +44,12 @@ def expected(tokenizer: Tokenizer, parts: list[tuple[str, int, bool]]) -> list[t
     return rows
 
 
+def composes(parts: list[tuple[str, int, bool]]) -> bool:
+    """Whether characters compose across a seam, where `tokenizers` counts only the first of them."""
+    texts = [text for text, _, _ in parts]
+    return unicodedata.normalize("NFC", "".join(texts)) != "".join(unicodedata.normalize("NFC", t) for t in texts)
+
+
 def folded(encoder: VocabularyEncoder, parts: list[tuple[str, int, bool]]) -> list[tuple[int, int, bool]]:
     stream = (Segment(text, "text", is_body, message) for text, message, is_body in parts)
     rendered = fold(stream, encoder, ("user", "tool"))
@@ -57,16 +64,22 @@ def test_every_seam_is_where_the_reference_has_it(
     for body in BODIES:
         for before, after in (("user\n", ""), ("\n", "\n"), ("<x>", "</x>"), ("e", "\n\n")):
             parts = [(before, -1, False), (body, 0, True), (after, -1, False)]
+            if composes(parts):
+                continue
             assert folded(encoder, parts) == expected(without_added_tokens, parts), parts
 
 
-@given(strategies.lists(strategies.tuples(strategies.text(max_size=6), strategies.sampled_from([(-1, False), (0, True), (1, True), (0, False)])), max_size=7))  # fmt: skip
+OWNERS = strategies.sampled_from([(-1, False), (0, True), (1, True), (0, False)])
+
+
+@given(strategies.lists(strategies.tuples(strategies.text(max_size=6), OWNERS), max_size=7))
 def test_random_seams_are_where_the_reference_has_them(
     real_encoder: Callable[[str], VocabularyEncoder],
     without_added_tokens: Tokenizer,
     parts: list[tuple[str, tuple[int, bool]]],
 ) -> None:
     flat = [(text, message, is_body) for text, (message, is_body) in parts]
+    assume(not composes(flat))
     assert folded(real_encoder("qwen3"), flat) == expected(without_added_tokens, flat)
 
 
@@ -138,10 +151,10 @@ def test_vocabulary_without_a_special_is_an_error_that_names_it() -> None:
 
 
 def test_a_seam_in_the_middle_of_a_long_stretch_is_found(small: isc.Renderer) -> None:
-    text = "word " * 500
+    text = " word" * 500
     rendered = fold([Segment(text), Segment(text, "text", True, 0), Segment(text)], small.encoder, ("user",))
     ((start, end),) = rendered.content_token_spans_by_role()["user"]
-    assert small.encoder.decode_bytes(rendered.token_ids[start:end]).decode().strip() == text.strip()
+    assert small.encoder.decode_bytes(rendered.token_ids[start:end]).decode() == text
 
 
 def test_attribute_text_segments_flags_every_token_that_touches_content(small: isc.Renderer) -> None:
