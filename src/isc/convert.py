@@ -44,6 +44,7 @@ _COMMON = frozenset(("role", "content", "name"))
 _ASSISTANT = _COMMON | {"reasoning_content", "reasoning", "tool_calls"}
 _TOOL = _COMMON | {"tool_call_id"}
 _PLAIN_TYPES = frozenset((str, int, bool, type(None)))
+_PLAIN_BITS = 64  # longer integers may have too many digits to be written
 _MEDIA = {"image": "image", "image_url": "image", "video": "video", "video_url": "video", "audio": "audio"}
 
 
@@ -65,8 +66,8 @@ def chat(messages: Messages, tools: Tools = None, *, complete: bool = True) -> C
     >>> chat([{"role": "user", "content": "hi"}]).messages[0].content
     'hi'
     """
-    if isinstance(messages, (str, bytes, Mapping)):
-        raise ConversationError("messages", "must be a list of messages", messages)
+    if not _is_list(messages):
+        raise ConversationError("messages", "must be a list of messages", _given(messages))
     found = _each(messages, "messages", _message)
     if not found:
         raise ConversationError("messages", "an empty conversation cannot be rendered; pass at least one message")
@@ -79,9 +80,14 @@ def tool_specs(tools: Tools) -> tuple[ToolSpec, ...]:
     """Tool specs as records, a bare function wrapped."""
     if tools is None:
         return ()
-    if isinstance(tools, (str, bytes, Mapping)):
+    if not _is_list(tools):
         raise ConversationError("tools", "must be a list of tools", tools)
     return _each(tools, "tools", _tool)
+
+
+def _is_list(values: object) -> bool:
+    """Whether these can be many: anything iterable but texts and single objects."""
+    return isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
 
 
 def _each(values: Iterable[Any], path: str, convert: Callable[[Any], _Found]) -> tuple[_Found, ...]:
@@ -96,6 +102,8 @@ def _each(values: Iterable[Any], path: str, convert: Callable[[Any], _Found]) ->
 
 def tool_names(messages: Sequence[Message]) -> tuple[str | None, ...]:
     """For each message, the name of the tool whose result it is: by call id, else by its own name, else None."""
+    if ToolMessage not in set(map(type, messages)):
+        return (None,) * len(messages)
     names: dict[str, str] = {}
     found: list[str | None] = []
     for message in messages:
@@ -110,6 +118,8 @@ def tool_names(messages: Sequence[Message]) -> tuple[str | None, ...]:
 
 def _check_tool_results(messages: Sequence[Message]) -> None:
     """Every tool result that names a call names one that was made before."""
+    if ToolMessage not in set(map(type, messages)):
+        return
     known: set[str] = set()
     for index, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
@@ -147,7 +157,8 @@ def _message_fields(value: Any) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
     if isinstance(value, (SystemMessage, DeveloperMessage, UserMessage, AssistantMessage, ToolMessage)):
-        return {**asdict(value), **value.extra, "role": ROLES[type(value)], "extra": None}
+        fields = asdict(value)
+        return {**fields.pop("extra"), **fields, "role": ROLES[type(value)]}
     raise ConversationError("", "must be a message: a dict with 'role' and 'content'", value)
 
 
@@ -155,7 +166,7 @@ def _extra(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]
     """Keys that isc itself does not use, for templates that do."""
     if value.keys() <= known:
         return {}
-    return {key: json_value(item, key) for key, item in value.items() if key not in known and item is not None}
+    return {key: json_value(item, str(key)) for key, item in value.items() if key not in known and item is not None}
 
 
 def _optional(value: Mapping[str, Any], key: str) -> str | None:
@@ -241,6 +252,8 @@ def _is_plain(value: Mapping[Any, Any]) -> bool:
             return False
         if type(item) not in _PLAIN_TYPES or (type(item) is str and not item.isascii()):
             return False
+        if type(item) is int and item.bit_length() > _PLAIN_BITS:
+            return False
     return True
 
 
@@ -248,16 +261,17 @@ def _tool(value: Any) -> ToolSpec:
     schema = value.schema if isinstance(value, ToolSpec) else value
     if not isinstance(schema, Mapping):
         raise ConversationError("", "must be a tool: a dict with 'function', or with 'name' and 'parameters'", value)
-    if "function" not in schema and "name" in schema:
-        schema = {"type": "function", "function": {key: item for key, item in schema.items() if key != "type"}}
-    function = schema.get("function")
+    bare = "function" not in schema and "name" in schema
+    function = schema if bare else schema.get("function")
     if not isinstance(function, Mapping):
         raise ConversationError("function", "must be an object with 'name'", _given(function))
     try:
         _required(function, "name")
     except ConversationError as error:
-        raise error.within("function") from None
+        raise (error if bare else error.within("function")) from None
     json_value(schema, "")
+    if bare:
+        return ToolSpec({"type": "function", "function": {key: schema[key] for key in schema if key != "type"}})
     return ToolSpec(schema)
 
 

@@ -112,7 +112,7 @@ class Renderer(Struct, frozen=True):
         return fold(
             stream(self.family, chat, add_generation_prompt=add_generation_prompt),
             self.encoder,
-            [str(chat.role(index)) for index in range(len(chat.messages))],
+            chat.roles,
             convert.tool_names(chat.messages),
             body_specials or self.body_specials,
         )

@@ -21,10 +21,32 @@ def better(first: Owner, second: Owner) -> Owner:
     return second if second[1] and not first[1] else first
 
 
-def places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """For each seam the token it falls on, and whether inside it, found from the nearer end."""
+Place = tuple[int, bool]
+"""Where a seam falls: on a token, and whether inside it."""
+
+
+def seams(
+    stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder
+) -> tuple[Sequence[Owner], Sequence[Place]]:
+    """Attributions along a stretch, and the place of the seam between each and the next."""
+    owners = [(segment.message, segment.body) for segment in stretch]
+    if owners.count(owners[0]) == len(owners):
+        return owners[:1], ()
+    lengths = encoder.byte_lengths
+    if lengths is None:
+        _, offsets = encoder.encode_with_offsets(text)
+        return owners, list(_places_by_offsets([len(segment.text) for segment in stretch], offsets))
+    if text.isascii():
+        return owners, _places_by_lengths([len(segment.text) for segment in stretch], ids, lengths)
+    sizes, owners = _sizes_in_bytes(stretch, text, owners, encoder)
+    return owners, _places_by_lengths(sizes, ids, lengths)
+
+
+def _places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[Place]:
+    """The place of each seam, found from the nearer end."""
     total = sum(sizes)
     ends: list[int] | None = None
+    places: list[Place] = []
     seam = 0
     for size in sizes[:-1]:
         seam += size
@@ -33,10 +55,11 @@ def places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequenc
             ends = ends or list(accumulate(map(lengths.__getitem__, ids)))
             token = bisect_right(ends, seam)
             place = token, seam != (ends[token - 1] if token else 0)
-        yield place
+        places.append(place)
+    return places
 
 
-def _walk(seam: int, ids: Sequence[int], lengths: Sequence[int]) -> tuple[int, bool] | None:
+def _walk(seam: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:
     position = 0
     for token, token_id in enumerate(ids[:_WALK]):
         if position == seam:
@@ -47,7 +70,7 @@ def _walk(seam: int, ids: Sequence[int], lengths: Sequence[int]) -> tuple[int, b
     return None
 
 
-def _walk_back(distance: int, ids: Sequence[int], lengths: Sequence[int]) -> tuple[int, bool] | None:
+def _walk_back(distance: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:
     position = 0
     last = len(ids)
     for token in range(last, max(last - _WALK, 0), -1):
@@ -59,7 +82,7 @@ def _walk_back(distance: int, ids: Sequence[int], lengths: Sequence[int]) -> tup
     return None
 
 
-def places_by_offsets(sizes: Sequence[int], offsets: Sequence[Span]) -> Iterator[tuple[int, bool]]:
+def _places_by_offsets(sizes: Sequence[int], offsets: Sequence[Span]) -> Iterator[Place]:
     """Seams from the characters each token came from."""
     ends = list(accumulate((end for _, end in offsets), max))
     for seam in list(accumulate(sizes))[:-1]:
@@ -67,12 +90,10 @@ def places_by_offsets(sizes: Sequence[int], offsets: Sequence[Span]) -> Iterator
         yield token, token < len(offsets) and offsets[token][0] < seam
 
 
-def sizes_in_bytes(
+def _sizes_in_bytes(
     stretch: Sequence[Segment], text: str, owners: list[Owner], encoder: Encoder
 ) -> tuple[list[int], list[Owner]]:
     """Bytes of each segment as normalized; a composition across a seam becomes a segment of its own, the body's."""
-    if text.isascii():
-        return [len(segment.text) for segment in stretch], owners
     normalized = encoder.normalize(text)
     if normalized == text:
         return [len(segment.text.encode()) for segment in stretch], owners

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
 
 from isc.errors import ConversationError
 from isc.jsontext import json_text
-from isc.types import UNOWNED, Chat, Segment, Segments, SystemMessage, TextPart, ToolCall
+from isc.types import UNOWNED, Chat, Family, Segment, Segments, SystemMessage, TextPart, ToolCall
 
 _LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
@@ -72,36 +72,41 @@ def opening_owner(chat: Chat) -> int:
     return 0 if chat.messages and isinstance(chat.messages[0], SystemMessage) else UNOWNED
 
 
-def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> Iterator[Segment]:
+def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> list[Segment]:
     """An assistant turn under law 4: what the generation prompt gave is scaffold, what the model samples is body.
 
     The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
     no prompt ends in the middle of one. What follows the turn close is scaffold.
     """
-    turn = [segment for segment in turn if segment.text]
-    head, tail = _split_prompt(turn, tuple(prompt))
-    closes = [k for k, segment in enumerate(tail) if segment.kind == "special" and segment.text == turn_close]
-    end = closes[-1] + 1 if closes else len(tail)
-    yield from head
-    yield from _as_body(tail[:end])
-    yield from tail[end:]
+    head, tail = _split_prompt([segment for segment in turn if segment.text], tuple(prompt))
+    end = len(tail)
+    for position in range(end - 1, -1, -1):
+        if tail[position].kind == "special" and tail[position].text == turn_close:
+            end = position + 1
+            break
+    return [*head, *_as_body(tail[:end]), *tail[end:]]
 
 
-def _as_body(segments: Sequence[Segment]) -> Iterator[Segment]:
+def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
+    """What of turn `index` closes the turn before it: something only where a format has no turn close of its own."""
+    return [segment for segment in owned(index, family.turn(chat, index)) if segment.message == index - 1]
+
+
+def _as_body(segments: Sequence[Segment]) -> list[Segment]:
     """All of it body, texts between specials as one."""
+    found: list[Segment] = []
     texts: list[str] = []
-    message = UNOWNED
     for segment in segments:
         if segment.kind == "text":
             texts.append(segment.text)
-            message = segment.message
             continue
         if texts:
-            yield Segment("".join(texts), "text", True, message)
+            found.append(Segment("".join(texts), "text", True))
             texts.clear()
-        yield Segment(segment.text, "special", True, segment.message)
+        found.append(Segment(segment.text, "special", True, segment.message))
     if texts:
-        yield Segment("".join(texts), "text", True, message)
+        found.append(Segment("".join(texts), "text", True))
+    return found
 
 
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
@@ -153,15 +158,21 @@ def content_text(chat: Chat, index: int) -> str:
         ConversationError: The content has an image or another part that is not text.
     """
     content = chat.messages[index].content
+    return content if isinstance(content, str) else "".join(content_texts(chat, index))
+
+
+def content_texts(chat: Chat, index: int) -> list[str]:
+    """Content of message `index` as the texts it was given in, for formats that know text only; raises likewise."""
+    content = chat.messages[index].content
     if isinstance(content, str):
-        return content
+        return [content]
     texts: list[str] = []
     for position, part in enumerate(content or ()):
         if not isinstance(part, TextPart):
             path = f"messages[{index}].content[{position}]"
             raise ConversationError(path, f"this format takes text only, not {part.modality} parts", part.raw)
         texts.append(part.text)
-    return "".join(texts)
+    return texts
 
 
 def arguments_text(call: ToolCall) -> str:

@@ -15,26 +15,28 @@ _WHITE_SPACE = " \t\n\r\x0b\x0c\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" +
 )
 
 
-def stretches(segments: Segments, sampling: frozenset[int]) -> Iterator[Segment | list[Segment]]:
+def stretches(segments: Segments, sampling: frozenset[int]) -> list[Segment | list[Segment]]:
     """What is encoded together: a special, a lone text, or texts in a list, up to where sampling starts or stops."""
+    pieces: list[Segment | list[Segment]] = []
     stretch: list[Segment] = []
     sampled_by = UNOWNED
     for segment in segments:
         if segment.kind == "special":
             if stretch:
-                yield stretch if len(stretch) > 1 else stretch[0]
+                pieces.append(stretch if len(stretch) > 1 else stretch[0])
                 stretch = []
-            yield segment
+            pieces.append(segment)
             continue
         sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
         if stretch and sampler != sampled_by:
-            yield stretch if len(stretch) > 1 else stretch[0]
+            pieces.append(stretch if len(stretch) > 1 else stretch[0])
             stretch = []
         sampled_by = sampler
         if segment.text:
             stretch.append(segment)
     if stretch:
-        yield stretch if len(stretch) > 1 else stretch[0]
+        pieces.append(stretch if len(stretch) > 1 else stretch[0])
+    return pieces
 
 
 def scanned(

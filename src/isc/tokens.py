@@ -11,7 +11,7 @@ from itertools import chain
 
 from isc.errors import MissingSpecialError
 from isc.rendered import RenderedTokens, Run
-from isc.seams import better, places_by_lengths, places_by_offsets, sizes_in_bytes
+from isc.seams import better, seams
 from isc.stretches import absorbed, scanned, stretches
 from isc.types import UNOWNED, BodySpecials, Encoder, Owner, Sampled, Segment, Segments
 
@@ -19,26 +19,26 @@ from isc.types import UNOWNED, BodySpecials, Encoder, Owner, Sampled, Segment, S
 class _Runs:
     """Runs under construction: neighbours of one attribution are counted together."""
 
-    __slots__ = ("last", "length", "runs")
+    __slots__ = ("body", "length", "message", "runs")
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.last: Owner = (UNOWNED, False)
+        self.message = UNOWNED
+        self.body = False
         self.length = 0
 
-    def add(self, length: int, owner: Owner) -> None:
-        if owner == self.last:
+    def add(self, length: int, message: int, body: bool) -> None:
+        if message == self.message and body == self.body:
             self.length += length
         elif length:
-            self.finish()
-            self.last = owner
-            self.length = length
+            if self.length:
+                self.runs.append(Run(self.length, self.message, self.body))
+            self.message, self.body, self.length = message, body, length
 
-    def finish(self) -> list[Run]:
+    def finish(self) -> tuple[Run, ...]:
         if self.length:
-            self.runs.append(Run(self.length, *self.last))
-            self.length = 0
-        return self.runs
+            self.runs.append(Run(self.length, self.message, self.body))
+        return tuple(self.runs)
 
 
 def fold(
@@ -66,39 +66,40 @@ def fold(
         SpecialInBodyError: Text spells a special, under `"reject"`.
     """
     roles = tuple(message_roles)
-    sampling = frozenset(index for index, role in enumerate(roles) if role == "assistant")
+    sampling = frozenset([index for index, role in enumerate(roles) if role == "assistant"])
     if body_specials != "text":
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
         segments = absorbed(segments, encoder.strips)
-    pieces = list(stretches(segments, sampling))
-    encoded = iter(encoder.encode_batch(_texts(pieces)))
+    pieces = stretches(segments, sampling)
+    texts = _texts(pieces)
+    encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
     runs = _Runs()
     for piece in pieces:
         if isinstance(piece, list):
-            ids = next(encoded)
+            text, ids = next(encoded)
             token_ids += ids
-            _attribute(piece, ids, encoder, runs)
+            _attribute(piece, text, ids, encoder, runs)
         elif piece.kind == "text":
-            ids = next(encoded)
+            _, ids = next(encoded)
             token_ids += ids
-            runs.add(len(ids), (piece.message, piece.body))
+            runs.add(len(ids), piece.message, piece.body)
         else:
             token_id = special_ids.get(piece.text)
             if token_id is None:
                 raise _missing(piece.text)
             token_ids.append(token_id)
-            runs.add(1, (piece.message, piece.body))
+            runs.add(1, piece.message, piece.body)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
-    return RenderedTokens(tuple(token_ids), tuple(runs.finish()), roles, names)
+    return RenderedTokens(tuple(token_ids), runs.finish(), roles, names)
 
 
 def _texts(pieces: Iterable[Segment | list[Segment]]) -> list[str]:
     """The texts that have to be encoded."""
     return [
-        piece.text if isinstance(piece, Segment) else "".join([segment.text for segment in piece])
+        "".join([segment.text for segment in piece]) if isinstance(piece, list) else piece.text
         for piece in pieces
         if isinstance(piece, list) or piece.kind == "text"
     ]
@@ -110,40 +111,24 @@ def _missing(text: str) -> MissingSpecialError:
     )
 
 
-def _attribute(stretch: Sequence[Segment], ids: Sequence[int], encoder: Encoder, runs: _Runs) -> None:
-    """Add the runs of a stretch whose segments differ in attribution."""
-    owners = [(segment.message, segment.body) for segment in stretch]
-    if owners.count(owners[0]) == len(owners):
-        runs.add(len(ids), owners[0])
-        return
-    text = "".join([segment.text for segment in stretch])
-    lengths = encoder.byte_lengths
-    if lengths is None:
-        _, offsets = encoder.encode_with_offsets(text)
-        places = places_by_offsets([len(segment.text) for segment in stretch], offsets)
-    else:
-        sizes, owners = sizes_in_bytes(stretch, text, owners, encoder)
-        places = places_by_lengths(sizes, ids, lengths)
-    _assign(places, owners, len(ids), runs)
-
-
-def _assign(places: Iterable[tuple[int, bool]], owners: Sequence[Owner], count: int, runs: _Runs) -> None:
-    """Runs from seams: each is at the start of a token, or inside it, which then goes to the best owner it touches."""
+def _attribute(stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder, runs: _Runs) -> None:
+    """Add the runs of a stretch: a token that a seam is inside of goes to the best owner it touches."""
     position = 0
     straddling: Owner | None = None
+    owners, places = seams(stretch, text, ids, encoder)
     for seam, (token, inside) in enumerate(places):
         if straddling is not None and token > position:
-            runs.add(1, straddling)
+            runs.add(1, *straddling)
             position += 1
             straddling = None
-        runs.add(token - position, owners[seam])
+        runs.add(token - position, *owners[seam])
         position = token
         if inside:
             straddling = better(straddling or owners[seam], owners[seam + 1])
     if straddling is not None:
-        runs.add(1, straddling)
+        runs.add(1, *straddling)
         position += 1
-    runs.add(count - position, owners[-1])
+    runs.add(len(ids) - position, *owners[-1])
 
 
 def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool = False) -> Sampled:

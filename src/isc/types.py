@@ -6,7 +6,6 @@ All are frozen; a message is one of five Structs tagged by its role, and a `None
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -122,10 +121,19 @@ class Chat(Struct, frozen=True, dict=True):
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
 
-    @cached_property
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Role of each message."""
+        return tuple([ROLES[type(message)] for message in self.messages])
+
+    @property
     def user_indices(self) -> tuple[int, ...]:
-        """Where the user messages stand."""
-        return tuple(index for index, message in enumerate(self.messages) if type(message) is UserMessage)
+        """Where the user messages stand; found once."""
+        found: tuple[int, ...] | None = self.__dict__.get("user_indices")  # cached_property would take a lock each time
+        if found is None:
+            found = tuple([index for index, message in enumerate(self.messages) if type(message) is UserMessage])
+            self.__dict__["user_indices"] = found
+        return found
 
     def role(self, index: int) -> Role | None:
         """Role of message `index`; None where there is no such message."""
@@ -217,7 +225,7 @@ class Family(Protocol):
 
     @property
     def stop_tokens(self) -> tuple[str, ...]:
-        """The specials at which sampling stops."""
+        """The specials at which sampling stops; without a turn close, the one that ends a conversation comes first."""
 
     @property
     def keeps_history(self) -> bool:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
 from isc.jsontext import json_text
-from isc.segments import arguments_text, body, content_text, scaffold, special, spelled
-from isc.types import Chat, Reasoning, Segment, ToolCall
+from isc.segments import arguments_text, body, content_text, scaffold, special, spelled, unsupported_role
+from isc.types import (
+    ROLES,
+    AssistantMessage,
+    Chat,
+    Content,
+    DeveloperMessage,
+    Reasoning,
+    Segment,
+    Segments,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
 
 IM_START: Final = "<|im_start|>"
 IM_END: Final = "<|im_end|>"
@@ -22,9 +35,12 @@ END_TOOL_RESPONSE: Final = "</tool_response>"
 SPECIALS: Final = (
     END_OF_TEXT, IM_START, IM_END, TOOL_CALL, END_TOOL_CALL, TOOL_RESPONSE, END_TOOL_RESPONSE, THINK, END_THINK
 )  # fmt: skip
+VISION_SPECIALS: Final = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
+_WRAPPED: Final = re.compile(r"\s*" + TOOL_RESPONSE)
 _THINK_CLOSING: Final = (scaffold("\n"), special(END_THINK), scaffold("\n\n"))
 THINK_REASONING: Final = Reasoning(THINK, END_THINK, _THINK_CLOSING, (TOOL_CALL,))
+OPEN_THINKING: Final = (special(THINK), scaffold("\n"))
 NO_THINKING: Final = (special(THINK), scaffold("\n\n"), special(END_THINK), scaffold("\n\n"))
 
 _NEWLINE: Final = scaffold("\n")
@@ -56,70 +72,106 @@ def im_start(role: str) -> tuple[Segment, ...]:
 CLOSE: Final = (special(IM_END), scaffold("\n"))
 
 
-def im_turn(role: str, text: str) -> Iterator[Segment]:
+def im_turn(role: str, text: str) -> tuple[Segment, ...]:
     """A turn that says one text."""
-    yield from im_start(role)
-    yield body(text)
+    return (*im_start(role), body(text), *CLOSE)
+
+
+def hermes_opening(chat: Chat) -> Iterator[Segment]:
+    """The system turn, if there is a system message or there are tools, which come after what the system says."""
+    system = content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else None
+    if chat.tools:
+        yield from im_start("system")
+        if system is not None:
+            yield body(system)
+            yield scaffold("\n\n")
+        yield scaffold(_TOOLS_HEAD)
+        yield from tool_lines(chat)
+        yield from spelled(_TOOLS_TAIL, (TOOL_CALL, END_TOOL_CALL))
+        yield from CLOSE
+    elif system is not None:
+        yield from im_turn("system", system)
+
+
+def tool_lines(chat: Chat) -> Iterator[Segment]:
+    """The tools as JSON schemas, a line each."""
+    for tool in chat.tools:
+        yield scaffold("\n" + json_text(tool.schema))
+
+
+def hermes_turn(chat: Chat, index: int, family: str, *, thinks: bool) -> Segments:
+    """One message; results in a row share a user turn; a leading system message is said in the opening."""
+    message = chat.messages[index]
+    if isinstance(message, AssistantMessage):
+        return _hermes_answer(chat, index, message, thinks=thinks)
+    if isinstance(message, ToolMessage):
+        return tool_response(
+            content_text(chat, index), opens=chat.role(index - 1) != "tool", closes=chat.role(index + 1) != "tool"
+        )
+    if isinstance(message, DeveloperMessage):
+        raise unsupported_role(chat, index, family, "use role 'system'")
+    if index == 0 and isinstance(message, SystemMessage):
+        return ()
+    return im_turn(ROLES[type(message)], content_text(chat, index))
+
+
+def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks: bool) -> Iterator[Segment]:
+    """What the model said, with its reasoning where it answers the last user query."""
+    reasoning, content = message.reasoning_content, content_text(chat, index)
+    if reasoning is None and thinks:
+        reasoning, content = split_inline_reasoning(content)
+    yield from im_start("assistant")
+    last = index == len(chat.messages) - 1
+    if thinks and (last or reasoning) and index > last_query_index(chat):
+        yield from think_block(reasoning or "")
+        yield body(content.lstrip("\n"))
+    else:
+        yield body(content)
+    yield from hermes_calls(message.tool_calls, after=content)
     yield from CLOSE
 
 
-def hermes_tools(chat: Chat) -> Iterator[Segment]:
-    """The tools as JSON schemas, a line each, with how to call them."""
-    yield scaffold(_TOOLS_HEAD)
-    for tool in chat.tools:
-        yield scaffold("\n" + json_text(tool.schema))
-    yield from spelled(_TOOLS_TAIL, (TOOL_CALL, END_TOOL_CALL))
-
-
-def hermes_calls(calls: Sequence[ToolCall], *, after: str) -> Iterator[Segment]:
+def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> Iterator[Segment]:
     """The calls of a turn, a line each, set off from the content they come after."""
     for position, call in enumerate(calls):
         if position or after:
-            yield scaffold("\n")
-        yield from _hermes_call(call)
+            yield _NEWLINE
+        yield _TOOL_CALL
+        yield _CALL_NAME
+        yield body(call.name)
+        yield _CALL_ARGUMENTS
+        yield body(arguments_text(call))
+        yield _CALL_END
+        yield _END_TOOL_CALL
 
 
-def _hermes_call(call: ToolCall) -> Iterator[Segment]:
-    """One call as a JSON object between its markers."""
-    yield _TOOL_CALL
-    yield _CALL_NAME
-    yield body(call.name)
-    yield _CALL_ARGUMENTS
-    yield body(arguments_text(call))
-    yield _CALL_END
-    yield _END_TOOL_CALL
+def tool_response(text: str, *, opens: bool, closes: bool) -> tuple[Segment, ...]:
+    """A tool result inside a user turn, which the first of results in a row opens and the last closes."""
+    head = im_start("user") if opens else (_NEWLINE,)
+    inside = (_TOOL_RESPONSE, _NEWLINE, body(text), _NEWLINE, _END_TOOL_RESPONSE)
+    return (*head, *inside, *(CLOSE if closes else ()))
 
 
-def tool_response(chat: Chat, index: int) -> Iterator[Segment]:
-    """A tool result inside a user turn, which results in a row share."""
-    if chat.role(index - 1) != "tool":
-        yield from im_start("user")
-    else:
-        yield _NEWLINE
-    yield _TOOL_RESPONSE
-    yield _NEWLINE
-    yield body(content_text(chat, index))
-    yield _NEWLINE
-    yield _END_TOOL_RESPONSE
-    if chat.role(index + 1) != "tool":
-        yield from CLOSE
-
-
-def think_block(reasoning: str) -> Iterator[Segment]:
+def think_block(reasoning: str) -> tuple[Segment, ...]:
     """Reasoning between its markers, and what separates it from the content."""
-    yield special(THINK)
-    yield _NEWLINE
-    yield body(reasoning.strip("\n"))
-    yield from _THINK_CLOSING
+    return (special(THINK), _NEWLINE, body(reasoning.strip("\n")), *_THINK_CLOSING)
 
 
 def last_query_index(chat: Chat) -> int:
     """The last user message that is not itself a wrapped tool result; the last message where there is none."""
+    found = last_query(chat)
+    return len(chat.messages) - 1 if found is None else found
+
+
+def last_query(chat: Chat, *, trim: bool = False) -> int | None:
+    """The last user message that is not itself a wrapped tool result, white space around it or (`trim`) not."""
     for index in reversed(chat.user_indices):
         text = content_text(chat, index)
+        if trim and _WRAPPED.match(text):
+            text = text.strip()
         if not (text.startswith(TOOL_RESPONSE) and text.endswith(END_TOOL_RESPONSE)):
             return index
-    return len(chat.messages) - 1
+    return None
 
 
 def split_inline_reasoning(text: str) -> tuple[str, str]:

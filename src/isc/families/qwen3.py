@@ -7,7 +7,6 @@ renders it as nothing; a `developer` message is refused, where the template drop
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -15,19 +14,7 @@ from msgspec import Struct
 from isc.errors import OptionError
 from isc.families import _chatml as chatml
 from isc.parse import bracketed_turn, json_call, until
-from isc.segments import body, content_text, scaffold, special, unsupported_role
-from isc.types import (
-    AssistantMessage,
-    Chat,
-    DeveloperMessage,
-    ParsedResponse,
-    Reasoning,
-    Sampled,
-    Segment,
-    SystemMessage,
-    ToolMessage,
-    ToolSpec,
-)
+from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 Variant = Literal["hybrid", "instruct_2507", "thinking_2507"]
 
@@ -78,53 +65,22 @@ class Qwen3(Struct, frozen=True, tag_field="family", tag="qwen3"):
         """Think blocks, where the variant has them."""
         return None if self.variant == "instruct_2507" else chatml.THINK_REASONING
 
-    def opening(self, chat: Chat) -> Iterator[Segment]:
+    def opening(self, chat: Chat) -> Segments:
         """The system turn, if there is a system message or there are tools."""
-        system = content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else None
-        if chat.tools:
-            yield from chatml.im_start("system")
-            if system is not None:
-                yield body(system)
-                yield scaffold("\n\n")
-            yield from chatml.hermes_tools(chat)
-            yield from chatml.CLOSE
-        elif system is not None:
-            yield from chatml.im_turn("system", system)
+        return chatml.hermes_opening(chat)
 
-    def turn(self, chat: Chat, index: int) -> Iterator[Segment]:
+    def turn(self, chat: Chat, index: int) -> Segments:
         """One message; results in a row share a user turn."""
-        message = chat.messages[index]
-        if isinstance(message, AssistantMessage):
-            yield from self._assistant(chat, index, message)
-        elif isinstance(message, ToolMessage):
-            yield from chatml.tool_response(chat, index)
-        elif isinstance(message, DeveloperMessage):
-            raise unsupported_role(chat, index, "qwen3", "use role 'system'")
-        elif index or not isinstance(message, SystemMessage):
-            yield from chatml.im_turn(str(chat.role(index)), content_text(chat, index))
+        return chatml.hermes_turn(chat, index, "qwen3", thinks=self.reasoning is not None)
 
-    def _assistant(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        reasoning, content = message.reasoning_content, content_text(chat, index)
-        if reasoning is None and self.reasoning:
-            reasoning, content = chatml.split_inline_reasoning(content)
-        yield from chatml.im_start("assistant")
-        last = index == len(chat.messages) - 1
-        if self.reasoning and (last or reasoning) and index > chatml.last_query_index(chat):
-            yield from chatml.think_block(reasoning or "")
-            yield body(content.lstrip("\n"))
-        else:
-            yield body(content)
-        yield from chatml.hermes_calls(message.tool_calls, after=content)
-        yield from chatml.CLOSE
-
-    def generation_prompt(self, chat: Chat) -> Iterator[Segment]:
+    def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn and what the variant prefills of its think block."""
-        yield from chatml.im_start("assistant")
+        head = chatml.im_start("assistant")
         if self.variant == "thinking_2507":
-            yield special(chatml.THINK)
-            yield scaffold("\n")
-        elif self.variant == "hybrid" and not self.enable_thinking:
-            yield from chatml.NO_THINKING
+            return (*head, *chatml.OPEN_THINKING)
+        if self.variant == "hybrid" and not self.enable_thinking:
+            return (*head, *chatml.NO_THINKING)
+        return head
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
