@@ -24,8 +24,9 @@ $(VENV)/peers: $(VENV)/dev
 	@touch $@
 
 demo: $(VENV)/demo  ## the main job on the shipped examples: show a conversation, build training samples
+	@mkdir -p demo
 	$(BIN)/isc show examples/tools.json --family qwen3 | head -40
-	$(BIN)/isc build examples/conversations.jsonl -o demo/samples.jsonl --family qwen3 --loss assistant+tool-bodies
+	$(BIN)/isc build examples/conversations.jsonl -o demo/samples.jsonl --family qwen3 --loss assistant+tool-bodies --overwrite
 
 test: $(VENV)/dev  ## all tests, in parallel
 	$(BIN)/python -m pytest -n auto

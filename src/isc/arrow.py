@@ -1,0 +1,77 @@
+"""Training samples as Arrow: record batches that can be appended to a file one by one, and that file as Parquet.
+
+A Parquet file is worthless until its footer is written; a stream of record batches is good up to any batch. So a build
+appends to a stream, which can be cut and continued, and makes Parquet of it at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from isc.errors import OptionError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_INTEGERS = frozenset(("input_ids", "message_indices"))
+_TEXTS = frozenset(("message_roles",))
+_ROW_GROUP_BYTES = 64 * 1024 * 1024
+
+
+def require() -> None:
+    """Raise unless pyarrow is installed.
+
+    Raises:
+        OptionError: It is not; says how to install it.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError:
+        raise OptionError('a .parquet output needs pyarrow: pip install "isc[arrow]"') from None
+
+
+def stream_start(columns: Sequence[str]) -> bytes:
+    """What a stream of samples with these columns begins with."""
+    return _schema(columns).serialize().to_pybytes()
+
+
+def record_batch(rows: Sequence[Struct]) -> bytes:
+    """Rows of one type, at least one, as the next piece of a stream."""
+    import pyarrow
+
+    columns = rows[0].__struct_fields__
+    values = {name: [getattr(row, name) for row in rows] for name in columns}
+    return pyarrow.RecordBatch.from_pydict(values, schema=_schema(columns)).serialize().to_pybytes()
+
+
+def to_parquet(stream: Path, target: Path) -> None:
+    """Write a stream as a Parquet file, in row groups of about 64 MB."""
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    with pyarrow.OSFile(str(stream)) as source:
+        reader = ipc.open_stream(source)
+        with parquet.ParquetWriter(str(target), reader.schema, compression="zstd") as writer:
+            group: list[pyarrow.RecordBatch] = []
+            for batch in reader:
+                group.append(batch)
+                if sum(item.nbytes for item in group) >= _ROW_GROUP_BYTES:
+                    writer.write_table(pyarrow.Table.from_batches(group))
+                    group = []
+            if group:
+                writer.write_table(pyarrow.Table.from_batches(group))
+
+
+def _schema(columns: Sequence[str]) -> pyarrow.Schema:
+    import pyarrow
+
+    def kind(name: str) -> pyarrow.DataType:
+        if name in _INTEGERS:
+            return pyarrow.int32()
+        return pyarrow.string() if name in _TEXTS else pyarrow.bool_()
+
+    return pyarrow.schema([(name, pyarrow.list_(kind(name))) for name in columns])

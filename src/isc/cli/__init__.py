@@ -1,0 +1,82 @@
+"""The entry point `isc`: errors become one line, and every way to end has its exit code.
+
+Light on purpose: worker processes import this module again, and it must say so where rich and cyclopts are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TextIO
+
+from isc.errors import Error
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    REJECTED = 1
+    FAILED = 2
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: What follows `isc`; None takes the process's own.
+
+    Returns:
+        The exit code, an `Exit`.
+    """
+    try:
+        from isc.cli import commands
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("cyclopts", "rich"):
+            raise
+        _complain(f'the command line needs {missing}: pip install "isc[cli]"')
+        return Exit.FAILED
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        return _guarded(commands.run, sys.argv[1:] if arguments is None else arguments)
+
+
+def _guarded(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read has what it wanted; a later flush of standard output must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return Exit.INTERRUPTED
+    except Error as error:
+        _complain(str(error))
+        return Exit.FAILED
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return Exit.FAILED
+    return code
+
+
+def _complain(problem: str) -> None:
+    print(f"isc: {' '.join(problem.split())}", file=sys.stderr)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _complain(f"warning: {message}")

@@ -1,0 +1,77 @@
+"""Arguments that commands share, and the consoles they print to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, validators
+from rich.console import Console
+
+
+def _check_file(_kind: object, value: str | tuple[str, ...]) -> None:
+    """Refuse what is meant as an option: `-` alone is standard input, so a file may begin with a hyphen."""
+    for name in (value,) if isinstance(value, str) else value:
+        if name.startswith("-") and name != "-":
+            raise ValueError(f"There is no option {name}.")
+
+
+File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_check_file)]
+Whole = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Format:
+    """Which chat format, and whose vocabulary."""
+
+    family: str | None = None
+    """Chat format, see `isc families`. Without --model, ids are of a small vocabulary that isc carries itself."""
+    model: str | None = None
+    """The model whose vocabulary is used: hub id, or directory. Its family is found, if --family does not give it."""
+    option: tuple[str, ...] = ()
+    """A template option of the family, NAME=VALUE. Can be repeated."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Samples:
+    """What a training sample is."""
+
+    loss: str
+    """What is trained on: terms joined by +. `assistant` is all that the model samples; `tool-bodies`, `user-bodies`,
+    `system-bodies` and `developer-bodies` are what messages of these roles say, without the format around it."""
+    columns: Literal["attribution"] | None = None
+    """`attribution` adds message_indices, is_content, sampled_mask and message_roles to input_ids and loss_mask."""
+    ensure_final_stop: bool = False
+    """Add the stop token that a last assistant turn of this format is left without."""
+    max_tokens: Whole | None = None
+    """Reject conversations of more tokens than this; nothing is ever cut off."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Manner:
+    """How a build is run, which has no influence on what it gives."""
+
+    workers: Whole | None = None
+    """Processes. By default all cores, or one for small inputs."""
+    strict: bool = False
+    """Stop at the first bad line."""
+    resume: bool = False
+    """Go on with an interrupted build."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+
+class PipedConsole(Console):
+    """A console that leaves a broken pipe to `isc.cli`."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise, where rich would end the process."""
+        raise BrokenPipeError
+
+
+def console(*, errors: bool = False) -> Console:
+    """Standard output, or standard error, without any markup."""
+    return PipedConsole(stderr=errors, highlight=False, markup=False, emoji=False)

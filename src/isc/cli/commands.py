@@ -1,0 +1,284 @@
+"""The commands of `isc`: what they are called, what they read and print. What they compute is computed elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, CycloptsError, Parameter
+
+import isc
+from isc.build import Settings, parse_loss
+from isc.cli import Exit
+from isc.cli import show as shown
+from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
+from isc.cli.files import BuildPaths, named, opened, whole_file
+from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries
+from isc.cli.running import Job, print_summary, run_build, sample_format
+from isc.conversations import Conversation, InputError, conversation, documents
+from isc.conversations import tools as decoded_tools
+from isc.errors import ConversationError, Error, OptionError
+from isc.render import Renderer
+
+_HELP = """\
+Chat messages to the exact token ids a model reads, with the owner of every token.
+
+Exit codes: 0 all done; 1 some conversations were rejected; 2 wrong usage, or nothing could be done; 130 interrupted.
+
+For example:
+
+```
+isc show examples/tools.json --family qwen3
+isc build examples/conversations.jsonl --family qwen3 --loss assistant \\
+    -o samples.jsonl
+isc families
+```
+"""
+
+app = App(
+    name="isc",
+    help=_HELP,
+    help_format="markdown",
+    version=isc.__version__,
+    default_parameter=Parameter(negative=(), show_default=False),
+)
+
+_NO_FORMAT = Format()
+_ANY_MANNER = Manner()
+
+
+@app.command
+def show(
+    file: File,
+    /,
+    *,
+    format: Format = _NO_FORMAT,
+    tools: Path | None = None,
+    line: Whole | None = None,
+    ids: bool = False,
+    generation_prompt: bool = False,
+) -> int:
+    """Show a conversation as tokens: whose they are, and what is body or scaffold.
+
+    For example:
+
+    ```
+    isc show examples/chat.json --family qwen3
+    isc show examples/conversations.jsonl --line 2 --ids --family qwen3 | head
+    cat examples/chat.json | isc show - --family qwen3 --generation-prompt
+    isc show examples/reasoning.json --family qwen3 --option enable_thinking=false
+    ```
+
+    Args:
+        file: JSON, {"messages": [...], "tools": [...]} or a list of messages; or JSON Lines. `-` is standard input.
+        format: Chat format and vocabulary.
+        tools: JSON file of tools to offer, instead of those in FILE.
+        line: Which line of a file with one conversation a line. By default the first that holds one.
+        ids: One token a line, with position, id and attribution.
+        generation_prompt: End with what asks the model for its turn.
+    """
+    renderer, vocabulary = choose(format.family, format.model, format.option)
+    place, found = _conversation(file, line)
+    given = found.tools
+    if tools is not None:
+        with opened(str(tools)) as stream, _at(str(tools)):
+            given = decoded_tools(stream.read())
+    with _at(place):
+        rendered = renderer.render(found.messages, given, generation_prompt)
+    output = console()
+    output.print(f"{place} as {described(renderer.family)}", style="bold")
+    output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")
+    for part in ("", shown.counts(rendered), "", shown.legend(), ""):
+        output.print(part)
+    texts = shown.token_texts(rendered.token_ids, renderer.encoder)
+    lines = (shown.id_lines if ids else shown.conversation_lines)(rendered, texts, output.width)
+    for text in lines:
+        output.print(text, soft_wrap=True)
+    return Exit.OK
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Errors of a conversation, with the place where it stands."""
+    try:
+        yield
+    except (ConversationError, InputError) as error:
+        raise InputError(f"{place}: {error}") from error
+
+
+def _conversation(source: str, line: int | None) -> tuple[str, Conversation]:
+    """The conversation on a line, or the first, and where it is."""
+    with opened(source) as stream:
+        number = 0
+        for number, document in documents(stream, by_line=_is_by_line(source)):
+            if line in (None, number):
+                place = named(source) if line is None else f"{named(source)}:{line}"
+                with _at(place):
+                    return place, conversation(document)
+    if line is None:
+        raise InputError(f"{named(source)} is empty")
+    raise InputError(f"{named(source)} has no conversation on line {line}; the last one is on line {number}")
+
+
+def _is_by_line(source: str) -> bool:
+    return Path(source).suffix in (".jsonl", ".ndjson")
+
+
+@app.command
+def render(
+    *files: File,
+    format: Format = _NO_FORMAT,
+    output: Annotated[Path | None, Parameter(("--output", "-o"))] = None,
+    generation_prompt: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Render conversations: for each one line of JSON, an `isc.RenderedTokens`.
+
+    A conversation that cannot be rendered is reported and left out.
+
+    For example:
+
+    ```
+    isc render examples/chat.json --family qwen3
+    isc render examples/*.json --family qwen3 -o rendered.jsonl
+    ```
+
+    Args:
+        files: JSON or JSON Lines, as for `isc show`. `-` is standard input.
+        format: Chat format and vocabulary.
+        output: File to write. By default standard output.
+        generation_prompt: End with what asks the model for its turn.
+        overwrite: Replace the output if it exists.
+    """
+    if not files:
+        raise OptionError("isc render: name a file, or - for standard input")
+    renderer, vocabulary = choose(format.family, format.model, format.option)
+    errors = console(errors=True)
+    rendered = rejected = 0
+    target = whole_file(output, overwrite=overwrite) if output else nullcontext(sys.stdout.buffer)
+    with target as stream:
+        for line in _rendered(files, renderer, generation_prompt):
+            if isinstance(line, Error):
+                rejected += 1
+                errors.print(str(line), soft_wrap=True)
+            else:
+                rendered += 1
+                stream.write(line)
+        stream.flush()
+    if vocabulary == EMBEDDED:
+        errors.print(f"isc: {EMBEDDED_NOTICE}", soft_wrap=True)
+    return Exit.OK if not rejected else Exit.REJECTED if rendered else Exit.FAILED
+
+
+def _rendered(files: Sequence[str], renderer: Renderer, generation_prompt: bool) -> Iterator[bytes | Error]:
+    """Each conversation as a line of JSON, or why it cannot be one."""
+    for source in files:
+        with opened(source) as stream:
+            for number, document in documents(stream, by_line=_is_by_line(source)):
+                try:
+                    with _at(f"{named(source)}:{number}"):
+                        found = conversation(document)
+                        rendered = renderer.render(found.messages, found.tools, generation_prompt)
+                    yield msgspec.json.encode(rendered) + b"\n"
+                except InputError as error:
+                    yield error
+
+
+@app.command
+def build(
+    source: Annotated[File, Parameter(name="IN")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(("--output", "-o"))],
+    format: Format = _NO_FORMAT,
+    samples: Samples,
+    rejects: Path | None = None,
+    manner: Manner = _ANY_MANNER,
+) -> int:
+    r"""Build training samples: a conversation a line in, `input_ids` and `loss_mask` out, in the same order.
+
+    A bad line is reported, written to the rejects file with its number and the reason, and does not stop the others.
+    The output has its name when it is complete; until then it is OUT.partial, and --resume goes on with it.
+
+    Exit codes: 0 all done; 1 some lines were rejected; 2 wrong usage, or no sample was built; 130 interrupted.
+
+    For example:
+
+    ```
+    isc build examples/conversations.jsonl --family qwen3 --loss assistant \
+        -o samples.jsonl
+    isc build examples/conversations.jsonl --family qwen3 --overwrite \
+        --loss assistant+tool-bodies --columns attribution -o samples.parquet
+    ```
+
+    Args:
+        source: JSON Lines, a conversation a line. `-` is standard input.
+        output: File to write; its name ends in .jsonl or .parquet.
+        format: Chat format and vocabulary.
+        samples: What a training sample is.
+        rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output.
+        manner: How the build is run.
+    """
+    form = sample_format(output)
+    loss = parse_loss(samples.loss)
+    renderer, vocabulary = choose(format.family, format.model, format.option)
+    settings = Settings(
+        loss,
+        form,
+        samples.columns == "attribution",
+        samples.ensure_final_stop,
+        samples.max_tokens,
+        msgspec.json.encode(renderer.family).decode(),
+        vocabulary,
+        isc.__version__,
+    )
+    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
+    paths.check_distinct()
+    job = Job(paths, renderer, settings, manner, console(errors=True))
+    return print_summary(job, run_build(job), console())
+
+
+@app.command
+def families(*, json: bool = False) -> int:
+    """List the chat formats, their options and the models they serve.
+
+    For example:
+
+    ```
+    isc families
+    isc families --json
+    ```
+
+    Args:
+        json: For programs: a JSON list.
+    """
+    found = entries()
+    if json:
+        print(msgspec.json.encode(found).decode())
+        return Exit.OK
+    output = console()
+    for entry in found:
+        for line in shown.family_lines(entry, output.width):
+            output.print(line)
+    return Exit.OK
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        OptionError: There is no such command, or its arguments are wrong.
+    """
+    try:
+        command, bound, _ = app.parse_args(list(arguments), print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        raise OptionError(f"{error} (isc --help)") from None
+    code = command(*bound.args, **bound.kwargs)
+    return code if isinstance(code, int) else Exit.OK

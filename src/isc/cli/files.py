@@ -1,0 +1,283 @@
+"""The command line's files: inputs, outputs that appear whole or not at all, and a build that can be continued.
+
+A build appends to OUT.partial and notes in OUT.state.json how much of the input and of its files is accounted for;
+whatever was written after the last note is cut off when it is continued.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from isc import arrow
+from isc.build import Built, Rejected, Settings, Tally, columns
+from isc.conversations import InputError
+from isc.errors import OptionError
+
+STDIN = "-"
+
+_SECONDS_BETWEEN_NOTES = 1.0
+_COMPARED_BYTES = 64 * 1024
+
+
+def named(source: str) -> str:
+    """An input as messages name it."""
+    return "standard input" if source == STDIN else source
+
+
+@contextmanager
+def opened(source: str) -> Iterator[BinaryIO]:
+    """A file for reading, or standard input for `-`.
+
+    Raises:
+        InputError: It cannot be opened; says why.
+    """
+    if source == STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = Path(source).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror}") from None
+    with stream:
+        yield stream
+
+
+@contextmanager
+def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file for writing that takes its name only once all of it is written.
+
+    Raises:
+        OptionError: It exists already, and is not to be overwritten.
+    """
+    refuse_existing([target], overwrite=overwrite)
+    partial = _beside(target, ".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise an `OptionError` for the first of these files that exists, unless they may be overwritten."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OptionError(f"{path} exists already; pass --overwrite, or another name")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+class BuildPaths(Struct, frozen=True):
+    """Where a build's files lie."""
+
+    source: str
+    output: Path
+    rejects: Path
+
+    @property
+    def partial(self) -> Path:
+        """The output while it is not complete."""
+        return _beside(self.output, ".partial")
+
+    @property
+    def partial_rejects(self) -> Path:
+        """The rejects while the build is not complete."""
+        return _beside(self.output, ".rejects.partial")
+
+    @property
+    def state(self) -> Path:
+        """How far the build is."""
+        return _beside(self.output, ".state.json")
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether the input is a file, not a pipe."""
+        return self.source != STDIN and Path(self.source).is_file()
+
+    def check_distinct(self) -> None:
+        """Raise an `OptionError` if one of the files is written over another."""
+        names = [str(self.output), str(self.rejects), *([] if self.source == STDIN else [self.source])]
+        if len({Path(name).resolve() for name in names}) < len(names):
+            raise OptionError("input, output and rejects file must be different files")
+
+
+class State(Struct, frozen=True):
+    """What a build has accounted for: lines and bytes of its input, and the bytes they became.
+
+    `input_tail` is a digest of the input's last bytes among them: continued is only what began with this input.
+    """
+
+    settings: Settings
+    lines: int = 0
+    input_bytes: int = 0
+    input_tail: str = ""
+    output_bytes: int = 0
+    rejects_bytes: int = 0
+    tally: Tally = Tally()
+    complete: bool = False
+
+
+def read_state(paths: BuildPaths) -> State | None:
+    """The state of an interrupted build; None where none is noted.
+
+    Raises:
+        InputError: The note cannot be read.
+    """
+    try:
+        return msgspec.json.decode(paths.state.read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise InputError(f"{paths.state} is not what isc wrote there ({error}); start again with --overwrite") from None
+
+
+def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None:
+    """Raise unless going on from `state` gives what a build in one go would have given.
+
+    Raises:
+        OptionError: The options differ.
+        InputError: The input is not the one that the build began with, or the partial output is gone.
+    """
+    for name in Settings.__struct_fields__:
+        before, now = getattr(state.settings, name), getattr(settings, name)
+        if before != now:
+            again = "go on with the same options, or start again with --overwrite"
+            raise OptionError(f"--resume: the interrupted build had {name} = {before}, not {now}; {again}")
+    if state.complete:
+        return
+    if not paths.can_be_read_again:
+        raise OptionError(f"--resume: the input must be a file that can be read again, not {named(paths.source)}")
+    with opened(paths.source) as stream:
+        if input_tail(stream, state.input_bytes) != state.input_tail:
+            changed = f"changed in the {state.lines} lines that were done"
+            raise InputError(f"{paths.source} has {changed}; start again with --overwrite")
+    sizes = ((paths.partial, state.output_bytes), (paths.partial_rejects, state.rejects_bytes))
+    for path, size in sizes:
+        if (path.stat().st_size if path.exists() else 0) < size:
+            raise InputError(f"{path} is gone or shorter than it was; start again with --overwrite")
+
+
+def input_tail(stream: BinaryIO, end: int) -> str:
+    """A digest of up to 64 KiB of a file before position `end`."""
+    stream.seek(max(0, end - _COMPARED_BYTES))
+    return hashlib.sha256(stream.read(min(end, _COMPARED_BYTES))).hexdigest()
+
+
+class BuildOutput:
+    """The files of a build under way, beginning where `state` says."""
+
+    def __init__(self, paths: BuildPaths, state: State) -> None:
+        self.paths = paths
+        self.state = state
+        self._noted = 0.0
+        paths.output.parent.mkdir(parents=True, exist_ok=True)
+        paths.rejects.parent.mkdir(parents=True, exist_ok=True)
+        self._output = _continued(paths.partial, state.output_bytes)
+        self._rejects = _continued(paths.partial_rejects, state.rejects_bytes)
+        if state.output_bytes == 0 and state.settings.format == "parquet":
+            start = arrow.stream_start(columns(state.settings))
+            self._output.write(start)
+            self.state = msgspec.structs.replace(state, output_bytes=len(start))
+        self.note()
+
+    def write(self, built: Built, *, keep_rejected: bool = True) -> None:
+        """Append what a batch became; its rejected lines only if they are not to be tried again."""
+        rejects = b"".join(map(_reject_line, built.rejected)) if keep_rejected else b""
+        self._output.write(built.rows)
+        self._rejects.write(rejects)
+        state = self.state
+        self.state = msgspec.structs.replace(
+            state,
+            lines=state.lines + built.lines,
+            input_bytes=state.input_bytes + built.input_bytes,
+            output_bytes=state.output_bytes + len(built.rows),
+            rejects_bytes=state.rejects_bytes + len(rejects),
+            tally=state.tally + built.tally,
+        )
+        if time.monotonic() - self._noted > _SECONDS_BETWEEN_NOTES:
+            self.note()
+
+    def note(self) -> None:
+        """Write down how far the build is, once that much is on disk."""
+        for stream in (self._output, self._rejects):
+            stream.flush()
+            os.fsync(stream.fileno())
+        if self.paths.can_be_read_again:
+            with opened(self.paths.source) as source:
+                tail = input_tail(source, self.state.input_bytes)
+            self.state = msgspec.structs.replace(self.state, input_tail=tail)
+        written = _beside(self.paths.state, ".new")
+        written.write_bytes(msgspec.json.encode(self.state))
+        written.replace(self.paths.state)
+        self._noted = time.monotonic()
+
+    def close(self) -> None:
+        """Close the files; what is not noted is lost to a later build."""
+        self._output.close()
+        self._rejects.close()
+
+    def complete(self) -> None:
+        """Give the files their names: the output if there is a sample, the rejects if there are any."""
+        self.state = msgspec.structs.replace(self.state, complete=True)
+        self.note()
+        self.close()
+        complete(self.paths, self.state)
+
+
+def complete(paths: BuildPaths, state: State) -> None:
+    """Give a complete build's files their names. Can be repeated if it was interrupted."""
+    if not state.tally.samples:
+        paths.partial.unlink(missing_ok=True)
+    elif state.settings.format == "parquet" and paths.partial.exists():
+        written = _beside(paths.output, ".new")
+        arrow.to_parquet(paths.partial, written)
+        written.replace(paths.output)
+        paths.partial.unlink()
+    elif paths.partial.exists():
+        paths.partial.replace(paths.output)
+    if not state.rejects_bytes:
+        paths.partial_rejects.unlink(missing_ok=True)
+        paths.rejects.unlink(missing_ok=True)  # of an earlier build, which this one replaces
+    elif paths.partial_rejects.exists():
+        paths.partial_rejects.replace(paths.rejects)
+    paths.state.unlink(missing_ok=True)
+
+
+def discard(paths: BuildPaths) -> None:
+    """Remove what an interrupted build left."""
+    for path in (paths.state, paths.partial, paths.partial_rejects, _beside(paths.output, ".new")):
+        path.unlink(missing_ok=True)
+
+
+def _continued(path: Path, size: int) -> BinaryIO:
+    """A file for writing behind its first `size` bytes."""
+    stream = path.open("r+b" if size else "wb")
+    stream.truncate(size)
+    stream.seek(size)
+    return stream
+
+
+def _reject_line(rejected: Rejected) -> bytes:
+    """A rejected line with its number and reason; bytes that are no UTF-8 are kept in base64."""
+    original = rejected.original.rstrip(b"\r\n")
+    entry: dict[str, int | str] = {"line": rejected.line, "reason": rejected.reason}
+    try:
+        entry["original"] = original.decode()
+    except UnicodeDecodeError:
+        entry["original_base64"] = b64encode(original).decode()
+    return msgspec.json.encode(entry) + b"\n"

@@ -1,0 +1,169 @@
+"""From the words of a command line to a renderer, and what there is to choose from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import FieldInfo
+
+from isc.encoders import embedded
+from isc.errors import OptionError
+from isc.registry import create_renderer, families, family_name, load, models
+from isc.render import Renderer
+from isc.types import Family
+
+EMBEDDED = "embedded"
+EMBEDDED_NOTICE = "ids are of isc's embedded vocabulary; pass --model NAME for a model's own"
+
+
+def choose(family: str | None, model: str | None, options: Sequence[str] = ()) -> tuple[Renderer, str]:
+    """The renderer that is asked for, and the name of its vocabulary.
+
+    Args:
+        family: A family's name, or the exact name of a model that it serves.
+        model: Hub id or directory; None takes the embedded vocabulary.
+        options: Template options, each `name=value`.
+
+    Returns:
+        The renderer; and the model, or `EMBEDDED`.
+
+    Raises:
+        OptionError: Neither is given, or a family or an option does not exist.
+        Error: The model cannot be loaded.
+    """
+    if model is not None:
+        renderer = load(model, None if family is None else _family(family))
+        return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
+    if family is None:
+        known = ", ".join(families())
+        raise OptionError(
+            f"which chat format? Pass --family with one of {known}, or --model with a hub id or directory"
+        )
+    value = with_options(_family(family), options)
+    return create_renderer(embedded(value.specials), value), EMBEDDED
+
+
+def _family(name: str) -> Family:
+    if name in families():
+        return families()[name]()
+    if name in models():
+        return models()[name]
+    raise OptionError(f"there is no family {name!r}; families are {', '.join(families())}")
+
+
+def with_options(family: Family, options: Sequence[str]) -> Family:
+    """The family with options changed, each given as `name=value`.
+
+    Raises:
+        OptionError: There is no such option, or it cannot have this value.
+
+    >>> from isc import Qwen3
+    >>> with_options(Qwen3(), ["enable_thinking=false"])
+    Qwen3(enable_thinking=False, variant='hybrid')
+    """
+    if not options or not isinstance(family, Struct):
+        return family
+    values = msgspec.to_builtins(family)
+    names = type(family).__struct_fields__
+    for option in options:
+        name, _, value = option.partition("=")
+        name = name.strip().replace("-", "_")
+        if "=" not in option or name not in names:
+            raise OptionError(f"--option {option}: give NAME=VALUE, where NAME is one of {', '.join(names) or 'none'}")
+        values[name] = value.strip()
+    try:
+        return msgspec.convert(values, type(family), strict=False)
+    except msgspec.ValidationError as error:
+        raise OptionError(f"--option {' '.join(options)}: {error}") from None
+
+
+def described(family: Family) -> str:
+    """A family's name, and those of its options that are not the default.
+
+    >>> from isc import Qwen3
+    >>> described(Qwen3(enable_thinking=False))
+    'qwen3 enable_thinking=false'
+    """
+    changed = _changed(family, _options(type(family)))
+    return f"{family_name(family)} {_assignments(changed)}".rstrip()
+
+
+def _assignments(options: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={_word(value)}" for name, value in options.items())
+
+
+def _word(value: object) -> str:
+    """A value as it is given on the command line."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+class FamilyOption(Struct, frozen=True):
+    """One option of a family: the values it can have, in words, and its default."""
+
+    name: str
+    values: str
+    default: object
+
+    @property
+    def default_word(self) -> str:
+        """The default as it is given on the command line."""
+        return _word(self.default)
+
+
+class FamilyEntry(Struct, frozen=True):
+    """A family as it is listed; `models` has the options by which each model differs from the default."""
+
+    name: str
+    summary: str
+    options: tuple[FamilyOption, ...]
+    models: dict[str, dict[str, object]]
+
+    def models_by_options(self) -> dict[str, list[str]]:
+        """Models that share options, by these."""
+        groups: dict[str, list[str]] = {}
+        for model, options in self.models.items():
+            groups.setdefault(_assignments(options), []).append(model)
+        return groups
+
+
+def entries() -> list[FamilyEntry]:
+    """Every family, by name."""
+    return [_entry(name, kind) for name, kind in sorted(families().items())]
+
+
+def _entry(name: str, kind: type[Family]) -> FamilyEntry:
+    options = _options(kind)
+    served = {model: _changed(family, options) for model, family in models().items() if family_name(family) == name}
+    return FamilyEntry(name, (inspect.getdoc(kind) or "").partition("\n")[0], options, served)
+
+
+def _options(kind: type[Family]) -> tuple[FamilyOption, ...]:
+    found = msgspec.structs.fields(kind) if issubclass(kind, Struct) else ()
+    return tuple(FamilyOption(field.name, _values(field.type), _default(field)) for field in found)
+
+
+def _changed(family: Family, options: Sequence[FamilyOption]) -> dict[str, object]:
+    values = {option.name: msgspec.to_builtins(getattr(family, option.name)) for option in options}
+    return {option.name: values[option.name] for option in options if values[option.name] != option.default}
+
+
+def _default(field: FieldInfo) -> object:
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return None if default is msgspec.NODEFAULT else msgspec.to_builtins(default)
+
+
+_WORDS = {bool: "true | false", int: "an integer", float: "a number", str: "a text", NoneType: "null"}
+
+
+def _values(kind: object) -> str:
+    """The values of a type in words."""
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, get_args(kind)))
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join(map(_values, get_args(kind)))
+    return _WORDS.get(kind, getattr(kind, "__name__", str(kind))) if isinstance(kind, type) else str(kind)

@@ -1,0 +1,204 @@
+"""`isc build` under way: where it starts, its progress, what it reports, and how it ends."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO
+
+from msgspec import Struct
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from isc import arrow
+from isc.build import Built, SampleFormat, Settings, batches
+from isc.cli import Exit
+from isc.cli.arguments import Manner
+from isc.cli.files import (
+    BuildOutput,
+    BuildPaths,
+    State,
+    check_continues,
+    complete,
+    discard,
+    named,
+    opened,
+    read_state,
+    refuse_existing,
+)
+from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE
+from isc.cli.show import tally_table
+from isc.conversations import InputError, is_whole
+from isc.errors import OptionError
+from isc.render import Renderer
+from isc.workers import WorkerError, built
+
+_REPORTED_LINES = 20
+_WORTH_WORKERS = 16 * 1024 * 1024
+
+
+def sample_format(output: Path) -> SampleFormat:
+    """The format that an output's name asks for.
+
+    Raises:
+        OptionError: Its ending is another, or pyarrow is missing.
+    """
+    if output.suffix == ".jsonl":
+        return "jsonl"
+    if output.suffix == ".parquet":
+        arrow.require()
+        return "parquet"
+    raise OptionError(f"-o {output}: the name must end in .jsonl or .parquet, which says what is written")
+
+
+def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> State:
+    """Where a build starts: at the beginning, or where an interrupted one is known to have been.
+
+    Raises:
+        OptionError: There is an output or an interrupted build that would be lost, or one that cannot be continued.
+        InputError: Input or files of the interrupted build are not what they were.
+    """
+    if manner.resume and manner.overwrite:
+        raise OptionError("--resume goes on, --overwrite starts again: pass one of them")
+    interrupted = read_state(paths) if not manner.overwrite else None
+    if interrupted is not None and manner.resume:
+        check_continues(interrupted, settings, paths)
+        return interrupted
+    if interrupted is not None:
+        done = f"an interrupted build of it is there, {interrupted.lines:,} lines done"
+        raise OptionError(f"{paths.output}: {done}; pass --resume to go on or --overwrite to start again")
+    refuse_existing([paths.output, paths.rejects], overwrite=manner.overwrite)
+    discard(paths)
+    return State(settings)
+
+
+class Job(Struct, frozen=True):
+    """A build to run; progress and rejected lines are reported to `errors`."""
+
+    paths: BuildPaths
+    renderer: Renderer
+    settings: Settings
+    manner: Manner
+    errors: Console
+
+
+def run_build(job: Job) -> State:
+    """Build samples until the input ends; under `strict` until a line is bad.
+
+    Args:
+        job: What to build, from where to where.
+
+    Returns:
+        The state at the end; not complete where it stopped at a bad line.
+
+    Raises:
+        OptionError: Files are in the way, or cannot be continued with these options.
+        InputError: The input cannot be read, or is not the one that an interrupted build began with.
+        WorkerError: A worker process died.
+    """
+    state = starting_state(job.paths, job.settings, job.manner)
+    if state.complete:
+        complete(job.paths, state)
+        return state
+    _check_one_a_line(job.paths)
+    with opened(job.paths.source) as stream:
+        if state.input_bytes:
+            stream.seek(state.input_bytes)
+        output = BuildOutput(job.paths, state)
+        try:
+            if _written(job, stream, output):
+                output.complete()
+        finally:
+            output.close()
+            if not output.state.lines:
+                discard(job.paths)
+    return output.state
+
+
+def _check_one_a_line(paths: BuildPaths) -> None:
+    """Refuse a .json file that holds one document over many lines: each of its lines would be rejected."""
+    if paths.can_be_read_again and Path(paths.source).suffix == ".json":
+        with opened(paths.source) as stream:
+            first = next((line for line in stream if line.strip()), b"[]")
+        if not is_whole(first):
+            raise InputError(f"{paths.source} is one document over many lines; isc build reads one conversation a line")
+
+
+def _written(job: Job, stream: BinaryIO, output: BuildOutput) -> bool:
+    """Whether all lines were built, the good ones written and the bad ones reported."""
+    size = Path(job.paths.source).stat().st_size if job.paths.can_be_read_again else None
+    workers = job.manner.workers or (_cores() if size is None or size > _WORTH_WORKERS else 1)
+    groups = batches(stream, output.state.lines + 1)
+    strict = job.manner.strict
+    try:
+        with _progress(job.errors) as progress:
+            task = progress.add_task("", total=size, samples=0)
+            with closing(built(groups, job.renderer, job.settings, strict=strict, workers=workers)) as results:
+                for result in results:
+                    _report(job, result, output.state.tally.rejected)
+                    output.write(result, keep_rejected=not strict)
+                    if strict and result.rejected:
+                        output.note()
+                        return False
+                    state = output.state
+                    progress.update(task, completed=state.input_bytes, samples=state.tally.samples)
+    except (KeyboardInterrupt, WorkerError):
+        output.note()
+        again = "; --resume goes on from there" if job.paths.can_be_read_again else ""
+        job.errors.print(f"isc: stopped after line {output.state.lines:,}{again}")
+        raise
+    return True
+
+
+def _cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _progress(errors: Console) -> Progress:
+    return Progress(
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[samples]:,} samples"),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def _report(job: Job, result: Built, before: int) -> None:
+    """Name rejected lines: the first ones; thousands would hide everything else."""
+    for position, rejected in enumerate(result.rejected, before + 1):
+        if position <= _REPORTED_LINES:
+            job.errors.print(f"{named(job.paths.source)}:{rejected.line}: {rejected.reason}", soft_wrap=True)
+        elif position == _REPORTED_LINES + 1:
+            job.errors.print(f"isc: more lines are rejected; {job.paths.rejects} will have all of them")
+
+
+def print_summary(job: Job, state: State, console: Console) -> Exit:
+    """Say what was built, from what, and what is trained on.
+
+    Returns:
+        The exit code of the build.
+    """
+    tally, paths = state.tally, job.paths
+    if not state.complete:
+        resumed = f"; correct it and pass --resume to go on behind line {state.lines:,}"
+        job.errors.print(f"isc: --strict: stopped at a bad line{resumed}", soft_wrap=True)
+        return Exit.REJECTED
+    if tally.rejected:
+        lines = "1 line was" if tally.rejected == 1 else f"{tally.rejected:,} lines were"
+        job.errors.print(f"isc: {lines} rejected; see {paths.rejects}", soft_wrap=True)
+    if not tally.samples:
+        hint = "is there one conversation a line?" if state.lines else "it is empty"
+        job.errors.print(f"isc: no line of {named(paths.source)} became a sample: {hint}", soft_wrap=True)
+        return Exit.FAILED
+    counted = f"{tally.samples:,} samples from {state.lines:,} lines, loss {state.settings.loss}"
+    console.print(f"{paths.output}: {counted}", soft_wrap=True)
+    console.print(tally_table(tally))
+    if state.settings.vocabulary == EMBEDDED:
+        console.print(EMBEDDED_NOTICE)
+    return Exit.REJECTED if tally.rejected else Exit.OK

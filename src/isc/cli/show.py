@@ -1,0 +1,267 @@
+"""A render as text for people: every token with its end marked, body in brackets, whatever is invisible made visible.
+
+Nothing is told by colour alone: the same characters go to a terminal and to a pipe, styles come on top.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate, groupby
+
+from rich.cells import chop_cells
+from rich.table import Table
+from rich.text import Text
+
+from isc.build import NOBODY, Tally
+from isc.cli.formats import FamilyEntry
+from isc.rendered import RenderedTokens, Run
+from isc.types import UNOWNED, Encoder, Span
+
+END, OPEN, CLOSE = "│", "⟦", "⟧"
+SPACE, NEWLINE, TAB, RETURN, NO_BASE = "·", "↵", "→", "␍", "◌"
+NOTE_OPEN, NOTE_CLOSE = "⟨", "⟩"
+
+_MARKS = frozenset((END, OPEN, CLOSE, SPACE, NEWLINE, TAB, RETURN, NO_BASE, NOTE_OPEN, NOTE_CLOSE))
+_VISIBLE = {" ": SPACE, "\n": NEWLINE, "\t": TAB, "\r": RETURN}
+_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+_COLOURS = {"system": "magenta", "developer": "bright_magenta", "user": "green", "assistant": "cyan", "tool": "yellow"}
+_INDENT = "  "
+
+
+@lru_cache(maxsize=8192)
+def visible(character: str) -> str:
+    r"""A character as it is shown: itself, a sign for white space, or its code point in angle brackets.
+
+    >>> visible("a"), visible(" "), visible("\u200b")
+    ('a', '·', '⟨U+200B⟩')
+    """
+    if character in _VISIBLE:
+        return _VISIBLE[character]
+    if "\ud800" <= character <= "\udfff":
+        return _note(character.encode("utf-8", "surrogateescape"))
+    if not character.isprintable() or character in _MARKS or ord(character) in _VARIATION_SELECTORS:
+        return f"{NOTE_OPEN}U+{ord(character):04X}{NOTE_CLOSE}"
+    return character
+
+
+def _note(part: bytes, complete: str = "") -> str:
+    """Bytes of a character that is spread over tokens; the token that completes it says which it was."""
+    return f"{NOTE_OPEN}{part.hex(' ').upper()}{f'={complete}' if complete else ''}{NOTE_CLOSE}"
+
+
+def token_texts(token_ids: Sequence[int], encoder: Encoder) -> list[str]:
+    """What each token says, made visible; a character spread over tokens is shown as its bytes in each."""
+    pieces = [encoder.decode_bytes((token_id,)) for token_id in token_ids]
+    ends = list(accumulate(map(len, pieces)))
+    shown = [""] * len(pieces)
+    token = position = 0
+    for character in b"".join(pieces).decode("utf-8", "surrogateescape"):
+        rest = character.encode("utf-8", "surrogateescape")
+        while ends[token] <= position:
+            token += 1
+        if position + len(rest) <= ends[token]:
+            shown[token] += _joined(shown[token], character)
+            position += len(rest)
+            continue
+        while rest:
+            while ends[token] <= position:
+                token += 1
+            part, rest = rest[: ends[token] - position], rest[ends[token] - position :]
+            position += len(part)
+            shown[token] += _note(part, "" if rest else visible(character))
+    return shown
+
+
+def _joined(before: str, character: str) -> str:
+    """A character after others of its token; a mark that has no letter to stand on there gets a circle."""
+    text = visible(character)
+    if text == character and unicodedata.category(character)[0] == "M" and before[-1:] in ("", *_MARKS):
+        return NO_BASE + text
+    return text
+
+
+def _style(rendered: RenderedTokens, run: Run) -> str:
+    colour = _COLOURS.get(rendered.role(run) or "", "default")
+    return f"bold underline {colour}" if run.body else f"dim {colour}"
+
+
+class _Token:
+    """One token to lay out: its text, how it is marked off, and its style."""
+
+    __slots__ = ("after", "before", "style", "text")
+
+    def __init__(self, before: str, text: str, after: str, style: str) -> None:
+        self.before = before
+        self.text = text
+        self.after = after
+        self.style = style
+
+    def pieces(self) -> Iterator[Text]:
+        """The token in pieces that end where its text breaks a line."""
+        *broken, last = self.text.split(NEWLINE)
+        texts = [line + NEWLINE for line in broken] + ([last] if last or not broken else [])
+        for position, text in enumerate(texts):
+            piece = Text().append(self.before if position == 0 else "", "dim").append(text, self.style)
+            if position == len(texts) - 1:
+                piece.append(self.after, "dim")
+            yield piece
+
+
+def _tokens(rendered: RenderedTokens, texts: Sequence[str], runs: Iterable[tuple[Run, Span]]) -> Iterator[_Token]:
+    for run, (start, end) in runs:
+        style = _style(rendered, run)
+        for position in range(start, end):
+            before = OPEN if run.body and position == start else ""
+            after = CLOSE if run.body and position == end - 1 else END
+            yield _Token(before, texts[position], after, style)
+
+
+def _filled(pieces: Iterable[Text], width: int) -> Iterator[Text]:
+    """Pieces in lines of at most so many cells, broken between tokens where that is possible."""
+    line = Text()
+    for piece in pieces:
+        if line and line.cell_len + piece.cell_len > width:
+            yield line
+            line = Text()
+        *full, rest = _chopped(piece, width)
+        yield from full
+        line.append_text(rest)
+        if NEWLINE in piece.plain[-2:]:
+            yield line
+            line = Text()
+    if line:
+        yield line
+
+
+def _chopped(piece: Text, width: int) -> list[Text]:
+    if piece.cell_len <= width:
+        return [piece]
+    lengths = accumulate(map(len, chop_cells(piece.plain, width)))
+    return list(piece.divide(list(lengths)[:-1]))
+
+
+def conversation_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
+    """The conversation as text, message by message, each under a line that says whose it is.
+
+    Args:
+        rendered: Ids and attribution.
+        texts: What each token says (`token_texts`).
+        width: Cells in a line.
+    """
+    seen: set[int] = set()
+    for message, group in groupby(rendered.spans(), key=lambda item: item[0].message):
+        runs = list(group)
+        yield _heading(rendered, runs, width, again=message in seen)
+        seen.add(message)
+        pieces = (piece for token in _tokens(rendered, texts, runs) for piece in token.pieces())
+        for line in _filled(pieces, width - len(_INDENT)):
+            yield Text(_INDENT).append_text(line)
+
+
+def _heading(rendered: RenderedTokens, runs: Sequence[tuple[Run, Span]], width: int, *, again: bool) -> Text:
+    run, (start, _) = runs[0]
+    end = runs[-1][1][1]
+    role = rendered.role(run)
+    if role is None:
+        title = "opening" if start == 0 else "generation prompt" if end == len(rendered) else "added by the format"
+        title = f"{NOBODY}'s: {title}"
+    else:
+        tool = rendered.message_tool_names[run.message]
+        title = f"{run.message} {role}{f' ({tool})' if tool else ''}{', continued' if again else ''}"
+    body = sum(end - start for run, (start, end) in runs if run.body)
+    count = f" {end - start} tokens, {body} body"
+    style = f"bold {_COLOURS.get(role or '', 'default')}"
+    heading = Text().append("── ", "dim").append(f"{_shortened(title, width - len(count) - 8)} ", style)
+    heading.append("─" * max(2, width - heading.cell_len - len(count)), "dim")
+    return heading.append(count, "dim")
+
+
+def _shortened(text: str, width: int) -> str:
+    lines = chop_cells(text, max(8, width))
+    return text if len(lines) == 1 else f"{lines[0][:-1]}…"
+
+
+def id_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
+    """One token a line: position, id, message, role, whether it is scaffold, body or sampled, and its text."""
+    yield Text(f"{'token':>7} {'id':>7} {'message':>7}  {'role':<10}{'part':<10}text", style="bold")
+    for run, (start, end) in rendered.spans():
+        role = rendered.role(run) or NOBODY
+        part = "sampled" if rendered.is_sampled(run) else "body" if run.body else "scaffold"
+        owner = "-" if run.message == UNOWNED else run.message
+        style = _style(rendered, run)
+        for position in range(start, end):
+            head = f"{position:>7} {rendered.token_ids[position]:>7} {owner:>7}  {role:<10}{part:<10}"
+            text = f"{OPEN}{texts[position]}{CLOSE}" if run.body else texts[position]
+            first, *rest = chop_cells(text, width - len(head))
+            yield Text(head).append(first, style)
+            yield from (Text(" " * len(head)).append(line, style) for line in rest)
+
+
+def legend() -> Text:
+    """What the marks mean, in lines of fewer than 80 cells."""
+    bracketed = Text(f"{OPEN}body{CLOSE}", "bold underline")
+    escaped = f"{NOTE_OPEN}U+200B{NOTE_CLOSE}"
+    rows = (
+        (bracketed, "what a message says; of an assistant message, what the model samples"),
+        (Text("scaffold", "dim"), "what the format adds: all that is not in brackets"),
+        (Text(END), f"ends a token     {SPACE} space   {NEWLINE} newline   {TAB} tab   {RETURN} carriage return"),
+        (Text(f"{NOTE_OPEN}E2 80{NOTE_CLOSE}"), "bytes of a character that is spread over tokens"),
+        (Text(escaped), "a character that cannot be seen, or that is one of these marks"),
+        (Text(NO_BASE), "carries an accent or vowel sign that its token begins with"),
+    )
+    lines = (Text().append_text(mark).append(" " * (10 - mark.cell_len)).append(meaning) for mark, meaning in rows)
+    return Text("\n").join(lines)
+
+
+def counts(rendered: RenderedTokens) -> Table:
+    """Tokens per role: how many are scaffold, how many body, how many of those the model samples."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("role")
+    for name in ("messages", "tokens", "scaffold", "body", "sampled"):
+        table.add_column(name, justify="right")
+    roles = dict.fromkeys(rendered.message_roles)
+    rows = {role: [rendered.message_roles.count(role), 0, 0, 0, 0] for role in roles}
+    for run in rendered.runs:
+        row = rows.setdefault(rendered.role(run) or NOBODY, [0, 0, 0, 0, 0])
+        row[1] += run.length
+        row[3 if run.body else 2] += run.length
+        row[4] += run.length * rendered.is_sampled(run)
+    _add_rows(table, rows)
+    return table
+
+
+def tally_table(tally: Tally) -> Table:
+    """Tokens per role of many samples, and how many of them are trained on."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("role")
+    for name in ("tokens", "body", "trained on"):
+        table.add_column(name, justify="right")
+    _add_rows(table, {role: [found.tokens, found.body, found.trained] for role, found in tally.roles.items()})
+    return table
+
+
+def _add_rows(table: Table, rows: Mapping[str, Sequence[int]]) -> None:
+    """A row a role in the order of the roles, and their total."""
+    order = [*_COLOURS, NOBODY]
+    for role in sorted(rows, key=order.index):
+        table.add_row(Text(role, style=f"bold {_COLOURS.get(role, 'default')}"), *map(_number, rows[role]))
+    table.add_row("total", *(_number(sum(column)) for column in zip(*rows.values(), strict=True)), style="bold")
+
+
+def _number(count: int) -> str:
+    return f"{count:,}" if count else "-"
+
+
+def family_lines(entry: FamilyEntry, width: int) -> Iterator[Text]:
+    """A family: its options with their values and defaults, then its models by the options they have."""
+    yield Text(entry.name, "bold").append(f"  {entry.summary}", "default")
+    for option in entry.options:
+        yield Text(f"{_INDENT}{option.name} = {option.values}").append(f"  (default {option.default_word})", "dim")
+    for changed, models in entry.models_by_options().items():
+        yield Text(f"{_INDENT}models{f' with {changed}' if changed else ''}:")
+        words = [Text(f"{model}, ") for model in models[:-1]] + [Text(models[-1])]
+        for line in _filled(words, width - 2 * len(_INDENT)):
+            line.rstrip()
+            yield Text(2 * _INDENT).append_text(line)

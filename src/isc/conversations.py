@@ -1,0 +1,116 @@
+"""JSON and JSON Lines as conversations, one at a time. What a message holds is checked by `isc.convert`, not here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, BinaryIO
+
+import msgspec
+from msgspec import Struct
+
+from isc.errors import Error, shown
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FORM = 'a conversation is {"messages": [...], "tools": [...]} or a bare list of messages'
+
+
+class InputError(Error, ValueError):
+    """An input that holds no conversation: not JSON, or JSON of another form."""
+
+
+class Conversation(Struct, frozen=True):
+    """Messages and tools as a file gives them, unchecked."""
+
+    messages: list[Any]
+    tools: list[Any] | None = None
+
+
+def conversation(document: bytes) -> Conversation:
+    """The conversation in one JSON document.
+
+    Args:
+        document: UTF-8 JSON: an object with `messages` and perhaps `tools`, or a bare list of messages.
+
+    Returns:
+        What `Renderer.render` and `build_training_sample` take.
+
+    Raises:
+        InputError: Not JSON, or not of that form.
+
+    >>> conversation(b'[{"role": "user", "content": "hi"}]').messages[0]["content"]
+    'hi'
+    """
+    found = _decoded(document)
+    if isinstance(found, list):
+        if found and isinstance(found[0], Mapping) and "messages" in found[0]:
+            raise InputError("this is a list of conversations; write one a line instead (jq -c '.[]')")
+        return Conversation(found)
+    if not isinstance(found, dict) or "messages" not in found:
+        raise InputError(f"{_FORM} (got {shown(found)})")
+    return Conversation(_listed(found, "messages") or [], _listed(found, "tools"))
+
+
+def tools(document: bytes) -> list[Any]:
+    """The tools in one JSON document: a list of them, or an object with `tools`.
+
+    Raises:
+        InputError: Not JSON, or not of that form.
+    """
+    found = _decoded(document)
+    listed = _listed(found if isinstance(found, dict) else {"tools": found}, "tools")
+    if listed is None:
+        raise InputError('tools are a list of tool specs, or {"tools": [...]}')
+    return listed
+
+
+def _listed(found: Mapping[str, Any], key: str) -> list[Any] | None:
+    value = found.get(key)
+    if value is not None and not isinstance(value, list):
+        raise InputError(f"{key} must be a list (got {shown(value)})")
+    return value
+
+
+def _decoded(document: bytes) -> object:
+    """The JSON value; the slower reader gives better reasons, and lets pass what `isc.convert` names by its path."""
+    text = document.rstrip().removeprefix(_BYTE_ORDER_MARK)
+    try:
+        found: object = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        try:
+            found = json.loads(text.decode())
+        except RecursionError:
+            raise InputError("not JSON that can be read: it is nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise InputError(f"not JSON: byte {error.start + 1} is not UTF-8") from None
+        except json.JSONDecodeError as error:
+            line = f"line {error.lineno}, " if error.lineno > 1 else ""
+            raise InputError(f"not JSON: {error.msg} at {line}column {error.colno}") from None
+        except ValueError as error:  # an integer of thousands of digits
+            raise InputError(f"not JSON that can be read: {error}") from None
+    return found
+
+
+def documents(stream: BinaryIO, *, by_line: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Each JSON document of a file with the line it starts on: one a line, or one that goes on over many lines.
+
+    Args:
+        stream: The file; read line by line, unless its first line is no whole document.
+        by_line: Whether the file is known to hold one document a line.
+    """
+    lines = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+    for number, line in lines:
+        if by_line or is_whole(line):
+            yield from chain(((number, line),), lines)
+        else:
+            yield number, line + stream.read()
+        return
+
+
+def is_whole(line: bytes) -> bool:
+    """Whether a line is a JSON document by itself."""
+    try:
+        return isinstance(_decoded(line), (dict, list))
+    except InputError:
+        return False

@@ -1,0 +1,48 @@
+"""What the tests of the command line share: inputs, and how a build is run and read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isc.build import batches
+from isc.cli import main, running
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "conversations.jsonl"
+CHAT = b'[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]\n'
+UNTRAINED = b'[{"role": "user", "content": "hi"}]\n'
+NOT_JSON = b'[{"role": "user"\n'
+
+
+def write_many(place: Path) -> Path:
+    """The examples many times over, two bad lines among them."""
+    lines = EXAMPLE.read_bytes().splitlines(keepends=True) * 6
+    lines[9] = NOT_JSON
+    lines[50] = UNTRAINED
+    place.write_bytes(b"".join(lines))
+    return place
+
+
+def run(source: Path | str, output: Path, *more: str, loss: str = "assistant") -> int:
+    """`isc build`, in batches of a few lines, so that small inputs have many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "batches", lambda lines, first: batches(lines, first, 4000))
+        return main(["build", str(source), "-o", str(output), "--family", "qwen3", "--loss", loss, *more])
+
+
+def rows(place: Path) -> list[dict[str, object]]:
+    """The lines of a JSON Lines file."""
+    return [json.loads(line) for line in place.read_text().splitlines()]
+
+
+def files_in(place: Path) -> set[str]:
+    """The files in a directory, but for the inputs."""
+    return {path.name for path in place.iterdir()} - {"many.jsonl", "in.jsonl"}
+
+
+def written(place: Path, *messages: dict[str, object]) -> Path:
+    """A file that holds a conversation."""
+    place.write_text(json.dumps({"messages": messages}))
+    return place

@@ -1,0 +1,67 @@
+"""What all tests share: where the reference data lies, renderers loaded once a session, Hypothesis budgets.
+
+`ISC_REFERENCE` is the directory of the models' own files (default: `../shared/reference` beside the repository);
+`ISC_PROFILE` is the Hypothesis budget, `ci` or `nightly`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import isc
+from isc.encoders import VocabularyEncoder, embedded, from_file
+from isc.families.qwen3 import Qwen3
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile(
+    "ci", max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("nightly", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("ISC_PROFILE", "ci"))
+
+collect_ignore_glob = ["typing/*"]  # read by mypy, never run
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The models' own templates and tokenizers; what needs them is skipped where they are not."""
+    place = Path(os.environ.get("ISC_REFERENCE") or ROOT.parent / "shared" / "reference")
+    if not (place / "models.json").is_file():
+        pytest.skip(f"no reference data at {place}; set ISC_REFERENCE to its directory")
+    return place
+
+
+@pytest.fixture(scope="session")
+def real_encoder(reference: Path) -> Callable[[str], VocabularyEncoder]:
+    """The encoder of a tokenizer of the reference by its name, e.g. `qwen3`; read once a session."""
+
+    @cache
+    def encoder(name: str) -> VocabularyEncoder:
+        return from_file(reference / "tokenizers" / name / "tokenizer.json")
+
+    return encoder
+
+
+@pytest.fixture(scope="session")
+def qwen3(real_encoder: Callable[[str], VocabularyEncoder]) -> isc.Renderer:
+    """Qwen3 on its own vocabulary."""
+    return isc.create_renderer(real_encoder("qwen3"), Qwen3())
+
+
+@pytest.fixture(scope="session")
+def small() -> isc.Renderer:
+    """Qwen3 on the vocabulary that isc carries itself: needs no reference, loads in no time."""
+    return isc.create_renderer(embedded(Qwen3().specials), Qwen3())

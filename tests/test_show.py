@@ -1,0 +1,144 @@
+"""`isc show`: every token once, with its end, its owner and its part, in 80 columns and without colours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+import isc
+from command_line import written
+from isc.cli import Exit, main, show
+
+EXAMPLES = ("chat.json", "languages.json", "reasoning.json", "tools.json")
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a command prints that must succeed."""
+
+    def run(*arguments: object) -> str:
+        assert main([str(argument) for argument in arguments]) == Exit.OK
+        return capsys.readouterr().out
+
+    return run
+
+
+def token_lines(text: str) -> list[str]:
+    """The lines under the headings of the messages."""
+    shown = text[text.index("\n── ") + 1 :]
+    return [line[2:] for line in shown.splitlines() if not line.startswith("── ")]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("more", [(), ("--ids",)])
+def test_no_line_is_wider_than_80_cells_when_piped(
+    root: Path, name: str, more: tuple[str, ...], output: Callable[..., str]
+) -> None:
+    text = output("show", root / "examples" / name, "--family", "qwen3", *more)
+    legend = text[text.index("⟦body⟧") :]
+    assert max(map(cell_len, legend.splitlines())) <= 80
+    assert "embedded vocabulary" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_token_is_shown_once_with_its_end(
+    root: Path, name: str, output: Callable[..., str], small: isc.Renderer
+) -> None:
+    given = json.loads((root / "examples" / name).read_text())
+    rendered = small.render(given["messages"], given.get("tools"))
+    text = "".join(token_lines(output("show", root / "examples" / name, "--family", "qwen3")))
+    assert len(re.findall("[│⟧]", text)) == len(rendered)
+    bodies = re.findall("⟦([^⟧]*)⟧", text)
+    assert len(bodies) == sum(run.body for run in rendered.runs)
+    assert sum(body.count("│") + 1 for body in bodies) == sum(rendered.is_content)
+
+
+def test_ids_are_shown_one_a_line(root: Path, output: Callable[..., str], small: isc.Renderer) -> None:
+    given = json.loads((root / "examples" / "chat.json").read_text())
+    rendered = small.render(given["messages"], add_generation_prompt=True)
+    shown = output("show", root / "examples/chat.json", "--family", "qwen3", "--ids", "--generation-prompt")
+    lines = [line.split(maxsplit=5) for line in shown.splitlines() if re.match(r" +\d+ +\d+ ", line)]
+    assert [int(line[1]) for line in lines] == list(rendered.token_ids)
+    assert [line[4] == "sampled" for line in lines] == list(rendered.sampled_mask)
+    assert [line[4] != "scaffold" for line in lines] == list(rendered.is_content)
+    assert lines[-1][2:4] == ["-", "nobody"]
+
+
+def test_what_cannot_be_seen_is_shown(tmp_path: Path, output: Callable[..., str]) -> None:
+    content = "a b\tc\r\n\x00\x1b\u200b\u00a0│⟦·◌\u0301 <|im_end|>"
+    text = "".join(
+        token_lines(output("show", written(tmp_path / "in", {"role": "user", "content": content}), "--family", "qwen3"))
+    )
+    body = re.sub("[│⟧]", "", text[text.index("⟦") + 1 : text.rindex("⟧")])
+    for sign in ("·", "→", "␍", "↵", "⟨U+0000⟩", "⟨U+001B⟩", "<|im_end|>"):
+        assert sign in body
+    for completed in ("⟨U+200B⟩", "⟨U+00A0⟩", "⟨U+2502⟩", "⟨U+27E6⟩", "⟨U+00B7⟩", "⟨U+25CC⟩"):
+        assert completed[1:-1] in body
+    assert text.index("<|im_start|>│") == 0
+
+
+def test_a_character_spread_over_tokens_is_shown_by_its_bytes_and_then_whole(small: isc.Renderer) -> None:
+    encoder = small.encoder
+    ids = [
+        token_id
+        for byte in "é🌅".encode()
+        for token_id in range(256)
+        if encoder.decode_bytes((token_id,)) == bytes([byte])
+    ]
+    assert len(ids) == 6
+    assert show.token_texts(ids, encoder) == ["⟨C3⟩", "⟨A9=é⟩", "⟨F0⟩", "⟨9F⟩", "⟨8C⟩", "⟨85=🌅⟩"]
+    assert show.token_texts(ids[1:4], encoder) == ["⟨A9⟩", "⟨F0⟩", "⟨9F⟩"]
+    assert show.token_texts([], encoder) == []
+    assert show.token_texts([10**6, ids[0]], encoder) == ["", "⟨C3⟩"]
+
+
+def test_a_mark_at_the_start_of_a_token_gets_a_base() -> None:
+    encoder = isc.encoders.embedded(("\u0301x", "e\u0301"))
+    accent, letter = (encoder.specials[text] for text in ("\u0301x", "e\u0301"))
+    assert show.token_texts([accent, letter], encoder) == ["◌\u0301x", "e\u0301"]
+
+
+def test_a_token_longer_than_a_line_is_broken(tmp_path: Path, output: Callable[..., str]) -> None:
+    place = written(tmp_path / "in", {"role": "user", "content": "-" * 300 + "漢" * 90})
+    lines = token_lines(output("show", place, "--family", "qwen3"))
+    assert max(map(cell_len, lines)) <= 78
+    assert "".join(lines).count("-") == 300
+
+
+def test_colours_say_nothing_that_the_characters_do_not(
+    root: Path, output: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("show", root / "examples/chat.json", "--family", "qwen3")
+    plain = output(*arguments)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = output(*arguments)
+    assert STYLES.sub("", coloured) == plain
+    underlined = re.findall(r"\x1b\[1;4;\d+m([^\x1b]*)\x1b", coloured[coloured.index("── ") :])
+    bodies = re.findall("⟦([^⟧]*)⟧", "".join(token_lines(plain)))
+    assert "".join(underlined) == "".join(bodies).replace("│", "")
+
+
+def test_tokens_are_counted_by_role(root: Path, output: Callable[..., str], small: isc.Renderer) -> None:
+    given = json.loads((root / "examples" / "tools.json").read_text())
+    rendered = small.render(given["messages"], given["tools"])
+    text = output("show", root / "examples/tools.json", "--family", "qwen3")
+    total = re.search(r"^total +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)$", text, re.MULTILINE)
+    assert total is not None
+    body = sum(rendered.is_content)
+    expected = (len(given["messages"]), len(rendered), len(rendered) - body, body, sum(rendered.sampled_mask))
+    assert tuple(int(number.replace(",", "")) for number in total.groups()) == expected
