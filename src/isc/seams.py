@@ -30,7 +30,7 @@ def seams(
 ) -> tuple[Sequence[Owner], Sequence[Place]]:
     """Attributions along a stretch, and the place of the seam between each and the next."""
     owners = [(segment.message, segment.body) for segment in stretch]
-    if owners.count(owners[0]) == len(owners):
+    if len(set(owners)) == 1:
         return owners[:1], ()
     lengths = encoder.byte_lengths
     if lengths is None:

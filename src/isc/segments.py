@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 
 from isc.errors import ConversationError
-from isc.jsontext import json_text
-from isc.types import UNOWNED, Chat, Family, Segment, Segments, SystemMessage, TextPart, ToolCall
+from isc.jsontext import decode_json, json_text
+from isc.types import UNOWNED, Chat, Family, Json, Segment, Segments, SystemMessage, TextPart, ToolCall
 
 _LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
@@ -78,7 +78,7 @@ def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> list[Se
     The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
     no prompt ends in the middle of one. What follows the turn close is scaffold.
     """
-    head, tail = _split_prompt([segment for segment in turn if segment.text], tuple(prompt))
+    head, tail = _split_prompt(list(turn), list(prompt))
     end = len(tail)
     for position in range(end - 1, -1, -1):
         if tail[position].kind == "special" and tail[position].text == turn_close:
@@ -98,7 +98,8 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
     texts: list[str] = []
     for segment in segments:
         if segment.kind == "text":
-            texts.append(segment.text)
+            if segment.text:
+                texts.append(segment.text)
             continue
         if texts:
             found.append(Segment("".join(texts), "text", True))
@@ -112,7 +113,7 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
     """The turn cut where its generation prompt ended; only scaffold can have come from the prompt."""
     same = _equal_segments(turn, prompt)
-    if same < len(prompt):
+    if same < len(prompt):  # the two may be cut into segments differently
         turn, prompt = _coalesced(turn), _coalesced(prompt)
         same = _equal_segments(turn, prompt)
     head, tail = turn[:same], turn[same:]
@@ -135,7 +136,8 @@ def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:
 def _coalesced(segments: Sequence[Segment]) -> list[Segment]:
     """Adjacent texts of one attribution as one."""
     merged: list[Segment] = []
-    for (kind, is_body, message), group in groupby(segments, lambda s: (s.kind, s.body, s.message)):
+    spoken = [segment for segment in segments if segment.text]
+    for (kind, is_body, message), group in groupby(spoken, lambda s: (s.kind, s.body, s.message)):
         if kind == "special":
             merged.extend(group)
         else:
@@ -178,6 +180,14 @@ def content_texts(chat: Chat, index: int) -> list[str]:
 def arguments_text(call: ToolCall) -> str:
     """A call's arguments as JSON text: as they stand where the caller gave text."""
     return call.arguments if isinstance(call.arguments, str) else json_text(call.arguments)
+
+
+def arguments_object(call: ToolCall) -> Mapping[str, Json]:
+    """A call's arguments as an object, for formats that spell them one by one: JSON text is read."""
+    if not isinstance(call.arguments, str):
+        return call.arguments
+    found: Mapping[str, Json] = decode_json(call.arguments)
+    return found
 
 
 def unsupported_role(chat: Chat, index: int, family: str, instead: str) -> ConversationError:

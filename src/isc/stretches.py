@@ -15,9 +15,13 @@ _WHITE_SPACE = " \t\n\r\x0b\x0c\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" +
 )
 
 
-def stretches(segments: Segments, sampling: frozenset[int]) -> list[Segment | list[Segment]]:
-    """What is encoded together: a special, a lone text, or texts in a list, up to where sampling starts or stops."""
-    pieces: list[Segment | list[Segment]] = []
+Piece = Segment | list[Segment]
+"""A special or a lone text, or several texts that are encoded together."""
+
+
+def stretches(segments: Segments, sampling: frozenset[int]) -> list[Piece]:
+    """What is encoded together: texts up to a special, or to where sampling starts or stops."""
+    pieces: list[Piece] = []
     stretch: list[Segment] = []
     sampled_by = UNOWNED
     for segment in segments:
@@ -26,13 +30,12 @@ def stretches(segments: Segments, sampling: frozenset[int]) -> list[Segment | li
                 pieces.append(stretch if len(stretch) > 1 else stretch[0])
                 stretch = []
             pieces.append(segment)
-            continue
-        sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
-        if stretch and sampler != sampled_by:
-            pieces.append(stretch if len(stretch) > 1 else stretch[0])
-            stretch = []
-        sampled_by = sampler
-        if segment.text:
+        elif segment.text:
+            sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
+            if stretch and sampler != sampled_by:
+                pieces.append(stretch if len(stretch) > 1 else stretch[0])
+                stretch = []
+            sampled_by = sampler
             stretch.append(segment)
     if stretch:
         pieces.append(stretch if len(stretch) > 1 else stretch[0])

@@ -12,7 +12,7 @@ from itertools import chain
 from isc.errors import MissingSpecialError
 from isc.rendered import RenderedTokens, Run
 from isc.seams import better, seams
-from isc.stretches import absorbed, scanned, stretches
+from isc.stretches import Piece, absorbed, scanned, stretches
 from isc.types import UNOWNED, BodySpecials, Encoder, Owner, Sampled, Segment, Segments
 
 
@@ -71,7 +71,13 @@ def fold(
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
         segments = absorbed(segments, encoder.strips)
-    pieces = stretches(segments, sampling)
+    token_ids, runs = _encoded(stretches(segments, sampling), encoder)
+    names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
+    return RenderedTokens(token_ids, runs, roles, names)
+
+
+def _encoded(pieces: Sequence[Piece], encoder: Encoder) -> tuple[tuple[int, ...], tuple[Run, ...]]:
+    """Ids and runs of stretches and specials, all texts in one batch."""
     texts = _texts(pieces)
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
@@ -92,11 +98,10 @@ def fold(
                 raise _missing(piece.text)
             token_ids.append(token_id)
             runs.add(1, piece.message, piece.body)
-    names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
-    return RenderedTokens(tuple(token_ids), runs.finish(), roles, names)
+    return tuple(token_ids), runs.finish()
 
 
-def _texts(pieces: Iterable[Segment | list[Segment]]) -> list[str]:
+def _texts(pieces: Iterable[Piece]) -> list[str]:
     """The texts that have to be encoded."""
     return [
         "".join([segment.text for segment in piece]) if isinstance(piece, list) else piece.text
