@@ -6,104 +6,12 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-_SYLLABLES = [
-    "ba",
-    "ce",
-    "di",
-    "fo",
-    "gu",
-    "ha",
-    "je",
-    "ki",
-    "lo",
-    "mu",
-    "na",
-    "pe",
-    "qui",
-    "ro",
-    "su",
-    "ta",
-    "ve",
-    "wi",
-    "xo",
-    "yu",
-    "zan",
-    "tor",
-    "lek",
-    "min",
-    "dral",
-    "vos",
-    "pern",
-    "gath",
-]
-_COMMON = [
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
-    "that",
-    "for",
-    "it",
-    "as",
-    "with",
-    "on",
-    "be",
-    "this",
-    "are",
-    "from",
-    "by",
-    "at",
-    "or",
-    "an",
-    "not",
-    "have",
-    "was",
-    "which",
-    "has",
-    "will",
-    "all",
-    "can",
-    "when",
-    "file",
-    "error",
-    "value",
-    "test",
-    "run",
-    "line",
-    "result",
-    "data",
-    "function",
-    "call",
-    "return",
-    "user",
-    "set",
-    "list",
-    "type",
-    "check",
-    "read",
-    "write",
-    "path",
-    "new",
-    "add",
-    "server",
-    "request",
-    "response",
-    "time",
-    "build",
-    "module",
-    "import",
-    "class",
-    "object",
-    "string",
-    "number",
-    "found",
-    "missing",
-    "failed",
-    "passed",
-    "expected",
-]
+_SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe qui ro su ta ve wi xo yu zan tor lek min dral vos pern gath".split()
+_COMMON = (
+    "the of and to in is that for it as with on be this are from by at or an not have was which has will all can when "
+    "file error value test run line result data function call return user set list type check read write path new add "
+    "server request response time build module import class object string number found missing failed passed expected"
+).split()
 
 
 class Source:
@@ -134,9 +42,9 @@ class Source:
         path = "/".join(self.word() for _ in range(3))
         return self.random.choice(
             (
-                f"2026-11-{number % 28 + 1:02} 10:{number % 60:02}:07,{number % 1000:03} INFO {path}.py:{number} {self.prose(6)}",
+                f"2026-11-{number % 28 + 1:02} 10:{number % 60:02}:07,{number % 1000:03} INFO {path} {self.prose(6)}",
                 f"src/{path}.rs:{number % 900}:{number % 80}: error[E{number:05}]: {self.prose(8)}",
-                f'{{"id": {number}, "{self.word()}": "{self.random.getrandbits(64):016x}", "ok": true, "{self.word()}": null}}',
+                f'{{"id": {number}, "{self.word()}": "{self.random.getrandbits(64):016x}", "{self.word()}": null}}',
                 f"-rw-r--r-- 1 root root {number:>7} Nov {number % 28 + 1:>2} 09:14 {path}.txt",
                 f"    def {self.word()}_{self.word()}(self, {self.word()}: int = {number}) -> None:  # {self.prose(4)}",
             )
@@ -163,7 +71,7 @@ def tools() -> list[dict[str, Any]]:
 
 
 def agent(seed: int, cycles: int) -> list[dict[str, Any]]:
-    """A task, then so many cycles of reasoning, two calls and their results (about 650 tokens a cycle), then an answer."""
+    """A task, then so many cycles of reasoning, two calls and their results (about 900 tokens), then an answer."""
     source = Source(seed)
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": source.prose(120)},

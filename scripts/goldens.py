@@ -35,7 +35,7 @@ def ids_digest(token_ids: object) -> str:
 def rows(case: Case, reference: TemplateReference) -> Iterator[dict[str, Any]]:
     """What the template renders for every conversation, with and without a generation prompt."""
     for name, conversation in CONVERSATIONS.items():
-        if not case.takes(conversation):
+        if name in case.refuses or not case.takes(conversation):
             continue
         for add_generation_prompt in (False, True):
             text = reference.text(conversation, add_generation_prompt=add_generation_prompt)

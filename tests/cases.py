@@ -11,11 +11,16 @@ from msgspec import Struct
 
 import isc
 from isc.testing import Conversation, Shape
-from references import TemplateReference
+from references import Adaptation, TemplateReference, parts_joined
 
 
 class Case(Struct, frozen=True):
-    """A family value with the template (under `templates/`) and tokenizer (under `tokenizers/`) it must agree with."""
+    """A family value with the template (under `templates/`) and tokenizer (under `tokenizers/`) it must agree with.
+
+    `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
+    done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
+    For the rest see `Shape`.
+    """
 
     name: str
     family: isc.Family
@@ -23,10 +28,23 @@ class Case(Struct, frozen=True):
     tokenizer: str
     options: Mapping[str, Any] = {}
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
+    refuses: Mapping[str, str] = {}
+    adaptations: tuple[Adaptation, ...] = (parts_joined,)
+    spells: tuple[str, ...] = ()
+    system_first: bool = False
+    needs_query: bool = False
+    keys: str = "(?s:.*)"
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
-        return Shape(self.roles, specials=(*self.family.specials, "<|vision_start|>", "[INST]", "<s>", "<|eot_id|>"))
+        spelled = (*self.family.specials, *self.spells, "<|vision_start|>", "[INST]", "<s>", "<|eot_id|>")
+        return Shape(
+            self.roles,
+            specials=spelled,
+            system_first=self.system_first,
+            needs_query=self.needs_query,
+            keys=self.keys,
+        )
 
     def takes(self, conversation: Conversation) -> bool:
         """Whether the format knows the conversation's roles."""
@@ -35,7 +53,7 @@ class Case(Struct, frozen=True):
     def reference(self, root: Path) -> TemplateReference:
         """The independent implementation."""
         return TemplateReference(
-            root / "templates" / self.template, root / "tokenizers" / self.tokenizer, **self.options
+            root / "templates" / self.template, root / "tokenizers" / self.tokenizer, self.adaptations, **self.options
         )
 
 

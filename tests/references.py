@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokenizers import Tokenizer
 
@@ -26,22 +27,59 @@ def tokenizer_of(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path / "tokenizer.json"))
 
 
-def as_the_template_takes_it(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Messages with lists of text parts joined: text-only templates render such a list as nothing."""
-    return [
-        {**message, "content": "".join(part["text"] for part in message["content"])}
-        if isinstance(message.get("content"), list)
-        else dict(message)
-        for message in messages
+Adaptation: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""What is done to a message that isc renders and a template cannot, before the template gets it."""
+
+
+def parts_joined(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Lists of text parts joined: text-only templates render such a list as nothing."""
+    if isinstance(message.get("content"), list):
+        return {**message, "content": "".join(part["text"] for part in message["content"])}
+    return message
+
+
+def none_as_empty(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """No content as empty content: some templates iterate over whatever is not a string."""
+    return {**message, "content": ""} if message.get("content") is None else message
+
+
+def arguments_as_objects(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments given as JSON text as what the text says: some templates iterate over them."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+        if isinstance(call["function"]["arguments"], str)
+        else call
+        for call in message.get("tool_calls") or ()
     ]
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def as_the_template_takes_it(
+    messages: Sequence[Mapping[str, Any]], adaptations: Sequence[Adaptation] = (parts_joined,)
+) -> list[dict[str, Any]]:
+    """Messages, each adapted in turn."""
+    return [_adapted(message, adaptations) for message in messages]
+
+
+def _adapted(message: Mapping[str, Any], adaptations: Sequence[Adaptation]) -> dict[str, Any]:
+    for adapt in adaptations:
+        message = adapt(message)
+    return dict(message)
 
 
 class TemplateReference:
     """A model's chat template by `transformers`, its ids by `tokenizers`."""
 
-    def __init__(self, template: Path, tokenizer: Path | None, **options: Any) -> None:  # noqa: ANN401 - a template's own
+    def __init__(
+        self,
+        template: Path,
+        tokenizer: Path | None,
+        adaptations: Sequence[Adaptation] = (parts_joined,),
+        **options: Any,  # noqa: ANN401 - a template's own
+    ) -> None:
         self.template, self.digest = template_of(template)
         self.tokenizer = tokenizer
+        self.adaptations = adaptations
         self.options = options
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
@@ -50,7 +88,7 @@ class TemplateReference:
 
         messages, tools = conversation
         rendered = render_jinja_template(
-            [as_the_template_takes_it(messages)],
+            [as_the_template_takes_it(messages, self.adaptations)],
             tools=[*tools] if tools is not None else None,
             chat_template=self.template,
             add_generation_prompt=add_generation_prompt,

@@ -43,6 +43,15 @@ def test_text_equals_the_golden(case: Case) -> None:
 
 
 @cases
+def test_what_the_format_cannot_render_is_refused(case: Case) -> None:
+    renderer = isc.create_renderer(embedded(case.family.specials), case.family)
+    for name, path in case.refuses.items():
+        with pytest.raises(isc.ConversationError) as error:
+            renderer.render(*CONVERSATIONS[name])
+        assert error.value.path == path
+
+
+@cases
 def test_ids_equal_the_golden_but_at_sampling_cuts(
     case: Case, reference: Path, real_encoder: Callable[[str], VocabularyEncoder]
 ) -> None:

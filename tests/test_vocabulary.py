@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 import isc
 from isc.encoders import VocabularyEncoder, from_tokenizer_json
-from texts import hostile
+from texts import hostile, spelling
 from tokenizer_files import (
     Document,
     byte_level,
@@ -40,7 +40,16 @@ OFFSETS: dict[str, Callable[[], Document]] = {
 }
 PREFIXED = ("Metaspace BPE, texts prefixed", "spaces replaced, texts prefixed", "byte-level, texts prefixed")
 
-pieces = st.lists(st.tuples(hostile.map(lambda text: text.replace("▁", "")), st.booleans()), max_size=5)
+
+@st.composite
+def pieces(draw: st.DrawFn) -> Pieces:
+    """A text cut anywhere, also within words that are one token."""
+    words = st.sampled_from(["the", " the", " then", " dog", "user", "assistant\n", " 1234567890", "漢字"])
+    text = draw(st.lists(st.one_of(words, hostile), max_size=6).map("".join)).replace("▁", "")
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    content = draw(st.lists(st.booleans(), min_size=len(cuts) + 1, max_size=len(cuts) + 1))
+    ends = zip([0, *cuts], [*cuts, len(text)], strict=True)
+    return [(text[start:end], flag) for (start, end), flag in zip(ends, content, strict=True)]
 
 
 @cache
@@ -49,7 +58,7 @@ def _encoder(name: str) -> VocabularyEncoder:
 
 
 def _by_bytes(encoder: VocabularyEncoder, ids: Sequence[int], parts: Pieces) -> list[bool]:
-    """For each token whether one of its bytes is content: the slow, obvious way. A prefix goes with the first text."""
+    """For each token whether one of its bytes is content: the slow, obvious way. A prefix goes with the first byte."""
     flags = [content for text, content in parts for _ in text.encode()]
     decoded = [encoder.decode_bytes((token_id,)) for token_id in ids]
     prefix = sum(map(len, decoded)) - len(flags)
@@ -70,7 +79,7 @@ def test_a_vocabulary_that_is_not_byte_level_goes_by_offsets(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OFFSETS)
-@given(parts=pieces)
+@given(parts=pieces())
 def test_a_vocabulary_that_is_not_byte_level_is_attributed_exactly(name: str, parts: Pieces) -> None:
     encoder = _encoder(name)
     ids, is_content = isc.attribute_text_segments(encoder, parts)
@@ -165,16 +174,35 @@ def test_a_composition_across_a_seam_belongs_to_the_body() -> None:
     assert encoder.decode_bytes([k for k, content in zip(ids, is_content, strict=True) if content]) == "é".encode()
 
 
-def test_a_spelled_added_token_that_merges_could_build_stays_text() -> None:
-    words = [text for text in byte_level()["model"]["vocab"] if len(text) == 4 and text.isascii() and text.isalpha()]
-    spelled = words[0]
-    token_id = byte_level()["model"]["vocab"][spelled]
-    plain = from_tokenizer_json(text_of(byte_level()))
-    encoder = from_tokenizer_json(text_of(with_added_tokens(byte_level(), [{"content": spelled, "id": token_id}])))
+@pytest.mark.parametrize("ignore_merges", [False, True])
+def test_a_spelled_added_token_that_is_a_word_of_the_vocabulary_stays_text(ignore_merges: bool) -> None:
+    document = byte_level()
+    document["model"]["ignore_merges"] = ignore_merges
+    words = [text for text in document["model"]["vocab"] if len(text) == 4 and text.isascii() and text.isalpha()]
+    spelled, token_id = words[0], document["model"]["vocab"][words[0]]
+    plain = from_tokenizer_json(text_of(document))
+    encoder = from_tokenizer_json(text_of(with_added_tokens(document, [{"content": spelled, "id": token_id}])))
     (as_word,), (as_text,) = plain.encode_batch([spelled]), encoder.encode_batch([spelled])
     assert list(as_word) == [token_id]
     assert token_id not in as_text
     assert encoder.decode_bytes(as_text) == spelled.encode()
+
+
+@given(text=spelling(["</s>", "<unk>", "\uffff0", "\uffff1", "\uffff 0", "\uffff 1"]))
+def test_a_spelled_added_token_that_a_unigram_model_has_as_a_piece_stays_text(text: str) -> None:
+    encoder = _with_pieces()
+    (ids,) = encoder.encode_batch([text])
+    assert not set(ids) & set(encoder.specials.values())
+
+
+@cache
+def _with_pieces() -> VocabularyEncoder:
+    """Specials that are pieces too, as in every SentencePiece model."""
+    document = metaspace_unigram()
+    document["model"]["vocab"] = [*document["model"]["vocab"], ["</s>", 0.0]]
+    last = len(document["model"]["vocab"]) - 1
+    added = with_added_tokens(document, [{"content": "</s>", "id": last}])
+    return from_tokenizer_json(text_of(added | {"added_tokens": document["added_tokens"] + added["added_tokens"]}))
 
 
 def test_an_added_token_with_the_id_of_another_token_is_refused() -> None:

@@ -103,9 +103,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Family classes, imported when one is first asked for."""
-    for family in families().values():
-        if family.__name__ == name:
-            return family
-    raise AttributeError(f"module 'isc' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every misspelled name for an object
+
+    def __getattr__(name: str) -> object:
+        """Family classes, imported when one is first asked for."""
+        for family in families().values():
+            if family.__name__ == name:
+                return family
+        raise AttributeError(f"module 'isc' has no attribute {name!r}")

@@ -127,17 +127,17 @@ def _sealed(
 def _without_sampled_marker(
     family: Family, encoder: Encoder, turns: list[Segment], stop: int | None
 ) -> list[Segment] | Refusal:
-    """Turns of a format whose next role's marker closes a turn: not given again where it was sampled."""
-    markers = [segment.text for segment in turns if segment.message == 0]
-    marker = markers[0] if markers else None
-    if stop is None or marker is None:
-        return [*_unsampled(turns)]
-    if stop == encoder.specials.get(marker):
-        return turns[1:]
+    """Turns of a format whose next role's marker closes a turn: not given again where it was sampled.
+
+    The first stop token of such a format ends a conversation and closes no turn.
+    """
+    if stop is None or stop == encoder.specials.get(family.stop_tokens[0]):
+        return _unsampled(turns)
+    marker = turns[0].text if turns and turns[0].message == 0 else None
     sampled = next(text for text in family.stop_tokens if encoder.specials.get(text) == stop)
-    if sampled == family.stop_tokens[0]:
-        return [*_unsampled(turns)]
-    detail = f"the model closed its turn with {sampled}, but the new messages need {marker}"
+    if sampled == marker:
+        return turns[1:]
+    detail = f"the model closed its turn with {sampled}, but the new messages need {marker or 'another close'}"
     return Refusal("wrong_turn_close", detail)
 
 

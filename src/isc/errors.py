@@ -7,7 +7,10 @@ _SHOWN_CHARACTERS = 120
 
 def shown(value: object) -> str:
     """A value as an error message prints it: its repr, shortened."""
-    text = ascii(value) if isinstance(value, str) else repr(value)
+    try:
+        text = ascii(value) if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, or nested too deeply
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}... ({type(value).__name__})"
 
 
@@ -53,6 +56,10 @@ class FamilyError(Error, TypeError):
 
 class LoadError(Error, OSError):
     """A file of a model is missing, unreadable, gated or corrupt; names the file and where it was looked for."""
+
+
+class MissingFileError(LoadError):
+    """The model is there, but not this file of it."""
 
 
 class EncoderError(Error, ValueError):

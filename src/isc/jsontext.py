@@ -52,7 +52,8 @@ def utf_8_text(value: str, path: str) -> str:
 
 def json_object_text(value: str, path: str) -> Any:
     """What a caller's JSON text says."""
-    return _guarded(lambda: decode_json(utf_8_text(value, path)), value, path)
+    text = utf_8_text(value, path)
+    return _guarded(lambda: decode_json(text), value, path)
 
 
 def json_value(value: Any, path: str) -> Any:

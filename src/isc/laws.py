@@ -1,7 +1,11 @@
-"""The laws of isc (DESIGN 2) as functions: each raises `LawError` where it does not hold; its docstring is the law."""
+"""The laws of isc (DESIGN 2) as functions: each raises `LawError` where it does not hold; its docstring is the law.
+
+Those of bridging and parsing are in `isc.roundtrips`; `isc.testing` has all of them.
+"""
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise, takewhile
 from typing import Any, Protocol, TypeAlias
@@ -9,12 +13,11 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 from isc import convert
-from isc.jsontext import decode_json, json_text
 from isc.render import Renderer, stream
 from isc.rendered import RenderedTokens
 from isc.seams import joins
 from isc.tokens import fold
-from isc.types import UNOWNED, AssistantMessage, Chat, Json, Segment, Span, ToolCall
+from isc.types import UNOWNED, Chat, Segment, Span
 
 Conversation: TypeAlias = tuple[list[dict[str, Any]], list[dict[str, Any]] | None]
 """Messages and tools, as OpenAI dicts."""
@@ -60,7 +63,7 @@ def parity(
     theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)
     segments = list(renderer.segments(messages, tools, add_generation_prompt))
     ours = "".join(segment.text for segment in segments)
-    require(ours == theirs, "texts differ", _difference(ours, theirs), conversation)
+    require(ours == theirs, "texts differ", difference(ours, theirs), conversation)
     rendered = renderer.render(messages, tools, add_generation_prompt, body_specials="parse")
     ids, offsets = reference.encode(theirs)
     if tuple(ids) == rendered.token_ids:
@@ -75,9 +78,11 @@ def parity(
     return crossing
 
 
-def _difference(ours: str, theirs: str) -> str:
-    place = next((k for k, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-    return f"at character {place}: {ours[place - 30 : place + 30]!r} instead of {theirs[place - 30 : place + 30]!r}"
+def difference(ours: str, theirs: str) -> str:
+    """Where two texts part, and what stands there."""
+    place = len(os.path.commonprefix((ours, theirs)))
+    around = slice(max(0, place - 30), place + 30)
+    return f"at character {place}: {ours[around]!r} instead of {theirs[around]!r}"
 
 
 def _cuts(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[int]:
@@ -200,10 +205,14 @@ def _check_turn(renderer: Renderer, chat: Chat, index: int, turn: Sequence[Segme
     scaffold = "".join(segment.text for segment in takewhile(lambda segment: not segment.body, turn))
     if text.startswith(prompt):
         require(scaffold == prompt, "what is sampled does not start where the prompt ends", turn)
+    said = [segment for segment in turn if segment.body]
     close = renderer.family.turn_close
     if close is not None and any(segment.text == close and segment.kind == "special" for segment in turn):
-        last = [segment for segment in turn if segment.body][-1]
-        require(last.text == close and last.kind == "special", "sampling does not stop at the turn close", turn)
+        closed = said[-1].text == close and said[-1].kind == "special"
+        require(closed, "sampling does not stop at the turn close", turn)
+    if close is None and index + 1 < len(chat.messages):
+        closed = bool(said) and said[-1].kind == "special" and said[-1] == turn[-1]
+        require(closed, "the next role's marker is not the turn's close", turn)
 
 
 def homomorphism(renderer: Renderer, conversation: Conversation) -> None:
@@ -227,73 +236,3 @@ def no_forgery(renderer: Renderer, conversation: Conversation) -> None:
     found = [token_id for token_id in renderer.render(messages, tools).token_ids if token_id in special_ids]
     spelled = [s.text for s in renderer.segments(messages, tools) if s.kind == "special"]
     require(found == [renderer.encoder.specials[text] for text in spelled], "a special was forged", found, spelled)
-
-
-def extension(renderer: Renderer, conversation: Conversation, new: Conversation) -> bool:
-    """A bridge begins with every previous id, unchanged; where the format keeps history it equals a fresh render.
-
-    The conversation ends with an assistant turn, which is taken as sampled. Returns whether the bridge was granted.
-    """
-    messages, tools = conversation
-    if len(messages) == 1:
-        return False
-    prompt = renderer.render(messages[:-1], tools, True)
-    full = renderer.render(messages, tools)
-    if full.token_ids[: len(prompt)] != prompt.token_ids:
-        return False
-    last = len(messages) - 1
-    end = max(stop for run, (_, stop) in full.spans() if run.body and run.message == last)
-    completion = full.token_ids[len(prompt) : end]
-    bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion, new[0], tools)
-    if bridged is None:
-        return False
-    previous = prompt.token_ids + completion
-    require(bridged.token_ids[: len(previous)] == previous, "a bridge rewrote ids", conversation, new)
-    extended = renderer.extend(prompt, completion, new[0], tools)
-    require(extended is not None and extended.token_ids == bridged.token_ids, "extend and bridge differ", conversation)
-    if renderer.family.keeps_history:
-        fresh = renderer.render([*messages, *new[0]], tools, True)
-        require(bridged.token_ids == fresh.token_ids, "a bridge is no fresh render", conversation, new)
-        require(extended and extended.sampled_mask == fresh.sampled_mask, "extend samples unlike a fresh render", new)
-    return True
-
-
-def inverse(renderer: Renderer, conversation: Conversation) -> None:
-    """Parsing a rendered assistant turn returns that turn: its calls in order, and what renders to the same ids."""
-    messages, tools = conversation
-    chat = convert.chat(messages, tools)
-    last = chat.messages[-1]
-    require(isinstance(last, AssistantMessage), "the conversation must end with an assistant turn")
-    assert isinstance(last, AssistantMessage)
-    ids, prompt = _sampled_turn(renderer, chat)
-    parsed = renderer.parse_response(ids, prompt_ids=prompt)
-    require(all(call.status == "ok" for call in parsed.tool_calls), "a rendered call was not read", parsed)
-    calls = [(call.name, renderer.encoder.normalize(json_text(call.arguments))) for call in parsed.tool_calls]
-    wanted = [(call.name, renderer.encoder.normalize(json_text(_object(call)))) for call in last.tool_calls]
-    require(calls == wanted, "calls differ", calls, wanted)
-    again = AssistantMessage(
-        parsed.content, reasoning_content=parsed.reasoning_content or "", tool_calls=last.tool_calls
-    )
-    ids_again, _ = _sampled_turn(renderer, Chat((*chat.messages[:-1], again), chat.tools))
-    require(ids_again == ids, "what was parsed renders differently", parsed, last)
-
-
-def _object(call: ToolCall) -> Json:
-    return decode_json(call.arguments) if isinstance(call.arguments, str) else call.arguments
-
-
-def _sampled_turn(renderer: Renderer, chat: Chat) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids sampled for the last message of a chat, and the ids before them."""
-    rendered = renderer.render_chat(chat)
-    index = len(chat.messages) - 1
-    spans = [span for run, span in rendered.spans() if run.body and run.message == index]
-    return rendered.token_ids[spans[0][0] : spans[-1][1]], rendered.token_ids[: spans[0][0]]
-
-
-def parsing(renderer: Renderer, token_ids: Sequence[int], tools: convert.Tools = None) -> None:
-    """Parsing any ids never raises, keeps every attempted call inside the ids it was given, and invents no text."""
-    parsed = renderer.parse_response(token_ids, tools)
-    for call in parsed.tool_calls:
-        start, end = call.token_span
-        require(0 <= start < end <= len(token_ids), "a call's span is outside the ids", call)
-        require(call.status != "ok" or (call.name and isinstance(call.arguments, dict)), "an ok call lacks parts", call)

@@ -5,7 +5,7 @@ Nothing here raises, whatever was sampled; every attempted call is kept with a s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from isc.jsontext import decode_json
@@ -14,6 +14,8 @@ from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasonin
 
 CallReading: TypeAlias = tuple[CallStatus, str | None, Mapping[str, Json] | None]
 """Status, name and arguments, as far as they could be read."""
+
+_DEEPEST_SCHEMA = 16
 
 
 def spelling(segments: Sequence[Segment]) -> str:
@@ -63,17 +65,41 @@ def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int,
     return after, (text, True)
 
 
-def tool_call(
-    sampled: Sampled, position: int, opener: str, closer: str, read: Callable[[str], CallReading]
+def marked_call(
+    sampled: Sampled, position: int, opener: str, closer: str, read: Callable[[Sequence[Segment]], CallReading]
 ) -> tuple[int, ParsedToolCall]:
     """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end."""
     end = find_special(sampled, position + 1, opener, closer)
     closed = end < len(sampled.segments) and is_special(sampled.segments[end], closer)
     after = end + 1 if closed else end
-    raw = spelling(sampled.segments[position + 1 : end])
-    status, name, arguments = read(raw)
+    inside = sampled.segments[position + 1 : end]
+    status, name, arguments = read(inside)
     span = (sampled.starts[position], sampled.starts[after])
-    return after, ParsedToolCall(raw, name, arguments, span, status if closed else "unclosed_block")
+    return after, ParsedToolCall(spelling(inside), name, arguments, span, status if closed else "unclosed_block")
+
+
+def tool_call(
+    sampled: Sampled, position: int, opener: str, closer: str, read: Callable[[str], CallReading]
+) -> tuple[int, ParsedToolCall]:
+    """`marked_call` of a format that spells its calls as text."""
+    return marked_call(sampled, position, opener, closer, lambda inside: read(spelling(inside)))
+
+
+def content_and_calls(
+    sampled: Sampled, position: int, opener: str, call: Callable[[Sampled, int], tuple[int, ParsedToolCall]]
+) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
+    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads."""
+    pieces = [""]
+    calls: list[ParsedToolCall] = []
+    while position < len(sampled.segments):
+        if is_special(sampled.segments[position], opener):
+            position, found = call(sampled, position)
+            calls.append(found)
+            pieces.append("")
+        else:
+            pieces[-1] += sampled.segments[position].text
+            position += 1
+    return pieces, tuple(calls)
 
 
 def bracketed_turn(
@@ -87,22 +113,18 @@ def bracketed_turn(
     position, thought, complete = 0, None, True
     if markers is not None:
         position, (thought, complete) = reasoning(sampled, 0, markers)
-    pieces = [""]
-    calls: list[ParsedToolCall] = []
-    while position < len(sampled.segments):
-        if is_special(sampled.segments[position], call_markers[0]):
-            position, call = tool_call(sampled, position, *call_markers, read)
-            calls.append(known(call, tools))
-            pieces.append("")
-        else:
-            pieces[-1] += sampled.segments[position].text
-            position += 1
+
+    def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
+        after, one = tool_call(found, place, *call_markers, read)
+        return after, known(one, tools)
+
+    pieces, calls = content_and_calls(sampled, position, call_markers[0], call)
     content = pieces[0].removesuffix("\n") if calls else pieces[0]
     content += "".join(piece for piece in pieces[1:] if piece.strip())
     if thought is not None:
         thought = thought.strip("\n")
         content = content.lstrip("\n") or ("\n" if calls and len(pieces[0]) > len("\n\n") else "")
-    return ParsedResponse(content, thought, tuple(calls), complete)
+    return ParsedResponse(content, thought, calls, complete)
 
 
 def known(call: ParsedToolCall, tools: Sequence[ToolSpec]) -> ParsedToolCall:
@@ -133,3 +155,61 @@ def json_call(raw: str) -> CallReading:
     if not isinstance(name, str):
         return "malformed_structure", None, arguments
     return ("malformed_structure" if arguments is None else "ok"), name, arguments
+
+
+_JSON_TYPES: Mapping[type, frozenset[str]] = {
+    bool: frozenset(("boolean",)),
+    int: frozenset(("integer", "number")),
+    float: frozenset(("number",)),
+    list: frozenset(("array",)),
+    dict: frozenset(("object",)),
+    type(None): frozenset(("null",)),
+}
+
+
+def unquoted(text: str, schema: Json = None) -> Json:
+    """The value of an argument that a format spells without quotes, strings as they are and the rest as JSON.
+
+    It is the text itself where the schema says string, or where it is not the JSON of a value other than a string;
+    where the schema allows strings among others, a value is taken for another type only if the schema names that type.
+
+    >>> unquoted("7"), unquoted("7", {"type": "string"}), unquoted("7", {"type": ["string", "null"]}), unquoted("seven")
+    (7, '7', '7', 'seven')
+    """
+    types = declared_types(schema)
+    if types == {"string"}:
+        return text
+    try:
+        value: Json = decode_json(text)
+    except ValueError:
+        return text
+    if isinstance(value, str) or ("string" in types and not types & _JSON_TYPES[type(value)]):
+        return text
+    return value
+
+
+def declared_types(schema: Json) -> frozenset[str]:
+    """The JSON types a schema allows, as far as it names them; empty where it does not tell.
+
+    >>> sorted(declared_types({"anyOf": [{"type": "integer"}, {"enum": ["all"]}]}))
+    ['integer', 'string']
+    """
+    return frozenset(_declared(schema, 0))
+
+
+def _declared(schema: Json, depth: int) -> Iterator[str]:
+    if not isinstance(schema, Mapping) or depth > _DEEPEST_SCHEMA:
+        return
+    named = schema.get("type")
+    if isinstance(named, str):
+        yield named
+    elif isinstance(named, (list, tuple)):
+        yield from (name for name in named if isinstance(name, str))
+    else:
+        for key in ("anyOf", "oneOf"):
+            alternatives = schema.get(key)
+            for alternative in alternatives if isinstance(alternatives, (list, tuple)) else ():
+                yield from _declared(alternative, depth + 1)
+        values = schema.get("enum")
+        for value in values if isinstance(values, (list, tuple)) else ():
+            yield from {"string"} if isinstance(value, str) else _JSON_TYPES.get(type(value), ())

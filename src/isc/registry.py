@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from isc import families as families_package
 from isc.encoders import VocabularyEncoder, as_encoder, from_file
-from isc.errors import FamilyError, LoadError, UnknownModelError
+from isc.errors import EncoderError, FamilyError, LoadError, MissingFileError, UnknownModelError
 from isc.render import Renderer
 from isc.types import BodySpecials, Family, ThinkingRetention
 
@@ -115,7 +115,7 @@ def family_for(model: str) -> Family:
         raise _unknown(model) from None
 
 
-def _unknown(model: str) -> UnknownModelError:
+def _unknown(model: str, call: str = "") -> UnknownModelError:
     near = difflib.get_close_matches(model, models(), n=3, cutoff=0.75)
     known = "; ".join(
         f"{name}: {', '.join(m for m, family in models().items() if family_name(family) == name)}"
@@ -125,7 +125,7 @@ def _unknown(model: str) -> UnknownModelError:
     example = next(iter(families().values())).__name__
     return UnknownModelError(
         f"no family is known for {model!r}.{meant} If its format is one of these, pass it: "
-        f"isc.load({model!r}, family=isc.{example}()). Known models by family: {known}"
+        f"{call or f'isc.load({model!r}'}, family=isc.{example}()). Known models by family: {known}"
     )
 
 
@@ -164,8 +164,14 @@ def load(
 
 
 def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
-    """The encoder of a model on the hub or in a directory; pickles as this call."""
-    return from_file(_file(source, _TOKENIZER, revision)).with_rebuild(load_encoder, source, revision)
+    """The encoder of a model on the hub or in a directory; pickles as this call, or by the file in the directory."""
+    path = _file(source, _TOKENIZER, revision)
+    if Path(source).expanduser().is_dir():
+        return from_file(path)
+    try:
+        return from_file(path).with_rebuild(load_encoder, source, revision)
+    except EncoderError as error:
+        raise EncoderError(f"{_TOKENIZER} of {source}: {error}") from error
 
 
 def create_renderer(
@@ -187,13 +193,15 @@ def create_renderer(
         UnknownModelError: No family was given and the tokenizer does not tell.
         EncoderError: Not a tokenizer isc knows, or one it cannot account for.
     """
+    encoder = as_encoder(tokenizer)
     if family is None:
         name = getattr(tokenizer, "name_or_path", None)
         template = getattr(tokenizer, "chat_template", None)
         family = models().get(str(name)) or (_by_template(template) if isinstance(template, str) else None)
         if family is None:
-            raise _unknown(str(name) if name else f"a {type(tokenizer).__name__} without a model name")
-    return Renderer(family, as_encoder(tokenizer), thinking_retention, body_specials)
+            named = str(name) if name else f"a {type(tokenizer).__name__} without a model name"
+            raise _unknown(named, "isc.create_renderer(tokenizer")
+    return Renderer(family, encoder, thinking_retention, body_specials)
 
 
 def _family_of(source: str, revision: str | None) -> Family:
@@ -208,17 +216,33 @@ def _family_of(source: str, revision: str | None) -> Family:
 
 
 def _chat_template(source: str, revision: str | None) -> str | None:
-    """The model's chat template, from its own file or from the tokenizer's configuration."""
+    """The model's chat template, from its own file or from the tokenizer's configuration; None where it has none."""
+    unread: LoadError | None = None
     try:
-        return Path(_file(source, _TEMPLATE, revision)).read_text(encoding="utf-8")
-    except LoadError:
+        return _text(source, _TEMPLATE, revision)
+    except MissingFileError:
         pass
+    except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
+        unread = error
     try:
-        configuration = msgspec.json.decode(Path(_file(source, _CONFIG, revision)).read_bytes())
-    except (LoadError, msgspec.DecodeError):
-        return None
+        configuration = msgspec.json.decode(_text(source, _CONFIG, revision))
+    except MissingFileError:
+        configuration = None
+    except msgspec.DecodeError as error:
+        raise LoadError(f"{_CONFIG} of {source} is not JSON: {error}") from error
     template = configuration.get("chat_template") if isinstance(configuration, dict) else None
-    return template if isinstance(template, str) else None
+    if isinstance(template, str):
+        return template
+    if unread is not None:
+        raise unread
+    return None
+
+
+def _text(source: str, name: str, revision: str | None) -> str:
+    try:
+        return Path(_file(source, name, revision)).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise LoadError(f"{name} of {source} is not UTF-8: {error}") from error
 
 
 def _file(source: str, name: str, revision: str | None) -> str:
@@ -226,7 +250,7 @@ def _file(source: str, name: str, revision: str | None) -> str:
     directory = Path(source).expanduser()
     if directory.is_dir():
         if not (directory / name).is_file():
-            raise LoadError(f"{directory} has no {name}; isc needs the model's own files there")
+            raise MissingFileError(f"{directory} has no {name}; isc needs the model's own files there")
         return str(directory / name)
     if directory.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or directory.exists():
         raise LoadError(f"{source} is not a directory; pass a model's directory or a hub id such as Qwen/Qwen3-8B")
@@ -234,28 +258,34 @@ def _file(source: str, name: str, revision: str | None) -> str:
 
 
 def _hub_file(repository: str, name: str, revision: str | None) -> str:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+
+    try:
+        if not isinstance(try_to_load_from_cache(repository, name, revision=revision), str):
+            # fails at once where the hub cannot be reached; a download would try again for half a minute
+            get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
+        return str(hf_hub_download(repository, name, revision=revision))
+    except Exception as error:  # whatever the hub's client raises: connection, transfer, malformed answers
+        raise _explained(error, name, f"{repository}{f' at {revision}' if revision else ''}") from error
+
+
+def _explained(error: Exception, name: str, place: str) -> LoadError:
+    """What an error of the hub's client means for who wants to load a model."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
-    place = f"{repository}{f' at {revision}' if revision else ''}"
-    try:
-        return str(hf_hub_download(repository, name, revision=revision))
-    except LocalEntryNotFoundError as error:
-        problem = "is not in the local cache and the hub cannot be reached (HF_HUB_OFFLINE, or no connection)"
-        raise LoadError(f"{name} of {place} {problem}") from error
-    except GatedRepoError as error:
-        raise LoadError(
-            f"{name} of {place}: the repository is gated; log in with an account that may read it"
-        ) from error
-    except EntryNotFoundError as error:
-        raise LoadError(f"{place} has no {name}") from error
-    except RepositoryNotFoundError as error:
-        problem = "there is no such repository, or it is private and you are not logged in"
-        raise LoadError(f"{place}: {problem}") from error
-    except Exception as error:  # whatever the hub's client raises: connection, transfer, malformed answers
-        raise LoadError(f"{name} of {place} could not be fetched: {error}") from error
+    if isinstance(error, GatedRepoError):
+        return LoadError(f"{name} of {place}: the repository is gated; log in with an account that may read it")
+    if isinstance(error, RepositoryNotFoundError):
+        return LoadError(f"{name} of {place}: there is no such repository, or it is private and you are not logged in")
+    if isinstance(error, RevisionNotFoundError):
+        return LoadError(f"{name} of {place}: there is no such revision")
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return MissingFileError(f"{place} has no {name}")
+    problem = " ".join(str(error).split())
+    return LoadError(f"{name} of {place} is not in the local cache and could not be fetched: {problem}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain, groupby, repeat
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -123,7 +123,7 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
             _longer(self.message_tool_names, other.message_tool_names),
         )
 
-    def _column(self, value: Callable[[Run], Any]) -> Iterator[Any]:
+    def _column(self, value: Callable[[Run], _Item]) -> Iterator[_Item]:
         return chain.from_iterable(repeat(value(run), run.length) for run in self.runs)
 
     @cached_property

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
-from hypothesis import strategies
 from msgspec import Struct
 
 from isc.laws import Conversation
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 _FRAGMENTS = (
     *(
@@ -65,7 +68,9 @@ _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 class Shape(Struct, frozen=True):
     """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
 
-    `text_arguments`: whether arguments may be given as JSON text.
+    `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
+    `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
+    that quote nothing and so cannot tell every name from their tags.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -73,16 +78,23 @@ class Shape(Struct, frozen=True):
     tools: bool = True
     text_arguments: bool = True
     specials: tuple[str, ...] = ()
+    system_first: bool = False
+    needs_query: bool = False
+    keys: str = "(?s:.*)"
 
 
-def conversations(shape: Shape, *, longest: int = 8) -> strategies.SearchStrategy[Conversation]:
+def conversations(shape: Shape, *, longest: int = 8) -> SearchStrategy[Conversation]:
     """A Hypothesis strategy of conversations of this shape, of one to `longest` messages."""
+    from hypothesis import strategies
+
     seeds = strategies.randoms(use_true_random=False)
     return seeds.map(lambda seed: Writer(seed, shape).conversation(longest))
 
 
-def bodies(shape: Shape) -> strategies.SearchStrategy[str]:
+def bodies(shape: Shape) -> SearchStrategy[str]:
     """A Hypothesis strategy of message bodies that spell specials."""
+    from hypothesis import strategies
+
     return strategies.randoms(use_true_random=False).map(lambda seed: Writer(seed, shape).text())
 
 
@@ -124,7 +136,7 @@ class Writer:
         keys = [
             self.random.choice(("path", "query", "q", "naïve", self.text(2))) for _ in range(self.random.randint(0, 3))
         ]
-        return {key: self.value(depth) for key in keys}
+        return {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Tool specs, or none; descriptions spell specials too."""
@@ -144,11 +156,14 @@ class Writer:
         orderly = self.chance(0.6)
         for _ in range(self.random.randint(1, longest)):
             role = self._next_role(messages) if orderly else ""
-            messages.append(self._message(role if role in self.shape.roles else self._any_role(), known))
+            messages.append(self._message(role if role in self.shape.roles else self._any_role(messages), known))
+        if self.shape.needs_query and not any(map(_is_query, messages)):
+            messages.insert(messages[0]["role"] == "system", {"role": "user", "content": "?" + self.text()})
         return messages, self.tools()
 
-    def _any_role(self) -> str:
-        return self.random.choice(self.shape.roles)
+    def _any_role(self, messages: list[dict[str, Any]]) -> str:
+        only_first = ("system",) if messages and self.shape.system_first else ()
+        return self.random.choice([role for role in self.shape.roles if role not in only_first])
 
     def _next_role(self, messages: list[dict[str, Any]]) -> str:
         """The role an ordinary conversation goes on with."""
@@ -185,3 +200,7 @@ class Writer:
         known.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
+
+
+def _is_query(message: dict[str, Any]) -> bool:
+    return message["role"] == "user" and not message["content"].strip().startswith("<tool_response>")

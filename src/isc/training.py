@@ -14,7 +14,7 @@ from isc.convert import Messages, Tools
 from isc.errors import NothingToTrainError, OptionError, TrajectoryError
 from isc.render import Renderer
 from isc.rendered import RenderedTokens
-from isc.segments import owned, sampled
+from isc.segments import closing, owned, sampled
 from isc.tokens import fold
 from isc.types import ROLES, AssistantMessage, Chat, Message, Span, ToolMessage, UserMessage
 
@@ -183,8 +183,7 @@ def _with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -
     if not isinstance(message, AssistantMessage) or renderer.family.turn_close is not None:
         return rendered
     following = ToolMessage("") if message.tool_calls else UserMessage("")
-    turn = owned(last + 1, renderer.family.turn(Chat((*chat.messages, following), chat.tools), last + 1))
-    close = [segment for segment in turn if segment.message == last]
+    close = closing(renderer.family, Chat((*chat.messages, following), chat.tools), last + 1)
     return rendered + fold(close, renderer.encoder, rendered.message_roles, rendered.message_tool_names)
 
 
@@ -214,8 +213,10 @@ def build_trajectory_step(
         end = next(
             (k for k in range(position + 1, len(chat.messages)) if chat.role(k) == "assistant"), len(chat.messages)
         )
-        turn = _sampled_ids(renderer, Chat(chat.messages[: position + 1], chat.tools))
+        turn = _sampled_ids(renderer, chat, position)
         following = chat.messages[position + 1 : end]
+        if not following and end < len(chat.messages):
+            raise TrajectoryError(f"completion_messages[{end - len(prompt)}] follows an assistant turn unprompted")
         if following:
             rendered = _extended(renderer, rendered, turn, following, goes_on=end < len(chat.messages))
         else:
@@ -224,13 +225,15 @@ def build_trajectory_step(
     return TrajectoryStep(rendered, length)
 
 
-def _sampled_ids(renderer: Renderer, chat: Chat) -> tuple[int, ...]:
-    """What the model would have sampled to say the last message of a chat."""
-    index = len(chat.messages) - 1
-    prompt = renderer.family.generation_prompt(chat.before(index))
-    turn = owned(index, sampled(renderer.family.turn(chat, index), prompt, renderer.family.turn_close))
+def _sampled_ids(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
+    """What the model would have sampled to say message `index` of a chat, up to what closes it."""
+    family, prompt = renderer.family, renderer.family.generation_prompt(chat.before(index))
+    turn = owned(index, sampled(family.turn(chat.before(index + 1), index), prompt, family.turn_close))
+    if index + 1 < len(chat.messages):
+        turn += closing(family, chat.before(index + 2), index + 1)
     roles = [""] * index + ["assistant"]
-    return fold([s for s in turn if s.body], renderer.encoder, roles, None, renderer.body_specials).token_ids
+    said = [segment for segment in turn if segment.body and segment.message == index]
+    return fold(said, renderer.encoder, roles, None, renderer.body_specials).token_ids
 
 
 def _extended(

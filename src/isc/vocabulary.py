@@ -21,7 +21,7 @@ def byte_alphabet() -> dict[int, str]:
 
 _ALPHABET = frozenset(byte_alphabet().values())
 _TO_LATIN_1 = {ord(character): byte for byte, character in byte_alphabet().items()}
-_UNREACHABLE = "\uffff"  # no text of bytes spells it; ids stay contiguous, which fastokens needs
+_UNREACHABLE = "\uffff "  # no vocabulary sees a space as one; ids stay contiguous, which fastokens needs
 _BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
 
 
@@ -92,8 +92,15 @@ def read_document(document: str | bytes) -> tuple[Vocabulary, str]:
         EncoderError: The document is not a tokenizer.json.
     """
     parsed = _decoded(document)
+    try:
+        return _vocabulary(parsed), _ordinary(parsed)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise EncoderError(f"not a tokenizer.json: {type(error).__name__}: {error}") from error
+
+
+def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
     model = parsed["model"]
-    specials = {str(token["content"]): int(token["id"]) for token in parsed.get("added_tokens") or ()}
+    specials = _specials(parsed)
     strips = {
         str(token["content"]): (bool(token.get("lstrip")), bool(token.get("rstrip")))
         for token in parsed.get("added_tokens") or ()
@@ -103,18 +110,27 @@ def read_document(document: str | bytes) -> tuple[Vocabulary, str]:
     tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
     for text, token_id in vocabulary.items():
         tokens[token_id] = text
-    byte_level = model.get("type", "BPE") == "BPE" and _is_byte_level(parsed, vocabulary.keys() - specials.keys())
-    for token_id in specials.values():
+    for text, token_id in specials.items():
+        if tokens[token_id] not in ("", text):
+            raise EncoderError(
+                f"added token {text!r} has id {token_id}, which is {tokens[token_id]!r} in the vocabulary"
+            )
         tokens[token_id] = ""
-    found = Vocabulary(
+    levels = [step for step in _steps(parsed) if step.get("type") == "ByteLevel"]
+    plain = bool(levels) and not any(step.get("add_prefix_space") for step in levels)
+    bpe = model.get("type", "BPE") == "BPE"
+    return Vocabulary(
         tokens,
         specials,
-        _byte_level if byte_level else _sentence_piece,
-        byte_level=byte_level,
+        _byte_level if levels else _sentence_piece,
+        byte_level=plain and bpe and _is_byte_alphabet(vocabulary.keys() - specials.keys()),
         strips=strips,
         normalizer=(parsed.get("normalizer") or {}).get("type"),
     )
-    return found, _ordinary(parsed, specials)
+
+
+def _specials(parsed: Mapping[str, Any]) -> dict[str, int]:
+    return {str(token["content"]): int(token["id"]) for token in parsed.get("added_tokens") or ()}
 
 
 def _decoded(document: str | bytes) -> dict[str, Any]:
@@ -135,29 +151,43 @@ def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
     return dict(vocabulary)
 
 
-def _is_byte_level(parsed: Mapping[str, Any], tokens: set[str]) -> bool:
-    """Whether tokens are byte strings: a ByteLevel pre-tokenizer that adds nothing, all bytes there, and only bytes."""
+def _steps(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pre-tokenizer's steps, one or more."""
     pre_tokenizer = parsed.get("pre_tokenizer") or {}
-    steps = [pre_tokenizer, *pre_tokenizer.get("pretokenizers", ())]
-    plain = any(step.get("type") == "ByteLevel" and not step.get("add_prefix_space") for step in steps)
-    return plain and tokens >= _ALPHABET and _ALPHABET.issuperset("".join(tokens))
+    return [pre_tokenizer, *pre_tokenizer.get("pretokenizers", ())]
 
 
-def _ordinary(parsed: dict[str, Any], specials: Mapping[str, int]) -> str:
-    """The document without what makes it more than text to ids: no spelling of an added token may find its id."""
-    model = parsed["model"]
-    vocabulary = model["vocab"]
-    if isinstance(vocabulary, dict):
-        used = {part for merge in model.get("merges") or () for part in _merge_parts(merge)} & specials.keys()
-        hidden = specials.keys() - used
-        vocabulary = {f"{_UNREACHABLE}{k}" if text in hidden else text: k for text, k in vocabulary.items()}
+def _is_byte_alphabet(tokens: set[str]) -> bool:
+    """Whether tokens are byte strings: all bytes there, and only bytes."""
+    return tokens >= _ALPHABET and _ALPHABET.issuperset("".join(tokens))
+
+
+def _ordinary(parsed: dict[str, Any]) -> str:
+    """The document without what makes it more than text to ids: no spelling of an added token may find its id.
+
+    A `Metaspace` that puts a space before the very first text puts none: texts of a chat follow a special.
+    """
+    model = dict(parsed["model"])
+    specials = _specials(parsed)
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {f"{_UNREACHABLE}{k}" if text in specials else text: k for text, k in model["vocab"].items()}
+    else:
+        pieces = enumerate(model["vocab"])
+        model["vocab"] = [(f"{_UNREACHABLE}{k}" if text in specials else text, score) for k, (text, score) in pieces]
+    if "merges" in model:
+        model["merges"] = [merge for merge in model["merges"] if specials.keys().isdisjoint(_merge_parts(merge))]
+    if "dropout" in model:
+        model["dropout"] = None
+    for step in _steps(parsed):
+        if step.get("prepend_scheme") == "first":
+            step["prepend_scheme"] = "never"
     ordinary = {
         **parsed,
         "added_tokens": [],
         "truncation": None,
         "padding": None,
         "post_processor": None,
-        "model": {**model, "vocab": vocabulary} | ({"dropout": None} if "dropout" in model else {}),
+        "model": model,
     }
     return msgspec.json.encode(ordinary).decode()
 

@@ -164,7 +164,7 @@ def last_query_index(chat: Chat) -> int:
 
 
 def last_query(chat: Chat, *, trim: bool = False) -> int | None:
-    """The last user message that is not itself a wrapped tool result, white space around it or (`trim`) not."""
+    """The last user message that is not itself a wrapped tool result (`trim`: or one with white space around it)."""
     for index in reversed(chat.user_indices):
         text = content_text(chat, index)
         if trim and _WRAPPED.match(text):

@@ -1,6 +1,7 @@
 """What GLM formats share: `[gMASK]<sop>`, turns that the next role's marker closes, calls as pairs of key and value.
 
-A layout is what stands where GLM-4.5 breaks a line: a newline there, nothing from GLM-4.7 on.
+A layout is what stands where GLM-4.5 breaks a line: a newline there, nothing from GLM-4.7 on. Arguments are not quoted:
+they are read back by what the tool's schema declares, see `isc.parse.unquoted`.
 """
 
 from __future__ import annotations
@@ -125,9 +126,9 @@ def tool_response(text: str, layout: Segment) -> tuple[Segment, ...]:
     return _RESPONSE, layout, body(text), layout, _END_RESPONSE
 
 
-def open_or_closed(enable_thinking: bool) -> tuple[Segment, Segment]:
-    """The generation prompt of a format whose prompt opens reasoning, or closes it at once."""
-    return special(ASSISTANT), THINK if enable_thinking else END_THINK
+def generation_prompt(chat: Chat, *prefilled: Segment) -> tuple[Segment, ...]:
+    """The assistant's marker and what is prefilled after it."""
+    return (marker(chat, len(chat.messages), ASSISTANT), *prefilled)
 
 
 def last_user_index(chat: Chat) -> int:

@@ -36,7 +36,7 @@ _NO_THINKING: Final = (glm.LINES, glm.THINK, glm.END_THINK)
 
 
 class Glm45(Struct, frozen=True, tag_field="family", tag="glm-4.5"):
-    r"""The GLM-4.5 and GLM-4.6 text models.
+    """The GLM-4.5 and GLM-4.6 text models.
 
     Args:
         enable_thinking: False ends user messages with `/nothink` and prefills an empty think block.
@@ -44,8 +44,8 @@ class Glm45(Struct, frozen=True, tag_field="family", tag="glm-4.5"):
     Raises:
         ValidationError: An option of another type, where a value is decoded by msgspec.
 
-    >>> "".join(segment.text for segment in Glm45(enable_thinking=False).generation_prompt(None))
-    '<|assistant|>\n<think></think>'
+    >>> Glm45(enable_thinking=False).specials[-1]
+    '/nothink'
     """
 
     enable_thinking: bool = True
@@ -105,7 +105,7 @@ class Glm45(Struct, frozen=True, tag_field="family", tag="glm-4.5"):
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """The assistant's marker; without thinking, an empty think block."""
-        return (special(glm.ASSISTANT), *(() if self.enable_thinking else _NO_THINKING))
+        return glm.generation_prompt(chat, *(() if self.enable_thinking else _NO_THINKING))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""

@@ -112,7 +112,7 @@ class Glm51(Struct, frozen=True, tag_field="family", tag="glm-5.1"):
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """The assistant's marker and an open think block, or a closed one."""
-        return glm.open_or_closed(self.enable_thinking)
+        return glm.generation_prompt(chat, glm.THINK if self.enable_thinking else glm.END_THINK)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""

@@ -1,0 +1,233 @@
+"""Loading from directories and from tokenizers at hand; what a renderer is when it is pickled or shared."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+import tiktoken
+from tokenizers import Tokenizer
+
+import isc
+from isc.encoders import VocabularyEncoder, embedded, from_file
+from isc.families.qwen3 import Qwen3
+from isc.registry import check_family_module
+from tokenizer_files import qwen3_file, transformers_tokenizer
+
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Wie heißt du? 👋"},
+    {"role": "assistant", "content": "Qwen.", "reasoning_content": "A name is asked for."},
+]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A model's directory that holds a tokenizer and nothing else."""
+    (tmp_path / "tokenizer.json").write_text(qwen3_file(), encoding="utf-8")
+    return tmp_path
+
+
+def _template(reference: Path, model: str = "Qwen--Qwen3-8B") -> bytes:
+    return (reference / "templates" / model / "chat_template.jinja").read_bytes()
+
+
+def test_a_directory_loads_with_a_given_family(directory: Path, small: isc.Renderer) -> None:
+    assert isc.load(directory, family=Qwen3()).render(CHAT) == small.render(CHAT)
+
+
+def test_options_of_the_renderer_are_kept(directory: Path) -> None:
+    renderer = isc.load(directory, Qwen3(), thinking_retention="all", body_specials="reject")
+    assert (renderer.thinking_retention, renderer.body_specials) == ("all", "reject")
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("Qwen--Qwen3-8B", Qwen3()),
+        ("Qwen--Qwen3-30B-A3B-Instruct-2507", Qwen3(variant="instruct_2507")),
+        ("Qwen--Qwen3-30B-A3B-Thinking-2507", Qwen3(variant="thinking_2507")),
+    ],
+)
+def test_a_known_template_in_its_own_file_finds_the_family(
+    model: str, family: Qwen3, directory: Path, reference: Path
+) -> None:
+    (directory / "chat_template.jinja").write_bytes(_template(reference, model))
+    assert isc.load(directory).family == family
+
+
+def test_a_known_template_in_the_configuration_finds_the_family(directory: Path, reference: Path) -> None:
+    configuration = {"chat_template": _template(reference).decode()}
+    (directory / "tokenizer_config.json").write_bytes(msgspec.json.encode(configuration))
+    assert isc.load(directory).family == Qwen3()
+
+
+def test_a_changed_template_finds_no_family(directory: Path, reference: Path) -> None:
+    (directory / "chat_template.jinja").write_bytes(_template(reference) + b" ")
+    with pytest.raises(isc.UnknownModelError):
+        isc.load(directory)
+
+
+def test_an_unknown_template_is_an_error_that_lists_what_is_known_and_how_to_pass_a_family(directory: Path) -> None:
+    (directory / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+    with pytest.raises(isc.UnknownModelError) as caught:
+        isc.load(directory)
+    message = str(caught.value)
+    assert all(f"{name}: " in message for name in isc.families())
+    assert "Qwen/Qwen3-8B" in message
+    assert f"isc.load({str(directory)!r}, family=isc." in message
+
+
+def test_a_misspelled_model_name_is_answered_with_near_ones() -> None:
+    with pytest.raises(isc.UnknownModelError, match=r"Did you mean .*Qwen/Qwen3-8B"):
+        isc.family_for("Qwen/qwen3-8b")
+
+
+def test_a_missing_tokenizer_is_an_error_that_names_file_and_directory(tmp_path: Path) -> None:
+    with pytest.raises(isc.LoadError) as caught:
+        isc.load(tmp_path, Qwen3())
+    assert str(caught.value).startswith(f"{tmp_path} has no tokenizer.json")
+
+
+@pytest.mark.parametrize("name", ["absent", "a/b/c", "file.txt"])
+@pytest.mark.parametrize("family", [None, Qwen3()])
+def test_what_is_no_directory_is_an_error_that_says_so(name: str, family: Qwen3 | None, tmp_path: Path) -> None:
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(isc.LoadError, match="is not a directory"):
+        isc.load(tmp_path / name, family)
+
+
+def test_a_corrupt_tokenizer_is_an_error_that_names_the_file(directory: Path) -> None:
+    (directory / "tokenizer.json").write_text("{", encoding="utf-8")
+    with pytest.raises(isc.EncoderError) as caught:
+        isc.load(directory, Qwen3())
+    assert str(caught.value).startswith(f"{directory / 'tokenizer.json'}: not a tokenizer.json")
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_a_file_that_is_not_utf_8_is_an_error_that_names_it(name: str, directory: Path) -> None:
+    (directory / name).write_bytes(b"\xff\xfe")
+    with pytest.raises(isc.LoadError, match=f"{name} of {directory} is not UTF-8"):
+        isc.load(directory)
+
+
+def test_a_tokenizer_without_a_needed_special_is_an_error_that_names_it(directory: Path) -> None:
+    text = qwen3_file().replace("<|im_end|>", "<|other|>")
+    (directory / "tokenizer.json").write_text(text, encoding="utf-8")
+    with pytest.raises(isc.MissingSpecialError, match=r"<\|im_end\|>"):
+        isc.load(directory, Qwen3()).render(CHAT)
+
+
+def test_a_changed_file_is_read_again(directory: Path) -> None:
+    before = isc.load(directory, Qwen3()).encoder
+    (directory / "tokenizer.json").write_text(qwen3_file("<|more|>"), encoding="utf-8")
+    after = isc.load(directory, Qwen3()).encoder
+    assert "<|more|>" in after.specials.keys() - before.specials.keys()
+
+
+def test_a_transformers_tokenizer_tells_its_family_by_its_template(reference: Path) -> None:
+    tokenizer = transformers_tokenizer(qwen3_file())
+    tokenizer.chat_template = _template(reference).decode()
+    assert isc.create_renderer(tokenizer).family == Qwen3()
+
+
+def test_a_tokenizer_that_does_not_tell_its_family_is_an_error() -> None:
+    problem = r"a Tokenizer without a model name.*pass it: isc\.create_renderer\(tokenizer, family=isc\."
+    with pytest.raises(isc.UnknownModelError, match=problem):
+        isc.create_renderer(Tokenizer.from_str(qwen3_file()))
+
+
+def test_a_name_in_place_of_a_tokenizer_is_sent_to_load() -> None:
+    with pytest.raises(isc.EncoderError, match=r"isc\.load takes a model's name"):
+        isc.create_renderer("Qwen/Qwen3-8B")
+
+
+def test_a_renderer_from_a_directory_pickles_small_and_equal(directory: Path) -> None:
+    renderer = isc.load(directory, Qwen3(enable_thinking=False), thinking_retention="all")
+    pickled = pickle.dumps(renderer)
+    again = pickle.loads(pickled)
+    assert len(pickled) < 2000
+    assert (again.family, again.thinking_retention) == (renderer.family, "all")
+    assert again.render(CHAT, None, True) == renderer.render(CHAT, None, True)
+
+
+def test_a_renderer_from_a_relative_directory_unpickles_elsewhere(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(directory.parent)
+    renderer = isc.load(directory.name, Qwen3())
+    pickled = pickle.dumps(renderer)
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickled).render(CHAT) == renderer.render(CHAT)
+
+
+def test_a_renderer_on_the_embedded_vocabulary_pickles_small_and_equal(small: isc.Renderer) -> None:
+    pickled = pickle.dumps(small)
+    assert len(pickled) < 2000
+    assert pickle.loads(pickled).render(CHAT) == small.render(CHAT)
+
+
+def test_a_renderer_on_a_tokenizer_object_pickles_equal(small: isc.Renderer) -> None:
+    renderer = isc.create_renderer(Tokenizer.from_str(qwen3_file()), Qwen3())
+    assert pickle.loads(pickle.dumps(renderer)).render(CHAT) == small.render(CHAT)
+
+
+def test_a_renderer_on_a_tiktoken_encoding_pickles_equal() -> None:
+    specials = {text: 256 + position for position, text in enumerate(Qwen3().specials)}
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    encoding = tiktoken.Encoding("bytes", pat_str=r"\S+|\s+", mergeable_ranks=ranks, special_tokens=specials)
+    renderer = isc.create_renderer(encoding, Qwen3())
+    assert pickle.loads(pickle.dumps(renderer)).render(CHAT) == renderer.render(CHAT)
+
+
+def test_a_renderer_can_be_copied_deeply(small: isc.Renderer) -> None:
+    assert copy.deepcopy(small).render(CHAT) == small.render(CHAT)
+
+
+def test_threads_that_share_a_renderer_render_what_one_does(small: isc.Renderer) -> None:
+    chats = [[{"role": "user", "content": f"{'word ' * (k % 7)}{k}"}, *CHAT] for k in range(250)]
+    alone = [small.render(chat) for chat in chats]
+
+    def render_all(start: int) -> bool:
+        order = [(start * 31 + k) % len(chats) for k in range(len(chats))]
+        return all(small.render(chats[k]) == alone[k] for k in order)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(render_all, range(8))) == [True] * 8
+
+
+def test_the_same_file_is_read_once(directory: Path) -> None:
+    first, second = (from_file(directory / "tokenizer.json") for _ in range(2))
+    assert first._vocabulary is second._vocabulary
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ({}, "has no FAMILY"),
+        ({"FAMILY": 3}, "must be a msgspec Struct class"),
+        ({"FAMILY": isc.UserMessage}, "FAMILY.*: not a family, it lacks"),
+        ({"FAMILY": isc.Segment}, "must be a frozen Struct with a tag"),
+        ({"FAMILY": Qwen3, "MODELS": {"some/model": "qwen3"}}, "some/model: not a family, it lacks"),
+    ],
+)
+def test_a_module_that_is_no_family_is_named(names: dict[str, object], problem: str) -> None:
+    module = ModuleType("isc.families.broken")
+    module.__dict__.update(names)
+    with pytest.raises(isc.FamilyError, match=rf"isc\.families\.broken.*{problem}"):
+        check_family_module(module)
+
+
+def test_every_known_model_has_a_family_that_is_discovered() -> None:
+    assert type(isc.family_for("Qwen/Qwen3-8B")) in isc.families().values()
+
+
+def test_the_embedded_vocabulary_takes_on_any_specials() -> None:
+    make: Callable[[tuple[str, ...]], VocabularyEncoder] = embedded
+    assert list(make(("[gMASK]", "<sop>")).specials) == ["[gMASK]", "<sop>"]
