@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("RAYON_NUM_THREADS", "1")  # tests run in parallel already; read when an engine first starts
+
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path

@@ -31,7 +31,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "render",
         "registry training template media conversations arrow",
         "build laws",
-        "workers roundtrips strategies __init__",
+        "workers roundtrips strategies reference __init__",
+        "check",
         "testing client compat cli",
     )
 )

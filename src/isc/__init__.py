@@ -44,6 +44,9 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
+    from isc.families.glm4_5 import Glm45
+    from isc.families.glm5 import Glm5
+    from isc.families.glm5_1 import Glm51
     from isc.families.qwen3 import Qwen3
 
 __version__ = "0.1.0"
@@ -61,6 +64,9 @@ __all__ = [
     "Extension",
     "Family",
     "FamilyError",
+    "Glm5",
+    "Glm45",
+    "Glm51",
     "LoadError",
     "MediaPart",
     "Message",

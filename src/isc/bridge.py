@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -80,22 +79,17 @@ def plan(
     refusal = _refused_messages(given, retention or ("all" if family.keeps_history else "tool_cycle"))
     if refusal is not None:
         return refusal
-    chat = Chat((AssistantMessage(""), *given.messages), given.tools)
-    stopped = bool(completion_ids) and completion_ids[-1] in {encoder.specials.get(text) for text in family.stop_tokens}
+    stops = {encoder.specials.get(text) for text in family.stop_tokens}
+    stop = completion_ids[-1] if completion_ids and completion_ids[-1] in stops else None
     closing: tuple[Segment, ...] = ()
     if family.reasoning is not None and reasoning_open(family.reasoning, encoder, prompt_ids, completion_ids):
-        if stopped:
+        if stop is not None:
             detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
             return Refusal("reasoning_stopped", detail)
         closing = family.reasoning.closing
-    last = completion_ids[-1] if completion_ids else None
-    turns = list(chain.from_iterable(owned(k, family.turn(chat, k)) for k in range(1, len(chat.messages))))
-    if add_generation_prompt:
-        turns.extend(family.generation_prompt(chat))
-    sealed = _sealed(family, encoder, chat, turns, last if stopped else None)
-    if isinstance(sealed, Refusal):
-        return sealed
-    return Extension((*owned(0, closing), *sealed), chat)
+    chat = Chat((AssistantMessage(""), *given.messages), given.tools)
+    sealed = _sealed(family, encoder, chat, stop, add_generation_prompt)
+    return sealed if isinstance(sealed, Refusal) else Extension((*owned(0, closing), *sealed), chat)
 
 
 def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | None:
@@ -113,9 +107,12 @@ def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | No
 
 
 def _sealed(
-    family: Family, encoder: Encoder, chat: Chat, turns: list[Segment], stop: int | None
+    family: Family, encoder: Encoder, chat: Chat, stop: int | None, add_generation_prompt: bool
 ) -> list[Segment] | Refusal:
     """The close of the sampled turn as far as it is missing, then the new turns."""
+    turns = [segment for k in range(1, len(chat.messages)) for segment in owned(k, family.turn(chat, k))]
+    if add_generation_prompt:
+        turns.extend(family.generation_prompt(chat))
     if family.turn_close is None:
         return _without_sampled_marker(family, encoder, turns, stop)
     placeholder = owned(0, family.turn(chat, 0))

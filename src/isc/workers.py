@@ -65,6 +65,7 @@ _work_here: list[Callable[[Batch], Built]] = []
 
 def _start_worker(work: bytes) -> None:
     """Load what this worker does; leave Ctrl-C and warnings to the parent, and end with it."""
+    os.environ["RAYON_NUM_THREADS"] = "1"  # the workers are the threads; engines that make more only wait for them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     threading.Thread(target=_end_with_parent, daemon=True).start()
