@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 import isc
 from isc.encoders import VocabularyEncoder, embedded, from_file
 from isc.families.qwen3 import Qwen3
+from isc.template import TracedTemplate
 from isc.registry import check_family_module
 from tokenizer_files import qwen3_file, transformers_tokenizer
 
@@ -68,14 +69,18 @@ def test_a_known_template_in_the_configuration_finds_the_family(directory: Path,
     assert isc.load(directory).family == Qwen3()
 
 
-def test_a_changed_template_finds_no_family(directory: Path, reference: Path) -> None:
+def test_a_changed_template_is_used_as_it_is_and_that_is_said(directory: Path, reference: Path) -> None:
     (directory / "chat_template.jinja").write_bytes(_template(reference) + b" ")
-    with pytest.raises(isc.UnknownModelError):
-        isc.load(directory)
+    with pytest.warns(isc.TracedTemplateNotice, match="its own chat template is used"):
+        renderer = isc.load(directory)
+    assert isinstance(renderer.family, TracedTemplate)
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "you"}]
+    known = isc.load(directory, Qwen3()).render(messages)
+    assert renderer.render(messages).runs[:-1] == known.runs[:-1]
 
 
-def test_an_unknown_template_is_an_error_that_lists_what_is_known_and_how_to_pass_a_family(directory: Path) -> None:
-    (directory / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+def test_no_template_is_an_error_that_lists_what_is_known_and_how_to_pass_a_family(directory: Path) -> None:
+    (directory / "chat_template.jinja").unlink(missing_ok=True)
     with pytest.raises(isc.UnknownModelError) as caught:
         isc.load(directory)
     message = str(caught.value)

@@ -16,6 +16,7 @@ from isc.errors import (
     NothingToTrainError,
     OptionError,
     SpecialInBodyError,
+    TracedTemplateNotice,
     TrajectoryError,
     UnknownModelError,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "ToolCall",
     "ToolMessage",
     "ToolSpec",
+    "TracedTemplateNotice",
     "TrainingSample",
     "TrajectoryError",
     "TrajectoryStep",

@@ -29,7 +29,14 @@ from isc.types import (
 )
 
 RefusalReason: TypeAlias = Literal[
-    "no_prompt", "no_new_messages", "assistant_message", "reasoning_stopped", "retention", "wrong_turn_close"
+    "no_prompt",
+    "no_new_messages",
+    "assistant_message",
+    "reasoning_stopped",
+    "retention",
+    "wrong_turn_close",
+    "rewrites_history",
+    "depends_on_history",
 ]
 _OPENER_WITHIN = 8  # sampled tokens in which an initial reasoning opener is looked for
 

@@ -84,3 +84,7 @@ class TrajectoryError(Error, ValueError):
 
 class EncoderFallbackWarning(UserWarning):
     """A faster engine disagreed with the reference tokenizer and was not used."""
+
+
+class TracedTemplateNotice(UserWarning):
+    """A model without a family is rendered by its own chat template."""

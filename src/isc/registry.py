@@ -11,24 +11,20 @@ import hashlib
 import importlib
 import os
 import pkgutil
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from isc import families as families_package
 from isc.encoders import VocabularyEncoder, as_encoder, from_file
-from isc.errors import EncoderError, FamilyError, LoadError, MissingFileError, UnknownModelError
+from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
 from isc.render import Renderer
+from isc.sources import TOKENIZER, Source
 from isc.types import BodySpecials, Family, ThinkingRetention
-
-_TEMPLATE = "chat_template.jinja"
-_CONFIG = "tokenizer_config.json"
-_TOKENIZER = "tokenizer.json"
 
 
 @lru_cache(maxsize=1)
@@ -148,30 +144,55 @@ def load(
 
     Args:
         source: Hub id (`Qwen/Qwen3-8B`) or directory.
-        family: The chat format; None finds it by exact model name, or by the exact text of the model's chat template.
+        family: The chat format; None finds it by exact model name, or by the exact text of the model's chat template,
+            and takes any other template as it is, traced, which is said by a `TracedTemplateNotice`.
         revision: Branch, tag or commit on the hub.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
 
     Raises:
-        UnknownModelError: No family was given and none is known.
+        UnknownModelError: No family was given, none is known, and the model has no chat template.
         LoadError: A file is missing, gated or cannot be fetched; names the file and the place.
         EncoderError: The tokenizer is corrupt or cannot be accounted for.
     """
-    name = os.fspath(source)
-    found = family if family is not None else _family_of(name, revision)
-    return Renderer(found, load_encoder(name, revision), thinking_retention, body_specials)
+    model = Source(os.fspath(source), revision)
+    found = family if family is not None else _known_family(model)
+    encoder = load_encoder(model.name, revision)
+    return Renderer(found or traced(model, encoder), encoder, thinking_retention, body_specials)
+
+
+def traced(model: Source, encoder: VocabularyEncoder) -> Family:
+    """A model's own chat template as a family, its specials and stops as its files give them.
+
+    Raises:
+        UnknownModelError: The model has no chat template.
+        TemplateError: The template cannot be compiled.
+    """
+    from isc.template import TracedTemplate
+
+    template = model.chat_template()
+    if template is None:
+        raise _unknown(model.name)
+    spellings = {token_id: text for text, token_id in encoder.specials.items()}
+    return TracedTemplate(
+        template,
+        bos_token=model.special("bos_token"),
+        eos_token=model.special("eos_token"),
+        specials=tuple(encoder.specials),
+        stop_tokens=tuple(spellings[token_id] for token_id in model.stop_ids() if token_id in spellings),
+    )
 
 
 def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
     """The encoder of a model on the hub or in a directory; pickles as this call, or by the file in the directory."""
-    path = _file(source, _TOKENIZER, revision)
-    if Path(source).expanduser().is_dir():
+    model = Source(source, revision)
+    path = model.file(TOKENIZER)
+    if model.is_directory:
         return from_file(path)
     try:
         return from_file(path).with_rebuild(load_encoder, source, revision)
     except EncoderError as error:
-        raise EncoderError(f"{_TOKENIZER} of {source}: {error}") from error
+        raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
 
 
 def create_renderer(
@@ -204,88 +225,19 @@ def create_renderer(
     return Renderer(family, encoder, thinking_retention, body_specials)
 
 
-def _family_of(source: str, revision: str | None) -> Family:
-    known = models().get(source)
+def _known_family(model: Source) -> Family | None:
+    """The family of a model's exact name or exact template; None where its template must speak for itself."""
+    known = models().get(model.name)
     if known is not None:
         return known
-    template = _chat_template(source, revision)
-    found = _by_template(template) if template else None
+    template = model.chat_template()
+    if template is None:
+        raise _unknown(model.name)
+    found = _by_template(template)
     if found is None:
-        raise _unknown(source)
+        notice = (
+            f"no family is known for {model.name}: its own chat template is used, traced. `isc check {model.name}` "
+            "tells whether template and masks can be trusted; pass family=... if it is one of the known formats"
+        )
+        warnings.warn(notice, TracedTemplateNotice, stacklevel=3)
     return found
-
-
-def _chat_template(source: str, revision: str | None) -> str | None:
-    """The model's chat template, from its own file or from the tokenizer's configuration; None where it has none."""
-    unread: LoadError | None = None
-    try:
-        return _text(source, _TEMPLATE, revision)
-    except MissingFileError:
-        pass
-    except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
-        unread = error
-    try:
-        configuration = msgspec.json.decode(_text(source, _CONFIG, revision))
-    except MissingFileError:
-        configuration = None
-    except msgspec.DecodeError as error:
-        raise LoadError(f"{_CONFIG} of {source} is not JSON: {error}") from error
-    template = configuration.get("chat_template") if isinstance(configuration, dict) else None
-    if isinstance(template, str):
-        return template
-    if unread is not None:
-        raise unread
-    return None
-
-
-def _text(source: str, name: str, revision: str | None) -> str:
-    try:
-        return Path(_file(source, name, revision)).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{name} of {source} is not UTF-8: {error}") from error
-
-
-def _file(source: str, name: str, revision: str | None) -> str:
-    """Where a file of a model lies on this machine; fetched from the hub if need be."""
-    directory = Path(source).expanduser()
-    if directory.is_dir():
-        if not (directory / name).is_file():
-            raise MissingFileError(f"{directory} has no {name}; isc needs the model's own files there")
-        return str(directory / name)
-    if directory.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or directory.exists():
-        raise LoadError(f"{source} is not a directory; pass a model's directory or a hub id such as Qwen/Qwen3-8B")
-    return _hub_file(source, name, revision)
-
-
-def _hub_file(repository: str, name: str, revision: str | None) -> str:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-
-    try:
-        if not isinstance(try_to_load_from_cache(repository, name, revision=revision), str):
-            # fails at once where the hub cannot be reached; a download would try again for half a minute
-            get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
-        return str(hf_hub_download(repository, name, revision=revision))
-    except Exception as error:  # whatever the hub's client raises: connection, transfer, malformed answers
-        raise _explained(error, name, f"{repository}{f' at {revision}' if revision else ''}") from error
-
-
-def _explained(error: Exception, name: str, place: str) -> LoadError:
-    """What an error of the hub's client means for who wants to load a model."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    if isinstance(error, GatedRepoError):
-        return LoadError(f"{name} of {place}: the repository is gated; log in with an account that may read it")
-    if isinstance(error, RepositoryNotFoundError):
-        return LoadError(f"{name} of {place}: there is no such repository, or it is private and you are not logged in")
-    if isinstance(error, RevisionNotFoundError):
-        return LoadError(f"{name} of {place}: there is no such revision")
-    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-        return MissingFileError(f"{place} has no {name}")
-    problem = " ".join(str(error).split())
-    return LoadError(f"{name} of {place} is not in the local cache and could not be fetched: {problem}")

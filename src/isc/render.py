@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -28,6 +29,10 @@ from isc.types import (
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
     """A conversation as owned segments, with what the model samples marked as body (laws 2 and 4)."""
+    whole = getattr(family, "conversation", None)
+    if whole is not None:  # a format that cannot be rendered turn by turn
+        yield from whole(chat, add_generation_prompt=add_generation_prompt)
+        return
     yield from owned(opening_owner(chat), family.opening(chat))
     for index, message in enumerate(chat.messages):
         turn = family.turn(chat, index)
@@ -164,8 +169,10 @@ class Renderer(Struct, frozen=True):
         Raises:
             ConversationError: A new message cannot be rendered.
         """
-        return bridge.plan(
-            self.family,
+        plan = getattr(self.family, "plan_bridge", None)
+        if plan is None:
+            plan = partial(bridge.plan, self.family)
+        found: Extension | Refusal = plan(
             self.encoder,
             self.thinking_retention,
             previous_prompt_ids,
@@ -174,6 +181,7 @@ class Renderer(Struct, frozen=True):
             tools,
             add_generation_prompt=add_generation_prompt,
         )
+        return found
 
     def bridge_to_next_turn(
         self,

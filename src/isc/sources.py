@@ -1,0 +1,136 @@
+"""Where a model's files lie: a local directory, or a repository on the hub. Reads files, never runs remote code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from isc.errors import LoadError, MissingFileError
+
+TOKENIZER = "tokenizer.json"
+_TEMPLATE = "chat_template.jinja"
+_CONFIG = "tokenizer_config.json"
+
+
+class Source(Struct, frozen=True):
+    """A model by hub id or directory, at a revision of the hub."""
+
+    name: str
+    revision: str | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether the files lie in a local directory."""
+        return Path(self.name).expanduser().is_dir()
+
+    def file(self, name: str) -> Path:
+        """Where a file lies on this machine; fetched from the hub if need be.
+
+        Raises:
+            MissingFileError: The model has no such file.
+            LoadError: It cannot be fetched.
+        """
+        return Path(_file(self.name, name, self.revision))
+
+    def text(self, name: str) -> str:
+        """A file's text.
+
+        Raises:
+            LoadError: See `file`; or it is not UTF-8.
+        """
+        try:
+            return self.file(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise LoadError(f"{name} of {self.name} is not UTF-8: {error}") from error
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file; empty where the model has no such file.
+
+        Raises:
+            LoadError: See `file`; or it is not JSON.
+        """
+        try:
+            found = msgspec.json.decode(self.text(name))
+        except MissingFileError:
+            return {}
+        except msgspec.DecodeError as error:
+            raise LoadError(f"{name} of {self.name} is not JSON: {error}") from error
+        return found if isinstance(found, dict) else {}
+
+    def chat_template(self) -> str | None:
+        """The model's chat template, its own file or in the tokenizer's configuration; None where it has none."""
+        unread: LoadError | None = None
+        try:
+            return self.text(_TEMPLATE)
+        except MissingFileError:
+            pass
+        except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
+            unread = error
+        template = self.settings(_CONFIG).get("chat_template")
+        if isinstance(template, list):
+            template = next((one.get("template") for one in template if one.get("name") == "default"), None)
+        if isinstance(template, str):
+            return template
+        if unread is not None:
+            raise unread
+        return None
+
+    def special(self, name: str) -> str:
+        """A token that the tokenizer's configuration names, such as `eos_token`; "" where it names none."""
+        found = self.settings(_CONFIG).get(name)
+        found = found.get("content") if isinstance(found, dict) else found
+        return found if isinstance(found, str) else ""
+
+    def stop_ids(self) -> tuple[int, ...]:
+        """The ids at which the model's generation configuration stops."""
+        found = self.settings("generation_config.json").get("eos_token_id")
+        return tuple(found) if isinstance(found, list) else (found,) if isinstance(found, int) else ()
+
+
+def _file(source: str, name: str, revision: str | None) -> str:
+    """Where a file of a model lies on this machine; fetched from the hub if need be."""
+    directory = Path(source).expanduser()
+    if directory.is_dir():
+        if not (directory / name).is_file():
+            raise MissingFileError(f"{directory} has no {name}; isc needs the model's own files there")
+        return str(directory / name)
+    if directory.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or directory.exists():
+        raise LoadError(f"{source} is not a directory; pass a model's directory or a hub id such as Qwen/Qwen3-8B")
+    return _hub_file(source, name, revision)
+
+
+def _hub_file(repository: str, name: str, revision: str | None) -> str:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+
+    try:
+        if not isinstance(try_to_load_from_cache(repository, name, revision=revision), str):
+            # fails at once where the hub cannot be reached; a download would try again for half a minute
+            get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
+        return str(hf_hub_download(repository, name, revision=revision))
+    except Exception as error:  # whatever the hub's client raises: connection, transfer, malformed answers
+        raise _explained(error, name, f"{repository}{f' at {revision}' if revision else ''}") from error
+
+
+def _explained(error: Exception, name: str, place: str) -> LoadError:
+    """What an error of the hub's client means for who wants to load a model."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, GatedRepoError):
+        return LoadError(f"{name} of {place}: the repository is gated; log in with an account that may read it")
+    if isinstance(error, RepositoryNotFoundError):
+        return LoadError(f"{name} of {place}: there is no such repository, or it is private and you are not logged in")
+    if isinstance(error, RevisionNotFoundError):
+        return LoadError(f"{name} of {place}: there is no such revision")
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return MissingFileError(f"{place} has no {name}")
+    problem = " ".join(str(error).split())
+    return LoadError(f"{name} of {place} is not in the local cache and could not be fetched: {problem}")
