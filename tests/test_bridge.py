@@ -139,3 +139,14 @@ def test_an_episode_of_extensions_has_one_message_table(small: isc.Renderer) -> 
         rendered = extended
     assert rendered.message_roles == ("user", *("assistant", "tool") * 5)
     assert rendered.tokens_by_role(sampled_only=True)["tool"] == 0
+
+
+def test_errors_name_the_new_message_as_the_caller_counts_it(small: isc.Renderer) -> None:
+    prompt, completion = small.render_ids(ASK, None, True), ids_of(small, CALL)
+    image = {"role": "tool", "content": [{"type": "image", "image": "x"}]}
+    with pytest.raises(isc.ConversationError) as refused:
+        small.plan_bridge(prompt, completion, [tool("1"), image])
+    assert refused.value.path == "new_messages[1].content[0]"
+    with pytest.raises(isc.ConversationError) as malformed:
+        small.plan_bridge(prompt, completion, [{"role": "bot"}])
+    assert malformed.value.path == "new_messages[0].role"

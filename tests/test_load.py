@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 import isc
 from isc.encoders import VocabularyEncoder, embedded, from_file
 from isc.families.qwen3 import Qwen3
-from isc.template import TracedTemplate
 from isc.registry import check_family_module
+from isc.template import TracedTemplate
 from tokenizer_files import qwen3_file, transformers_tokenizer
 
 CHAT = [

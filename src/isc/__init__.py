@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from isc.families.glm5 import Glm5
     from isc.families.glm5_1 import Glm51
     from isc.families.qwen3 import Qwen3
+    from isc.families.qwen3_5 import Qwen35
+    from isc.families.qwen3_6 import Qwen36
+    from isc.families.qwen3_vl import Qwen3VL
 
 __version__ = "0.1.0"
 
@@ -79,6 +82,9 @@ __all__ = [
     "ParsedToolCall",
     "PlaceholderRange",
     "Qwen3",
+    "Qwen3VL",
+    "Qwen35",
+    "Qwen36",
     "Refusal",
     "RenderedTokens",
     "Renderer",

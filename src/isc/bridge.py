@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from isc import convert
+from isc.errors import ConversationError
 from isc.parse import reasoning_start
 from isc.rendered import RenderedTokens, Run
 from isc.segments import is_special, owned
@@ -82,7 +83,7 @@ def plan(
         return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
     if not new:
         return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
-    given = convert.chat(new, tools, complete=False)
+    given = convert.chat(new, tools, complete=False, name="new_messages")
     refusal = _refused_messages(given, retention or ("all" if family.keeps_history else "tool_cycle"))
     if refusal is not None:
         return refusal
@@ -97,6 +98,15 @@ def plan(
     chat = Chat((AssistantMessage(""), *given.messages), given.tools)
     sealed = _sealed(family, encoder, chat, stop, add_generation_prompt)
     return sealed if isinstance(sealed, Refusal) else Extension((*owned(0, closing), *sealed), chat)
+
+
+def _new_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
+    """A new message's turn; an error names the message as the caller counts it."""
+    try:
+        return owned(index, family.turn(chat, index))
+    except ConversationError as error:
+        path = error.path.replace(f"messages[{index}]", f"new_messages[{index - 1}]", 1)
+        raise ConversationError(path, error.problem, error.value) from None
 
 
 def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | None:
@@ -117,7 +127,7 @@ def _sealed(
     family: Family, encoder: Encoder, chat: Chat, stop: int | None, add_generation_prompt: bool
 ) -> list[Segment] | Refusal:
     """The close of the sampled turn as far as it is missing, then the new turns."""
-    turns = [segment for k in range(1, len(chat.messages)) for segment in owned(k, family.turn(chat, k))]
+    turns = [segment for k in range(1, len(chat.messages)) for segment in _new_turn(family, chat, k)]
     if add_generation_prompt:
         turns.extend(family.generation_prompt(chat))
     if family.turn_close is None:

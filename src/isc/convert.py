@@ -48,7 +48,7 @@ _PLAIN_BITS = 64  # longer integers may have too many digits to be written
 _MEDIA = {"image": "image", "image_url": "image", "video": "video", "video_url": "video", "audio": "audio"}
 
 
-def chat(messages: Messages, tools: Tools = None, *, complete: bool = True) -> Chat:
+def chat(messages: Messages, tools: Tools = None, *, complete: bool = True, name: str = "messages") -> Chat:
     """Messages and tools as one checked `Chat`.
 
     Args:
@@ -56,6 +56,7 @@ def chat(messages: Messages, tools: Tools = None, *, complete: bool = True) -> C
         tools: Tool specs, wrapped in `{"type": "function", "function": ...}` or bare.
         complete: Whether the conversation starts here; when it goes on from elsewhere (a bridge), tool results may
             answer calls that are not in it.
+        name: What the messages are called in the paths of errors.
 
     Returns:
         The frozen chat.
@@ -67,10 +68,10 @@ def chat(messages: Messages, tools: Tools = None, *, complete: bool = True) -> C
     'hi'
     """
     if not _is_list(messages):
-        raise ConversationError("messages", "must be a list of messages", _given(messages))
-    found = _each(messages, "messages", _message)
+        raise ConversationError(name, "must be a list of messages", _given(messages))
+    found = _each(messages, name, _message)
     if not found:
-        raise ConversationError("messages", "an empty conversation cannot be rendered; pass at least one message")
+        raise ConversationError(name, "an empty conversation cannot be rendered; pass at least one message")
     if complete:
         _check_tool_results(found)
     return Chat(found, tool_specs(tools))

@@ -167,6 +167,9 @@ _JSON_TYPES: Mapping[type, frozenset[str]] = {
 }
 
 
+_NO_STRINGS = frozenset().union(*_JSON_TYPES.values())
+
+
 def unquoted(text: str, schema: Json = None) -> Json:
     """The value of an argument that a format spells without quotes, strings as they are and the rest as JSON.
 
@@ -186,6 +189,22 @@ def unquoted(text: str, schema: Json = None) -> Json:
     if isinstance(value, str) or ("string" in types and not types & _JSON_TYPES[type(value)]):
         return text
     return value
+
+
+def argument(text: str, schema: Json = None, words: Mapping[str, str] = {}) -> tuple[CallStatus, Json]:
+    """An unquoted argument's value under its schema, and whether it could be read so: `ok`, or `invalid_json`.
+
+    Text that is not JSON where only other types than strings are declared is kept as text and told by the status.
+    `words` are what the format spells differently from JSON.
+
+    >>> argument("seven", {"type": "integer"}), argument("True", words={"True": "true"})
+    (('invalid_json', 'seven'), ('ok', True))
+    """
+    value = unquoted(words.get(text, text), schema)
+    if not isinstance(value, str):
+        return "ok", value
+    types = declared_types(schema)
+    return "invalid_json" if types and types <= _NO_STRINGS else "ok", text
 
 
 def declared_types(schema: Json) -> frozenset[str]:

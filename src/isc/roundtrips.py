@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from isc import convert
-from isc.jsontext import decode_json, json_text
+from isc.jsontext import json_text
 from isc.laws import Conversation, require
 from isc.render import Renderer
 from isc.rendered import RenderedTokens
-from isc.segments import closing
+from isc.segments import arguments_object, closing
 from isc.types import AssistantMessage, Chat, Json, ParsedResponse, ToolCall
 
 
@@ -73,7 +73,7 @@ def inverse(renderer: Renderer, conversation: Conversation) -> None:
     parsed = renderer.parse_response(ids, _declared(types), prompt_ids=prompt)
     require(all(call.status == "ok" for call in parsed.tool_calls), "a rendered call was not read", parsed)
     calls = [(call.name, _compared(renderer, types[call.name or ""], call.arguments)) for call in parsed.tool_calls]
-    wanted = [(call.name, _compared(renderer, types[call.name], _object(call))) for call in last.tool_calls]
+    wanted = [(call.name, _compared(renderer, types[call.name], arguments_object(call))) for call in last.tool_calls]
     require(calls == wanted, "calls differ", calls, wanted)
     answers = _answers(renderer, parsed, last.tool_calls)
     again = (_sampled_turn(renderer, Chat((*chat.messages[:-1], answer), chat.tools))[0] for answer in answers)
@@ -97,7 +97,7 @@ def _argument_types(renderer: Renderer, calls: Sequence[ToolCall]) -> Types:
     types: Types = {}
     for call in calls:
         arguments = types.setdefault(call.name, {})
-        for key, value in _object(call).items():
+        for key, value in arguments_object(call).items():
             arguments.setdefault(renderer.encoder.normalize(key), set()).add(_json_type(value))
     return types
 
@@ -126,11 +126,6 @@ def _compared(renderer: Renderer, types: Mapping[str, set[str]], arguments: Mapp
 
 def _spelled(value: Json) -> str:
     return value if isinstance(value, str) else json_text(value)
-
-
-def _object(call: ToolCall) -> Mapping[str, Json]:
-    found: Mapping[str, Json] = decode_json(call.arguments) if isinstance(call.arguments, str) else call.arguments
-    return found
 
 
 def _sampled_turn(renderer: Renderer, chat: Chat) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -10,20 +10,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from isc.jsontext import decode_json, json_text
+from isc.jsontext import json_text
 from isc.parse import (
     CallReading,
+    argument,
     content_and_calls,
     known,
     marked_call,
     reasoning,
     reasoning_start,
     spelling,
-    unquoted,
     until,
 )
-from isc.segments import body, content_text, content_texts, is_special, scaffold, special, spelled, unsupported_role
+from isc.segments import (
+    arguments_object,
+    body,
+    content_text,
+    content_texts,
+    is_special,
+    scaffold,
+    special,
+    spelled,
+    unsupported_role,
+)
 from isc.types import (
+    CallStatus,
     Chat,
     DeveloperMessage,
     Json,
@@ -147,18 +158,10 @@ def answer(content: str, calls: Sequence[ToolCall], layout: Segment) -> Iterator
         yield _CALL
         yield body(call.name)
         yield layout
-        for key, value in _arguments(call).items():
+        for key, value in arguments_object(call).items():
             yield from (_KEY, body(f"{key}"), _END_KEY, layout)
             yield from (_VALUE, body(value if isinstance(value, str) else json_text(value)), _END_VALUE, layout)
         yield _END_CALL
-
-
-def _arguments(call: ToolCall) -> Mapping[str, Json]:
-    """A call's arguments as an object, also where the caller gave its JSON text."""
-    if not isinstance(call.arguments, str):
-        return call.arguments
-    found: Mapping[str, Json] = decode_json(call.arguments)
-    return found
 
 
 def parse(sampled: Sampled, tools: Sequence[ToolSpec], layout: Segment) -> ParsedResponse:
@@ -186,15 +189,19 @@ def _read_call(inside: Sequence[Segment], tools: Sequence[ToolSpec]) -> CallRead
     schema = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
     properties = schema if isinstance(schema, Mapping) else {}
     arguments: dict[str, Json] = {}
+    statuses: set[CallStatus] = set()
     while position < len(inside):
         position, key = _tagged(inside, position, *_ARGUMENT[:2])
         position, text = _tagged(inside, position, *_ARGUMENT[2:])
         if key is None or text is None:
             return "malformed_structure", name or None, None
-        arguments[key] = unquoted(text, properties.get(key))
+        status, arguments[key] = argument(text, properties.get(key))
+        statuses.add(status)
     if rest:
         return "malformed_structure", name, None
-    return ("ok", name, arguments) if name else ("missing_name", None, arguments)
+    if not name:
+        return "missing_name", None, arguments
+    return "invalid_json" if "invalid_json" in statuses else "ok", name, arguments
 
 
 def _tagged(inside: Sequence[Segment], position: int, opener: str, closer: str) -> tuple[int, str | None]:

@@ -1,0 +1,116 @@
+"""What Qwen3.5 and later share: ChatML turns with trimmed texts, tools before the system text, XML calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from isc.errors import ConversationError
+from isc.families import _chatml as chatml
+from isc.families._xml_calls import xml_call, xml_calls
+from isc.parse import bracketed_turn, until
+from isc.segments import body, content_text, scaffold, spelled, unsupported_role
+from isc.types import (
+    AssistantMessage,
+    Chat,
+    Json,
+    ParsedResponse,
+    Sampled,
+    Segment,
+    Segments,
+    SystemMessage,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+SPECIALS: Final = (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
+STOP_TOKENS: Final = (chatml.IM_END, chatml.END_OF_TEXT)
+
+_TOOLS_HEAD: Final = scaffold("# Tools\n\nYou have access to the following functions:\n\n<tools>")
+_TOOLS_TAIL: Final = spelled(
+    "\n</tools>\n\nIf you choose to call a function ONLY reply in the following format with NO suffix:\n\n"
+    "<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>\nvalue_1\n</parameter>\n"
+    "<parameter=example_parameter_2>\nThis is the value for the second parameter\nthat can span\nmultiple lines\n"
+    "</parameter>\n</function>\n</tool_call>\n\n<IMPORTANT>\nReminder:\n"
+    "- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested within "
+    "<tool_call></tool_call> XML tags\n"
+    "- Required parameters MUST be specified\n"
+    "- You may provide optional reasoning for your function call in natural language BEFORE the function call, but NOT "
+    "after\n"
+    "- If there is no function call available, answer the question like normal with your current knowledge and do not "
+    "tell the user about function calls\n</IMPORTANT>",
+    chatml.SPECIALS,
+)
+
+
+def opening(chat: Chat) -> Iterator[Segment]:
+    """The system turn, if there is a system message or there are tools, which come before what the system says.
+
+    Raises:
+        ConversationError: No message is a user query, without which the template renders nothing.
+    """
+    if chatml.last_query(chat, trim=True) is None:
+        problem = "hold no user query (a user message that is not a wrapped tool result); this format needs one"
+        raise ConversationError("messages", problem)
+    has_system = isinstance(chat.messages[0], SystemMessage)
+    text = content_text(chat, 0).strip() if has_system else ""
+    if chat.tools:
+        yield from chatml.im_start("system")
+        yield _TOOLS_HEAD
+        yield from chatml.tool_lines(chat)
+        yield from _TOOLS_TAIL
+        if text:
+            yield scaffold("\n\n")
+            yield body(text)
+        yield from chatml.CLOSE
+    elif has_system:
+        yield from chatml.im_turn("system", text)
+
+
+def turn(chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool) -> Segments:
+    """One message; results in a row share a user turn, whose head is missing where a result stands first of all."""
+    message = chat.messages[index]
+    if isinstance(message, AssistantMessage):
+        return _answer(chat, index, message, spell, keeps_thinking=keeps_thinking)
+    if isinstance(message, ToolMessage):
+        text = content_text(chat, index).strip()
+        opens = index > 0 and chat.role(index - 1) != "tool"
+        return chatml.tool_response(text, opens=opens, closes=chat.role(index + 1) != "tool")
+    if isinstance(message, UserMessage):
+        return chatml.im_turn("user", content_text(chat, index).strip())
+    if index == 0 and isinstance(message, SystemMessage):
+        return ()
+    raise unsupported_role(chat, index, family, "a system message must be the first, and there is no developer")
+
+
+def _answer(
+    chat: Chat, index: int, message: AssistantMessage, spell: Callable[[Json], str], *, keeps_thinking: bool
+) -> Iterator[Segment]:
+    """What the model said, with a think block where it answers the last user query or where thinking is kept."""
+    reasoning, content = message.reasoning_content, content_text(chat, index).strip()
+    if reasoning is None:
+        reasoning, content = chatml.split_inline_reasoning(content)
+    query = chatml.last_query(chat, trim=True)
+    yield from chatml.im_start("assistant")
+    if keeps_thinking or (query is not None and index > query):
+        yield from chatml.think_block(reasoning.strip())
+    yield body(content)
+    yield from xml_calls(message.tool_calls, spell, after=content)
+    yield from chatml.CLOSE
+
+
+def generation_prompt(*, thinks: bool) -> tuple[Segment, ...]:
+    """The head of an assistant turn with its think block opened, or already closed."""
+    return (*chatml.im_start("assistant"), *(chatml.OPEN_THINKING if thinks else chatml.NO_THINKING))
+
+
+def parse(sampled: Sampled, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> ParsedResponse:
+    """Read a sampled turn back, without the white space that the format does not keep."""
+    markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
+    read = partial(xml_call, tools=tools, words=words)
+    found = bracketed_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, markers, read, tools)
+    thought = found.reasoning_content
+    thought = None if thought is None else thought.strip()
+    return ParsedResponse(found.content.rstrip(), thought, found.tool_calls, found.reasoning_complete)

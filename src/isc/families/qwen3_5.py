@@ -1,0 +1,108 @@
+"""Qwen3.5: ChatML turns with trimmed texts, XML calls, a think block prefilled and kept after the last user query.
+
+Follows `Qwen/Qwen3.5-9B` (template sha256 a4aee8afcf2e0711) and `Qwen/Qwen3.5-2B` (273d8e0e683b8850), which differ in
+the default of `enable_thinking`. Deviations: arguments given as JSON text are rendered as what the text says, where the
+template raises; image and video parts are refused. As the template does, isc refuses a conversation without a user
+query, a system message that is not the first and a `developer` message, and renders a tool result that stands first of
+all without the head of its turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from isc.families import _chatml as chatml
+from isc.families import _trimmed as trimmed
+from isc.jsontext import json_text
+from isc.types import Chat, Json, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
+
+_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
+
+
+class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
+    """The Qwen3.5 models, text for now.
+
+    Args:
+        enable_thinking: False makes the generation prompt answer with an empty think block, which is what the template
+            of the 0.8B and 2B models does unless told otherwise.
+        add_vision_id: Number images and videos (`Picture 1: `); without effect on text.
+
+    Raises:
+        ConversationError: From `opening`, where there is no user query; from `turn`, for a role without a turn.
+
+    >>> from isc.registry import family_for
+    >>> family_for("Qwen/Qwen3.5-2B")
+    Qwen35(enable_thinking=False, add_vision_id=False)
+    """
+
+    enable_thinking: bool = True
+    add_vision_id: bool = False
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Every special the format spells."""
+        return trimmed.SPECIALS
+
+    @property
+    def turn_close(self) -> str:
+        """What closes a turn."""
+        return chatml.IM_END
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """Where sampling stops."""
+        return trimmed.STOP_TOKENS
+
+    @property
+    def keeps_history(self) -> bool:
+        """A new user query takes the think blocks off the turns before it."""
+        return False
+
+    @property
+    def reasoning(self) -> Reasoning:
+        """Think blocks."""
+        return chatml.THINK_REASONING
+
+    def opening(self, chat: Chat) -> Segments:
+        """The system turn, if there is a system message or there are tools."""
+        return trimmed.opening(chat)
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """One message; results in a row share a user turn."""
+        return trimmed.turn(chat, index, "qwen3.5", argument_text, keeps_thinking=False)
+
+    def generation_prompt(self, chat: Chat) -> Segments:
+        """The head of an assistant turn with its think block opened, or already closed."""
+        return trimmed.generation_prompt(thinks=self.enable_thinking)
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """Read a sampled turn back; pass `tools`, or text that is JSON, `True`, `False` or `None` is not text."""
+        return trimmed.parse(sampled, tools, _WORDS)
+
+
+def argument_text(value: Json) -> str:
+    """A value as the template's `string` filter prints it, objects and lists as JSON.
+
+    >>> argument_text(None), argument_text(True), argument_text({"deep": True})
+    ('None', 'True', '{"deep": true}')
+    """
+    return json_text(value) if isinstance(value, (Mapping, list, tuple)) else str(value)
+
+
+FAMILY: Final = Qwen35
+
+_LARGE: Final = ("27B", "35B-A3B", "122B-A10B", "397B-A17B")
+
+MODELS: Final = {
+    **{f"Qwen/Qwen3.5-{size}": Qwen35(enable_thinking=False) for size in ("0.8B", "2B")},
+    **{f"Qwen/Qwen3.5-{size}": Qwen35() for size in ("4B", "9B")},
+    **{f"Qwen/Qwen3.5-{size}{kind}": Qwen35() for size in _LARGE for kind in ("", "-FP8", "-GPTQ-Int4")},
+}
+
+TEMPLATES: Final = {
+    "a4aee8afcf2e0711": Qwen35(),
+    "273d8e0e683b8850": Qwen35(enable_thinking=False),
+}

@@ -1,0 +1,121 @@
+"""Qwen3-VL: Qwen3's turns and JSON calls; the thinking models reason, the instruct models do not.
+
+Follows `Qwen/Qwen3-VL-8B-Instruct` (template sha256 3636d0f0bd6bef02) and `Qwen/Qwen3-VL-8B-Thinking`
+(36e042fe45641f06). Deviations: image and video parts are refused; content `None` is empty, where the templates raise; a
+`developer` message and, for the instruct models, a system message that is not the first are refused, where the
+templates drop them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from isc.families import _chatml as chatml
+from isc.parse import bracketed_turn, json_call, until
+from isc.segments import body, content_text, unsupported_role
+from isc.types import (
+    AssistantMessage,
+    Chat,
+    ParsedResponse,
+    Reasoning,
+    Sampled,
+    Segment,
+    Segments,
+    SystemMessage,
+    ToolSpec,
+)
+
+Variant = Literal["instruct", "thinking"]
+
+
+class Qwen3VL(Struct, frozen=True, tag_field="family", tag="qwen3-vl"):
+    """The Qwen3-VL models, text for now.
+
+    Args:
+        variant: Which template: the instruct models', or the thinking models'.
+        add_vision_id: Number images and videos (`Picture 1: `); without effect on text.
+
+    Raises:
+        ConversationError: From `turn`, for a role without a turn.
+
+    >>> Qwen3VL().reasoning is None, Qwen3VL(variant="thinking").keeps_history
+    (True, False)
+    """
+
+    variant: Variant = "instruct"
+    add_vision_id: bool = False
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Every special the format spells."""
+        return (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
+
+    @property
+    def turn_close(self) -> str:
+        """What closes a turn."""
+        return chatml.IM_END
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """Where sampling stops."""
+        return (chatml.IM_END, chatml.END_OF_TEXT)
+
+    @property
+    def keeps_history(self) -> bool:
+        """Only the instruct models' template has no reasoning to drop."""
+        return self.variant == "instruct"
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """Think blocks, where the variant has them."""
+        return chatml.THINK_REASONING if self.variant == "thinking" else None
+
+    def opening(self, chat: Chat) -> Segments:
+        """The system turn, if there is a system message or there are tools."""
+        return chatml.hermes_opening(chat)
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """One message; results in a row share a user turn."""
+        message = chat.messages[index]
+        if self.variant == "instruct" and isinstance(message, AssistantMessage):
+            return _instruct_answer(chat, index, message)
+        if self.variant == "instruct" and index and isinstance(message, SystemMessage):
+            raise unsupported_role(chat, index, "qwen3-vl", "a system message must be the first")
+        return chatml.hermes_turn(chat, index, "qwen3-vl", thinks=self.variant == "thinking")
+
+    def generation_prompt(self, chat: Chat) -> Segments:
+        """The head of an assistant turn; the thinking models' has an open think block."""
+        head = chatml.im_start("assistant")
+        return (*head, *chatml.OPEN_THINKING) if self.variant == "thinking" else head
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """Read a sampled turn back."""
+        markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
+        return bracketed_turn(until(sampled, self.stop_tokens), self.reasoning, markers, json_call, tools)
+
+
+def _instruct_answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
+    """What the model said; a list of parts sets calls off even where their texts are empty."""
+    yield from chatml.im_start("assistant")
+    yield body(content_text(chat, index))
+    yield from chatml.hermes_calls(message.tool_calls, after=message.content)
+    yield from chatml.CLOSE
+
+
+FAMILY: Final = Qwen3VL
+
+_SIZES: Final = ("2B", "4B", "8B", "32B", "30B-A3B", "235B-A22B")
+_QUANTIZED: Final = ("", "-FP8")
+
+MODELS: Final = {
+    **{f"Qwen/Qwen3-VL-{size}-Instruct{kind}": Qwen3VL() for size in _SIZES for kind in _QUANTIZED},
+    **{f"Qwen/Qwen3-VL-{size}-Thinking{kind}": Qwen3VL(variant="thinking") for size in _SIZES for kind in _QUANTIZED},
+}
+
+TEMPLATES: Final = {
+    "3636d0f0bd6bef02": Qwen3VL(),
+    "36e042fe45641f06": Qwen3VL(variant="thinking"),
+}
