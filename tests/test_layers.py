@@ -24,12 +24,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "types",
         "jsontext",
         "segments rendered vocabulary convert",
-        "parse seams stretches engines",
+        "parse seams stretches engines sources",
         "families._*",
         "families.* tokens encoders traced",
         "bridge",
         "render",
-        "registry training template media conversations arrow",
+        "training template media conversations arrow",
+        "registry",
         "build laws",
         "workers roundtrips strategies reference __init__",
         "check",
@@ -41,15 +42,15 @@ are `families.*`, what they share is `families._*`."""
 
 FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "families._*"))
 EDGES = "types jsontext convert conversations vocabulary encoders registry traced template laws strategies client"
-ANY = frozenset((*EDGES.split(), "compat"))
+ANY = frozenset((*EDGES.split(), "sources", "reference", "compat"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 
 AT_HOME = {
     "fastokens": {"engines"},
-    "tokenizers": {"engines"},
+    "tokenizers": {"engines", "reference"},
     "tiktoken": {"engines", "encoders"},
-    "huggingface_hub": {"registry"},
-    "jinja2": {"traced", "template"},
+    "huggingface_hub": {"sources"},
+    "jinja2": {"traced", "template", "reference"},
     "hypothesis": {"strategies", "testing"},
     "pyarrow": {"arrow"},
     "rich": {"cli"},

@@ -89,12 +89,11 @@ def plan(
         return refusal
     stops = {encoder.specials.get(text) for text in family.stop_tokens}
     stop = completion_ids[-1] if completion_ids and completion_ids[-1] in stops else None
-    closing: tuple[Segment, ...] = ()
-    if family.reasoning is not None and reasoning_open(family.reasoning, encoder, prompt_ids, completion_ids):
-        if stop is not None:
-            detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
-            return Refusal("reasoning_stopped", detail)
-        closing = family.reasoning.closing
+    unfinished = family.reasoning is not None and reasoning_open(family.reasoning, encoder, prompt_ids, completion_ids)
+    if unfinished and stop is not None:
+        detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
+        return Refusal("reasoning_stopped", detail)
+    closing = family.reasoning.closing if family.reasoning is not None and unfinished else ()
     chat = Chat((AssistantMessage(""), *given.messages), given.tools)
     sealed = _sealed(family, encoder, chat, stop, add_generation_prompt)
     return sealed if isinstance(sealed, Refusal) else Extension((*owned(0, closing), *sealed), chat)

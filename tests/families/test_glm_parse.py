@@ -72,6 +72,9 @@ ARGUMENTS: list[tuple[str, Any, Any]] = [
 ]
 
 
+NO_STRINGS = ("integer", "number", "array", "object")
+
+
 @families
 @pytest.mark.parametrize(("text", "schema", "value"), ARGUMENTS)
 def test_an_argument_has_the_type_its_schema_declares(
@@ -83,7 +86,8 @@ def test_an_argument_has_the_type_its_schema_declares(
     sampled = f"<tool_call>f<arg_key>x</arg_key><arg_value>{text}</arg_value></tool_call>"
     tools = None if schema is None else declared(schema)
     (found,) = parsed(family, sampled, tools=tools).tool_calls
-    assert (found.status, found.name, found.arguments) == ("ok", "f", {"x": value})
+    unread = isinstance(value, str) and isinstance(schema, dict) and schema.get("type") in NO_STRINGS
+    assert (found.status, found.name, found.arguments) == ("invalid_json" if unread else "ok", "f", {"x": value})
     assert found.arguments is not None
     assert type(found.arguments["x"]) is type(value)
 
