@@ -33,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "registry",
         "build laws",
         "workers roundtrips strategies reference __init__",
+        "checks",
         "check",
         "testing client compat cli",
     )
@@ -42,7 +43,7 @@ are `families.*`, what they share is `families._*`."""
 
 FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "families._*"))
 EDGES = "types jsontext convert conversations vocabulary encoders registry traced template laws strategies client"
-ANY = frozenset((*EDGES.split(), "sources", "reference", "compat"))
+ANY = frozenset((*EDGES.split(), "sources", "reference", "checks", "compat"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 
 AT_HOME = {

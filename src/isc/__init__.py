@@ -1,5 +1,6 @@
 """Chat messages in; exact token ids out, with the owner of every token and whether it is body or scaffold."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from isc import convert, encoders, errors
@@ -45,6 +46,7 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
+    from isc import template
     from isc.families.glm4_5 import Glm45
     from isc.families.glm5 import Glm5
     from isc.families.glm5_1 import Glm51
@@ -113,6 +115,7 @@ __all__ = [
     "family_for",
     "fold",
     "load",
+    "template",
     "unfold",
 ]
 
@@ -120,7 +123,9 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for an object
 
     def __getattr__(name: str) -> object:
-        """Family classes, imported when one is first asked for."""
+        """Family classes and `isc.template`, imported when one is first asked for."""
+        if name == "template":
+            return import_module("isc.template")
         for family in families().values():
             if family.__name__ == name:
                 return family

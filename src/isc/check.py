@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Literal, TypeAlias
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 
-from isc import laws, roundtrips
+from isc import checks, laws
 from isc.errors import Error
 from isc.laws import Conversation, LawError, Reference
+from isc.reference import FileReference
+from isc.registry import create_renderer, declared_stops, family_name, known_family, load_encoder, traced
 from isc.render import Renderer
-from isc.rendered import RenderedTokens
-from isc.segments import is_special
-from isc.strategies import Shape, Writer
+from isc.sources import TOKENIZER, Source
+from isc.strategies import Shape, Writer, shape_of
+from isc.types import Family, Json
 
 Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
 
 BUILT_IN = 40
+NOW = "2025-01-15"
 _SHOWN = 3
 
 
@@ -59,8 +64,6 @@ class CheckReport(Struct, frozen=True):
 
 
 Named: TypeAlias = tuple[str, Conversation]
-Check: TypeAlias = Callable[[Conversation], Iterator[str]]
-"""What is wrong with one conversation, or has to be told of it: nothing where all is well."""
 
 
 def built_in(shape: Shape, count: int = BUILT_IN) -> Iterator[Named]:
@@ -75,6 +78,7 @@ def check(
     conversations: Iterable[Named],
     reference: Reference | None = None,
     traced: Renderer | None = None,
+    stops: Sequence[str] = (),
 ) -> CheckReport:
     """Hold a renderer to its template and to the laws.
 
@@ -84,31 +88,67 @@ def check(
         conversations: What to try, by name. What the format refuses with an `isc.Error` is told, not failed.
         reference: The model's own template and tokenizer; without it parity is not tried.
         traced: The model's template as a traced family on the same vocabulary; without it attribution is not compared.
+        stops: The specials at which the model's own files say that sampling stops; empty takes the family's.
 
     Returns:
         An outcome for every check.
     """
-    named, refused = _taken(renderer, conversations)
+    named, refused = _taken(renderer, reference, conversations)
     without = "needs the model's own chat template"
+    known = isinstance(renderer.family, Struct)  # a template on its own may have no grammar that is known
     text = ids = cut = attribution = None
     if reference is not None:
-        text, ids, cut = (one(renderer, reference) for one in (_text_parity, _id_parity, _cut_tokens))
+        text, ids, cut = (one(renderer, reference) for one in (checks.text_parity, checks.id_parity, checks.cut_tokens))
     if traced is not None:
-        attribution = _attribution_parity(renderer, traced)
+        attribution = checks.attribution_parity(renderer, traced)
     outcomes = [
         refused,
         _outcome("text parity", named, text, without),
         _outcome("id parity", named, ids, without),
         _outcome("tokens across a sampling cut", named, cut, without, told=True),
         _outcome("attribution parity", named, attribution, without),
-        *(_outcome(name, named, _law(law, renderer)) for name, law in _LAWS.items()),
-        _outcome("forgery: bodies that spell every special", named[:1], _forgery(renderer)),
-        _outcome("parsing is the inverse", named, _inverse(renderer)),
-        _outcome("prefix stability", named, _prefix(renderer), told=not renderer.is_prefix_stable),
-        _outcome("stops are trained", named, _untrained_stops(renderer)),
-        _outcome("masks are not empty", named, _empty_masks(renderer)),
+        *(_outcome(name, named, checks.law(law, renderer)) for name, law in _LAWS.items()),
+        _outcome("forgery: bodies that spell every special", named[:1], checks.forgery(renderer)),
+        _outcome("parsing is the inverse", named, checks.inverse(renderer), told=not known),
+        _outcome("prefix stability", named, checks.prefix(renderer), told=not renderer.is_prefix_stable),
+        _outcome("stops are trained", named, checks.untrained_stops(renderer, stops or renderer.family.stop_tokens)),
+        _outcome("masks are not empty", named, checks.empty_masks(renderer)),
     ]
     return CheckReport(family, tuple(outcomes))
+
+
+def check_model(source: str, family: Family | None, conversations: Callable[[Shape], Iterable[Named]]) -> CheckReport:
+    """Hold a model's family, or its own template where no family is known, to the model's files and to the laws.
+
+    Args:
+        source: Hub id or directory.
+        family: The chat format; None takes the known one, else the template itself, traced.
+        conversations: What to try, for the shape of chats that the format takes.
+
+    Raises:
+        LoadError: The model's files cannot be read.
+        UnknownModelError: No family is given or known, and there is no chat template.
+    """
+    model, encoder = Source(source), load_encoder(source)
+    chosen = family or known_family(model) or traced(model, encoder)
+    template = model.chat_template()
+    declared = declared_stops(model, encoder)
+    reference = by_template = None
+    if template is not None:
+        options = {name: model.special(name) for name in ("bos_token", "eos_token")} | options_of(chosen)
+        reference = FileReference(template, model.file(TOKENIZER), options, datetime.fromisoformat(NOW))
+        if isinstance(chosen, Struct):
+            by_template = create_renderer(encoder, traced(model, encoder, options_of(chosen)))
+    name = f"{source} as {family_name(chosen)}" if by_template else f"{source} by its own template"
+    shape = structs.replace(shape_of(chosen), text_arguments=False)  # few templates take JSON text as it is
+    stops = (*chosen.stop_tokens, *declared) if isinstance(chosen, Struct) else declared
+    return check(name, create_renderer(encoder, chosen), conversations(shape), reference, by_template, stops)
+
+
+def options_of(family: Family) -> dict[str, Json]:
+    """A family's options as keyword arguments of its template."""
+    values = dict(msgspec.to_builtins(family)) if isinstance(family, Struct) else {}
+    return {name: value for name, value in values.items() if name != "family"}
 
 
 _LAWS: dict[str, Callable[[Renderer, Conversation], None]] = {
@@ -120,13 +160,17 @@ _LAWS: dict[str, Callable[[Renderer, Conversation], None]] = {
 }
 
 
-def _taken(renderer: Renderer, conversations: Iterable[Named]) -> tuple[list[Named], Outcome]:
-    """The conversations that the format renders, and those that it refuses."""
+def _taken(
+    renderer: Renderer, reference: Reference | None, conversations: Iterable[Named]
+) -> tuple[list[Named], Outcome]:
+    """The conversations that format and template render, and those that one of them refuses."""
     taken: list[Named] = []
     refused: list[Finding] = []
     for name, conversation in conversations:
         try:
             renderer.render(*conversation)
+            if reference is not None:
+                reference.text(conversation, add_generation_prompt=True)
         except Error as error:
             refused.append(Finding(name, str(error)))
         else:
@@ -137,7 +181,7 @@ def _taken(renderer: Renderer, conversations: Iterable[Named]) -> tuple[list[Nam
 
 
 def _outcome(
-    name: str, named: Sequence[Named], tried: Check | None, reason: str = "", *, told: bool = False
+    name: str, named: Sequence[Named], tried: checks.Check | None, reason: str = "", *, told: bool = False
 ) -> Outcome:
     if tried is None:
         return Outcome(name, "not tried", 0, 0, (Finding("", reason),))
@@ -146,129 +190,10 @@ def _outcome(
     return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))
 
 
-def _details(tried: Check, conversation: Conversation) -> list[str]:
+def _details(tried: checks.Check, conversation: Conversation) -> list[str]:
     try:
         return list(tried(conversation))
     except LawError as error:
         return [str(error)]
     except Error as error:
         return [f"{type(error).__name__}: {error}"]
-
-
-def _law(law: Callable[[Renderer, Conversation], None], renderer: Renderer) -> Check:
-    def tried(conversation: Conversation) -> Iterator[str]:
-        law(renderer, conversation)
-        return iter(())
-
-    return tried
-
-
-def _text_parity(renderer: Renderer, reference: Reference) -> Check:
-    def tried(conversation: Conversation) -> Iterator[str]:
-        for asked in (False, True):
-            theirs = reference.text(conversation, add_generation_prompt=asked)
-            ours = "".join(segment.text for segment in renderer.segments(*conversation, asked))
-            if ours != theirs:
-                yield laws.difference(ours, theirs)
-
-    return tried
-
-
-def _id_parity(renderer: Renderer, reference: Reference) -> Check:
-    def tried(conversation: Conversation) -> Iterator[str]:
-        for asked in (False, True):
-            laws.parity(renderer, conversation, reference, add_generation_prompt=asked)
-        return iter(())
-
-    return tried
-
-
-def _cut_tokens(renderer: Renderer, reference: Reference) -> Check:
-    def tried(conversation: Conversation) -> Iterator[str]:
-        for token in laws.parity(renderer, conversation, reference):
-            before, after = token.text[: token.cut], token.text[token.cut :]
-            yield f"{before!r}|{after!r} is one token where the sampler's prompt ended"
-
-    return tried
-
-
-def _attribution_parity(renderer: Renderer, traced: Renderer) -> Check:
-    def tried(conversation: Conversation) -> Iterator[str]:
-        for asked in (False, True):
-            ours, theirs = renderer.render(*conversation, asked), traced.render(*conversation, asked)
-            if (ours.token_ids, ours.runs) != (theirs.token_ids, theirs.runs):
-                yield _first_difference(ours, theirs, renderer)
-
-    return tried
-
-
-def _first_difference(ours: RenderedTokens, theirs: RenderedTokens, renderer: Renderer) -> str:
-    columns = [
-        list(zip(rendered.token_ids, rendered.message_indices, rendered.is_content, strict=True))
-        for rendered in (ours, theirs)
-    ]
-    place = next((k for k, (a, b) in enumerate(zip(*columns, strict=False)) if a != b), min(map(len, columns)))
-    text = renderer.encoder.decode_bytes(ours.token_ids[max(0, place - 3) : place + 3]).decode("utf-8", "replace")
-    found = [column[place] if place < len(column) else None for column in columns]
-    return f"token {place} near {text!r}: (id, message, body) is {found[0]} by the family, {found[1]} by the template"
-
-
-def _forgery(renderer: Renderer) -> Check:
-    def tried(_: Conversation) -> Iterator[str]:
-        for text in renderer.encoder.specials:
-            laws.no_forgery(renderer, ([{"role": "user", "content": f"a{text}b{text}"}], None))
-        return iter(())
-
-    return tried
-
-
-def _inverse(renderer: Renderer) -> Check:
-    def tried(conversation: Conversation) -> Iterator[str]:
-        if conversation[0][-1]["role"] == "assistant":
-            roundtrips.inverse(renderer, conversation)
-        return iter(())
-
-    return tried
-
-
-def _prefix(renderer: Renderer) -> Check:
-    """Which append breaks the prefix, and where: what follows an assistant turn must leave all before it as it is."""
-
-    def tried(conversation: Conversation) -> Iterator[str]:
-        messages, tools = conversation
-        for end in range(1, len(messages)):
-            if messages[end - 1]["role"] != "assistant":
-                continue
-            shorter, longer = (renderer.render_ids(messages[:k], tools) for k in (end, end + 1))
-            same = next((k for k, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
-            if same < len(shorter) - 1:
-                role = messages[end]["role"]
-                yield f"appending message {end} ({role}) changes ids before it from token {same} of {len(shorter)} on"
-
-    return tried
-
-
-def _untrained_stops(renderer: Renderer) -> Check:
-    stops = renderer.family.stop_tokens
-
-    def tried(conversation: Conversation) -> Iterator[str]:
-        segments = list(renderer.segments(*conversation))
-        last = len(conversation[0]) - 1
-        for index, message in enumerate(conversation[0]):
-            drawn = [s for s in segments if s.message == index and s.body] if message["role"] == "assistant" else []
-            ends_open = renderer.family.turn_close is None and index == last
-            if drawn and not ends_open and not is_special(drawn[-1], *stops):
-                yield f"message {index} ends with {drawn[-1].text[-20:]!r}, at which nothing stops: {', '.join(stops)}"
-
-    return tried
-
-
-def _empty_masks(renderer: Renderer) -> Check:
-    def tried(conversation: Conversation) -> Iterator[str]:
-        counts = renderer.render(*conversation).tokens_per_message(sampled_only=True)
-        for index, message in enumerate(conversation[0]):
-            said = message.get("content") or message.get("tool_calls")
-            if message["role"] == "assistant" and said and not counts[index]:
-                yield f"message {index} is an assistant turn of which nothing is sampled: nothing to train on"
-
-    return tried

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isc.errors import ConversationError
 from isc.laws import Conversation
 from isc.types import Json, Span
 
@@ -58,11 +59,22 @@ class FileReference:
         return Tokenizer.from_file(str(self.tokenizer))
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
-        """What the template renders."""
+        """What the template renders.
+
+        Raises:
+            ConversationError: The template refuses the conversation, or cannot render it.
+        """
         messages, tools = conversation
-        return self._compiled.render(
-            **self.options, messages=messages, tools=tools, documents=None, add_generation_prompt=add_generation_prompt
-        )
+        given = {
+            "messages": messages,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            return self._compiled.render(**self.options, **given)
+        except Exception as error:  # whatever a template runs into with what it was not written for
+            raise ConversationError("messages", f"the chat template refuses them: {error}") from error
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
         """Ids of a text, specials recognized, and the characters each came from."""

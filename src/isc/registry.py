@@ -24,7 +24,7 @@ from isc.encoders import VocabularyEncoder, as_encoder, from_file
 from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
 from isc.render import Renderer
 from isc.sources import TOKENIZER, Source
-from isc.types import BodySpecials, Family, ThinkingRetention
+from isc.types import BodySpecials, Family, Json, ThinkingRetention
 
 
 @lru_cache(maxsize=1)
@@ -156,13 +156,18 @@ def load(
         EncoderError: The tokenizer is corrupt or cannot be accounted for.
     """
     model = Source(os.fspath(source), revision)
-    found = family if family is not None else _known_family(model)
+    found = family if family is not None else known_family(model)
     encoder = load_encoder(model.name, revision)
     return Renderer(found or traced(model, encoder), encoder, thinking_retention, body_specials)
 
 
-def traced(model: Source, encoder: VocabularyEncoder) -> Family:
+def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None) -> Family:
     """A model's own chat template as a family, its specials and stops as its files give them.
+
+    Args:
+        model: Where the files lie.
+        encoder: The model's vocabulary.
+        options: The template's keyword arguments.
 
     Raises:
         UnknownModelError: The model has no chat template.
@@ -173,13 +178,13 @@ def traced(model: Source, encoder: VocabularyEncoder) -> Family:
     template = model.chat_template()
     if template is None:
         raise _unknown(model.name)
-    spellings = {token_id: text for text, token_id in encoder.specials.items()}
     return TracedTemplate(
         template,
         bos_token=model.special("bos_token"),
         eos_token=model.special("eos_token"),
         specials=tuple(encoder.specials),
-        stop_tokens=tuple(spellings[token_id] for token_id in model.stop_ids() if token_id in spellings),
+        stop_tokens=declared_stops(model, encoder) if model.stop_ids() else (),
+        template_kwargs=options,
     )
 
 
@@ -193,6 +198,13 @@ def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
         return from_file(path).with_rebuild(load_encoder, source, revision)
     except EncoderError as error:
         raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
+
+
+def declared_stops(model: Source, encoder: VocabularyEncoder) -> tuple[str, ...]:
+    """The specials at which a model's own files say that sampling stops: end token and generation configuration."""
+    spellings = {token_id: text for text, token_id in encoder.specials.items()}
+    configured = (spellings[token_id] for token_id in model.stop_ids() if token_id in spellings)
+    return tuple(dict.fromkeys(filter(None, (model.special("eos_token"), *configured))))
 
 
 def create_renderer(
@@ -225,7 +237,7 @@ def create_renderer(
     return Renderer(family, encoder, thinking_retention, body_specials)
 
 
-def _known_family(model: Source) -> Family | None:
+def known_family(model: Source) -> Family | None:
     """The family of a model's exact name or exact template; None where its template must speak for itself."""
     known = models().get(model.name)
     if known is not None:

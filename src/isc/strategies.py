@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from isc import convert
+from isc.errors import Error
 from isc.laws import Conversation
+from isc.render import stream
+from isc.types import ROLES, Family
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -81,6 +85,34 @@ class Shape(Struct, frozen=True):
     system_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+
+
+def shape_of(family: Family) -> Shape:
+    """What a family takes, found by asking it: roles, where a system message may stand, whether it needs a query.
+
+    >>> from isc import Qwen3
+    >>> shape_of(Qwen3()).roles
+    ('system', 'user', 'assistant', 'tool')
+    """
+    user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
+    call = {"function": {"name": "f", "arguments": "{}"}}
+
+    def takes(*messages: dict[str, Any]) -> bool:
+        try:
+            return bool(list(stream(family, convert.chat(messages))))
+        except Error:
+            return False
+
+    roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
+    later = tuple(role for role in ("tool",) if role not in roles and takes(user, said, {"role": role, "content": "x"}))
+    return Shape(
+        roles + later,
+        reasoning=family.reasoning is not None,
+        text_arguments=takes(user, {**said, "tool_calls": [call]}),
+        specials=family.specials,
+        system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
+        needs_query=not takes(said),
+    )
 
 
 def conversations(shape: Shape, *, longest: int = 8) -> SearchStrategy[Conversation]:

@@ -6,11 +6,13 @@ where it does not hold; its docstring is the law.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from string import printable
 
 import msgspec
 
+from isc.check import BUILT_IN, CheckReport, Finding, Outcome, built_in, check
 from isc.encoders import VocabularyEncoder, from_tokenizer_json
 from isc.laws import (
     Conversation,
@@ -24,20 +26,27 @@ from isc.laws import (
     parity,
     sampled,
 )
+from isc.registry import create_renderer, family_name
 from isc.roundtrips import extension, inverse, parsing
-from isc.strategies import Shape, Writer, bodies, conversations
+from isc.strategies import Shape, Writer, bodies, conversations, shape_of
+from isc.types import Encoder, Family
 from isc.vocabulary import byte_alphabet
 
 __all__ = [
+    "CheckReport",
     "Conversation",
     "CutToken",
+    "Finding",
     "LawError",
+    "Outcome",
     "Reference",
     "Shape",
     "Writer",
     "adversarial_encoder",
     "bodies",
     "body",
+    "built_in",
+    "check_family",
     "conversations",
     "extension",
     "homomorphism",
@@ -47,7 +56,39 @@ __all__ = [
     "parity",
     "parsing",
     "sampled",
+    "shape_of",
 ]
+
+
+def check_family(
+    family: Family,
+    encoder: Encoder,
+    reference: Reference | None = None,
+    examples: Iterable[Conversation] = (),
+    *,
+    shape: Shape | None = None,
+    count: int = BUILT_IN,
+) -> CheckReport:
+    """Hold a family to every law, and to a reference where there is one: `isc check` as a library call.
+
+    Args:
+        family: A chat format, of this package or of your own.
+        encoder: A vocabulary with its specials; `adversarial_encoder(family.specials)` looks for trouble.
+        reference: The model's own template and tokenizer.
+        examples: Conversations to try besides the random ones.
+        shape: What the format takes; None asks the family.
+        count: How many random conversations, from fixed seeds.
+
+    Returns:
+        An outcome for every check; `report.holds` is whether none fails.
+
+    >>> from isc import Qwen3
+    >>> check_family(Qwen3(), adversarial_encoder(Qwen3().specials), count=3).holds
+    True
+    """
+    given = ((f"example {number}", conversation) for number, conversation in enumerate(examples))
+    named = (*given, *built_in(shape or shape_of(family), count))
+    return check(family_name(family), create_renderer(encoder, family), named, reference)
 
 
 @lru_cache(maxsize=32)

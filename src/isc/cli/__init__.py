@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code, an `Exit`.
     """
     try:
+        import isc.cli.checking  # noqa: F401 - its command is there once it is imported
         from isc.cli import commands
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]

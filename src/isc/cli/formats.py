@@ -48,6 +48,17 @@ def choose(family: str | None, model: str | None, options: Sequence[str] = ()) -
     return create_renderer(embedded(value.specials), value), EMBEDDED
 
 
+def family_value(name: str | None, options: Sequence[str] = ()) -> Family | None:
+    """A family by its name, or the exact name of a model that it serves, with options changed; None for none.
+
+    Raises:
+        OptionError: A family or an option does not exist.
+    """
+    if name is None and options:
+        raise OptionError(f"--option {options[0]}: pass --family too")
+    return None if name is None else with_options(_family(name), options)
+
+
 def _family(name: str) -> Family:
     if name in families():
         return families()[name]()

@@ -1,0 +1,102 @@
+"""`isc check`: whether a model's template and its masks can be trusted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from isc.check import CheckReport, Named, Outcome, built_in, check_model
+from isc.cli import Exit
+from isc.cli.arguments import File, Whole, console
+from isc.cli.commands import app
+from isc.cli.files import named, opened
+from isc.cli.formats import family_value
+from isc.conversations import conversation, documents
+
+_STYLES = {"holds": "green", "fails": "bold red", "told": "yellow", "not tried": "dim"}
+
+
+@app.command
+def check(
+    model: File,
+    files: tuple[File, ...] = (),
+    /,
+    *,
+    family: str | None = None,
+    option: tuple[str, ...] = (),
+    built_in_count: Whole = 40,
+    json: bool = False,
+) -> int:
+    """Check a model: its text, ids and attribution against its own chat template, and every law.
+
+    Without --family, a known model is checked as its family, and any other by its own template, traced.
+    `told` is what must be known and is no failure: tokens that span a sampling cut, appends that rewrite history.
+
+    Exit codes: 0 everything holds; 1 something fails; 2 the model cannot be loaded.
+
+    For example:
+
+    ```
+    isc check Qwen/Qwen3-8B
+    isc check path/to/my-finetune examples/tools.json
+    isc check path/to/my-finetune --family qwen3 --option enable_thinking=false --json
+    ```
+
+    Args:
+        model: Hub id, or directory with tokenizer.json and the chat template.
+        files: Conversations to try besides the built-in ones, JSON or JSON Lines.
+        family: Chat format to hold to the model's template, see `isc families`.
+        option: A template option of the family, NAME=VALUE. Can be repeated.
+        built_in_count: How many built-in conversations to try.
+        json: For programs: the report as JSON.
+    """
+    chosen = family_value(family, option)
+    report = check_model(model, chosen, lambda shape: (*_given(files), *built_in(shape, built_in_count)))
+    if json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    else:
+        _print(report)
+    return Exit.OK if report.holds else Exit.REJECTED
+
+
+def _given(files: Sequence[str]) -> Iterator[Named]:
+    for source in files:
+        with opened(source) as stream:
+            for number, document in documents(stream, by_line=Path(source).suffix == ".jsonl"):
+                found = conversation(document)
+                yield f"{named(source)}:{number}", (found.messages, found.tools)
+
+
+def _print(report: CheckReport) -> None:
+    output = console()
+    table = Table(title=f"{report.family}", title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table.add_column("check", overflow="fold")
+    table.add_column("", overflow="fold")
+    table.add_column("tried", justify="right")
+    table.add_column("found", justify="right")
+    for outcome in report.outcomes:
+        status = Text(outcome.status, _STYLES[outcome.status])
+        table.add_row(outcome.check, status, str(outcome.tried or "-"), str(outcome.found or "-"))
+    output.print(table)
+    for outcome in report.outcomes:
+        for line in _lines(outcome):
+            output.print(line, soft_wrap=False)
+    failed = [outcome.check for outcome in report.outcomes if outcome.status == "fails"]
+    output.print(f"{len(failed)} checks fail: {', '.join(failed)}" if failed else "everything holds")
+
+
+def _lines(outcome: Outcome) -> Iterator[str]:
+    """What was found, a heading first."""
+    if outcome.status == "holds":
+        return
+    yield f"\n{outcome.check} ({outcome.status})"
+    for finding in outcome.findings:
+        yield f"  {finding.conversation + ': ' if finding.conversation else ''}{finding.detail}"
+    if outcome.found > len(outcome.findings):
+        yield f"  and {outcome.found - len(outcome.findings)} more"
