@@ -40,12 +40,14 @@ class Source:
     def _line(self) -> str:
         number = self.random.randint(0, 99_999)
         path = "/".join(self.word() for _ in range(3))
+        day, time = f"{number % 28 + 1:02}", f"10:{number % 60:02}:07,{number % 1000:03}"
+        token = f"{self.random.getrandbits(64):016x}"
         return self.random.choice(
             (
-                f"2026-11-{number % 28 + 1:02} 10:{number % 60:02}:07,{number % 1000:03} INFO {path} {self.prose(6)}",
+                f"2026-11-{day} {time} INFO {path}.py:{number} {self.prose(6)}",
                 f"src/{path}.rs:{number % 900}:{number % 80}: error[E{number:05}]: {self.prose(8)}",
-                f'{{"id": {number}, "{self.word()}": "{self.random.getrandbits(64):016x}", "{self.word()}": null}}',
-                f"-rw-r--r-- 1 root root {number:>7} Nov {number % 28 + 1:>2} 09:14 {path}.txt",
+                f'{{"id": {number}, "{self.word()}": "{token}", "ok": true, "{self.word()}": null}}',
+                f"-rw-r--r-- 1 root root {number:>7} Nov {day} 09:14 {path}.txt",
                 f"    def {self.word()}_{self.word()}(self, {self.word()}: int = {number}) -> None:  # {self.prose(4)}",
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +27,6 @@ def interleaved(
         for name, variant in variants.items():
             seed += 1
             given = fresh(seed)
-            gc.collect()
             start = time.perf_counter()
             variant(given)
             elapsed = (time.perf_counter() - start) * 1e3

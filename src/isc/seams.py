@@ -24,14 +24,41 @@ def better(first: Owner, second: Owner) -> Owner:
 Place = tuple[int, bool]
 """Where a seam falls: on a token, and whether inside it."""
 
+Mark = tuple[int, int, bool]
+"""The token at which an attribution begins, its message, and whether it is body."""
 
-def seams(
-    stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder
-) -> tuple[Sequence[Owner], Sequence[Place]]:
-    """Attributions along a stretch, and the place of the seam between each and the next."""
+
+def attributions(stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder) -> list[Mark]:
+    """Where along a stretch's tokens attributions begin: a token that a seam is inside of has the best it touches."""
     owners = [(segment.message, segment.body) for segment in stretch]
     if len(set(owners)) == 1:
-        return owners[:1], ()
+        return [(0, *owners[0])]
+    owners, places = _seams(stretch, text, ids, owners, encoder)
+    marks: list[Mark] = [(0, *owners[0])]
+    for owner, (token, inside) in zip(owners[1:], places, strict=True):
+        if inside:
+            if marks[-1][0] > token:  # this token has a seam inside already
+                marks.pop()
+            _, message, body = marks[-1]
+            _begin(marks, token, better((message, body), owner))
+            _begin(marks, token + 1, owner)
+        else:
+            _begin(marks, token, owner)
+    return marks
+
+
+def _begin(marks: list[Mark], token: int, owner: Owner) -> None:
+    """Let an attribution begin at a token, unless it goes on; what began at that token then covers nothing."""
+    if marks[-1][0] == token:
+        marks.pop()
+    if not marks or marks[-1][1:] != owner:
+        marks.append((token, *owner))
+
+
+def _seams(
+    stretch: Sequence[Segment], text: str, ids: Sequence[int], owners: list[Owner], encoder: Encoder
+) -> tuple[list[Owner], list[Place]]:
+    """Attributions along a stretch as its bytes are counted, and the place of the seam between each and the next."""
     lengths = encoder.byte_lengths
     if lengths is None:
         _, offsets = encoder.encode_with_offsets(text)

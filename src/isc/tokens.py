@@ -11,34 +11,11 @@ from itertools import chain
 
 from isc.errors import MissingSpecialError
 from isc.rendered import RenderedTokens, Run
-from isc.seams import better, seams
+from isc.seams import Mark, attributions
 from isc.stretches import Piece, absorbed, scanned, stretches
-from isc.types import UNOWNED, BodySpecials, Encoder, Owner, Sampled, Segment, Segments
+from isc.types import UNOWNED, BodySpecials, Encoder, Sampled, Segment, Segments
 
-
-class _Runs:
-    """Runs under construction: neighbours of one attribution are counted together."""
-
-    __slots__ = ("body", "length", "message", "runs")
-
-    def __init__(self) -> None:
-        self.runs: list[Run] = []
-        self.message = UNOWNED
-        self.body = False
-        self.length = 0
-
-    def add(self, length: int, message: int, body: bool) -> None:
-        if message == self.message and body == self.body:
-            self.length += length
-        elif length:
-            if self.length:
-                self.runs.append(Run(self.length, self.message, self.body))
-            self.message, self.body, self.length = message, body, length
-
-    def finish(self) -> tuple[Run, ...]:
-        if self.length:
-            self.runs.append(Run(self.length, self.message, self.body))
-        return tuple(self.runs)
+_NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
 
 
 def fold(
@@ -77,28 +54,44 @@ def fold(
 
 
 def _encoded(pieces: Sequence[Piece], encoder: Encoder) -> tuple[tuple[int, ...], tuple[Run, ...]]:
-    """Ids and runs of stretches and specials, all texts in one batch."""
+    """Ids and runs of stretches and specials, all texts in one batch. A run ends where the attribution changes."""
     texts = _texts(pieces)
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
-    runs = _Runs()
+    marks: list[Mark] = []
+    message, body = _NOBODY, False
     for piece in pieces:
         if isinstance(piece, list):
             text, ids = next(encoded)
+            start = len(token_ids)
+            for token, message, body in attributions(piece, text, ids, encoder):
+                marks.append((start + token, message, body))
             token_ids += ids
-            _attribute(piece, text, ids, encoder, runs)
-        elif piece.kind == "text":
-            _, ids = next(encoded)
-            token_ids += ids
-            runs.add(len(ids), piece.message, piece.body)
+            continue
+        if piece.message != message or piece.body != body:
+            message, body = piece.message, piece.body
+            marks.append((len(token_ids), message, body))
+        if piece.kind == "text":
+            token_ids += next(encoded)[1]
+        elif piece.text in special_ids:
+            token_ids.append(special_ids[piece.text])
         else:
-            token_id = special_ids.get(piece.text)
-            if token_id is None:
-                raise _missing(piece.text)
-            token_ids.append(token_id)
-            runs.add(1, piece.message, piece.body)
-    return tuple(token_ids), runs.finish()
+            raise _missing(piece.text)
+    return tuple(token_ids), _runs(marks, len(token_ids))
+
+
+def _runs(marks: list[Mark], count: int) -> tuple[Run, ...]:
+    """Runs from the tokens at which attributions begin; what covers no token is no run."""
+    runs: list[Run] = []
+    begin, last_message, last_body = 0, _NOBODY, False
+    for start, message, body in (*marks, (count, _NOBODY, True)):
+        if message == last_message and body == last_body:
+            continue
+        if start > begin:
+            runs.append(Run(start - begin, last_message, last_body))
+        begin, last_message, last_body = start, message, body
+    return tuple(runs)
 
 
 def _texts(pieces: Iterable[Piece]) -> list[str]:
@@ -114,26 +107,6 @@ def _missing(text: str) -> MissingSpecialError:
     return MissingSpecialError(
         f"the tokenizer has no token {text!r}, which this format spells; load the model's own, or pass another family"
     )
-
-
-def _attribute(stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder, runs: _Runs) -> None:
-    """Add the runs of a stretch: a token that a seam is inside of goes to the best owner it touches."""
-    position = 0
-    straddling: Owner | None = None
-    owners, places = seams(stretch, text, ids, encoder)
-    for seam, (token, inside) in enumerate(places):
-        if straddling is not None and token > position:
-            runs.add(1, *straddling)
-            position += 1
-            straddling = None
-        runs.add(token - position, *owners[seam])
-        position = token
-        if inside:
-            straddling = better(straddling or owners[seam], owners[seam + 1])
-    if straddling is not None:
-        runs.add(1, *straddling)
-        position += 1
-    runs.add(len(ids) - position, *owners[-1])
 
 
 def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool = False) -> Sampled:

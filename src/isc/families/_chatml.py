@@ -47,9 +47,6 @@ _NEWLINE: Final = scaffold("\n")
 _TOOL_RESPONSE: Final = special(TOOL_RESPONSE)
 _END_TOOL_RESPONSE: Final = special(END_TOOL_RESPONSE)
 _TOOL_CALL: Final = special(TOOL_CALL)
-_CALL_NAME: Final = scaffold('\n{"name": "')
-_CALL_ARGUMENTS: Final = scaffold('", "arguments": ')
-_CALL_END: Final = scaffold("}\n")
 _END_TOOL_CALL: Final = special(END_TOOL_CALL)
 
 _TOOLS_HEAD: Final = (
@@ -137,11 +134,7 @@ def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> Iterator[Segme
         if position or after:
             yield _NEWLINE
         yield _TOOL_CALL
-        yield _CALL_NAME
-        yield body(call.name)
-        yield _CALL_ARGUMENTS
-        yield body(arguments_text(call))
-        yield _CALL_END
+        yield body(f'\n{{"name": "{call.name}", "arguments": {arguments_text(call)}}}\n')
         yield _END_TOOL_CALL
 
 
