@@ -31,19 +31,19 @@ Mark = tuple[int, int, bool]
 def attributions(stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder) -> list[Mark]:
     """Where along a stretch's tokens attributions begin: a token that a seam is inside of has the best it touches."""
     owners = [(segment.message, segment.body) for segment in stretch]
-    if len(set(owners)) == 1:
-        return [(0, *owners[0])]
-    owners, places = _seams(stretch, text, ids, owners, encoder)
     marks: list[Mark] = [(0, *owners[0])]
-    for owner, (token, inside) in zip(owners[1:], places, strict=True):
-        if inside:
-            if marks[-1][0] > token:  # this token has a seam inside already
-                marks.pop()
-            _, message, body = marks[-1]
-            _begin(marks, token, better((message, body), owner))
-            _begin(marks, token + 1, owner)
-        else:
-            _begin(marks, token, owner)
+    if owners.count(owners[0]) == len(owners):
+        return marks
+    owners, places = _seams(stretch, text, ids, owners, encoder)
+    for seam, (token, inside) in enumerate(places, 1):
+        if not inside:
+            _begin(marks, token, owners[seam])
+            continue
+        if marks[-1][0] > token:  # this token has a seam inside already
+            marks.pop()
+        _, message, body = marks[-1]
+        _begin(marks, token, better((message, body), owners[seam]))
+        _begin(marks, token + 1, owners[seam])
     return marks
 
 

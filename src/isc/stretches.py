@@ -19,27 +19,31 @@ Piece = Segment | list[Segment]
 """A special or a lone text, or several texts that are encoded together."""
 
 
-def stretches(segments: Segments, sampling: frozenset[int]) -> list[Piece]:
-    """What is encoded together: texts up to a special, or to where sampling starts or stops."""
+def stretches(segments: Segments, sampling: frozenset[int]) -> tuple[list[Piece], list[str]]:
+    """What is encoded together, texts up to a special or to where sampling starts or stops, and the texts of these."""
     pieces: list[Piece] = []
-    stretch: list[Segment] = []
+    texts: list[str] = []
+    open_text = False  # whether the last piece is text that may go on
     sampled_by = UNOWNED
     for segment in segments:
         if segment.kind == "special":
-            if stretch:
-                pieces.append(stretch if len(stretch) > 1 else stretch[0])
-                stretch = []
+            open_text = False
             pieces.append(segment)
         elif segment.text:
             sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
-            if stretch and sampler != sampled_by:
-                pieces.append(stretch if len(stretch) > 1 else stretch[0])
-                stretch = []
-            sampled_by = sampler
-            stretch.append(segment)
-    if stretch:
-        pieces.append(stretch if len(stretch) > 1 else stretch[0])
-    return pieces
+            if open_text and sampler == sampled_by:
+                last = pieces[-1]
+                if isinstance(last, list):
+                    last.append(segment)
+                else:
+                    pieces[-1] = [last, segment]
+                texts[-1] += segment.text
+            else:
+                open_text = True
+                sampled_by = sampler
+                pieces.append(segment)
+                texts.append(segment.text)
+    return pieces, texts
 
 
 def scanned(
@@ -47,7 +51,7 @@ def scanned(
 ) -> Iterator[Segment]:
     """The stream with specials that text spells made specials, or refused."""
     pattern = specials_pattern(specials)
-    for piece in stretches(segments, sampling):
+    for piece in stretches(segments, sampling)[0]:
         stretch = [piece] if isinstance(piece, Segment) else piece
         matches = list(pattern.finditer("".join(s.text for s in stretch))) if stretch[0].kind == "text" else []
         if matches and reject:

@@ -6,7 +6,7 @@ offsets for that: a stretch's tokens concatenate to its bytes, so a seam is foun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 from isc.errors import MissingSpecialError
@@ -48,14 +48,15 @@ def fold(
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
         segments = absorbed(segments, encoder.strips)
-    token_ids, runs = _encoded(stretches(segments, sampling), encoder)
+    token_ids, runs = _encoded(*stretches(segments, sampling), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
     return RenderedTokens(token_ids, runs, roles, names)
 
 
-def _encoded(pieces: Sequence[Piece], encoder: Encoder) -> tuple[tuple[int, ...], tuple[Run, ...]]:
+def _encoded(
+    pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder
+) -> tuple[tuple[int, ...], tuple[Run, ...]]:
     """Ids and runs of stretches and specials, all texts in one batch. A run ends where the attribution changes."""
-    texts = _texts(pieces)
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
@@ -92,15 +93,6 @@ def _runs(marks: list[Mark], count: int) -> tuple[Run, ...]:
             runs.append(Run(start - begin, last_message, last_body))
         begin, last_message, last_body = start, message, body
     return tuple(runs)
-
-
-def _texts(pieces: Iterable[Piece]) -> list[str]:
-    """The texts that have to be encoded."""
-    return [
-        "".join([segment.text for segment in piece]) if isinstance(piece, list) else piece.text
-        for piece in pieces
-        if isinstance(piece, list) or piece.kind == "text"
-    ]
 
 
 def _missing(text: str) -> MissingSpecialError:
