@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 from msgspec import Struct
 
@@ -23,24 +24,30 @@ from isc.types import (
     Family,
     ParsedResponse,
     Segment,
+    Segments,
     ThinkingRetention,
 )
 
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
     """A conversation as owned segments, with what the model samples marked as body (laws 2 and 4)."""
+    return chain.from_iterable(_turns(family, chat, add_generation_prompt=add_generation_prompt))
+
+
+def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterator[Segments]:
+    """The opening, each turn and the generation prompt."""
     whole = getattr(family, "conversation", None)
     if whole is not None:  # a format that cannot be rendered turn by turn
-        yield from whole(chat, add_generation_prompt=add_generation_prompt)
+        yield whole(chat, add_generation_prompt=add_generation_prompt)
         return
-    yield from owned(opening_owner(chat), family.opening(chat))
+    yield owned(opening_owner(chat), family.opening(chat))
     for index, message in enumerate(chat.messages):
         turn = family.turn(chat, index)
         if isinstance(message, AssistantMessage):
             turn = sampled(turn, family.generation_prompt(chat.before(index)), family.turn_close)
-        yield from owned(index, turn)
+        yield owned(index, turn)
     if add_generation_prompt:
-        yield from family.generation_prompt(chat)
+        yield family.generation_prompt(chat)
 
 
 class Renderer(Struct, frozen=True):

@@ -112,8 +112,8 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
 
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
     """The turn cut where its generation prompt ended; only scaffold can have come from the prompt."""
-    same = _equal_segments(turn, prompt)
-    if same < len(prompt):  # the two may be cut into segments differently
+    same = len(prompt)
+    if turn[:same] != prompt:  # the two may be cut into segments differently
         turn, prompt = _coalesced(turn), _coalesced(prompt)
         same = _equal_segments(turn, prompt)
     head, tail = turn[:same], turn[same:]

@@ -75,10 +75,11 @@ def _encoded(
             marks.append((len(token_ids), message, body))
         if piece.kind == "text":
             token_ids += next(encoded)[1]
-        elif piece.text in special_ids:
-            token_ids.append(special_ids[piece.text])
         else:
-            raise _missing(piece.text)
+            token_id = special_ids.get(piece.text)
+            if token_id is None:
+                raise _missing(piece.text)
+            token_ids.append(token_id)
     return tuple(token_ids), _runs(marks, len(token_ids))
 
 
