@@ -1,0 +1,1 @@
+"""How `isc.template` knows where every character of a rendered template came from."""

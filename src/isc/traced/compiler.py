@@ -1,0 +1,210 @@
+"""From a template's source to code that tells, while it runs, in whose turn it writes.
+
+Every loop iteration starts and ends with a zero-length mark; one more stands where the generation prompt may begin.
+What Jinja would compile to operations on plain strings (`~`, slices) goes through the environment instead.
+"""
+# ruff: noqa: N802 - methods named by Jinja's compiler
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+
+ENTER: Final = "isc enter"
+LEAVE: Final = "isc leave"
+TAIL: Final = "isc tail"
+STEP: Final = "isc step"
+_MARKS: Final = {LEAVE: "environment.left()", TAIL: "environment.tail", STEP: "environment.stepped()"}
+"""Filters whose names no template can spell, and what they compile to."""
+
+
+class Generation(Extension):
+    """`{% generation %} ... {% endgeneration %}` renders what is in it."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """The block as a call that gives back its body."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("generated"), [], [], body).set_lineno(line)
+
+    def generated(self, caller: Any) -> str:  # noqa: ANN401 - a Jinja macro
+        """What the block renders."""
+        return str(caller())
+
+
+class TracingCodeGenerator(CodeGenerator):
+    """Jinja's compiler, with every operation on text and every size left to the environment."""
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        if _is_mark(node):
+            self.write("(")
+        elif frame.eval_ctx.volatile or frame.eval_ctx.autoescape:
+            super()._output_child_pre(node, frame, finalize)
+            self.write("environment.escapable(")
+        else:
+            self.write("environment.printed(")
+
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        self.write(")")
+        if not _is_mark(node) and (frame.eval_ctx.volatile or frame.eval_ctx.autoescape):
+            super()._output_child_post(node, frame, finalize)
+
+    def visit_Filter(self, node: nodes.Filter, frame: Frame) -> None:
+        """`a | b`, and marks."""
+        if node.name in _MARKS:
+            self.write(_MARKS[node.name])
+        elif node.name == ENTER:
+            self.write("environment.entered(")
+            for item in (node.node or nodes.Const(None), *node.args):
+                self.visit(item, frame)
+                self.write(", ")
+            self.write(")")
+        else:
+            super().visit_Filter(node, frame)
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+        """`a ~ b`."""
+        escaping = frame.eval_ctx.volatile or frame.eval_ctx.autoescape
+        join = "(markup_join if context.eval_ctx.volatile else str_join)" if frame.eval_ctx.volatile else "markup_join"
+        self.write(f"{join if escaping else 'environment.chained'}((")
+        for part in node.nodes:
+            self.write("environment.escapable(" if escaping else "(")
+            self.visit(part, frame)
+            self.write("), ")
+        self.write("))")
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+        """`a == b`: endless for values nested by a hostile template, unless one side is simple."""
+        if any(_is_simple(side) for side in (node.expr, *(operand.expr for operand in node.ops))):
+            super().visit_Compare(node, frame)
+            return
+        self.write("(")
+        self._small(node.expr, frame)
+        for operand in node.ops:
+            self.write(f" {_OPERATORS[operand.op]} ")
+            self._small(operand.expr, frame)
+        self.write(")")
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        """`{a: b}`: keys are hashed."""
+        self.write("{")
+        for pair in node.items:
+            self._small(pair.key, frame)
+            self.write(": ")
+            self.visit(pair.value, frame)
+            self.write(", ")
+        self.write("}")
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
+        """`a[b]`, `a[b:c]`."""
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.sliced(")
+        self.visit(node.node, frame)
+        self.write(", slice(")
+        for bound in (node.arg.start, node.arg.stop, node.arg.step):
+            if bound is None:
+                self.write("None")
+            else:
+                self.visit(bound, frame)
+            self.write(", ")
+        self.write("))")
+
+    def _small(self, node: nodes.Expr, frame: Frame) -> None:
+        if isinstance(node, nodes.Const):
+            self.visit(node, frame)
+            return
+        self.write("environment.small(")
+        self.visit(node, frame)
+        self.write(")")
+
+
+_OPERATORS: Final = {
+    "eq": "==", "ne": "!=", "gt": ">", "gteq": ">=", "lt": "<", "lteq": "<=", "in": "in", "notin": "not in"
+}  # fmt: skip
+
+
+def _is_mark(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Filter) and (node.name in _MARKS or node.name == ENTER)
+
+
+def _is_simple(node: nodes.Expr) -> bool:
+    return isinstance(node, nodes.Const) or (
+        isinstance(node, (nodes.List, nodes.Tuple)) and all(isinstance(item, nodes.Const) for item in node.items)
+    )
+
+
+def instrument(tree: nodes.Template, tail: int) -> None:
+    """Put marks into a parsed template: around loop iterations, and before its top-level statement number `tail`."""
+    for loop in list(tree.find_all(nodes.For)):
+        if not _writes(loop):
+            loop.body = [_mark(STEP), *loop.body]
+            continue
+        start = _mark(ENTER, _loaded(loop.target), _subscripted(loop))
+        loop.body = [start, *_with_leaves(loop.body), _mark(LEAVE)]
+    tree.body = [*tree.body[:tail], _mark(TAIL), *tree.body[tail:]]
+    tree.set_environment(tree.environment)  # type: ignore[arg-type]
+
+
+_WRITING: Final = (nodes.Output, nodes.Add, nodes.Concat, nodes.Call, nodes.CallBlock, nodes.AssignBlock, nodes.Filter)
+
+
+def _writes(loop: nodes.For) -> bool:
+    """Whether a loop can write or build text, or only looks for something."""
+    return next(loop.find_all(_WRITING), None) is not None
+
+
+def _mark(name: str, item: nodes.Expr | None = None, arguments: Sequence[nodes.Expr] = ()) -> nodes.Output:
+    marker = nodes.Filter(item or nodes.Const(""), name, list(arguments), [], None, None, lineno=1)
+    return nodes.Output([marker], lineno=1)
+
+
+def _loaded(target: nodes.Node) -> nodes.Expr:
+    """A loop's target as an expression."""
+    if isinstance(target, nodes.Tuple):
+        return nodes.Tuple([_loaded(item) for item in target.items], "load", lineno=1)
+    return nodes.Name(target.name, "load", lineno=1) if isinstance(target, nodes.Name) else nodes.Const(None, lineno=1)
+
+
+def _subscripted(loop: nodes.For) -> list[nodes.Expr]:
+    """The variables that a loop's body subscripts with its target: `messages` of a loop over positions."""
+    if not isinstance(loop.target, nodes.Name):
+        return []
+    names: dict[str, None] = {}
+    for statement in loop.body:
+        for item in statement.find_all(nodes.Getitem):
+            subscript = item.arg.name if isinstance(item.arg, nodes.Name) else None
+            if subscript == loop.target.name and isinstance(item.node, nodes.Name):
+                names[item.node.name] = None
+    return [nodes.Name(name, "load", lineno=1) for name in names]
+
+
+def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
+    """Statements of a loop's body with a mark wherever the body is left early."""
+    found: list[nodes.Node] = []
+    for statement in statements:
+        if isinstance(statement, (nodes.Break, nodes.Continue)):
+            found.append(_mark(LEAVE))
+        elif isinstance(statement, nodes.For):
+            statement.else_ = _with_leaves(statement.else_)
+        elif isinstance(statement, nodes.If):
+            statement.body = _with_leaves(statement.body)
+            statement.elif_ = [branch for branch in _with_leaves(statement.elif_) if isinstance(branch, nodes.If)]
+            statement.else_ = _with_leaves(statement.else_)
+        elif isinstance(statement, (nodes.With, nodes.Scope, nodes.ScopedEvalContextModifier)):
+            statement.body = _with_leaves(statement.body)
+        found.append(statement)
+    return found

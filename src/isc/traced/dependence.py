@@ -1,0 +1,124 @@
+"""Whether a template's generation prompt depends on the messages before it: read off its syntax, not guessed.
+
+Coarse and safe: a top-level statement that reads anything made from messages makes everything it writes depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from jinja2 import nodes
+from msgspec import Struct
+
+from isc.traced.content import heeds_content
+
+_PROMPT = "add_generation_prompt"
+
+
+class Tail(Struct, frozen=True):
+    """What is rendered after the last turn: from which top-level statement on.
+
+    `independent`: its text is the same after any messages, and `add_generation_prompt` changes nothing else.
+    `heeds_content`: what messages say, not only their roles and shape, may decide about the generation prompt.
+    """
+
+    start: int
+    independent: bool
+    heeds_content: bool
+
+
+class _Uses(Struct, frozen=True):
+    """The names a statement reads and writes, macros it calls included."""
+
+    reads: frozenset[str]
+    writes: frozenset[str]
+    loops: bool
+    aliases: tuple[tuple[str, str], ...]
+
+
+def tail_of(tree: nodes.Template) -> Tail:
+    """Where the text after the last turn begins, and whether it is independent of the messages."""
+    macros: dict[str, _Uses] = {}
+    for _ in range(1 + sum(1 for _ in tree.find_all(nodes.Macro))):  # macros that call macros
+        macros = {macro.name: _macro_uses(macro, macros) for macro in tree.find_all(nodes.Macro)}
+    uses = [_uses(statement, macros) for statement in tree.body]
+    tainted = _tainted(uses)
+    turns = [place for place, use in enumerate(uses) if use.loops and use.reads & tainted]
+    prompts = [place for place, use in enumerate(uses) if _PROMPT in use.reads and use.writes != {_PROMPT}]
+    start = turns[-1] + 1 if turns else min(prompts, default=len(uses))
+    independent = all(place >= start for place in prompts) and not any(use.reads & tainted for use in uses[start:])
+    return Tail(start, independent, not independent and heeds_content(tree, start))
+
+
+def _tainted(uses: Sequence[_Uses]) -> set[str]:
+    """Every name whose value may depend on the messages."""
+    tainted = {"messages"}
+    known = 0
+    while known < len(tainted):
+        known = len(tainted)
+        for use in uses:
+            if use.reads & tainted:
+                tainted |= use.writes
+            for pair in use.aliases:
+                if tainted & set(pair):
+                    tainted |= set(pair)
+    return tainted
+
+
+def _uses(statement: nodes.Node, macros: Mapping[str, _Uses]) -> _Uses:
+    if isinstance(statement, nodes.Macro):
+        return _Uses(macros[statement.name].reads, frozenset((statement.name,)), False, ())
+    reads, writes = set(_read(statement)), set(_written(statement))
+    given = frozenset(reads)
+    for name in given & macros.keys():
+        reads |= macros[name].reads
+        writes |= macros[name].writes
+        if macros[name].writes:  # a namespace that is passed to a macro may be written under another name
+            writes |= given
+    loops = _loops(statement) or any(macros[name].loops for name in given & macros.keys())
+    return _Uses(frozenset(reads), frozenset(writes), loops, tuple(_aliases(statement)))
+
+
+def _macro_uses(macro: nodes.Macro, macros: Mapping[str, _Uses]) -> _Uses:
+    """What calling a macro reads, and which namespaces it writes: its own variables are nobody else's."""
+    parameters = {argument.name for argument in macro.args}
+    own = {name.name for name in macro.find_all(nodes.Name) if name.ctx == "store"}
+    reads = set(_read(macro)) - parameters
+    writes = {reference.name for reference in macro.find_all(nodes.NSRef)} - own
+    for name in reads & macros.keys() - {macro.name}:
+        reads |= macros[name].reads
+        writes |= macros[name].writes
+    loops = _loops(macro) or any(macros[name].loops for name in reads & macros.keys())
+    return _Uses(frozenset(reads), frozenset(writes), loops, ())
+
+
+def _loops(node: nodes.Node) -> bool:
+    return next(_with_self(node, nodes.For), None) is not None
+
+
+def _with_self(node: nodes.Node, kind: type[nodes.Node]) -> Iterator[nodes.Node]:
+    if isinstance(node, kind):
+        yield node
+    yield from node.find_all(kind)
+
+
+def _read(node: nodes.Node) -> Iterator[str]:
+    return (name.name for name in _with_self(node, nodes.Name) if isinstance(name, nodes.Name) and name.ctx == "load")
+
+
+def _written(node: nodes.Node) -> Iterator[str]:
+    for kind in (nodes.Name, nodes.NSRef, nodes.Macro):
+        for found in _with_self(node, kind):
+            if isinstance(found, (nodes.NSRef, nodes.Macro)) or (
+                isinstance(found, nodes.Name) and found.ctx == "store"
+            ):
+                yield found.name
+
+
+def _aliases(node: nodes.Node) -> Iterator[tuple[str, str]]:
+    """Assignments of one variable to another: of a namespace, they are two names for one thing."""
+    for found in _with_self(node, nodes.Assign):
+        if not isinstance(found, nodes.Assign):
+            continue
+        if isinstance(found.node, nodes.Name) and isinstance(found.target, nodes.Name):
+            yield (found.target.name, found.node.name)

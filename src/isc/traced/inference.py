@@ -1,0 +1,199 @@
+"""What a template tells about its format when it is tried on a few short conversations.
+
+Turn close and stop tokens from what follows an assistant's text, whether history is kept, and which known grammars its
+own markers are those of. What is not recognized is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Final
+
+from msgspec import Struct
+
+from isc.segments import scaffold, special, spelled
+from isc.traced.conversation import Closing, conversation
+from isc.traced.format import Dicts, Format, text_of
+from isc.traced.limits import TemplateError
+from isc.types import Reasoning, Segment
+
+_PROBE: Final = "isc probe"
+_THOUGHT: Final = "isc thought"
+_ID: Final = "probe0001"
+USER: Final[Mapping[str, Any]] = {"role": "user", "content": "x"}
+_SYSTEM: Final[Mapping[str, Any]] = {"role": "system", "content": "s"}
+ASSISTANT: Final[Mapping[str, Any]] = {"role": "assistant", "content": _PROBE}
+_TOOL: Final[Mapping[str, Any]] = {"role": "tool", "content": "y", "tool_call_id": _ID, "name": "f"}
+_PARAMETERS: Final = {"type": "object", "properties": {}}
+_TOOLS: Final = ({"type": "function", "function": {"name": "f", "description": "d", "parameters": _PARAMETERS}},)
+_ARGUMENTS: Final[tuple[object, ...]] = ({}, "{}")
+
+
+class LostPiece(Struct, frozen=True):
+    """Text whose origin an operation lost track of: scaffold, and never searched for specials."""
+
+    text: str
+    operation: str
+
+
+class Report(Struct, frozen=True):
+    """What isc found out about a template, and where it knows nothing.
+
+    `reasoning` and `tool_calls` name known grammars, None where parsing gives content only. `lost` lists the pieces of
+    a conversation whose origin is unknown.
+    """
+
+    turn_close: str | None
+    stop_tokens: tuple[str, ...]
+    reasoning: str | None
+    tool_calls: str | None
+    keeps_history: bool
+    lost: tuple[LostPiece, ...] = ()
+
+
+class Grammar(Struct, frozen=True):
+    """How a format spells tool calls: between which specials, read by which scanner."""
+
+    opener: str
+    closer: str
+    reader: str
+
+
+REASONINGS: Final[Mapping[str, tuple[str, str]]] = {
+    "think": ("<think>", "</think>"),
+    "think_brackets": ("[THINK]", "[/THINK]"),
+}
+"""Known ways to bracket reasoning, by name."""
+GRAMMARS: Final[Mapping[str, Grammar]] = {"json": Grammar("<tool_call>", "</tool_call>", "json")}
+"""Known tool call grammars, by name."""
+
+
+def calling(arguments: object) -> dict[str, Any]:
+    """An assistant turn that calls a tool."""
+    call = {"id": _ID, "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+def _segments(chosen: Format, messages: Dicts, tools: Dicts | None = None) -> list[Segment]:
+    try:
+        return conversation(chosen, Closing(), messages, tools, with_sampled=False)
+    except TemplateError:
+        return []
+
+
+def _after(segments: Sequence[Segment], text: str) -> Segment | None:
+    """The first special after a text that was said."""
+    said = [place for place, segment in enumerate(segments) if segment.body and text in segment.text]
+    return next((s for s in segments[said[-1] + 1 :] if s.kind == "special"), None) if said else None
+
+
+@lru_cache(maxsize=128)
+def closing_of(chosen: Format, turn_close: str | None, stop_tokens: tuple[str, ...]) -> Closing:
+    """How turns end; what is given is taken as given. The last 128 formats are kept."""
+    trials = [_ends(chosen, start) for start in ([], [_SYSTEM])]
+    own, next_marker = next((trial for trial in trials if trial[0]), trials[0])
+    found = turn_close or (own[0] if own else None)
+    markers = [] if found else list(_next_markers(chosen, next_marker))
+    end = [chosen.eos_token] if chosen.eos_token in chosen.specials else []
+    stops = stop_tokens or tuple(dict.fromkeys([found, *end] if found else [*end, *markers]))
+    closers = frozenset((*own, found, *stops)) if found else frozenset[str]()
+    return Closing(found, closers, stops, by_next=bool(markers))
+
+
+def _ends(chosen: Format, start: Dicts) -> tuple[list[str], str | None]:
+    """The specials of an assistant's turn that follow its text, as the last turn first; or that of the next turn."""
+    last = _after(_segments(chosen, [*start, USER, ASSISTANT]), _PROBE)
+    in_history = _after(_segments(chosen, [*start, USER, ASSISTANT, USER]), _PROBE)
+    own = [s.text for s in (last, in_history) if s is not None and s.message == len(start) + 1]
+    return own, in_history.text if in_history is not None else None
+
+
+def _next_markers(chosen: Format, marker: str | None) -> Iterator[str]:
+    """The specials that begin the turns after an assistant's, if one does after its text."""
+    if marker is None:
+        return
+    yield marker
+    for arguments in _ARGUMENTS:
+        segments = _segments(chosen, [USER, calling(arguments), _TOOL], _TOOLS)
+        begins = next((s.text for s in segments if s.message == 2 and s.kind == "special"), None)
+        if begins is not None:
+            yield begins
+            return
+
+
+@lru_cache(maxsize=128)
+def keeps_history(chosen: Format) -> bool:
+    """Whether, on a handful of conversations, every shorter render is the start of each longer one."""
+    thinking = {**ASSISTANT, "reasoning_content": _THOUGHT, "thinking": _THOUGHT}
+    called = [{**calling(arguments), "reasoning_content": _THOUGHT, "thinking": _THOUGHT} for arguments in _ARGUMENTS]
+    trials: list[list[Mapping[str, Any]]] = [
+        [USER, ASSISTANT, USER, ASSISTANT],
+        [USER, thinking, USER, thinking, USER],
+        *([USER, call, _TOOL, ASSISTANT, USER] for call in called),
+    ]
+    results = [_grows(chosen, messages) for messages in trials]
+    return any(result is not None for result in results) and False not in results
+
+
+def _grows(chosen: Format, messages: Sequence[Mapping[str, Any]]) -> bool | None:
+    """Whether the texts of these messages, one more at a time, only grow; None where they cannot be rendered."""
+    tools = _TOOLS if any("tool_calls" in message for message in messages) else None
+    try:
+        texts = [
+            text_of(chosen, messages[:count], tools, add_generation_prompt=False)
+            for count in range(1, len(messages) + 1)
+        ]
+    except TemplateError:
+        return None
+    return all(longer.startswith(shorter) for shorter, longer in pairwise(texts))
+
+
+@lru_cache(maxsize=128)
+def reasoning_of(chosen: Format, name: str | None, enders: tuple[str, ...]) -> tuple[str, Reasoning] | None:
+    """The reasoning brackets of this name, or those whose markers the template itself spells, if they are specials."""
+    for known, (opener, closer) in REASONINGS.items():
+        if name is None and not (opener in chosen.source and closer in chosen.source):
+            continue
+        if name in (None, known) and {opener, closer} <= set(chosen.specials):
+            return known, Reasoning(opener, closer, _closing_reasoning(chosen, closer), enders)
+    return None
+
+
+def _closing_reasoning(chosen: Format, closer: str) -> tuple[Segment, ...]:
+    """What stands between a thought and what is said after it."""
+    for extra in ({"reasoning_content": _THOUGHT, "thinking": _THOUGHT}, {}):
+        said = {**ASSISTANT, **extra}
+        segments = _segments(chosen, [USER, said])
+        text = "".join(segment.text for segment in segments)
+        start, end = text.find(_THOUGHT), text.find(_PROBE)
+        if extra and 0 <= start < end:
+            return tuple(spelled(text[start + len(_THOUGHT) : end], chosen.specials))
+    return (scaffold("\n"), special(closer), scaffold("\n\n"))
+
+
+@lru_cache(maxsize=128)
+def grammar_of(chosen: Format, name: str | None) -> tuple[str, Grammar] | None:
+    """The tool call grammar of this name, or the one that the template's own rendering of a call is in."""
+    for known, grammar in GRAMMARS.items():
+        if not {grammar.opener, grammar.closer} <= set(chosen.specials):
+            continue
+        if name == known or (name is None and _spells(chosen, grammar)):
+            return known, grammar
+    return None
+
+
+def _spells(chosen: Format, grammar: Grammar) -> bool:
+    """Whether a rendered call stands between the grammar's specials and is a JSON object of its shape."""
+    from isc.parse import json_call
+
+    for arguments in ({"a": 1}, '{"a": 1}'):
+        segments = _segments(chosen, [USER, calling(arguments)], _TOOLS)
+        texts = [segment.text for segment in segments]
+        kinds = [segment.kind for segment in segments]
+        openers = [k for k, text in enumerate(texts) if text == grammar.opener and kinds[k] == "special"]
+        closers = [k for k, text in enumerate(texts) if text == grammar.closer and kinds[k] == "special"]
+        if openers and closers and openers[-1] < closers[-1]:
+            return json_call("".join(texts[openers[-1] + 1 : closers[-1]]))[0] == "ok"
+    return False

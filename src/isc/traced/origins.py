@@ -1,0 +1,109 @@
+"""Where text comes from and in whose turn it was written, as runs of characters that share both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
+
+from isc.types import UNOWNED
+
+
+class Kind(Enum):
+    """What a piece of text is to the conversation."""
+
+    TEMPLATE = "template"
+    """The template's own wording: the only text in which specials are looked for."""
+    BODY = "body"
+    """What a message says."""
+    NAME = "name"
+    """Name or id of a message's tool call: body in its own turn, scaffold where another turn refers to it."""
+    DATA = "data"
+    """Other caller data: names, ids, template arguments."""
+    TOOLS = "tools"
+    """Tool schemas."""
+    UNKNOWN = "unknown"
+    """Caller data after an operation that lost track of it."""
+
+
+class Origin(NamedTuple):
+    """Where characters come from; `message` for body and names, `operation` for what lost track."""
+
+    kind: Kind
+    message: int = UNOWNED
+    operation: str = ""
+
+
+class Place(NamedTuple):
+    """In whose turn characters were written; `firm` once that turn is known to say something itself."""
+
+    message: int
+    firm: bool
+
+
+Run: TypeAlias = tuple[int, Origin, Place | None]
+"""So many characters of one origin and place."""
+Runs: TypeAlias = tuple[Run, ...]
+
+TEMPLATE: Final = Origin(Kind.TEMPLATE)
+TOOLS: Final = Origin(Kind.TOOLS)
+DATA: Final = Origin(Kind.DATA)
+
+
+@lru_cache(maxsize=4096)
+def of_message(kind: Kind, message: int) -> Origin:
+    """The origin of something a message holds."""
+    return Origin(kind, message)
+
+
+@lru_cache(maxsize=256)
+def unknown(operation: str) -> Origin:
+    """The origin of what an operation lost track of."""
+    return Origin(Kind.UNKNOWN, UNOWNED, operation)
+
+
+@lru_cache(maxsize=4096)
+def place_of(message: int, firm: bool) -> Place:
+    """A place, shared."""
+    return Place(message, firm)
+
+
+def merged(runs: Iterable[Run]) -> list[Run]:
+    """Runs with neighbours of one origin and place put together, empty ones left out."""
+    found: list[Run] = []
+    for run in runs:
+        if not run[0]:
+            continue
+        if found and found[-1][1] is run[1] and found[-1][2] is run[2]:
+            found[-1] = (found[-1][0] + run[0], run[1], run[2])
+        else:
+            found.append(run)
+    return found
+
+
+def cut(runs: Runs, spans: Iterable[tuple[int, int]]) -> Iterator[Runs]:
+    """The runs of each of these ascending, non-overlapping spans of characters; one pass over the runs."""
+    position, current = 0, 0
+    for start, stop in spans:
+        while current < len(runs) and position + runs[current][0] <= start:
+            position += runs[current][0]
+            current += 1
+        found: list[Run] = []
+        place, run = position, current
+        while run < len(runs) and place < stop:
+            length, origin, owner = runs[run]
+            first, last = max(start, place), min(stop, place + length)
+            if first < last:
+                found.append((last - first, origin, owner))
+            place += length
+            run += 1
+        yield tuple(found)
+
+
+def sole(runs: Sequence[Run]) -> Origin | None:
+    """The one origin of all runs; None where there are several, or none."""
+    if not runs:
+        return None
+    origin = runs[0][1]
+    return origin if all(run[1] is origin or run[1] == origin for run in runs) else None

@@ -1,0 +1,267 @@
+"""From what a template wrote to owned segments (laws 2, 3 and 7): specials found, every piece given its owner.
+
+Specials are looked for in the template's own wording only. Text belongs to the message in whose turn it was written;
+outside of all turns to the caller's leading system message, to the message that is said between two turn closes, or to
+nobody.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from isc.segments import specials_pattern
+from isc.traced.origins import TEMPLATE, Kind, Origin, Place, Run
+from isc.traced.rendering import Written
+from isc.types import UNOWNED, Segment
+
+PLACEHOLDERS: Final = frozenset((
+    "<|image_pad|>", "<|video_pad|>", "<|audio_pad|>", "<|media_pad|>", "<|image|>", "<|video|>", "<|audio|>",
+    "<image>", "<|image_soft_token|>", "<image_soft_token>", "<start_of_image>", "[IMG]",
+))  # fmt: skip
+"""Specials that stand for an image, a video or a sound: body of the message that holds it (law 3)."""
+
+
+Find: TypeAlias = Callable[[str, tuple[int, ...]], tuple[tuple[str, bool, int], ...]]
+"""From a text and the lengths of its runs to its pieces: text, whether it is a special, and the run it begins in."""
+
+
+@lru_cache(maxsize=64)
+def finder(specials: tuple[str, ...]) -> Find:
+    """What cuts the wording of a template at its specials; it is the same again and again: the last 4096 are kept."""
+    pattern = specials_pattern(specials)
+
+    @lru_cache(maxsize=4096)
+    def find(text: str, lengths: tuple[int, ...]) -> tuple[tuple[str, bool, int], ...]:
+        ends = list(accumulate(lengths))
+        position = 0
+        found: list[tuple[str, bool, int]] = []
+        for start, end in [*(match.span() for match in pattern.finditer(text)), (len(text), len(text))]:
+            while position < start:
+                run = bisect_right(ends, position)
+                stop = min(start, ends[run])
+                found.append((text[position:stop], False, run))
+                position = stop
+            if start < end:
+                found.append((text[start:end], True, bisect_right(ends, start)))
+                position = end
+        return tuple(found)
+
+    return find
+
+
+def cut_at_specials(text: str, find: Find) -> list[Segment]:
+    """A template's own wording as segments."""
+    return [Segment(piece, "special" if special else "text") for piece, special, _ in find(text, (len(text),))]
+
+
+class Layout(Struct, frozen=True):
+    """What is known of a conversation's format.
+
+    `find` finds the specials of a text, `opening_owner` owns what stands before the first turn, `last` is the last
+    message, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which
+    the generation prompt begins.
+    """
+
+    find: Find
+    closers: frozenset[str]
+    bos: str
+    opening_owner: int
+    last: int
+    prompt_start: int
+
+
+class _Piece(NamedTuple):
+    start: int
+    text: str
+    special: bool
+    origin: Origin
+    place: Place | None
+
+
+def owned_segments(written: Written, layout: Layout) -> list[Segment]:
+    """The text as segments with owners; what assistants sample is not yet body."""
+    pieces = list(_pieces(written, layout))
+    owners = _owners(pieces, layout, written.tail)
+    _give_tools(pieces, owners, layout.opening_owner)
+    return joined(_separated(list(map(_segment, pieces, owners)), layout.closers))
+
+
+def _segment(piece: _Piece, owner: int) -> Segment:
+    _, text, special, origin, place = piece
+    if special:
+        return Segment(text, "special", place is not None and owner != UNOWNED and text in PLACEHOLDERS, owner)
+    if origin.kind is Kind.BODY:
+        return Segment(text, "text", True, origin.message)
+    return Segment(text, "text", origin.kind is Kind.NAME and owner == origin.message, owner)
+
+
+def joined(segments: Iterable[Segment]) -> list[Segment]:
+    """Segments with neighbouring texts of one attribution put together."""
+    found: list[Segment] = []
+    texts: list[str] = []
+    body, message = False, UNOWNED
+    for segment in segments:
+        if segment.kind == "text" and texts and segment.message == message and segment.body == body:
+            texts.append(segment.text)
+            continue
+        if len(texts) > 1:
+            found[-1] = Segment("".join(texts), "text", body, message)
+        texts = [segment.text] if segment.kind == "text" else []
+        body, message = segment.body, segment.message
+        found.append(segment)
+    if len(texts) > 1:
+        found[-1] = Segment("".join(texts), "text", body, message)
+    return found
+
+
+def _pieces(written: Written, layout: Layout) -> Iterator[_Piece]:
+    """The runs of a text, its own wording cut at specials, and where the prompt begins."""
+    text = written.text
+    position = start = 0
+    lengths: list[int] = []
+    places: list[Place | None] = []
+    for length, origin, place in _split_at(written.runs, layout.prompt_start):
+        if origin is TEMPLATE:
+            lengths.append(length)
+            places.append(place)
+        else:
+            if lengths:
+                yield from _wording(text[start:position], start, tuple(lengths), places, layout.find)
+                lengths, places = [], []
+            start = position + length
+            yield _Piece(position, text[position:start], False, origin, place)
+        position += length
+    if lengths:
+        yield from _wording(text[start:], start, tuple(lengths), places, layout.find)
+
+
+def _wording(
+    text: str, start: int, lengths: tuple[int, ...], places: Sequence[Place | None], find: Find
+) -> Iterator[_Piece]:
+    for piece, special, run in find(text, lengths):
+        yield _Piece(start, piece, special, TEMPLATE, places[run])
+        start += len(piece)
+
+
+def _split_at(runs: Sequence[Run], place: int) -> Iterator[Run]:
+    """The runs with an edge at a character."""
+    position = 0
+    for run in runs:
+        if position < place < position + run[0]:
+            yield (place - position, run[1], run[2])
+            yield (position + run[0] - place, run[1], run[2])
+        else:
+            yield run
+        position += run[0]
+
+
+def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
+    """The owner of each piece that is scaffold, from its place or from what stands around it."""
+    owners: list[int] = []
+    stretch: list[_Piece] = []
+    outside = layout.opening_owner
+    for piece in pieces:
+        if piece.place is None and piece.start < layout.prompt_start:
+            stretch.append(piece)
+            continue
+        if stretch:
+            outside = _unplaced(stretch, layout, tail, outside, owners)
+            stretch = []
+        if piece.place is None or piece.start >= layout.prompt_start:
+            owners.append(UNOWNED)
+        else:
+            owners.append(piece.place.message)
+            outside = outside if piece.place.message == layout.opening_owner else UNOWNED
+    if stretch:
+        _unplaced(stretch, layout, tail, outside, owners)
+    return owners
+
+
+def _unplaced(stretch: Sequence[_Piece], layout: Layout, tail: int, outside: int, owners: list[int]) -> int:
+    """Add the owners of pieces outside of all turns: the message that is said between two turn closes, if it is one.
+
+    `outside` owns what nothing else does: the opening's owner until another message is heard; returns who does after.
+    """
+    for block in _blocks(stretch, layout):
+        said = {piece.origin.message for piece in block if piece.origin.kind is Kind.BODY}
+        if block[0].start >= tail and not said:
+            owners += [layout.last] * len(block)
+            continue
+        for piece in block:
+            if piece.origin.kind is Kind.BODY and piece.origin.message != layout.opening_owner:
+                outside = UNOWNED
+            owners.append(next(iter(said)) if len(said) == 1 else outside)
+    return outside
+
+
+def _blocks(stretch: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]:
+    """Pieces up to and with each turn close; what begins a text stands alone."""
+    block: list[_Piece] = []
+    for piece in stretch:
+        block.append(piece)
+        if piece.special and (piece.text in layout.closers or (piece.text == layout.bos and piece.start == 0)):
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _give_tools(pieces: Sequence[_Piece], owners: list[int], opening_owner: int) -> None:
+    """The block of tool schemas belongs to the opening (law 2) wherever a template puts it.
+
+    It reaches from the first schema to the last that nothing said stands between; and out to the specials around it,
+    where it stands between two.
+    """
+    first = next((place for place, piece in enumerate(pieces) if piece.origin.kind is Kind.TOOLS), None)
+    if first is None:
+        return
+    left = _reach(pieces, owners, first, -1)
+    right = _reach(pieces, owners, first, 1)
+    schemas = [place for place in range(first, right + 1) if pieces[place].origin.kind is Kind.TOOLS]
+    before = next((place for place in range(first, left - 1, -1) if pieces[place].special), None)
+    after = next((place for place in range(schemas[-1], right + 1) if pieces[place].special), None)
+    start, end = (before, after) if before is not None and after is not None else (first, schemas[-1])
+    owners[start : end + 1] = [opening_owner] * (end + 1 - start)
+
+
+def _reach(pieces: Sequence[_Piece], owners: Sequence[int], place: int, step: int) -> int:
+    """The last piece in one direction that is scaffold of the same turn."""
+    last = place
+    while 0 <= last + step < len(pieces):
+        piece = pieces[last + step]
+        if piece.origin.kind in (Kind.BODY, Kind.NAME) or owners[last + step] != owners[place]:
+            break
+        last += step
+    return last
+
+
+def _separated(segments: list[Segment], closers: frozenset[str]) -> list[Segment]:
+    """White space after a turn close belongs to the turn that was closed."""
+    spaced = [
+        position
+        for position, (closed, segment) in enumerate(pairwise(segments), 1)
+        if closed.kind == "special" and closed.text in closers and _is_space_of_next(segment, closed.message)
+    ]
+    found: list[Segment] = []
+    done = 0
+    for position in spaced:
+        segment = segments[position]
+        rest = segment.text.lstrip()
+        found += segments[done:position]
+        space = segment.text[: len(segment.text) - len(rest)]
+        found.append(Segment(space, "text", False, segments[position - 1].message))
+        if rest:
+            found.append(Segment(rest, "text", False, segment.message))
+        done = position + 1
+    return found + segments[done:]
+
+
+def _is_space_of_next(segment: Segment, closed: int) -> bool:
+    foreign = segment.message not in (closed, UNOWNED)
+    return foreign and segment.kind == "text" and not segment.body and segment.text[:1].isspace()

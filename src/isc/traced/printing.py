@@ -1,0 +1,167 @@
+"""Values as text: as `str`, `repr` and JSON, each character with its origin.
+
+The text is always Python's own; where the pieces that are known do not add up to it, it is of unknown origin.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Any, Final, TypeAlias
+
+from jinja2.runtime import Undefined
+from jinja2.utils import Namespace
+
+from isc.traced.language import attributes_of
+from isc.traced.limits import bounded
+from isc.traced.markup import TracedMarkup, plain
+from isc.traced.origins import TEMPLATE, merged, sole
+from isc.traced.strings import Traced, lost, runs_of, traced, whole, whole_of
+from isc.traced.values import SCALARS, Container, untraced
+
+Containers: TypeAlias = Mapping[int, Container] | None
+"""What is known of containers, by identity; None where nothing is traced."""
+OWN_TEXT: Final = (int, float, bool, type(None), range)
+
+
+def put_together(parts: Sequence[str]) -> str:
+    """Texts one after another: plain where all are."""
+    text = "".join(parts)
+    if all(type(part) is str for part in parts):
+        return text
+    return traced(text, tuple(merged(chain.from_iterable(map(runs_of, parts)))))
+
+
+def printed(value: object, containers: Containers) -> str:
+    """What `str` makes of a value."""
+    if isinstance(value, str):
+        return plain(value) if isinstance(value, TracedMarkup) or type(value) not in (str, Traced) else value
+    if isinstance(value, SCALARS):
+        return whole(str(value), value._origin)
+    if type(value) in OWN_TEXT or isinstance(value, Undefined):
+        return str(value)
+    return represented(value, containers)
+
+
+def represented(value: object, containers: Containers) -> str:
+    """What `repr` makes of a value."""
+    if type(value) in (list, tuple, dict):
+        bounded(value)
+        if containers is None:
+            return repr(value)
+        known = containers.get(id(value))
+        if known is not None:
+            return whole(repr(known.original), known.origin)
+        return matching(list(_literal(value, containers)), repr(value), "repr")
+    if isinstance(value, Traced):
+        return whole_of(plain(value), repr(value), "repr")
+    if isinstance(value, SCALARS):
+        return whole(repr(value), value._origin)
+    if type(value) in (str, *OWN_TEXT):
+        return repr(value)
+    if isinstance(value, tuple) or type(value).__name__ in ("dict_keys", "dict_values", "dict_items"):
+        bounded(list(value))  # type: ignore[call-overload]
+    elif isinstance(value, Namespace):
+        bounded(list(attributes_of(value).values()))
+    return lost(str(value), type(value).__name__)
+
+
+def matching(parts: Sequence[str], text: str, operation: str) -> str:
+    """The pieces put together, if they are this text; else the text, of unknown origin."""
+    found = put_together(parts)
+    return found if found == text else lost(text, operation)
+
+
+def _literal(value: object, containers: Containers) -> Iterator[str]:
+    """The pieces of a container's representation."""
+    if isinstance(value, dict):
+        yield "{"
+        for position, (key, item) in enumerate(value.items()):
+            yield ", " if position else ""
+            yield represented(key, containers)
+            yield ": "
+            yield represented(item, containers)
+        yield "}"
+    elif isinstance(value, (list, tuple)):
+        yield "[" if isinstance(value, list) else "("
+        for position, item in enumerate(value):
+            yield ", " if position else ""
+            yield represented(item, containers)
+        yield "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
+
+
+def as_json(value: object, containers: Containers, **options: Any) -> str:  # noqa: ANN401 - as `json.dumps`
+    """What `json.dumps` makes of a value."""
+    if type(value) in (list, tuple, dict):
+        bounded(value)
+    if containers is None:
+        return json.dumps(untraced(value) if isinstance(value, SCALARS) else value, **options)
+    known = containers.get(id(value))
+    if known is not None:
+        return whole(json.dumps(known.original, **options), known.origin)
+    text = json.dumps(untraced(value), **options)
+    if isinstance(value, SCALARS):
+        return whole(text, value._origin)
+    if isinstance(value, Traced):
+        return _json_text(value, text, options)
+    if isinstance(value, str) or type(value) in OWN_TEXT or not value:
+        return text
+    indent = options.get("indent")
+    separators = options.get("separators") or (", " if indent is None else ",", ": ")
+    step = " " * indent if isinstance(indent, int) else indent
+    pieces = _json_pieces(value, containers, options, (separators[0], separators[1], step), "\n")
+    return matching(list(pieces), text, "tojson")
+
+
+def _json_text(value: Traced, text: str, options: Mapping[str, Any]) -> str:
+    """A JSON string: its quotes belong to what it quotes."""
+    origin = sole(value._runs)
+    if origin is not None or not value:
+        return whole(text, origin or TEMPLATE)
+    parts: list[str] = []
+    for start, end in pairwise([0, *accumulate(length for length, _, _ in value._runs)]):
+        part = plain(value)[start:end]
+        inner = json.dumps(str.__str__(part), ensure_ascii=options.get("ensure_ascii", False))[1:-1]
+        parts.append(whole_of(plain(part), inner, "tojson"))
+    return matching(['"', *parts, '"'], text, "tojson")
+
+
+def _json_pieces(
+    value: object, containers: Containers, options: Mapping[str, Any], style: tuple[str, str, str | None], newline: str
+) -> Iterator[str]:
+    """The pieces of a container's JSON."""
+    if not isinstance(value, (dict, list, tuple)) or not value or (containers and id(value) in containers):
+        yield as_json(value, containers, **options).replace("\n", newline)
+        return
+    between, colon, step = style
+    inner = newline + step if step is not None else ""
+    yield "{" if isinstance(value, dict) else "["
+    items: Sequence[object] = list(value)
+    if isinstance(value, dict) and options.get("sort_keys"):
+        items = sorted(value)
+    for position, item in enumerate(items):
+        yield (between if position else "") + inner
+        if isinstance(value, dict):
+            yield (
+                as_json(item, {}, ensure_ascii=options.get("ensure_ascii", False))
+                if isinstance(item, str)
+                else (f'"{json.dumps(untraced(item))}"')
+            )
+            yield colon
+            item = value[item]  # noqa: PLW2901 - from key to value
+        yield from _json_pieces(item, containers, options, style, inner)
+    yield (newline if step is not None else "") + ("}" if isinstance(value, dict) else "]")
+
+
+class Printed:
+    """A value that prints within bounds."""
+
+    def __init__(self, value: object, containers: Containers) -> None:
+        self._value, self._containers = value, containers
+
+    def __str__(self) -> str:
+        return str.__str__(printed(self._value, self._containers))
+
+    def __repr__(self) -> str:
+        return str.__str__(represented(self._value, self._containers))

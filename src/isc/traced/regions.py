@@ -1,0 +1,75 @@
+"""In whose turn text was written: zero-length marks around loop iterations become places of the runs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from isc.traced.origins import Kind, Run, place_of
+from isc.traced.strings import runs_of
+
+
+class Mark(str):
+    """A place in what is written, without length."""
+
+    __slots__ = ("kind", "message")
+    kind: str
+    message: int | None
+
+    def __str__(self) -> str:
+        return self
+
+
+def _mark(kind: str, message: int | None = None) -> Mark:
+    found = str.__new__(Mark)
+    found.kind, found.message = kind, message
+    return found
+
+
+LEAVE: Final = _mark("leave")
+"""Where an iteration ends."""
+TAIL: Final = _mark("tail")
+"""Where no turn follows."""
+
+
+@lru_cache(maxsize=4096)
+def enter(message: int | None) -> Mark:
+    """Where an iteration begins, over this message or over anything else."""
+    return _mark("enter", message)
+
+
+def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None]:
+    """The runs of what was written, each with its place; and at which run the tail begins."""
+    runs: list[Run] = []
+    tail: int | None = None
+    open_regions: list[tuple[int, int | None]] = []
+    for part in parts:
+        if type(part) is not Mark:
+            runs.extend(runs_of(part))
+        elif part.kind == "enter":
+            open_regions.append((len(runs), part.message))
+        elif part.kind == "tail":
+            tail = len(runs)
+        elif open_regions:
+            start, message = open_regions.pop()
+            if message is not None:
+                settle(runs, start, message)
+    for start, message in reversed(open_regions):
+        if message is not None:
+            settle(runs, start, message)
+    return runs, tail
+
+
+def settle(runs: list[Run], start: int, message: int) -> None:
+    """Runs from `start` on were written in a message's turn.
+
+    The turn is firm if the message itself says something there; what was written inside a firm turn of another message
+    stays in it, so a look at another message does not take its reader's text away.
+    """
+    firm = any(origin.message == message and origin.kind is Kind.BODY for _, origin, _ in runs[start:])
+    here = place_of(message, firm)
+    for position in range(start, len(runs)):
+        length, origin, place = runs[position]
+        if place is None or not place.firm:
+            runs[position] = (length, origin, here)

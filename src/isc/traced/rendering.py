@@ -1,0 +1,130 @@
+"""Compile a template once, render it for one conversation: text, and the runs of its characters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from traceback import walk_tb
+from typing import Any
+
+import jinja2
+from jinja2.runtime import new_context
+from msgspec import Struct
+
+from isc.errors import Error
+from isc.traced.compiler import instrument
+from isc.traced.dependence import Tail, tail_of
+from isc.traced.environment import TracingEnvironment
+from isc.traced.filters import FILTERS, TESTS
+from isc.traced.language import GLOBALS
+from isc.traced.limits import LONGEST, Meter, TemplateError, TemplateLimitError, within
+from isc.traced.origins import Run, merged
+from isc.traced.regions import assembled
+from isc.traced.values import Inputs
+
+_LONGEST_SOURCE = 1 << 20
+
+
+class Compiled(Struct, frozen=True, eq=False):
+    """A template ready to run."""
+
+    template: jinja2.Template
+    tail: Tail
+
+
+class Written(Struct, frozen=True):
+    """What a template wrote: its text, the runs of it, and at which character its tail begins."""
+
+    text: str
+    runs: tuple[Run, ...]
+    tail: int
+
+
+@lru_cache(maxsize=64)
+def compiled(source: str) -> Compiled:
+    """The template, compiled; the last 64 are kept.
+
+    Raises:
+        TemplateError: It cannot be compiled.
+    """
+    if len(source) > _LONGEST_SOURCE:
+        raise TemplateLimitError(f"the template has {len(source)} characters; the most is {_LONGEST_SOURCE}")
+    environment = TracingEnvironment()
+    environment.filters = dict(FILTERS)
+    environment.tests = dict(TESTS)
+    environment.globals.update(GLOBALS)
+    try:
+        tree = environment.parse(source)
+        tail = tail_of(tree)
+        instrument(tree, tail.start)
+        code = environment.compile(tree)
+        template = jinja2.Template.from_code(environment, code, environment.make_globals(None))
+    except Error:
+        raise
+    except Exception as error:  # Jinja's own errors, and what Python's compiler raises for absurd nesting
+        line = f" (line {error.lineno})" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise TemplateError(f"the chat template cannot be compiled: {error}{line}") from error
+    return Compiled(template, tail)
+
+
+def write(template: Compiled, variables: Mapping[str, object], inputs: Inputs, meter: Meter) -> Written:
+    """Render a template.
+
+    Raises:
+        TemplateError: The template raised; carries its message.
+        TemplateLimitError: It used more than any honest template.
+    """
+    original = template.template
+    base = original.environment
+    assert isinstance(base, TracingEnvironment)
+    environment = base.copy_for(inputs, meter)
+    blocks = {name: _in(block, environment) for name, block in original.blocks.items()}
+    context = new_context(environment, None, blocks, dict(variables), globals=original.globals)
+    root: Any = original.root_render_func
+    try:
+        return _collected(root(context, environment=environment), meter)
+    except Error:
+        raise
+    except RecursionError as error:
+        raise TemplateLimitError("the template calls itself too deeply") from error
+    except MemoryError as error:
+        raise TemplateLimitError("the template asked for more memory than there is") from error
+    except Exception as error:  # whatever a template's expressions raise
+        raise TemplateError(f"{_message(error)}{_line(error, original)}") from error
+
+
+def _in(block: Callable[..., Iterator[str]], environment: TracingEnvironment) -> Callable[..., Iterator[str]]:
+    return partial(block, environment=environment)
+
+
+def _collected(pieces: Iterator[str], meter: Meter) -> Written:
+    parts: list[str] = []
+    total = 0
+    for piece in pieces:
+        parts.append(piece)
+        total += len(piece)
+        if total > LONGEST:
+            within(total)
+    text = "".join(parts)
+    meter.spend(total)
+    runs, tail_run = assembled(parts)
+    tail = len(text) if tail_run is None else sum(length for length, _, _ in runs[:tail_run])
+    return Written(text, tuple(merged(runs)), tail)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, jinja2.exceptions.TemplateError):
+        return error.message or type(error).__name__
+    return f"{type(error).__name__}: {error}"
+
+
+def _line(error: Exception, template: jinja2.Template) -> str:
+    """The template's line that raised."""
+    ours = _globals(template)
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_globals is ours]
+    return f" (template line {template.get_corresponding_lineno(lines[-1])})" if lines else ""
+
+
+def _globals(template: jinja2.Template) -> object:
+    root: Any = template.root_render_func
+    return root.__globals__

@@ -1,0 +1,251 @@
+"""What a template gets to see: the caller's data rebuilt from plain JSON types, its texts and numbers traced.
+
+Containers are plain dicts and lists, as templates and JSON expect; where each comes from is kept by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from isc.traced.origins import DATA, TOOLS, Kind, Origin, of_message
+from isc.traced.strings import Traced, whole
+from isc.types import AssistantMessage, Chat, MediaPart, Message, TextPart, ToolMessage
+
+_REASONING: Final = ("reasoning_content", "thinking", "reasoning")
+_METADATA: Final = frozenset(("name", "tool_call_id"))
+_KNOWN: Final = frozenset((
+    "role", "content", "name", "tool_call_id", "tool_calls", "reasoning_content", "thinking", "reasoning", "type",
+    "text", "image", "image_url", "video", "video_url", "audio", "audio_url", "input_audio", "function", "arguments",
+    "id", "index",
+))  # fmt: skip
+
+
+class TracedInt(int):
+    """A number of a message's arguments."""
+
+    _origin: Origin
+
+
+class TracedFloat(float):
+    """A number of a message's arguments."""
+
+    _origin: Origin
+
+
+class TracedBool(int):
+    """True or false of a message's arguments; `bool` cannot be derived from."""
+
+    _origin: Origin
+
+    def __repr__(self) -> str:
+        return repr(bool(self))
+
+    __str__ = __repr__
+
+
+class TracedNone:
+    """None of a message's arguments."""
+
+    _origin: Origin
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, TracedNone)
+
+    def __hash__(self) -> int:
+        return hash(None)
+
+    def __repr__(self) -> str:
+        return "None"
+
+
+Scalar: TypeAlias = TracedInt | TracedFloat | TracedBool | TracedNone
+SCALARS: Final = (TracedInt, TracedFloat, TracedBool, TracedNone)
+
+
+def scalar(value: int | float | None, origin: Origin) -> Scalar:
+    """A number, truth value or None that knows where it comes from."""
+    found: Scalar
+    if value is None:
+        found = TracedNone()
+    elif isinstance(value, bool):
+        found = TracedBool(value)
+    else:
+        found = TracedInt(value) if isinstance(value, int) else TracedFloat(value)
+    found._origin = origin
+    return found
+
+
+def untraced(value: object) -> object:
+    """A value as plain JSON types."""
+    if isinstance(value, TracedBool):
+        return bool(value)
+    if isinstance(value, TracedNone):
+        return None
+    if isinstance(value, Traced):
+        return str.__str__(value)
+    if isinstance(value, dict):
+        return {untraced(key): untraced(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [untraced(item) for item in value]
+    return value
+
+
+class Container(NamedTuple):
+    """A container of the caller's: where it comes from, and its untraced original."""
+
+    value: object
+    origin: Origin
+    original: object
+
+
+def plain_data(value: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """A value rebuilt from plain JSON types, as `apply_chat_template` does; anything else becomes its type's name."""
+    kind = type(value)
+    if kind is str or value is None or kind in (int, float, bool):
+        return value
+    if kind is dict:
+        return {plain_data(key): plain_data(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (int, float)):
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, Mapping):
+        return {plain_data(key): plain_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_data(item) for item in value]
+    return f"<{type(value).__name__}>"
+
+
+def template_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Messages as the dicts that `apply_chat_template` hands to a template: dicts as they are, records spelled out."""
+    return [
+        _with_reasoning(plain_data(message if isinstance(message, Mapping) else _as_dict(message)))
+        for message in messages
+    ]
+
+
+def chat_messages(chat: Chat, *, null_content: bool = False) -> list[dict[str, Any]]:
+    """The messages of a chat; content that is None is left out, or null."""
+    found = template_messages(chat.messages)
+    if null_content:
+        for position, message in enumerate(found):
+            if "content" not in message:
+                found[position] = {"role": message["role"], "content": None, **message}
+    return found
+
+
+def _as_dict(message: Message) -> dict[str, Any]:
+    found: dict[str, Any] = {"role": message.__struct_config__.tag}
+    if message.content is not None:
+        content = message.content
+        found["content"] = content if isinstance(content, str) else [_part(part) for part in content]
+    if message.name is not None:
+        found["name"] = message.name
+    if isinstance(message, AssistantMessage):
+        if message.reasoning_content is not None:
+            found["reasoning_content"] = message.reasoning_content
+        if message.tool_calls:
+            found["tool_calls"] = [
+                {
+                    **({"id": call.id} if call.id is not None else {}),
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in message.tool_calls
+            ]
+    elif isinstance(message, ToolMessage) and message.tool_call_id is not None:
+        found["tool_call_id"] = message.tool_call_id
+    return {**found, **message.extra}
+
+
+def _part(part: TextPart | MediaPart) -> Mapping[str, Any]:
+    return {"type": "text", "text": part.text} if isinstance(part, TextPart) else part.raw
+
+
+def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
+    """Reasoning under the names that templates read it by."""
+    reasoning = next((message[key] for key in _REASONING if message.get(key) is not None), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
+
+
+class Inputs:
+    """The variables of one render and, by identity, what their containers are and whose."""
+
+    def __init__(self) -> None:
+        self.containers: dict[int, Container] = {}
+        self.owners: dict[int, int] = {}
+        self._alive: list[object] = []
+
+    def messages(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+        """The messages, traced."""
+        return [self._message(index, message) for index, message in enumerate(messages)]
+
+    def tools(self, tools: Sequence[object] | None) -> object:
+        """Tool schemas, traced."""
+        return None if tools is None else self.data(tools, TOOLS)
+
+    def data(self, value: object, origin: Origin = DATA, *, scalars: bool = False) -> object:
+        """Any JSON value as caller data of one origin."""
+        if type(value) is str:
+            return whole(value, origin)
+        if type(value) is dict:
+            found = {whole(key, origin): self.data(item, origin, scalars=scalars) for key, item in value.items()}
+            return self._kept(found, origin, value)
+        if type(value) in (list, tuple):
+            items = [self.data(item, origin, scalars=scalars) for item in value]  # type: ignore[attr-defined]
+            return self._kept(items if type(value) is list else tuple(items), origin, value)
+        if scalars and (value is None or isinstance(value, (int, float))):
+            return scalar(value, origin)
+        return value
+
+    def _kept(self, value: object, origin: Origin, original: object) -> object:
+        self.containers[id(value)] = Container(value, origin, original)
+        if origin.kind is Kind.BODY:
+            self.owners[id(value)] = origin.message
+        return value
+
+    def _message(self, index: int, message: Mapping[str, Any]) -> dict[str, object]:
+        body = of_message(Kind.BODY, index)
+        found: dict[str, object] = {}
+        for key, value in message.items():
+            if key == "role":
+                found[key] = value
+            elif key in _METADATA:
+                found[key] = self.data(value)
+            elif key == "content" and isinstance(value, list):
+                found[key] = self._kept([self._content_part(part, body) for part in value], body, value)
+            elif key == "tool_calls" and isinstance(value, list):
+                found[key] = self._kept([self._call(call, body) for call in value], body, value)
+            else:
+                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
+        self.owners[id(found)] = index
+        self._alive.append(found)
+        return found
+
+    def _content_part(self, part: object, body: Origin) -> object:
+        if not isinstance(part, dict):
+            return self.data(part, body)
+        found = {key if key in _KNOWN else whole(key, body): self.data(item, body) for key, item in part.items()}
+        if "type" in part:
+            found["type"] = part["type"]
+        return self._kept(found, body, part)
+
+    def _call(self, call: object, body: Origin) -> object:
+        if not isinstance(call, dict):
+            return self.data(call, body)
+        name = of_message(Kind.NAME, body.message)
+        found: dict[str, object] = {}
+        for key, value in call.items():
+            if key == "function":
+                found[key] = self._call(value, body)
+            elif key == "type" and value == "function":
+                found[key] = value
+            elif key in ("name", "id"):
+                found[key] = self.data(value, name)
+            else:
+                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
+        return self._kept(found, body, call)
