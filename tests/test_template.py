@@ -42,7 +42,7 @@ def template(source: str, **options: Any) -> TracedTemplate:  # noqa: ANN401 - a
 
 
 def shown(segments: Sequence[Segment]) -> str:
-    """Segments by owner: `1(<|im_start|>user\n[U]<|im_end|>\n)`, body in brackets."""
+    """Segments by owner, body in brackets, ChatML's specials and line breaks as one character each."""
     found = ""
     for owner, group in groupby(segments, lambda segment: segment.message):
         parts = ""
@@ -136,7 +136,7 @@ def test_a_name_of_another_turn_is_scaffold() -> None:
         "{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
     )
     call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": {"a": 1}}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         USER,
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "T", "tool_call_id": "1"},
@@ -209,7 +209,7 @@ def test_a_value_is_immutable_hashable_picklable_and_equal_by_value() -> None:
     assert first != template(CHATML)
     assert first.options == {"enable_thinking": False, "nested": {"a": [1]}}
     with pytest.raises(AttributeError, match="immutable"):
-        first.now = "x"  # type: ignore[attr-defined]
+        first.now = "x"
     with pytest.raises(AttributeError, match="immutable"):
         del first.format
 
