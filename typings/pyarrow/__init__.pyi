@@ -2,7 +2,6 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 class DataType: ...
-
 class Field: ...
 
 class Schema:
