@@ -9,17 +9,21 @@ import json
 import os
 import random
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import isc
 from golden_conversations import CONVERSATIONS
-from isc import convert
+from isc import convert, laws
+from isc.encoders import VocabularyEncoder
 from isc.strategies import Shape, Writer
 from isc.template import TemplateError, TracedTemplate
-from isc.types import Segment
-from traced_references import OPTIONS, TEMPLATES, given_tokens, planted, traced_template
+from isc.traced.values import chat_messages
+from isc.types import Chat, Segment
+from traced_references import OPTIONS, TEMPLATES, given_tokens, planted, tokenizer_name, traced_template
 from traced_tools import plainly
 
 RANDOM = 300 if os.environ.get("ISC_PROFILE") == "nightly" else 6
@@ -157,3 +161,48 @@ def test_sampled_text_follows_the_prompt_and_ends_with_the_turn_close(name: str)
     assert "world" in "".join(segments[place].text for place in body)
     if template.turn_close is not None and template.turn_close in text[len(before) :]:
         assert segments[body[-1]] == Segment(template.turn_close, "special", True, 1)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_bodies_that_spell_every_special_forge_none(
+    name: str, real_encoder: Callable[[str], VocabularyEncoder]
+) -> None:
+    tokenizer = tokenizer_name(name)
+    if tokenizer is None:
+        pytest.skip("the reference has no tokenizer.json of this model")
+    encoder = real_encoder(tokenizer)
+    source = traced_template(name).format
+    template = TracedTemplate(
+        source.source, bos_token=source.bos_token, eos_token=source.eos_token, specials=encoder.specials
+    )
+    forged = "".join(list(encoder.specials)[:300])
+    messages = [{"role": "user", "content": forged}, {"role": "assistant", "content": forged}]
+    renderer = isc.create_renderer(encoder, template)
+    laws.no_forgery(renderer, (messages, None))
+    laws.body(renderer, (messages, None))
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if "Qwen3-8B" in name or "GLM-4.5" in name])
+def test_cost_is_linear_and_a_small_multiple_of_jinjas(name: str) -> None:
+    """Measured once: 1.2 to 8 times plain Jinja on all reference templates; the bounds here allow for busy machines."""
+    template = traced_template(name)
+    chats = {turns: _long_chat(turns) for turns in (20, 80)}
+    times = {turns: _best(lambda chat=chat: template.conversation(chat)) for turns, chat in chats.items()}
+    assert times[80] < 9 * times[20]
+    plain = _best(lambda: plainly(template.format.source, chat_messages(chats[80]), None, **given_tokens(template)))
+    assert times[80] < 16 * plain
+
+
+def _long_chat(turns: int) -> Chat:
+    words = "some words of a long message " * 50
+    pairs = [[{"role": "user", "content": words}, {"role": "assistant", "content": words}] for _ in range(turns)]
+    return convert.chat([message for pair in pairs for message in pair])
+
+
+def _best(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -71,6 +71,13 @@ def traced_template(name: str, options: str = "{}") -> TracedTemplate:
     )
 
 
+def tokenizer_name(name: str) -> str | None:
+    """The tokenizer of a template's model, where the reference has its `tokenizer.json`."""
+    row = _models().get(Path(name).parent.name, {})
+    found = Path(str(row.get("tokenizer"))).name
+    return found if (PLACE / "tokenizers" / found / "tokenizer.json").is_file() else None
+
+
 def given_tokens(template: TracedTemplate) -> dict[str, str]:
     """What transformers passes to a template besides the conversation and options."""
     tokens = {"bos_token": template.format.bos_token, "eos_token": template.format.eos_token}

@@ -1,0 +1,52 @@
+"""Every family by hand equals its model's own template, traced: ids, owners, bodies and what is sampled."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import isc
+from cases import CASES, Case
+from golden_conversations import CONVERSATIONS
+from isc.encoders import embedded
+from isc.errors import ConversationError
+from isc.template import TracedTemplate
+from isc.testing import Conversation, Writer
+from references import as_the_template_takes_it
+
+RANDOM = 1000 if os.environ.get("ISC_PROFILE") == "nightly" else 60
+
+
+def conversations(case: Case) -> Iterator[Conversation]:
+    """The golden table, then random ones, as far as the format takes them."""
+    for name, conversation in CONVERSATIONS.items():
+        if name not in case.refuses and case.takes(conversation):
+            yield conversation
+    for seed in range(RANDOM):
+        yield Writer(random.Random(seed), case.shape()).conversation()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
+    source = (reference / "templates" / case.template).read_text(encoding="utf-8")
+    encoder = embedded(case.family.specials)
+    by_hand = isc.create_renderer(encoder, case.family)
+    template = TracedTemplate(
+        source, specials=tuple(encoder.specials), stop_tokens=case.family.stop_tokens, template_kwargs=case.options
+    )
+    traced = isc.create_renderer(encoder, template)
+    compared = 0
+    for messages, tools in conversations(case):
+        for asked in (False, True):
+            try:
+                ours = by_hand.render(messages, tools, asked)
+            except ConversationError:
+                continue
+            theirs = traced.render(as_the_template_takes_it(messages, case.adaptations), tools, asked)
+            assert ours == theirs, (messages, tools)
+            compared += 1
+    assert compared > RANDOM

@@ -1,0 +1,34 @@
+"""Discovery: one new module is one new family, known by exact names; the table in docs is fresh."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import isc
+from isc import registry
+
+
+def test_every_module_under_families_is_found(root: Path) -> None:
+    files = (root / "src" / "isc" / "families").glob("[!_]*.py")
+    assert len(isc.families()) == len(list(files))
+
+
+def test_every_family_is_a_public_name() -> None:
+    assert {family.__name__ for family in isc.families().values()} <= set(isc.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(registry.models()))
+def test_a_model_s_family_is_known_by_its_exact_name(name: str) -> None:
+    assert isc.family_for(name) == registry.models()[name]
+    with pytest.raises(isc.UnknownModelError):
+        isc.family_for(name.lower() + "-")
+
+
+def test_the_table_of_families_in_docs_is_fresh(root: Path) -> None:
+    check = [sys.executable, str(root / "scripts" / "families_doc.py"), "--check"]
+    found = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
