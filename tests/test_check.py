@@ -163,3 +163,14 @@ def test_examples_are_tried_by_name() -> None:
     (finding,) = outcomes(report)["conversations are rendered"].findings
     assert finding.conversation == "example 0"
     assert "messages[0].role" in finding.detail
+
+
+def test_other_commands_take_a_traced_model(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n')
+    target = tmp_path / "out.jsonl"
+    assert main(["build", str(source), "-o", str(target), "--model", str(model), "--loss", "assistant"]) == 0
+    row = json.loads(target.read_text(encoding="utf-8"))
+    assert sum(row["loss_mask"]) == 2  # what was said, and its close
+    assert main(["show", str(source), "--model", str(model)]) == 0
+    assert "assistant" in capsys.readouterr().out

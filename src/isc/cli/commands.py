@@ -17,7 +17,7 @@ from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
 from isc.cli.files import BuildPaths, named, opened, whole_file
-from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries
+from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries, identity
 from isc.cli.running import Job, print_summary, run_build, sample_format
 from isc.conversations import Conversation, InputError, conversation, documents
 from isc.conversations import tools as decoded_tools
@@ -232,7 +232,7 @@ def build(
         samples.columns == "attribution",
         samples.ensure_final_stop,
         samples.max_tokens,
-        msgspec.json.encode(renderer.family).decode(),
+        identity(renderer.family),
         vocabulary,
         isc.__version__,
     )

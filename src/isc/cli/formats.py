@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin
 
@@ -91,6 +93,11 @@ def with_options(family: Family, options: Sequence[str]) -> Family:
         return msgspec.convert(values, type(family), strict=False)
     except msgspec.ValidationError as error:
         raise OptionError(f"--option {' '.join(options)}: {error}") from None
+
+
+def identity(family: Family) -> str:
+    """A text that tells this family and its options from any other: a template's is a digest."""
+    return msgspec.json.encode(family, enc_hook=lambda other: sha256(pickle.dumps(other)).hexdigest()).decode()
 
 
 def described(family: Family) -> str:
