@@ -78,7 +78,7 @@ def tokenizer_name(name: str) -> str | None:
     return found if (PLACE / "tokenizers" / found / "tokenizer.json").is_file() else None
 
 
-def given_tokens(template: TracedTemplate) -> dict[str, str]:
+def given_tokens(template: TracedTemplate) -> dict[str, Any]:
     """What transformers passes to a template besides the conversation and options."""
     tokens = {"bos_token": template.format.bos_token, "eos_token": template.format.eos_token}
     return {name: text for name, text in tokens.items() if text}

@@ -140,7 +140,8 @@ def check_model(source: str, family: Family | None, conversations: Callable[[Sha
         if isinstance(chosen, Struct):
             by_template = create_renderer(encoder, traced(model, encoder, options_of(chosen)))
     name = f"{source} as {family_name(chosen)}" if by_template else f"{source} by its own template"
-    shape = structs.replace(shape_of(chosen), text_arguments=False)  # few templates take JSON text as it is
+    # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
+    shape = structs.replace(shape_of(chosen), text_arguments=False, keys=r"\w+")
     stops = (*chosen.stop_tokens, *declared) if isinstance(chosen, Struct) else declared
     return check(name, create_renderer(encoder, chosen), conversations(shape), reference, by_template, stops)
 

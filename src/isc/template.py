@@ -19,9 +19,10 @@ from isc.errors import OptionError
 from isc.parse import bracketed_turn, json_call, until
 from isc.traced.bridging import plan_bridge_by_rendering
 from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
-from isc.traced.format import Dicts, Format, options_of, written_of
+from isc.traced.format import Format, options_of, written_of
 from isc.traced.inference import LostPiece, Report, closing_of, grammar_of, keeps_history, reasoning_of
 from isc.traced.limits import TemplateError, TemplateLimitError
+from isc.traced.prompts import USER
 from isc.traced.rendering import compiled
 from isc.traced.turns import owned_by
 from isc.traced.values import chat_messages, plain_data, template_messages
@@ -209,15 +210,22 @@ class TracedTemplate:
         return iter(()) if index == 0 and chat.role(0) == "system" else owned_by(self, chat, index)
 
     def generation_prompt(self, chat: Chat) -> Iterator[Segment]:
-        """What asks the model for the next turn."""
-        dicts: Dicts = chat_messages(chat) or [{"role": "user", "content": "x"}]
-        return iter(prompt_segments(self.format, dicts, _tool_dicts(chat.tools) or None))
+        """What asks the model for the next turn; where the template refuses the chat, what does after a user's message.
+
+        Raises:
+            TemplateError: The template refuses both.
+        """
+        tools = _tool_dicts(chat.tools) or None
+        try:
+            return iter(prompt_segments(self.format, chat_messages(chat) or USER, tools))
+        except TemplateError:
+            return iter(prompt_segments(self.format, USER, tools))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back by the grammars that were given or recognized; otherwise it is all content."""
-        grammar = grammar_of(self.format, self._choices.tool_calls)
-        markers = (grammar[1].opener, grammar[1].closer) if grammar else ("", "")
-        return bracketed_turn(until(sampled, self.stop_tokens), self.reasoning, markers, json_call, tools)
+        found = grammar_of(self.format, self._choices.tool_calls)
+        markers, read = ((found[1].opener, found[1].closer), found[1].read) if found else (("", ""), json_call)
+        return bracketed_turn(until(sampled, self.stop_tokens), self.reasoning, markers, read, tools)
 
     def plan_bridge(
         self,

@@ -15,7 +15,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from isc.traced.compiler import Generation, TracingCodeGenerator
 from isc.traced.formatting import formatted, percent
 from isc.traced.language import TEMPLATE_TEXT, TemplateNamespace, attributes_of
-from isc.traced.limits import MOST_BITS, MOST_PARTS, Meter, bounded, within
+from isc.traced.limits import LONGEST, MOST_BITS, MOST_PARTS, Meter, bounded, within
 from isc.traced.markup import TracedMarkup
 from isc.traced.origins import TEMPLATE, Kind, Place, merged, place_of
 from isc.traced.printing import printed, put_together
@@ -167,8 +167,9 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, N805
         """`a(b)`."""
         __self.meter.step()
-        for value in args:
-            __self.small(value)
+        if not isinstance(__obj, Macro):
+            for value in args:
+                __self.small(value)
         found = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
         __self._weigh(found)
         if not isinstance(found, str):
@@ -284,7 +285,7 @@ def _check_operands(operator: str, left: object, right: object) -> None:
     if operator == "*":
         for value, times in ((left, right), (right, left)):
             if isinstance(value, (str, bytes, list, tuple)) and isinstance(times, int):
-                within(len(value) * times, MOST_PARTS if isinstance(value, (list, tuple)) else 1 << 26)
+                within(len(value) * times, MOST_PARTS if isinstance(value, (list, tuple)) else LONGEST)
     elif operator == "+" and isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
         within(len(left) + len(right), MOST_PARTS)
     if operator in ("*", "**", "+", "-") and isinstance(left, int) and isinstance(right, int):

@@ -6,13 +6,14 @@ own markers are those of. What is not recognized is not claimed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
 from msgspec import Struct
 
+from isc.parse import CallReading, json_call
 from isc.segments import scaffold, special, spelled
 from isc.traced.conversation import Closing, conversation
 from isc.traced.format import Dicts, Format, text_of
@@ -58,7 +59,7 @@ class Grammar(Struct, frozen=True):
 
     opener: str
     closer: str
-    reader: str
+    read: Callable[[str], CallReading]
 
 
 REASONINGS: Final[Mapping[str, tuple[str, str]]] = {
@@ -66,7 +67,7 @@ REASONINGS: Final[Mapping[str, tuple[str, str]]] = {
     "think_brackets": ("[THINK]", "[/THINK]"),
 }
 """Known ways to bracket reasoning, by name."""
-GRAMMARS: Final[Mapping[str, Grammar]] = {"json": Grammar("<tool_call>", "</tool_call>", "json")}
+GRAMMARS: Final[Mapping[str, Grammar]] = {"json": Grammar("<tool_call>", "</tool_call>", json_call)}
 """Known tool call grammars, by name."""
 
 
@@ -163,13 +164,11 @@ def reasoning_of(chosen: Format, name: str | None, enders: tuple[str, ...]) -> t
 
 def _closing_reasoning(chosen: Format, closer: str) -> tuple[Segment, ...]:
     """What stands between a thought and what is said after it."""
-    for extra in ({"reasoning_content": _THOUGHT, "thinking": _THOUGHT}, {}):
-        said = {**ASSISTANT, **extra}
-        segments = _segments(chosen, [USER, said])
-        text = "".join(segment.text for segment in segments)
-        start, end = text.find(_THOUGHT), text.find(_PROBE)
-        if extra and 0 <= start < end:
-            return tuple(spelled(text[start + len(_THOUGHT) : end], chosen.specials))
+    turn = {**ASSISTANT, "reasoning_content": _THOUGHT, "thinking": _THOUGHT}
+    text = "".join(segment.text for segment in _segments(chosen, [USER, turn]))
+    start, end = text.find(_THOUGHT), text.find(_PROBE)
+    if 0 <= start < end:
+        return tuple(spelled(text[start + len(_THOUGHT) : end], chosen.specials))
     return (scaffold("\n"), special(closer), scaffold("\n\n"))
 
 
@@ -186,8 +185,6 @@ def grammar_of(chosen: Format, name: str | None) -> tuple[str, Grammar] | None:
 
 def _spells(chosen: Format, grammar: Grammar) -> bool:
     """Whether a rendered call stands between the grammar's specials and is a JSON object of its shape."""
-    from isc.parse import json_call
-
     for arguments in ({"a": 1}, '{"a": 1}'):
         segments = _segments(chosen, [USER, calling(arguments)], _TOOLS)
         texts = [segment.text for segment in segments]
@@ -195,5 +192,5 @@ def _spells(chosen: Format, grammar: Grammar) -> bool:
         openers = [k for k, text in enumerate(texts) if text == grammar.opener and kinds[k] == "special"]
         closers = [k for k, text in enumerate(texts) if text == grammar.closer and kinds[k] == "special"]
         if openers and closers and openers[-1] < closers[-1]:
-            return json_call("".join(texts[openers[-1] + 1 : closers[-1]]))[0] == "ok"
+            return grammar.read("".join(texts[openers[-1] + 1 : closers[-1]]))[0] == "ok"
     return False
