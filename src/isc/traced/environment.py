@@ -84,9 +84,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def chained(self, values: Sequence[object]) -> str:
         """`a ~ b`."""
-        self.meter.step()
         parts = [self.printed(value) for value in values]
-        self.meter.spend(within(sum(map(len, parts))))
+        self.meter.step(within(sum(map(len, parts))))
         return put_together([self._own(part) if type(part) is str else part for part in parts])
 
     def _own(self, text: str) -> str:
@@ -201,17 +200,16 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
         """`a + b`."""
-        meter = self.meter
-        meter.step()
         if operator == "+" and type(left) in _TEXTS and type(right) in _TEXTS:
             text = str.__add__(left, right)
-            meter.spend(within(len(text)))
+            self.meter.step(within(len(text)))
             here = self.here
             if here is None and type(left) is str and type(right) is str:
                 return text
             first = left._runs if type(left) is Traced else ((len(left), TEMPLATE, here),) if left else ()
             second = right._runs if type(right) is Traced else ((len(right), TEMPLATE, here),) if right else ()
             return traced(text, added(first, second))
+        self.meter.step()
         if operator == "%" and isinstance(left, str):
             found = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
         else:

@@ -28,6 +28,7 @@ _CHARACTERS_FOR_ONE: Final = 200
 _STEPS_FOR_A_PAIR: Final = 8
 _SECONDS_FOR_A_PAIR: Final = 1e-5
 _BETWEEN_LOOKS: Final = 15
+_LARGE: Final = 1 << 12
 
 
 class TemplateError(Error, ValueError):
@@ -51,22 +52,23 @@ class Meter:
         self.seconds = _SECONDS + _SECONDS_FOR_A_PAIR * messages * messages
         self.deadline = time.monotonic() + self.seconds
 
-    def step(self) -> None:
-        """Count one iteration, call or operator."""
+    def step(self, characters: int = 0) -> None:
+        """Count one iteration, call or operator, and the characters it produced."""
         self.steps += 1
-        if not self.steps & _BETWEEN_LOOKS:
+        self.characters += characters
+        if characters > _LARGE or not self.steps & _BETWEEN_LOOKS:
             self.look()
 
     def spend(self, characters: int) -> None:
         """Count characters that were produced, or items that weigh as much."""
         self.characters += characters
-        if self.characters > self.most_characters:
-            raise TemplateLimitError(f"the template produced more than {self.most_characters} characters")
-        if characters > MOST_PARTS:
+        if characters > _LARGE:
             self.look()
 
     def look(self) -> None:
-        """Raise where steps or time are used up."""
+        """Raise where steps, characters or time are used up."""
+        if self.characters > self.most_characters:
+            raise TemplateLimitError(f"the template produced more than {self.most_characters} characters")
         if self.steps > self.most_steps:
             raise TemplateLimitError(f"the template took more than {self.most_steps} steps")
         if time.monotonic() > self.deadline:
