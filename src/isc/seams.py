@@ -31,10 +31,10 @@ Mark = tuple[int, int, bool]
 def attributions(stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder) -> list[Mark]:
     """Where along a stretch's tokens attributions begin: a token that a seam is inside of has the best it touches."""
     owners = [(segment.message, segment.body) for segment in stretch]
-    marks: list[Mark] = [(0, *owners[0])]
     if owners.count(owners[0]) == len(owners):
-        return marks
+        return [(0, *owners[0])]
     owners, places = _seams(stretch, text, ids, owners, encoder)
+    marks: list[Mark] = [(0, *owners[0])]
     for seam, (token, inside) in enumerate(places, 1):
         if not inside:
             _begin(marks, token, owners[seam])
