@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "families._*",
         "families.* tokens encoders traced",
         "bridge",
-        "render",
+        "render template_bridge",
         "training template media conversations arrow",
         "registry",
         "build laws",

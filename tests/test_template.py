@@ -23,6 +23,7 @@ from isc.template import LostPiece, TemplateError, TracedTemplate
 from isc.tokens import fold
 from isc.types import Family, Segment
 from references import as_the_template_takes_it
+from tokenizer_files import qwen3_file
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
@@ -155,3 +156,24 @@ def _merged(segments: Sequence[Segment]) -> list[Segment]:
         else:
             found.append(segment)
     return found
+
+
+def test_renderer_reports_what_was_found_out_and_what_was_lost(small: isc.Renderer) -> None:
+    renderer = isc.create_renderer(small.encoder, template(CHATML))
+    report = renderer.report([{"role": "user", "content": "x"}])
+    assert report is not None
+    assert (report.turn_close, report.lost) == ("<|im_end|>", ())
+    assert small.report() is None
+
+
+def test_a_transformers_tokenizer_with_an_unknown_template_is_used_traced(tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    (tmp_path / "tokenizer.json").write_text(qwen3_file(), encoding="utf-8")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), eos_token="<|im_end|>")
+    tokenizer.chat_template = CHATML
+    with pytest.warns(isc.TracedTemplateNotice):
+        renderer = isc.create_renderer(tokenizer)
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "you"}]
+    theirs: Any = tokenizer.apply_chat_template(messages)
+    assert list(renderer.render_ids(messages)) == list(theirs["input_ids"])

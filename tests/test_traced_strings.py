@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isc.traced.limits import TemplateLimitError
+from isc.errors import TemplateLimitError
 from isc.traced.origins import TEMPLATE, Kind, Origin, of_message, unknown
 from isc.traced.strings import Traced, added, runs_of, traced, whole
 

@@ -66,6 +66,47 @@ class Extension(Struct, frozen=True):
         return fold(shifted, encoder, roles, names, body_specials)
 
 
+class Ending(Struct, frozen=True):
+    """How a completion ended and what comes next: the stop it ended with, what closes reasoning it left open.
+
+    `chat` is a stand-in for the sampled turn, then the new messages.
+    """
+
+    chat: Chat
+    stop: str | None
+    closing: tuple[Segment, ...]
+
+
+def ending(
+    family: Family,
+    encoder: Encoder,
+    retention: ThinkingRetention,
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    new_messages: convert.Messages,
+    tools: convert.Tools,
+) -> Ending | Refusal:
+    """What every bridge starts from, or why there is none."""
+    new = list(new_messages)
+    if not prompt_ids:
+        return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
+    if not new:
+        return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
+    given = convert.chat(new, tools, complete=False, name="new_messages")
+    refusal = _refused_messages(given, retention)
+    if refusal is not None:
+        return refusal
+    stops = {encoder.specials.get(text): text for text in family.stop_tokens}
+    stop = stops.get(completion_ids[-1]) if completion_ids else None
+    markers = family.reasoning
+    unfinished = markers is not None and reasoning_open(markers, encoder, prompt_ids, completion_ids)
+    if unfinished and stop is not None:
+        detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
+        return Refusal("reasoning_stopped", detail)
+    closing = tuple(owned(0, markers.closing)) if markers is not None and unfinished else ()
+    return Ending(Chat((AssistantMessage(""), *given.messages), given.tools), stop, closing)
+
+
 def plan(
     family: Family,
     encoder: Encoder,
@@ -78,25 +119,12 @@ def plan(
     add_generation_prompt: bool = True,
 ) -> Extension | Refusal:
     """Decide on an extension; see `Renderer.plan_bridge`."""
-    new = list(new_messages)
-    if not prompt_ids:
-        return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
-    if not new:
-        return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
-    given = convert.chat(new, tools, complete=False, name="new_messages")
-    refusal = _refused_messages(given, retention or ("all" if family.keeps_history else "tool_cycle"))
-    if refusal is not None:
-        return refusal
-    stops = {encoder.specials.get(text) for text in family.stop_tokens}
-    stop = completion_ids[-1] if completion_ids and completion_ids[-1] in stops else None
-    unfinished = family.reasoning is not None and reasoning_open(family.reasoning, encoder, prompt_ids, completion_ids)
-    if unfinished and stop is not None:
-        detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
-        return Refusal("reasoning_stopped", detail)
-    closing = family.reasoning.closing if family.reasoning is not None and unfinished else ()
-    chat = Chat((AssistantMessage(""), *given.messages), given.tools)
-    sealed = _sealed(family, encoder, chat, stop, add_generation_prompt)
-    return sealed if isinstance(sealed, Refusal) else Extension((*owned(0, closing), *sealed), chat)
+    policy = retention or ("all" if family.keeps_history else "tool_cycle")
+    found = ending(family, encoder, policy, prompt_ids, completion_ids, new_messages, tools)
+    if isinstance(found, Refusal):
+        return found
+    sealed = _sealed(family, found, add_generation_prompt)
+    return sealed if isinstance(sealed, Refusal) else Extension((*found.closing, *sealed), found.chat)
 
 
 def _new_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
@@ -122,35 +150,30 @@ def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | No
     return None
 
 
-def _sealed(
-    family: Family, encoder: Encoder, chat: Chat, stop: int | None, add_generation_prompt: bool
-) -> list[Segment] | Refusal:
+def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[Segment] | Refusal:
     """The close of the sampled turn as far as it is missing, then the new turns."""
+    chat = found.chat
     turns = [segment for k in range(1, len(chat.messages)) for segment in _new_turn(family, chat, k)]
     if add_generation_prompt:
         turns.extend(family.generation_prompt(chat))
     if family.turn_close is None:
-        return _without_sampled_marker(family, encoder, turns, stop)
+        return _without_sampled_marker(family, turns, found.stop)
     placeholder = owned(0, family.turn(chat, 0))
     closes = [k for k, segment in enumerate(placeholder) if is_special(segment, family.turn_close)]
-    closed = stop is not None and stop == encoder.specials.get(family.turn_close)
-    return [*_unsampled(placeholder[closes[-1] + closed :]), *turns]
+    return [*_unsampled(placeholder[closes[-1] + (found.stop == family.turn_close) :]), *turns]
 
 
-def _without_sampled_marker(
-    family: Family, encoder: Encoder, turns: list[Segment], stop: int | None
-) -> list[Segment] | Refusal:
+def _without_sampled_marker(family: Family, turns: list[Segment], stop: str | None) -> list[Segment] | Refusal:
     """Turns of a format whose next role's marker closes a turn: not given again where it was sampled.
 
     The first stop token of such a format ends a conversation and closes no turn.
     """
-    if stop is None or stop == encoder.specials.get(family.stop_tokens[0]):
+    if stop in (None, family.stop_tokens[0]):
         return _unsampled(turns)
     marker = turns[0].text if turns and turns[0].message == 0 else None
-    sampled = next(text for text in family.stop_tokens if encoder.specials.get(text) == stop)
-    if sampled == marker:
+    if stop == marker:
         return turns[1:]
-    detail = f"the model closed its turn with {sampled}, but the new messages need {marker or 'another close'}"
+    detail = f"the model closed its turn with {stop}, but the new messages need {marker or 'another close'}"
     return Refusal("wrong_turn_close", detail)
 
 
@@ -164,11 +187,16 @@ def reasoning_open(
 ) -> bool:
     """Whether the completion ends inside reasoning that it or the prompt opened."""
     specials = encoder.specials
-    if not prompt_leaves_reasoning_open(markers, encoder, prompt_ids):
-        start = unfold(completion_ids[:_OPENER_WITHIN], encoder)
-        if reasoning_start(start.segments, markers.opener) is None:
-            return False
+    opened = prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
+    if not opened and not opens_reasoning(markers, encoder, completion_ids):
+        return False
     return not any(specials.get(text) in completion_ids for text in (markers.closer, *markers.enders))
+
+
+def opens_reasoning(markers: Reasoning, encoder: Encoder, completion_ids: Sequence[int]) -> bool:
+    """Whether a completion begins with the reasoning opener."""
+    start = unfold(completion_ids[:_OPENER_WITHIN], encoder)
+    return reasoning_start(start.segments, markers.opener) is not None
 
 
 def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:

@@ -82,6 +82,14 @@ class TrajectoryError(Error, ValueError):
     """A trajectory whose turns the format rewrites, so that no one sequence of ids holds them all."""
 
 
+class TemplateError(Error, ValueError):
+    """A chat template cannot be compiled, or raised while it was rendered; carries the template's own message."""
+
+
+class TemplateLimitError(Error, RuntimeError):
+    """A chat template used more time, steps or memory than any honest one."""
+
+
 class EncoderFallbackWarning(UserWarning):
     """A faster engine disagreed with the reference tokenizer and was not used."""
 

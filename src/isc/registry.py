@@ -24,7 +24,7 @@ from isc.encoders import VocabularyEncoder, as_encoder, from_file
 from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
 from isc.render import Renderer
 from isc.sources import TOKENIZER, Source
-from isc.types import BodySpecials, Family, Json, ThinkingRetention
+from isc.types import BodySpecials, Encoder, Family, Json, ThinkingRetention
 
 
 @lru_cache(maxsize=1)
@@ -218,7 +218,8 @@ def create_renderer(
 
     Args:
         tokenizer: A transformers fast tokenizer, `tokenizers.Tokenizer`, `tiktoken.Encoding` or an `Encoder`.
-        family: The chat format; None finds it from a transformers tokenizer's name or chat template.
+        family: The chat format; None finds it from a transformers tokenizer's name or chat template, and takes any
+            other template as it is, traced, which is said by a `TracedTemplateNotice`.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
 
@@ -228,13 +229,34 @@ def create_renderer(
     """
     encoder = as_encoder(tokenizer)
     if family is None:
-        name = getattr(tokenizer, "name_or_path", None)
-        template = getattr(tokenizer, "chat_template", None)
-        family = models().get(str(name)) or (_by_template(template) if isinstance(template, str) else None)
-        if family is None:
-            named = str(name) if name else f"a {type(tokenizer).__name__} without a model name"
-            raise _unknown(named, "isc.create_renderer(tokenizer")
+        family = _family_of_tokenizer(tokenizer, encoder)
     return Renderer(family, encoder, thinking_retention, body_specials)
+
+
+def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:
+    """The family that a transformers tokenizer's name or chat template tells."""
+    name = getattr(tokenizer, "name_or_path", None)
+    template = getattr(tokenizer, "chat_template", None)
+    found = models().get(str(name)) or (_by_template(template) if isinstance(template, str) else None)
+    if found is not None:
+        return found
+    if not isinstance(template, str):
+        named = str(name) if name else f"a {type(tokenizer).__name__} without a model name"
+        raise _unknown(named, "isc.create_renderer(tokenizer")
+    from isc.template import TracedTemplate
+
+    _notice(str(name or "this tokenizer"))
+    bos_token, eos_token = (getattr(tokenizer, key, None) for key in ("bos_token", "eos_token"))
+    return TracedTemplate(template, bos_token=bos_token, eos_token=eos_token, specials=tuple(encoder.specials))
+
+
+def _notice(name: str) -> None:
+    """Say that a model's own template is used."""
+    notice = (
+        f"no family is known for {name}: its own chat template is used, traced. `isc check` on the model's directory "
+        "tells whether template and masks can be trusted; pass family=... if it is one of the known formats"
+    )
+    warnings.warn(notice, TracedTemplateNotice, stacklevel=4)
 
 
 def known_family(model: Source) -> Family | None:
@@ -247,9 +269,5 @@ def known_family(model: Source) -> Family | None:
         raise _unknown(model.name)
     found = _by_template(template)
     if found is None:
-        notice = (
-            f"no family is known for {model.name}: its own chat template is used, traced. `isc check {model.name}` "
-            "tells whether template and masks can be trusted; pass family=... if it is one of the known formats"
-        )
-        warnings.warn(notice, TracedTemplateNotice, stacklevel=3)
+        _notice(model.name)
     return found

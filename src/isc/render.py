@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -27,6 +28,9 @@ from isc.types import (
     Segments,
     ThinkingRetention,
 )
+
+if TYPE_CHECKING:
+    from isc.traced.inference import Report
 
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
@@ -248,6 +252,20 @@ class Renderer(Struct, frozen=True):
         if missing:
             raise MissingSpecialError(f"the tokenizer has no token {missing[0]!r}, at which this format stops")
         return tuple(self.encoder.specials[text] for text in self.family.stop_tokens)
+
+    def report(self, messages: Messages | None = None, tools: Tools = None) -> Report | None:
+        """What was found out about a traced template: its stops, its grammars, and text whose origin was lost.
+
+        Args:
+            messages: A conversation to look for lost pieces in.
+            tools: Its tools.
+
+        Returns:
+            The report; None for a family written by hand, of which nothing had to be found out.
+        """
+        tell = getattr(self.family, "report", None)
+        found: Report | None = None if tell is None else tell(messages, tools)
+        return found
 
     @property
     def is_prefix_stable(self) -> bool:

@@ -15,13 +15,12 @@ from msgspec import Struct
 from isc import convert
 from isc.bridge import Extension, Refusal
 from isc.convert import Messages, Tools
-from isc.errors import OptionError
+from isc.errors import OptionError, TemplateError, TemplateLimitError
 from isc.parse import bracketed_turn, json_call, until
-from isc.traced.bridging import plan_bridge_by_rendering
+from isc.template_bridge import plan_bridge_by_rendering
 from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
 from isc.traced.format import Format, options_of, written_of
 from isc.traced.inference import LostPiece, Report, closing_of, grammar_of, keeps_history, reasoning_of
-from isc.traced.limits import TemplateError, TemplateLimitError
 from isc.traced.prompts import USER
 from isc.traced.rendering import compiled
 from isc.traced.turns import owned_by

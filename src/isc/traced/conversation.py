@@ -11,7 +11,7 @@ from msgspec import Struct
 from isc.segments import owned, sampled
 from isc.traced.format import Dicts, Format, text_of, written_of
 from isc.traced.origins import Kind
-from isc.traced.ownership import Layout, cut_at_specials, finder, joined, owned_segments
+from isc.traced.ownership import Find, Layout, cut_at_specials, finder, joined, owned_segments
 from isc.traced.prompts import Prompt, prompts_before
 from isc.traced.rendering import Written, compiled
 from isc.types import UNOWNED, Segment
@@ -64,11 +64,22 @@ def conversation(
         return segments
     assistants = [index for index, message in enumerate(messages) if message.get("role") == "assistant"]
     prompts = prompts_before(chosen, messages, tools, assistants)
+    return _as_sampled(segments, prompts, closing, find, frozenset(assistants))
+
+
+def _as_sampled(
+    segments: Sequence[Segment],
+    prompts: Mapping[int, Prompt],
+    closing: Closing,
+    find: Find,
+    assistants: frozenset[int],
+) -> list[Segment]:
+    """The segments under law 4, given the prompt before each assistant turn."""
     texts = {text for prompt in prompts.values() for text in (prompt.text, prompt.text[prompt.closing :])}
     given = {text: cut_at_specials(text, find) for text in texts}
     found = list(_with_sampled(segments, prompts, given, closing.closers))
     if closing.by_next:
-        found = _closed_by_next(found, frozenset(assistants))
+        found = _closed_by_next(found, assistants)
     return joined(found) if any(prompt.closing for prompt in prompts.values()) else found
 
 

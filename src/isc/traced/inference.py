@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from isc.errors import TemplateError
 from isc.parse import CallReading, json_call
 from isc.segments import scaffold, special, spelled
 from isc.traced.conversation import Closing, conversation
 from isc.traced.format import Dicts, Format, text_of
-from isc.traced.limits import TemplateError
 from isc.types import Reasoning, Segment
 
 _PROBE: Final = "isc probe"

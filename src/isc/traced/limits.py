@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from isc.errors import Error
+from isc.errors import TemplateLimitError
 
 LONGEST: Final = 1 << 26
 """Characters of one string."""
@@ -29,14 +29,6 @@ _STEPS_FOR_A_PAIR: Final = 8
 _SECONDS_FOR_A_PAIR: Final = 1e-5
 _BETWEEN_LOOKS: Final = 15
 _LARGE: Final = 1 << 12
-
-
-class TemplateError(Error, ValueError):
-    """A chat template cannot be compiled, or raised while it was rendered; carries the template's own message."""
-
-
-class TemplateLimitError(Error, RuntimeError):
-    """A chat template used more time, steps or memory than any honest one."""
 
 
 class Meter:

@@ -15,8 +15,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from isc.errors import TemplateError
 from isc.traced.format import Dicts, Format, text_of, untraced_of, written_of
-from isc.traced.limits import TemplateError
 from isc.traced.rendering import Written, compiled
 
 _MOST_KEPT = 6

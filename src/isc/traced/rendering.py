@@ -11,13 +11,13 @@ import jinja2
 from jinja2.runtime import new_context
 from msgspec import Struct
 
-from isc.errors import Error
+from isc.errors import Error, TemplateError, TemplateLimitError
 from isc.traced.compiler import instrument
 from isc.traced.dependence import Tail, tail_of
 from isc.traced.environment import TracingEnvironment
 from isc.traced.filters import FILTERS, TESTS
 from isc.traced.language import GLOBALS
-from isc.traced.limits import LONGEST, Meter, TemplateError, TemplateLimitError, within
+from isc.traced.limits import LONGEST, Meter, within
 from isc.traced.origins import Run, merged
 from isc.traced.regions import assembled
 from isc.traced.values import Inputs

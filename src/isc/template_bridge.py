@@ -7,42 +7,48 @@ template leaves the sampled turn as it is and adds the same text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from isc import convert
-from isc.bridge import Extension, Refusal, RefusalReason, prompt_leaves_reasoning_open, reasoning_open
-from isc.parse import reasoning_start
-from isc.segments import owned
+from isc.bridge import Extension, Refusal, ending, opens_reasoning, prompt_leaves_reasoning_open
+from isc.errors import TemplateError
 from isc.tokens import unfold
-from isc.traced.conversation import conversation
-from isc.traced.format import Dicts, text_of
-from isc.traced.limits import TemplateError
+from isc.traced.conversation import Closing, conversation
+from isc.traced.format import Dicts, Format, text_of
 from isc.traced.values import chat_messages, plain_data
 from isc.types import (
     UNOWNED,
-    AssistantMessage,
     Chat,
     Encoder,
+    Family,
+    Json,
     ParsedToolCall,
     Segment,
     ThinkingRetention,
     ToolMessage,
-    UserMessage,
 )
 
-if TYPE_CHECKING:
-    from isc.template import TracedTemplate
-
-_Message: TypeAlias = Mapping[str, Any]
+_Message: TypeAlias = Mapping[str, Json]
 _CONTEXTS: Sequence[Dicts] = (
     ({"role": "user", "content": "x"},),
     ({"role": "user", "content": "y"}, {"role": "assistant", "content": "z"}, {"role": "user", "content": "x y"}),
     ({"role": "system", "content": "s"}, {"role": "user", "content": "z"}),
 )
 _SAID = ("isc says", "more")
-_OPENER_WITHIN = 8  # sampled tokens in which an initial reasoning opener is looked for
+
+
+class Template(Family, Protocol):
+    """What a bridge has to know of a traced template."""
+
+    @property
+    def format(self) -> Format:
+        """The template and its options."""
+
+    @property
+    def closing(self) -> Closing:
+        """How turns end."""
 
 
 class _Completion(Struct, frozen=True):
@@ -61,7 +67,7 @@ class _Case(Struct, frozen=True):
 
 
 def plan_bridge_by_rendering(
-    template: TracedTemplate,
+    template: Template,
     encoder: Encoder,
     retention: ThinkingRetention | None,
     prompt_ids: Sequence[int],
@@ -87,59 +93,28 @@ def plan_bridge_by_rendering(
     Raises:
         ConversationError: A new message cannot be rendered.
     """
-    new = list(new_messages)
-    if not prompt_ids:
-        return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
-    if not new:
-        return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
-    given = convert.chat(new, tools, complete=False)
-    refused = _refused(given, retention)
-    if refused is not None:
-        return refused
-    sampled = _completion(template, encoder, prompt_ids, completion_ids)
-    closing: tuple[Segment, ...] = ()
-    if template.reasoning is not None and reasoning_open(template.reasoning, encoder, prompt_ids, completion_ids):
-        if sampled.stop is not None:
-            detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
-            return Refusal("reasoning_stopped", detail)
-        closing = template.reasoning.closing
+    start = ending(template, encoder, retention or "all", prompt_ids, completion_ids, new_messages, tools)
+    if isinstance(start, Refusal):
+        return start
+    sampled = _completion(template, encoder, prompt_ids, completion_ids, start.stop)
+    given = Chat(start.chat.messages[1:], start.chat.tools)
     found = _proven(template, given, sampled, keep=retention != "all", add_generation_prompt=add_generation_prompt)
-    if isinstance(found, Refusal):
-        return found
-    return Extension((*owned(0, closing), *found), Chat((AssistantMessage(""), *given.messages), given.tools))
-
-
-def _refused(given: Chat, retention: ThinkingRetention | None) -> Refusal | None:
-    for index, message in enumerate(given.messages):
-        if isinstance(message, AssistantMessage):
-            detail = f"new_messages[{index}] is an assistant turn: it was not sampled here; render the conversation"
-            return Refusal("assistant_message", detail)
-        if isinstance(message, UserMessage) and retention == "tool_cycle":
-            detail = (
-                f'new_messages[{index}] is a user turn and thinking_retention is "tool_cycle"; render the conversation'
-            )
-            return Refusal("retention", detail)
-    return None
+    return found if isinstance(found, Refusal) else Extension((*start.closing, *found), start.chat)
 
 
 def _completion(
-    template: TracedTemplate, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]
+    template: Template, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int], stop: str | None
 ) -> _Completion:
     """What the sampled ids tell."""
-    spelled = {encoder.specials.get(text): text for text in template.stop_tokens}
     markers = template.reasoning
     opened = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
-    reasoned: bool | None = None
-    if markers is not None:
-        start = unfold(completion_ids[:_OPENER_WITHIN], encoder).segments
-        reasoned = opened or reasoning_start(start, markers.opener) is not None
+    reasoned = None if markers is None else opened or opens_reasoning(markers, encoder, completion_ids)
     parsed = template.parse(unfold(completion_ids, encoder, reasoning_open=opened), ())
-    calls = tuple(call for call in parsed.tool_calls if call.status == "ok")
-    return _Completion(reasoned, calls, spelled.get(completion_ids[-1]) if completion_ids else None)
+    return _Completion(reasoned, tuple(call for call in parsed.tool_calls if call.status == "ok"), stop)
 
 
 def _proven(
-    template: TracedTemplate, given: Chat, sampled: _Completion, *, keep: bool, add_generation_prompt: bool
+    template: Template, given: Chat, sampled: _Completion, *, keep: bool, add_generation_prompt: bool
 ) -> list[Segment] | Refusal:
     """What follows the sampled turn, if it is the same in every case."""
     tools: Dicts | None = [plain_data(tool.schema) for tool in given.tools] or None
@@ -151,7 +126,7 @@ def _proven(
                     "with the new messages the template renders the sampled turn, or what was before it, differently; "
                     'render the conversation, or keep what was sampled with thinking_retention="all"'
                 )
-                return _refusal("rewrites_history", detail)
+                return Refusal("rewrites_history", detail)
             found = _after_turn(template, case, given, tools, sampled, add_generation_prompt=add_generation_prompt)
         except TemplateError:
             continue
@@ -161,26 +136,22 @@ def _proven(
             detail = (
                 "what the template renders for the new messages depends on the turns before; render the conversation"
             )
-            return _refusal("depends_on_history", detail)
+            return Refusal("depends_on_history", detail)
         agreed = found
     if agreed is None:
-        return _refusal("depends_on_history", "the template renders the new messages after no stand-in conversation")
+        return Refusal("depends_on_history", "the template renders the new messages after no stand-in conversation")
     return agreed
-
-
-def _refusal(reason: str, detail: str) -> Refusal:
-    return Refusal(cast("RefusalReason", reason), detail)
 
 
 def _cases(given: Chat, sampled: _Completion) -> Iterator[_Case]:
     """Stand-in conversations that differ in everything the new messages' text must not depend on."""
     results = [message for message in given.messages if isinstance(message, ToolMessage)]
     thoughts = {True: ("isc thinks",), False: (None,), None: (None, "isc thinks")}[sampled.reasoned]
-    shapes: list[Any] = [{}, "{}"] if results and not sampled.calls else [{}]
+    shapes: list[Json] = [{}, "{}"] if results and not sampled.calls else [{}]
     for number, context in enumerate(_CONTEXTS):
         for thought in thoughts:
             for arguments in shapes:
-                turn: dict[str, Any] = {"role": "assistant", "content": _SAID[number % len(_SAID)]}
+                turn: dict[str, Json] = {"role": "assistant", "content": _SAID[number % len(_SAID)]}
                 if thought is not None:
                     turn |= {"thinking": thought, "reasoning_content": thought}
                 if results:
@@ -190,7 +161,7 @@ def _cases(given: Chat, sampled: _Completion) -> Iterator[_Case]:
 
 def _calls(
     results: Sequence[ToolMessage], sampled: _Completion, arguments: object, number: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, Json]]:
     """The calls that tool results answer: as they were sampled, where they could be read."""
     known = sampled.calls if len(sampled.calls) == len(results) else ()
     for place, result in enumerate(results):
@@ -200,7 +171,7 @@ def _calls(
         yield {"id": result.tool_call_id or f"call{place:05d}", "type": "function", "function": function}
 
 
-def _kept(template: TracedTemplate, case: _Case, given: Chat, tools: Dicts | None) -> bool:
+def _kept(template: Template, case: _Case, given: Chat, tools: Dicts | None) -> bool:
     """Whether the text up to the sampled turn's close stays as it was sampled when the new messages come."""
     chosen = template.format
     asked = text_of(chosen, case.context, tools, add_generation_prompt=True)
@@ -211,12 +182,12 @@ def _kept(template: TracedTemplate, case: _Case, given: Chat, tools: Dicts | Non
     return full.startswith(asked) and full.startswith(sampled)
 
 
-def _new(given: Chat) -> list[dict[str, Any]]:
+def _new(given: Chat) -> list[dict[str, Json]]:
     return chat_messages(given)
 
 
 def _after_turn(
-    template: TracedTemplate,
+    template: Template,
     case: _Case,
     given: Chat,
     tools: Dicts | None,
