@@ -170,10 +170,11 @@ def test_a_transformers_tokenizer_with_an_unknown_template_is_used_traced(tmp_pa
     from transformers import PreTrainedTokenizerFast
 
     (tmp_path / "tokenizer.json").write_text(qwen3_file(), encoding="utf-8")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), eos_token="<|im_end|>")
+    build: Any = PreTrainedTokenizerFast
+    tokenizer = build(tokenizer_file=str(tmp_path / "tokenizer.json"), eos_token="<|im_end|>")
     tokenizer.chat_template = CHATML
     with pytest.warns(isc.TracedTemplateNotice):
         renderer = isc.create_renderer(tokenizer)
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "you"}]
-    theirs: Any = tokenizer.apply_chat_template(messages)
+    theirs = tokenizer.apply_chat_template(messages)
     assert list(renderer.render_ids(messages)) == list(theirs["input_ids"])

@@ -10,7 +10,7 @@ the template drops them. A `/nothink` that a user types is text; only the option
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -50,30 +50,16 @@ class Glm45(Struct, frozen=True, tag_field="family", tag="glm-4.5"):
 
     enable_thinking: bool = True
 
-    @property
-    def specials(self) -> tuple[str, ...]:
-        """Every special the format spells."""
-        return (*glm.SPECIALS, _NO_THINK)
-
-    @property
-    def turn_close(self) -> None:
-        """None: the next role's marker closes a turn."""
-        return
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """Where sampling stops (`generation_config.json` of zai-org/GLM-4.5: 151329, 151336, 151338)."""
-        return glm.STOP_TOKENS
+    specials: ClassVar[tuple[str, ...]] = (*glm.SPECIALS, _NO_THINK)
+    turn_close: ClassVar[None] = None  # the next role's marker closes a turn
+    # generation_config.json of zai-org/GLM-4.5: 151329, 151336, 151338
+    stop_tokens: ClassVar[tuple[str, ...]] = glm.STOP_TOKENS
+    reasoning: ClassVar[Reasoning] = glm.REASONING
 
     @property
     def keeps_history(self) -> bool:
         """Never: a user message drops the reasoning before it."""
         return False
-
-    @property
-    def reasoning(self) -> Reasoning:
-        """Think blocks."""
-        return glm.REASONING
 
     def opening(self, chat: Chat) -> Segments:
         """Start marks, tools in a system turn of their own, a leading system message."""

@@ -7,7 +7,7 @@ Follows `zai-org/GLM-5` and `zai-org/GLM-4.7-Flash` (one template, sha256 d63ad5
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -45,30 +45,15 @@ class Glm5(Struct, frozen=True, tag_field="family", tag="glm-5"):
     enable_thinking: bool = True
     clear_thinking: bool = True
 
-    @property
-    def specials(self) -> tuple[str, ...]:
-        """Every special the format spells."""
-        return glm.SPECIALS
-
-    @property
-    def turn_close(self) -> None:
-        """None: the next role's marker closes a turn."""
-        return
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """Where sampling stops."""
-        return glm.STOP_TOKENS
+    specials: ClassVar[tuple[str, ...]] = glm.SPECIALS
+    turn_close: ClassVar[None] = None  # the next role's marker closes a turn
+    stop_tokens: ClassVar[tuple[str, ...]] = glm.STOP_TOKENS
+    reasoning: ClassVar[Reasoning] = glm.REASONING
 
     @property
     def keeps_history(self) -> bool:
         """Only where reasoning is not cleared."""
         return not self.clear_thinking
-
-    @property
-    def reasoning(self) -> Reasoning:
-        """Think blocks."""
-        return glm.REASONING
 
     def opening(self, chat: Chat) -> Segments:
         """Start marks, tools in a system turn of their own, a leading system message."""

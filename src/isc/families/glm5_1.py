@@ -8,7 +8,7 @@ JSON text, content None, other parts than text (here also `tool_reference`) and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -48,20 +48,10 @@ class Glm51(Struct, frozen=True, tag_field="family", tag="glm-5.1"):
     enable_thinking: bool = True
     clear_thinking: bool = True
 
-    @property
-    def specials(self) -> tuple[str, ...]:
-        """Every special the format spells."""
-        return glm.SPECIALS
-
-    @property
-    def turn_close(self) -> None:
-        """None: the next role's marker closes a turn."""
-        return
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """Where sampling stops."""
-        return glm.STOP_TOKENS
+    specials: ClassVar[tuple[str, ...]] = glm.SPECIALS
+    turn_close: ClassVar[None] = None  # the next role's marker closes a turn
+    stop_tokens: ClassVar[tuple[str, ...]] = glm.STOP_TOKENS
+    reasoning: ClassVar[Reasoning] = glm.REASONING
 
     @property
     def keeps_history(self) -> bool:
@@ -70,11 +60,6 @@ class Glm51(Struct, frozen=True, tag_field="family", tag="glm-5.1"):
         `thinking_retention="all"` lets a bridge go on all the same.
         """
         return False
-
-    @property
-    def reasoning(self) -> Reasoning:
-        """Think blocks."""
-        return glm.REASONING
 
     def opening(self, chat: Chat) -> Segments:
         """Start marks, tools in a system turn of their own, a leading system message."""

@@ -7,7 +7,7 @@ renders it as nothing; a `developer` message is refused, where the template drop
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from msgspec import Struct
 
@@ -36,24 +36,14 @@ class Qwen3(Struct, frozen=True, tag_field="family", tag="qwen3"):
     enable_thinking: bool = True
     variant: Variant = "hybrid"
 
+    specials: ClassVar[tuple[str, ...]] = chatml.SPECIALS
+    turn_close: ClassVar[str] = chatml.IM_END
+    # generation_config.json of Qwen/Qwen3-8B: 151645, 151643
+    stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
+
     def __post_init__(self) -> None:
         if not self.enable_thinking and self.variant == "thinking_2507":
             raise OptionError("qwen3: the thinking_2507 models cannot be told not to think; drop enable_thinking=False")
-
-    @property
-    def specials(self) -> tuple[str, ...]:
-        """Every special the format spells."""
-        return chatml.SPECIALS
-
-    @property
-    def turn_close(self) -> str:
-        """What closes a turn."""
-        return chatml.IM_END
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """Where sampling stops (`generation_config.json` of Qwen/Qwen3-8B: 151645, 151643)."""
-        return (chatml.IM_END, chatml.END_OF_TEXT)
 
     @property
     def keeps_history(self) -> bool:

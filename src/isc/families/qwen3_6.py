@@ -8,7 +8,7 @@ result that stands first of all without the head of its turn.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -38,30 +38,15 @@ class Qwen36(Struct, frozen=True, tag_field="family", tag="qwen3.6"):
     preserve_thinking: bool = False
     add_vision_id: bool = False
 
-    @property
-    def specials(self) -> tuple[str, ...]:
-        """Every special the format spells."""
-        return trimmed.SPECIALS
-
-    @property
-    def turn_close(self) -> str:
-        """What closes a turn."""
-        return chatml.IM_END
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """Where sampling stops."""
-        return trimmed.STOP_TOKENS
+    specials: ClassVar[tuple[str, ...]] = trimmed.SPECIALS
+    turn_close: ClassVar[str] = chatml.IM_END
+    stop_tokens: ClassVar[tuple[str, ...]] = trimmed.STOP_TOKENS
+    reasoning: ClassVar[Reasoning] = chatml.THINK_REASONING
 
     @property
     def keeps_history(self) -> bool:
         """Only where every think block is kept."""
         return self.preserve_thinking
-
-    @property
-    def reasoning(self) -> Reasoning:
-        """Think blocks."""
-        return chatml.THINK_REASONING
 
     def opening(self, chat: Chat) -> Segments:
         """The system turn, if there is a system message or there are tools."""

@@ -9,7 +9,7 @@ templates drop them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from msgspec import Struct
 
@@ -48,20 +48,9 @@ class Qwen3VL(Struct, frozen=True, tag_field="family", tag="qwen3-vl"):
     variant: Variant = "instruct"
     add_vision_id: bool = False
 
-    @property
-    def specials(self) -> tuple[str, ...]:
-        """Every special the format spells."""
-        return (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
-
-    @property
-    def turn_close(self) -> str:
-        """What closes a turn."""
-        return chatml.IM_END
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """Where sampling stops."""
-        return (chatml.IM_END, chatml.END_OF_TEXT)
+    specials: ClassVar[tuple[str, ...]] = (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
+    turn_close: ClassVar[str] = chatml.IM_END
+    stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
 
     @property
     def keeps_history(self) -> bool:
