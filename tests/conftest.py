@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import isc
+from isc.cli import Exit, main
 from isc.encoders import VocabularyEncoder, embedded, from_file
 from isc.families.qwen3 import Qwen3
 
@@ -68,3 +69,22 @@ def qwen3(real_encoder: Callable[[str], VocabularyEncoder]) -> isc.Renderer:
 def small() -> isc.Renderer:
     """Qwen3 on the vocabulary that isc carries itself: needs no reference, loads in no time."""
     return isc.create_renderer(embedded(Qwen3().specials), Qwen3())
+
+
+@pytest.fixture
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain terminal of 80 columns."""
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a command prints that must succeed."""
+
+    def run(*arguments: object) -> str:
+        assert main([str(argument) for argument in arguments]) == Exit.OK
+        return capsys.readouterr().out
+
+    return run

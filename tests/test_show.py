@@ -12,28 +12,12 @@ from rich.cells import cell_len
 
 import isc
 from command_line import written
-from isc.cli import Exit, main, show
+from isc.cli import show
 
 EXAMPLES = ("chat.json", "languages.json", "reasoning.json", "tools.json")
+pytestmark = pytest.mark.usefixtures("eighty_columns")
+
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@pytest.fixture(autouse=True)
-def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FORCE_COLOR", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "80")
-
-
-@pytest.fixture
-def output(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What a command prints that must succeed."""
-
-    def run(*arguments: object) -> str:
-        assert main([str(argument) for argument in arguments]) == Exit.OK
-        return capsys.readouterr().out
-
-    return run
 
 
 def token_lines(text: str) -> list[str]:

@@ -23,22 +23,8 @@ from isc.template import LostPiece, TemplateError, TracedTemplate
 from isc.tokens import fold
 from isc.types import Family, Segment
 from references import as_the_template_takes_it
+from small_templates import CHATML, USER, template
 from tokenizer_files import qwen3_file
-
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-SPECIALS = ("<|im_start|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|eos|>", "<think>", "</think>")
-PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-USER = {"role": "user", "content": "U"}
-ASSISTANT = {"role": "assistant", "content": "A"}
-SYSTEM = {"role": "system", "content": "S"}
-TALK = [SYSTEM, USER, ASSISTANT, {"role": "user", "content": "V"}]
-
-
-def template(source: str, **options: Any) -> TracedTemplate:  # noqa: ANN401 - as `TracedTemplate`
-    return TracedTemplate(source, specials=SPECIALS, **options)
 
 
 def test_a_value_is_immutable_hashable_picklable_and_equal_by_value() -> None:
