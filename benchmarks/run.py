@@ -52,6 +52,7 @@ class Subjects:
         import renderers
         from transformers import AutoTokenizer
 
+        self.reference = reference
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
         for path in (reference / "tokenizers" / "qwen3").iterdir():
@@ -172,12 +173,26 @@ def serializing(subjects: Subjects, rounds: int) -> Iterator[Row]:
     assert msgspec.json.decode(data, type=isc.RenderedTokens) == rendered
 
 
+def tracing(subjects: Subjects, rounds: int) -> Iterator[Row]:
+    """Any template, traced, against plain Jinja."""
+    from tracing import growth, ratios, summary
+
+    found = list(ratios(subjects.reference, CYCLES, max(3, rounds // 3)))
+    median, name, worst = summary(found)
+    yield at_most(f"tracing {len(found)} templates: times plain Jinja, median", median, 8.0)
+    yield at_most(f"the same, worst ({name})", worst, 8.0)
+    template = subjects.reference / "templates" / "Qwen--Qwen3-8B" / "chat_template.jinja"
+    grown = growth(template.read_text(encoding="utf-8"), CYCLES // 4, rounds)
+    yield at_most("tracing four times the messages: times as long", grown, 5.0)
+
+
 MEASUREMENTS = {
     "render": rendering,
     "short": shorts,
     "bridge": bridging,
     "import": importing,
     "serialize": serializing,
+    "trace": tracing,
 }
 
 
