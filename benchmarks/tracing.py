@@ -24,11 +24,7 @@ def ratio(template: str, cycles: int, rounds: int) -> dict[str, float] | None:
     plain = FileReference(template, Path(), {"bos_token": "", "eos_token": ""}, datetime.fromisoformat(NOW))
 
     def fresh(seed: int) -> Conversation:
-        messages = agent(seed, cycles)
-        for message in messages:
-            for number, call in enumerate(message.get("tool_calls", ())):
-                call["id"] = f"call{number:05}"  # nine characters, as Mistral's templates want them
-        return [{"content": "", **message} for message in messages], tools()
+        return list(_renamed(agent(seed, cycles))), tools()
 
     try:
         plain.text(fresh(1), add_generation_prompt=True)
@@ -44,6 +40,17 @@ def ratio(template: str, cycles: int, rounds: int) -> dict[str, float] | None:
         rounds=rounds,
         warm_up=1,
     )
+
+
+def _renamed(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The conversation with call ids of nine letters and digits, which is all that Mistral's templates take."""
+    names: dict[str, str] = {}
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            call["id"] = names.setdefault(call["id"], f"c{len(names):08}")
+        if "tool_call_id" in message:
+            message["tool_call_id"] = names[message["tool_call_id"]]
+        yield message
 
 
 def ratios(reference: Path, cycles: int, rounds: int) -> Iterator[tuple[str, float]]:
