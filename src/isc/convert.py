@@ -88,7 +88,8 @@ def tool_specs(tools: Tools) -> tuple[ToolSpec, ...]:
 
 def _is_list(values: object) -> bool:
     """Whether these can be many: anything iterable but texts and single objects."""
-    return isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
+    plain = isinstance(values, (list, tuple))
+    return plain or (isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)))
 
 
 def _each(values: Iterable[Any], path: str, convert: Callable[[Any], _Found]) -> tuple[_Found, ...]:
@@ -136,8 +137,11 @@ def _message(value: Any) -> Message:
     role = value.get("role")
     content = value.get("content")
     if content is not None:
-        content = utf_8_text(content, "content") if isinstance(content, str) else _parts(content)
-    name = _optional(value, "name")
+        if not isinstance(content, str):
+            content = _parts(content)
+        elif not content.isascii():  # what is plain needs no look, and most messages are
+            content = utf_8_text(content, "content")
+    name = _optional(value, "name") if "name" in value else None
     if role == "assistant":
         reasoning = _optional(value, "reasoning_content")
         if reasoning is None:
