@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")  # tests run in parallel already; read when an engine first starts
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, settings
 
 import isc
 from isc.cli import Exit, main
-from isc.encoders import VocabularyEncoder, embedded, from_file
+from isc.encoders import VocabularyEncoder, embedded, from_file, from_rank_file
 from isc.families.qwen3 import Qwen3
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,12 @@ def real_encoder(reference: Path) -> Callable[[str], VocabularyEncoder]:
 
     @cache
     def encoder(name: str) -> VocabularyEncoder:
-        return from_file(reference / "tokenizers" / name / "tokenizer.json")
+        place = reference / "tokenizers" / name
+        if (place / "tokenizer.json").is_file():
+            return from_file(place / "tokenizer.json")
+        kimi = json.loads((place / "kimi_special_tokens.json").read_text(encoding="utf-8"))
+        ranks = reference / "tokenizers" / "kimi-k2" / "tiktoken.model"  # kimi-k2.5 has the same
+        return from_rank_file(ranks, kimi["pat_str"], kimi["special_tokens"])
 
     return encoder
 

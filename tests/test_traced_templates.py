@@ -170,7 +170,7 @@ def test_bodies_that_spell_every_special_forge_none(
 ) -> None:
     tokenizer = tokenizer_name(name)
     if tokenizer is None:
-        pytest.skip("the reference has no tokenizer.json of this model")
+        pytest.skip("the reference has no tokenizer of this model")
     encoder = real_encoder(tokenizer)
     source = traced_template(name).format
     template = TracedTemplate(

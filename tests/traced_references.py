@@ -72,10 +72,11 @@ def traced_template(name: str, options: str = "{}") -> TracedTemplate:
 
 
 def tokenizer_name(name: str) -> str | None:
-    """The tokenizer of a template's model, where the reference has its `tokenizer.json`."""
+    """The tokenizer of a template's model, where the reference has it."""
     row = _models().get(Path(name).parent.name, {})
     found = Path(str(row.get("tokenizer"))).name
-    return found if (PLACE / "tokenizers" / found / "tokenizer.json").is_file() else None
+    files = ("tokenizer.json", "kimi_special_tokens.json")
+    return found if any((PLACE / "tokenizers" / found / file).is_file() for file in files) else None
 
 
 def given_tokens(template: TracedTemplate) -> dict[str, Any]:
