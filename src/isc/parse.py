@@ -32,7 +32,7 @@ def find_special(sampled: Sampled, position: int, *texts: str) -> int:
 def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
     """What was sampled before the first stop token."""
     end = find_special(sampled, 0, *stop_tokens)
-    return Sampled(sampled.segments[:end], sampled.starts[: end + 1], sampled.reasoning_open, sampled.token_bytes)
+    return Sampled(sampled.segments[:end], sampled.starts[: end + 1], sampled.reasoning_open)
 
 
 def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:

@@ -126,14 +126,7 @@ def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool =
             starts.append(mark)
             segments.append(Segment(spellings[token_ids[mark]], "special"))
         position = mark + 1
-    lengths = encoder.byte_lengths
-
-    def token_bytes(start: int, end: int) -> list[int]:
-        if lengths is not None:
-            return [lengths[k] if 0 <= k < len(lengths) else 0 for k in token_ids[start:end]]
-        return [len(encoder.decode_bytes((k,))) for k in token_ids[start:end]]
-
-    return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open, token_bytes)
+    return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open)
 
 
 def attribute_text_segments(

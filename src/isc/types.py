@@ -5,7 +5,7 @@ All are frozen; a message is one of five Structs tagged by its role, and a `None
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -184,14 +184,12 @@ class ParsedResponse(Struct, frozen=True):
 class Sampled(Struct, frozen=True):
     """Sampled ids as segments, the mirror of a render; `starts[k]` is the first token of segment k, then the end.
 
-    `reasoning_open` says that the prompt ended inside open reasoning. `token_bytes(start, end)` gives the byte length
-    of each token in that range, for formats whose tags are plain text.
+    `reasoning_open` says that the prompt ended inside open reasoning.
     """
 
     segments: tuple[Segment, ...]
     starts: tuple[int, ...]
     reasoning_open: bool = False
-    token_bytes: Callable[[int, int], Sequence[int]] | None = None
 
 
 class Reasoning(Struct, frozen=True):
