@@ -39,7 +39,7 @@ def rows(case: Case, reference: TemplateReference) -> Iterator[dict[str, Any]]:
             continue
         for add_generation_prompt in (False, True):
             text = reference.text(conversation, add_generation_prompt=add_generation_prompt)
-            ids = ids_digest(list(reference.encode(text)[0])) if case.tokenizer else None
+            ids = ids_digest(list(reference.encode(text)[0]))
             yield {"conversation": name, "generation_prompt": add_generation_prompt, "text": text, "ids": ids}
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 import isc
+from isc.encoders import VocabularyEncoder, embedded
 from isc.testing import Conversation, Shape
 from references import Adaptation, TemplateReference, parts_joined
 
 
 class Case(Struct, frozen=True):
     """A family value with the template (under `templates/`) and tokenizer (under `tokenizers/`) it must agree with.
+
+    Without a tokenizer in the reference ("") ids are compared on the vocabulary that isc carries itself. The template is
+    told `bos_token` and `eos_token`.
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
@@ -25,8 +29,10 @@ class Case(Struct, frozen=True):
     name: str
     family: isc.Family
     template: str
-    tokenizer: str
+    tokenizer: str = ""
     options: Mapping[str, Any] = {}
+    bos_token: str = ""
+    eos_token: str = ""
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
@@ -53,8 +59,18 @@ class Case(Struct, frozen=True):
     def reference(self, root: Path) -> TemplateReference:
         """The independent implementation."""
         return TemplateReference(
-            root / "templates" / self.template, root / "tokenizers" / self.tokenizer, self.adaptations, **self.options
+            root / "templates" / self.template,
+            root / "tokenizers" / self.tokenizer if self.tokenizer else None,
+            self.adaptations,
+            specials=self.family.specials,
+            bos_token=self.bos_token,
+            eos_token=self.eos_token,
+            **self.options,
         )
+
+    def encoder(self, real_encoder: Callable[[str], VocabularyEncoder]) -> VocabularyEncoder:
+        """The model's vocabulary, or its stand-in."""
+        return real_encoder(self.tokenizer) if self.tokenizer else embedded(self.family.specials)
 
 
 def _cases() -> tuple[Case, ...]:

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from isc.testing import Conversation
 
@@ -25,6 +26,14 @@ def template_of(path: Path) -> tuple[str, str]:
 def tokenizer_of(path: Path) -> Tokenizer:
     """A tokenizer as `tokenizers` reads it, specials recognized."""
     return Tokenizer.from_file(str(path / "tokenizer.json"))
+
+
+@lru_cache(maxsize=8)
+def stand_in(specials: tuple[str, ...]) -> Tokenizer:
+    """The vocabulary that isc carries itself, as `tokenizers` reads it, with these specials added."""
+    tokenizer = Tokenizer.from_str(files("isc").joinpath("data/vocabulary.json").read_text(encoding="utf-8"))
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in specials])
+    return tokenizer
 
 
 Adaptation: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -75,10 +84,12 @@ class TemplateReference:
         template: Path,
         tokenizer: Path | None,
         adaptations: Sequence[Adaptation] = (parts_joined,),
+        specials: tuple[str, ...] = (),
         **options: Any,  # noqa: ANN401 - a template's own
     ) -> None:
         self.template, self.digest = template_of(template)
         self.tokenizer = tokenizer
+        self.specials = specials
         self.adaptations = adaptations
         self.options = options
 
@@ -98,6 +109,6 @@ class TemplateReference:
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
         """Ids of a text, specials recognized, and the characters each came from."""
-        assert self.tokenizer is not None
-        found = tokenizer_of(self.tokenizer).encode(text, add_special_tokens=False)
+        tokenizer = tokenizer_of(self.tokenizer) if self.tokenizer else stand_in(self.specials)
+        found = tokenizer.encode(text, add_special_tokens=False)
         return found.ids, found.offsets

@@ -36,7 +36,12 @@ def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
     encoder = embedded(case.family.specials)
     by_hand = isc.create_renderer(encoder, case.family)
     template = TracedTemplate(
-        source, specials=tuple(encoder.specials), stop_tokens=case.family.stop_tokens, template_kwargs=case.options
+        source,
+        bos_token=case.bos_token,
+        eos_token=case.eos_token,
+        specials=tuple(encoder.specials),
+        stop_tokens=case.family.stop_tokens,
+        template_kwargs=case.options,
     )
     traced = isc.create_renderer(encoder, template)
     compared = 0

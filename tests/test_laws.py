@@ -26,7 +26,7 @@ def renderer(case: Case, vocabulary: str, request: pytest.FixtureRequest) -> isc
     if vocabulary == "adversarial":
         return isc.create_renderer(testing.adversarial_encoder(case.family.specials), case.family)
     real_encoder: Callable[[str], VocabularyEncoder] = request.getfixturevalue("real_encoder")
-    return isc.create_renderer(real_encoder(case.tokenizer), case.family)
+    return isc.create_renderer(case.encoder(real_encoder), case.family)
 
 
 @cases

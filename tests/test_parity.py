@@ -55,7 +55,7 @@ def test_what_the_format_cannot_render_is_refused(case: Case) -> None:
 def test_ids_equal_the_golden_but_at_sampling_cuts(
     case: Case, reference: Path, real_encoder: Callable[[str], VocabularyEncoder]
 ) -> None:
-    renderer = isc.create_renderer(real_encoder(case.tokenizer), case.family)
+    renderer = isc.create_renderer(case.encoder(real_encoder), case.family)
     equal = 0
     for row in golden(case)["rows"]:
         conversation = CONVERSATIONS[row["conversation"]]
@@ -79,7 +79,7 @@ def test_random_conversations_equal_the_template(
     case: Case, reference: Path, real_encoder: Callable[[str], VocabularyEncoder], record_property: Callable[..., None]
 ) -> None:
     """2,000 conversations: text always equal; ids equal but where a token of the reference spans a sampling cut."""
-    renderer = isc.create_renderer(real_encoder(case.tokenizer), case.family)
+    renderer = isc.create_renderer(case.encoder(real_encoder), case.family)
     independent = case.reference(reference)
     factor = 10 if os.environ.get("ISC_PROFILE") == "nightly" else 1
     cut: Counter[str] = Counter()
