@@ -18,8 +18,8 @@ from references import Adaptation, TemplateReference, parts_joined
 class Case(Struct, frozen=True):
     """A family value with the template (under `templates/`) and tokenizer (under `tokenizers/`) it must agree with.
 
-    Without a tokenizer in the reference ("") ids are compared on the vocabulary that isc carries itself. The template is
-    told `bos_token` and `eos_token`.
+    Without a tokenizer in the reference ("") ids are compared on the vocabulary that isc carries itself. `bos_token`,
+    `eos_token`: what the template is told.
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
