@@ -127,7 +127,8 @@ class _Failure(Struct, frozen=True):
         if self.kind == "timeout":
             return EngineTimeoutError(url, request_id, self.problem, attempts)
         if self.kind == "refused":
-            return EngineRefusedError(url, request_id, f"refused with status {self.status}", self.status, self.problem)
+            problem = f"refused with status {self.status}: {self.problem}"
+            return EngineRefusedError(url, request_id, problem, self.status, self.problem)
         return EngineUnavailableError(url, request_id, self.problem, attempts, self.status or None)
 
 
