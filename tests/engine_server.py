@@ -77,7 +77,7 @@ def vllm_response(received: Received, ids: Sequence[int] | None = None, finish_r
     found, logprobs = sampled(received.prompt_ids)
     if ids is not None:
         found, logprobs = [*ids], [-0.25] * len(ids)
-    content = [
+    content: list[dict[str, Any]] = [
         {"token": f"token_id:{k}", "logprob": p, "bytes": None, "top_logprobs": []}
         for k, p in zip(found, logprobs, strict=True)
     ]

@@ -154,8 +154,11 @@ def test_an_answer_cut_off_anywhere(protocol: str, small: isc.Renderer) -> None:
     make = vllm_response if protocol == "vllm" else sglang_response
     length = len(json_reply(make(Received(1, "POST", "", {}, {"input_ids": [5, 6], "rid": "isc-" + "0" * 32}))).body)
     for cut in range(0, length, 97):
-        found = error(small, protocol, lambda received, cut=cut: Reply(json_reply(make(received)).body[:cut]))
-        check(found, "body", "is not JSON")
+
+        def answer(received: Received, cut: int = cut) -> Reply:
+            return Reply(json_reply(make(received)).body[:cut])
+
+        check(error(small, protocol, answer), "body", "is not JSON")
 
 
 @pytest.mark.parametrize("protocol", ["vllm", "sglang"])

@@ -151,7 +151,7 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
         if isinstance(found, Answer):
             return found
         pause = found.pause + retries.backoff(number)
-        repeatable = found.repeatable and (retries.idempotent or not found.taken)
+        repeatable = found.repeatable and (retries.idempotent or request.body is None or not found.taken)
         if not repeatable or number >= retries.attempts or clock() + pause >= deadline:
             raise found.error(url, request_id, number)
         await asyncio.sleep(pause)
