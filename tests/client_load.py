@@ -8,17 +8,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from httpx import AsyncClient
+
 import isc
 from engine_server import Answer, Received, Reply, engine, generating, healthy, sampled
 from isc.client import Generation, Retries, connect, generate
 
-WORDS = ("the", "of", "test", "file", "error", "value", "run", "line", "result", "data", "call", "path", "server", "time")
+WORDS = ("the", "test", "file", "error", "value", "run", "line", "result", "data", "call", "path", "server", "time")
 FAULTS = ("dropped", "half", "length", "500", "503", "429", "garbage", "cut off", "another's")
 PATIENCE = 60.0  # seconds after which a call counts as hanging
 
@@ -89,12 +91,14 @@ def conversation(seed: int, words: int, turns: int = 1) -> list[dict[str, Any]]:
     return found
 
 
-async def load(renderer: isc.Renderer, calls: int, seed: int, share: float) -> Tally:
-    """So many calls at a time, half of them in each protocol."""
+async def load(
+    renderer: isc.Renderer, calls: int, seed: int, share: float, client_of: Callable[[str], AsyncClient] = connect
+) -> Tally:
+    """So many calls at a time, half of them in each protocol, to an engine with this share of faults."""
     retries = Retries(attempts=4, timeout=10, total=40, pause=0.02, longest_pause=0.2)
     conversations = [conversation(seed + k, 20 + k % 200) for k in range(calls)]
     tally = Tally()
-    async with engine(faulty(seed, share)) as server, connect(server.url) as client:
+    async with engine(faulty(seed, share)) as server, client_of(server.url) as client:
         start = time.perf_counter()
         each = [
             generate(

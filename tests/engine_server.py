@@ -65,16 +65,16 @@ def json_reply(value: object, **options: Any) -> Reply:  # noqa: ANN401 - a Repl
     return Reply(msgspec.json.encode(value), **options)
 
 
-def sampled(prompt_ids: Sequence[int]) -> tuple[list[int], list[float]]:
-    """The completion of a prompt and its logprobs."""
+def sampled(prompt_ids: Sequence[int], length: int | None = None) -> tuple[list[int], list[float]]:
+    """The completion of a prompt, of so many tokens, and its logprobs."""
     source = random.Random(zlib.crc32(msgspec.json.encode(prompt_ids)))
-    ids = [source.randrange(VOCABULARY) for _ in range(source.randint(5, 40))]
+    ids = [source.randrange(VOCABULARY) for _ in range(length or source.randint(5, 40))]
     return ids, [-source.random() for _ in ids]
 
 
 def vllm_response(received: Received, ids: Sequence[int] | None = None, finish_reason: str = "stop") -> dict[str, Any]:
     """The answer of vLLM: these ids, or those of the prompt."""
-    found, logprobs = sampled(received.prompt_ids)
+    found, logprobs = sampled(received.prompt_ids, received.body["sampling_params"].get("min_tokens"))
     if ids is not None:
         found, logprobs = [*ids], [-0.25] * len(ids)
     content: list[dict[str, Any]] = [

@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from typing import TypeAlias
 
 import pytest
+from openai import AsyncOpenAI
 
 import isc
 from engine_server import GENERATE, Answer, Engine, Received, Reply, engine, generating, healthy, json_reply, sampled
@@ -185,6 +186,31 @@ def test_a_client_that_was_closed(small: isc.Renderer) -> None:
         await client.aclose()
         with pytest.raises(EngineUnavailableError, match="client is closed"):
             await generate(client, small, prompt_ids=[5], max_prompt_len=9, retries=QUICK)
+
+    asyncio.run(run())
+
+
+def test_a_client_that_is_closed_while_it_is_used(small: isc.Renderer) -> None:
+    async def run() -> None:
+        async with engine(generating(lambda _: SLOW)) as server:
+            client = connect(server.url)
+            calls = [asyncio.create_task(generate(client, small, prompt_ids=[k], retries=QUICK)) for k in range(20)]
+            while len(server.generates) < len(calls):
+                await asyncio.sleep(0.01)
+            await client.aclose()
+            found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+            assert {type(one) for one in found} == {EngineUnavailableError}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("reply", [DROPPED, HALF_HEAD, HALF_BODY, BROKEN, BUSY, SLOW], ids=lambda reply: reply.status)
+def test_faults_seen_through_an_openai_client(reply: Reply, small: isc.Renderer) -> None:
+    async def run() -> None:
+        async with engine(at_first(reply)) as server, AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k") as client:
+            found = await generate(client, small, prompt_ids=[5], retries=IMPATIENT)
+            assert found.completion_ids == tuple(sampled([5])[0])
+            assert server.count(GENERATE) == 2
 
     asyncio.run(run())
 

@@ -30,6 +30,8 @@ _TOO_MANY = 429
 def connect(url: str, api_key: str | None = None) -> httpx.AsyncClient:
     """An HTTP client for one engine, to be shared by all calls: as many connections as there are calls at a time.
 
+    It goes straight to the engine, whatever proxy the environment names.
+
     Args:
         url: The server's root, with or without `/v1`.
         api_key: Sent as a bearer token.
@@ -47,9 +49,11 @@ def connect(url: str, api_key: str | None = None) -> httpx.AsyncClient:
         import httpx
     except ImportError:
         raise OptionError('isc.client.connect needs httpx: pip install "isc[client]"') from None
+    from isc.client.pools import Pools
+
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    return httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=None)
+    transport = Pools(secure=url.startswith("https:"))
+    return httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None)
 
 
 class Endpoint(Struct, frozen=True):
