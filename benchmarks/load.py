@@ -3,14 +3,15 @@
     python benchmarks/load.py                # measure, rewrite docs/client.md
     python benchmarks/load.py --dry-run      # measure, print, write nothing
 
-Needs the reference data (`ISC_REFERENCE`) and the `test` dependency group. Engines are those of the tests: HTTP servers on
-127.0.0.1; for the event loop they run in a process of their own.
+Needs the reference data (`ISC_REFERENCE`) and the `test` dependency group. The engine is that of
+the tests, an HTTP server on 127.0.0.1; for the event loop it runs in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import statistics
 import sys
@@ -51,7 +52,7 @@ def loads(small: isc.Renderer) -> Iterator[Row]:
     tally = asyncio.run(load(small, CALLS, seed=8, share=0.0))
     yield at_most(f"{CALLS} calls at a time, no fault: seconds", tally.seconds, 10)
     alone = asyncio.run(load(small, CALLS, seed=8, share=0.0, client_of=one_pool))
-    yield Row("the same by one httpx pool in place of `connect`: seconds", f"{alone.seconds:.2f}", "", True)
+    yield Row("the same by one httpx pool in place of `connect`: seconds", f"{alone.seconds:.2f}", "", reached=True)
 
 
 def one_pool(url: str) -> httpx.AsyncClient:
@@ -74,7 +75,9 @@ def loop(renderers: dict[str, isc.Renderer], rounds: int) -> Iterator[Row]:
     start = time.perf_counter()
     renderer.render(agent(time.time_ns(), CYCLES), tools())
     figure = f"{(time.perf_counter() - start) * 1e3:.1f}"
-    yield Row("to compare: milliseconds that one such render would keep the loop, called from it", figure, "", True)
+    yield Row(
+        "to compare: milliseconds that one such render would keep the loop, called from it", figure, "", reached=True
+    )
 
 
 def in_agent_turns(seed: int) -> dict[str, Any]:
@@ -94,22 +97,25 @@ def sampling(tokens: int) -> Arguments:
     return lambda seed: {"prompt_ids": [seed % 1000], "sampling_params": {"min_tokens": tokens}}
 
 
-def late(what: str, renderer: isc.Renderer, rounds: int, arguments: Arguments, calls: int = 4) -> Row:
+def late(
+    what: str, renderer: isc.Renderer, rounds: int, arguments: Arguments, calls: int = 4, limit: float | None = TICK
+) -> Row:
     """The worst tick: the median of rounds is what counts, the range is told."""
     from client_load import engine_apart, worst_tick
 
-    async def once(url: str, given: list[dict[str, Any]]) -> float:
+    async def once(url: str) -> float:
+        given = [arguments(time.time_ns() + k) for k in range(calls)]
+        gc.collect()  # what made the conversations is not what is measured
         async with connect(url) as client:
             await generate(client, renderer, prompt_ids=[5], max_prompt_len=9)
             return await worst_tick([call(client, renderer, each) for each in given])
 
     with engine_apart() as url:
-        seeds = (time.time_ns() + k for k in range(rounds))
-        given = [[arguments(seed + 1000 * k) for k in range(calls)] for seed in seeds]
-        worst = sorted(asyncio.run(once(url, each)) * 1e3 for each in given)
+        worst = sorted(asyncio.run(once(url)) * 1e3 for _ in range(rounds))
     median = statistics.median(worst)
     figure = f"{median:.1f} ({worst[0]:.1f} to {worst[-1]:.1f})"
-    return Row(f"milliseconds a tick is late at worst, {what}", figure, f"<= {TICK:g}", median <= TICK)
+    name = f"milliseconds a tick is late at worst, {what}"
+    return Row(name, figure, "", reached=True) if limit is None else Row(name, figure, f"<= {limit:g}", median <= limit)
 
 
 async def call(client: httpx.AsyncClient, renderer: isc.Renderer, given: dict[str, Any]) -> Generation:

@@ -1,7 +1,7 @@
 """An httpx transport for hundreds of connections at a time.
 
-httpx's own pool looks at every pair of its idle connections whenever a request comes or goes (httpcore 1.0). Measured with
-500 calls at a time, that is most of the time spent; many small pools have few pairs. docs/client.md has the figures.
+httpx's own pool looks at every pair of its idle connections whenever a request comes or goes (httpcore 1.0), which
+is most of the time spent on 500 calls at a time; many small pools have few pairs. docs/client.md has the figures.
 """
 
 from __future__ import annotations
