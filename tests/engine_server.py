@@ -74,7 +74,7 @@ def sampled(prompt_ids: Sequence[int], length: int | None = None) -> tuple[list[
 
 def vllm_response(received: Received, ids: Sequence[int] | None = None, finish_reason: str = "stop") -> dict[str, Any]:
     """The answer of vLLM: these ids, or those of the prompt."""
-    found, logprobs = sampled(received.prompt_ids, received.body["sampling_params"].get("min_tokens"))
+    found, logprobs = sampled(received.prompt_ids, received.body.get("sampling_params", {}).get("min_tokens"))
     if ids is not None:
         found, logprobs = [*ids], [-0.25] * len(ids)
     content: list[dict[str, Any]] = [

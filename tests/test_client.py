@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ from engine_server import (
     sglang_response,
     vllm_response,
 )
-from isc.client import Generation, Retries, Usage, connect, generate
+from isc.client import Generation, Usage, connect, generate
 from isc.errors import EngineRefusedError, OptionError, OverlongPromptError
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -198,6 +199,21 @@ def test_a_generation_comes_back_from_json_equal(small: isc.Renderer) -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Generation) == found
 
 
+def test_the_example_of_the_page_runs(root: Path, small: isc.Renderer) -> None:
+    page = (root / "docs" / "client.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], names)
+
+    async def run() -> Generation:
+        async with engine() as server:
+            found: Generation = await names["two_turns"](small, server.url)
+            return found
+
+    found = asyncio.run(run())
+    assert found.prompt_attribution is not None
+    assert found.prompt_attribution.message_roles == ("user", "assistant", "tool")
+
+
 def test_an_openai_client_is_taken(small: isc.Renderer) -> None:
     async def run() -> Sent:
         async with engine() as server, AsyncOpenAI(base_url=f"{server.url}/v1", api_key="key") as client:
@@ -291,12 +307,6 @@ def test_an_engine_without_the_endpoint(small: isc.Renderer) -> None:
     with pytest.raises(EngineRefusedError, match="sglang") as raised:
         sent(small, answer, prompt_ids=[5])
     assert (raised.value.status, raised.value.excerpt) == (404, "Not Found")
-
-
-@pytest.mark.parametrize("make", [lambda: Retries(attempts=0), lambda: Retries(timeout=0), lambda: Retries(pause=-1)])
-def test_retries_that_cannot_be(make: Callable[[], Retries]) -> None:
-    with pytest.raises(OptionError):
-        make()
 
 
 def test_without_httpx_the_way_out_is_told() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from isc.errors import (
     EngineTimeoutError,
     EngineUnavailableError,
     MalformedResponseError,
+    OptionError,
     OverlongPromptError,
 )
 
@@ -213,6 +214,12 @@ def test_faults_seen_through_an_openai_client(reply: Reply, small: isc.Renderer)
             assert server.count(GENERATE) == 2
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("make", [lambda: Retries(attempts=0), lambda: Retries(timeout=0), lambda: Retries(pause=-1)])
+def test_retries_that_cannot_be(make: Callable[[], Retries]) -> None:
+    with pytest.raises(OptionError):
+        make()
 
 
 def test_pauses_double_up_to_the_longest_and_differ() -> None:
