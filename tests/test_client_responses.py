@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import pytest
 
 import isc
+from client_calls import sent
 from engine_server import Received, Reply, generating, json_reply, sglang_response, vllm_response
 from isc.errors import ClientError, EngineAbortedError, MalformedResponseError
-from test_client import sent
 
 Damage: TypeAlias = Callable[[dict[str, Any]], object]
 NAN, INFINITY = float("nan"), float("inf")

@@ -57,9 +57,9 @@ class FastokensEngine:
     """The fast engine, for the byte-level vocabularies it knows.
 
     Texts go down one by one: measured, its own batch call is no faster on two cores, and its threads wait on each other
-    where several processes encode. Many go down as batches of one each: `encode` keeps the interpreter lock, and now and
-    then, once in some million tokens, a call takes 50 ms and more, in which no event loop runs. A batch gives the lock up,
-    at 0.3 microseconds a text.
+    where several processes encode. Many go down as batches of one each: `encode` keeps the interpreter lock, and once
+    in some million tokens a call takes 50 ms and more, in which no event loop runs. A batch gives the lock up, at 0.3
+    microseconds a text.
     """
 
     def __init__(self, document: str) -> None:
