@@ -233,13 +233,19 @@ def create_renderer(
     return Renderer(family, encoder, thinking_retention, body_specials)
 
 
-def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:
-    """The family that a transformers tokenizer's name or chat template tells."""
-    name = getattr(tokenizer, "name_or_path", None)
+def family_of_tokenizer(tokenizer: object) -> Family | None:
+    """The family that a transformers tokenizer's model name or chat template tells; None where neither is known."""
     template = getattr(tokenizer, "chat_template", None)
-    found = models().get(str(name)) or (_by_template(template) if isinstance(template, str) else None)
+    found = models().get(str(getattr(tokenizer, "name_or_path", None)))
+    return found or (_by_template(template) if isinstance(template, str) else None)
+
+
+def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:
+    """The family that a transformers tokenizer tells, or its chat template."""
+    found = family_of_tokenizer(tokenizer)
     if found is not None:
         return found
+    name, template = (getattr(tokenizer, key, None) for key in ("name_or_path", "chat_template"))
     if not isinstance(template, str):
         named = str(name) if name else f"a {type(tokenizer).__name__} without a model name"
         raise _unknown(named, "isc.create_renderer(tokenizer")

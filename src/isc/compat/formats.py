@@ -1,0 +1,143 @@
+"""From a configuration to an isc family: the family of the same name, else the model's own template, traced."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import structs
+
+from isc import registry
+from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
+from isc.template import TracedTemplate
+from isc.types import Encoder, Family
+
+_NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max", "audio_cache_max"))
+"""Fields that say nothing of the format."""
+_OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
+    "laguna-xs-2.1": ("laguna-xs.2", "xs-2.1"),
+    "nemotron-3-ultra": ("nemotron-3", "ultra"),
+}
+"""Configurations whose format is a variant of another's family."""
+_NEUTRAL: Final[Mapping[str, Mapping[str, object]]] = {
+    "kimi-k2": {"enable_thinking": True},
+    "gpt-oss": {"use_system_prompt": True},
+}
+"""Fields that the template does not have, with the value that changes nothing."""
+_GRAMMARS: Final[Mapping[str, Mapping[str, str]]] = {
+    "tool_parser": {"qwen3": "json"},
+    "reasoning_parser": {"think": "think"},
+}
+"""The parsers of `renderers` that `TracedTemplate` has a grammar for, by its name there."""
+
+
+def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[str, Any]) -> Family:  # noqa: ANN401
+    """The family that a configuration asks for on this tokenizer.
+
+    Args:
+        config: A configuration, or None for `auto`.
+        tokenizer: Its model's name and chat template are looked at.
+        encoder: Its vocabulary.
+        given: The template's keyword arguments that a run sets besides.
+
+    Raises:
+        OptionError: An option that the format does not have, or with a value it does not take; a custom renderer.
+        UnknownModelError: There is neither a family nor a chat template.
+    """
+    name = "auto" if config is None else config.name
+    options = {**({} if config is None else _options(config)), **given}
+    if name == "custom":
+        raise OptionError("a custom renderer is a class made for renderers: write an isc family, see CONTRIBUTING")
+    if name == "default":
+        chosen = {field: _grammar(field, options.pop(field, None)) for field in _GRAMMARS}
+        return _template(tokenizer, encoder, options, chosen["reasoning_parser"], chosen["tool_parser"])
+    found = registry.family_of_tokenizer(tokenizer)
+    if name != "auto":
+        found = _named(name, found)
+    return _with_options(found, options) if found is not None else _traced(name, tokenizer, encoder, options)
+
+
+def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The fields of a configuration that say something of the format; None leaves it to the template."""
+    neutral = _NEUTRAL.get(config.name, {})
+    fields: dict[str, Any] = config.model_dump(exclude_none=True)
+    return {
+        field: value
+        for field, value in fields.items()
+        if field not in _NO_OPTIONS and not (field in neutral and value == neutral[field])
+    }
+
+
+def _grammar(field: str, name: str | None) -> str | None:
+    if name is None or name in _GRAMMARS[field]:
+        return None if name is None else _GRAMMARS[field][name]
+    raise OptionError(
+        f"{field}={name!r}: a traced template's turns are read by {', '.join(_GRAMMARS[field])}, or by what the "
+        "template itself tells (None); where the format has a family, name it"
+    )
+
+
+def _named(name: str, of_model: Family | None) -> Family | None:
+    """The family of a configuration's name, as the model has it; None where isc has no such family."""
+    family_name, variant = _OTHER_NAMES.get(name, (name, None))
+    kind = registry.families().get(family_name)
+    if kind is None:
+        return None
+    if variant is None and type(of_model) is kind:
+        return of_model
+    return msgspec.convert({"family": family_name, **({"variant": variant} if variant else {})}, kind)
+
+
+def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
+    """The family with these options, checked as a decoder does."""
+    name, kind = registry.family_name(family), type(family)
+    values: dict[str, Any] = structs.asdict(family)  # type: ignore[arg-type]  # every family is a Struct
+    fields = [field for field in values if field != "variant"]
+    unknown = [option for option in options if option not in fields]
+    if unknown:
+        raise OptionError(f"{name} has no option {unknown[0]!r}; it has {', '.join(fields) or 'none'}")
+    try:
+        return msgspec.convert({"family": name, **values, **options}, kind)
+    except msgspec.ValidationError as error:
+        raise OptionError(f"{name}: {error}") from None
+
+
+def _traced(name: str, tokenizer: object, encoder: Encoder, options: Mapping[str, Any]) -> Family:
+    """The model's own template for a format that has no family, said by a notice."""
+    family = _template(tokenizer, encoder, options)
+    found = family.report()
+    read = f"calls are read as {found.tool_calls}" if found.tool_calls else "calls are left in the content"
+    warnings.warn(
+        f"isc has no family for renderer {name!r}: the model's own chat template is used, traced; {read}",
+        TracedTemplateNotice,
+        stacklevel=4,
+    )
+    return family
+
+
+def _template(
+    tokenizer: Any,  # noqa: ANN401 - an object of another library
+    encoder: Encoder,
+    options: Mapping[str, Any],
+    reasoning: str | None = None,
+    tool_calls: str | None = None,
+) -> TracedTemplate:
+    """A tokenizer's own chat template as a family."""
+    template = getattr(tokenizer, "chat_template", None)
+    if not isinstance(template, str):
+        raise UnknownModelError(
+            f"isc has no family for {getattr(tokenizer, 'name_or_path', tokenizer)!r} under this configuration, and "
+            "the tokenizer has no chat template; the configurations with a family are "
+            f"{', '.join([*registry.families(), *_OTHER_NAMES])}"
+        )
+    return TracedTemplate(
+        template,
+        bos_token=tokenizer.bos_token,
+        eos_token=tokenizer.eos_token,
+        specials=tuple(encoder.specials),
+        reasoning=reasoning,
+        tool_calls=tool_calls,
+        template_kwargs=options,
+    )

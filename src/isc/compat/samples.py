@@ -1,0 +1,87 @@
+"""Training samples as `renderers` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import isc
+from isc.compat.renderer import Renderer
+from isc.compat.tokens import MultiModalData, RenderedTokens
+from isc.convert import Tools
+
+
+@dataclass(frozen=True)
+class RenderedTrainingSample:
+    """Ids, and for each whether it is trained on."""
+
+    token_ids: list[int]
+    loss_mask: list[bool]
+    multi_modal_data: MultiModalData | None = None
+    mm_token_type_ids: list[int] | None = None
+
+
+def build_training_sample(
+    renderer: Renderer,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    role_to_mask: Callable[[Mapping[str, Any]], bool] | None = None,
+    tools: Tools = None,
+    content_sft_roles: Collection[str] | None = None,
+    ensure_final_stop: bool = False,
+    message_loss_mask: Sequence[bool | int] | None = None,
+) -> RenderedTrainingSample:
+    """A conversation with the tokens to train on: what is sampled, and the content of `content_sft_roles`.
+
+    Args:
+        renderer: Format and vocabulary.
+        messages: OpenAI dicts.
+        role_to_mask: Of which messages what is sampled is trained on; None for all. Other than `isc`'s it never adds a
+            message that is not an assistant's.
+        tools: Tool specs.
+        content_sft_roles: Roles whose content is trained on besides.
+        ensure_final_stop: Add the stop token that a last assistant turn of this format is left without.
+        message_loss_mask: One truth value a message; a false one takes the message out.
+
+    Raises:
+        OptionError: `message_loss_mask` is not as long as `messages`, or a role does not exist.
+        ConversationError: Something cannot be rendered.
+    """
+    given, body_roles = list(messages), frozenset(content_sft_roles or ())
+    mask = list(message_loss_mask) if message_loss_mask is not None else [True] * len(given)
+    if role_to_mask is not None and len(mask) == len(given) and "assistant" not in body_roles:
+        mask = [
+            bool(wanted) and (message.get("role") != "assistant" or bool(role_to_mask(message)))
+            for wanted, message in zip(mask, given, strict=True)
+        ]
+    sample = isc.build_training_sample(
+        renderer.renderer, given, tools, None, body_roles, mask, ensure_final_stop=ensure_final_stop
+    )
+    media = RenderedTokens.of(sample.rendered).multi_modal_data
+    return RenderedTrainingSample(list(sample.token_ids), list(sample.loss_mask), media)
+
+
+def build_trajectory_step(
+    renderer: Renderer,
+    prompt_messages: Sequence[Mapping[str, Any]],
+    completion_messages: Sequence[Mapping[str, Any]],
+    *,
+    tools: Tools = None,
+) -> dict[str, Any]:
+    """A rollout kept as messages, as the ids its sampler saw; what was not sampled has no log probabilities.
+
+    Raises:
+        TrajectoryError: The format rewrites earlier turns somewhere in the rollout.
+        ConversationError: Something cannot be rendered.
+    """
+    step = isc.build_trajectory_step(renderer.renderer, prompt_messages, completion_messages, tools)
+    return {
+        "prompt_ids": list(step.prompt_ids),
+        "prompt_mask": list(step.prompt_mask),
+        "completion_ids": list(step.completion_ids),
+        "completion_mask": list(step.completion_mask),
+        "completion_logprobs": None,
+        "routed_experts": None,
+        "sampling_mask": None,
+    }
