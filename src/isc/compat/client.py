@@ -117,10 +117,10 @@ async def generate(  # noqa: PLR0913 - as in renderers
         raise MalformedGenerateResponseError(str(error)) from error
     except ClientError as error:
         raise _as_openai(error, client) from error
-    return _result(generation, prompt_attribution)
+    return _result(generation, renderer, prompt_attribution)
 
 
-def _result(generation: Generation, attribution: RenderedTokens | None) -> dict[str, Any]:
+def _result(generation: Generation, renderer: Renderer, attribution: RenderedTokens | None) -> dict[str, Any]:
     if attribution is None and generation.prompt_attribution is not None:
         attribution = RenderedTokens.of(generation.prompt_attribution)
     return {
@@ -133,7 +133,7 @@ def _result(generation: Generation, attribution: RenderedTokens | None) -> dict[
         "completion_logprobs": list(generation.completion_logprobs),
         "content": generation.content,
         "reasoning_content": generation.reasoning_content,
-        "tool_calls": tool_calls(generation.tool_calls),
+        "tool_calls": tool_calls(generation.tool_calls, names_checked=renderer.checks_names),
         "finish_reason": generation.finish_reason,
         "reasoning_complete": generation.reasoning_complete,
         "routed_experts": generation.extra.get("routed_experts"),

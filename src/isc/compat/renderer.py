@@ -98,7 +98,8 @@ class Renderer(Struct, frozen=True):
         self, token_ids: Sequence[int], *, tools: Tools = None, prompt_ids: Sequence[int] | None = None
     ) -> ParsedResponse:
         """A sampled turn read back."""
-        return response(self.renderer.parse_response(token_ids, tools, prompt_ids))
+        parsed = self.renderer.parse_response(token_ids, tools, prompt_ids)
+        return response(parsed, names_checked=self.checks_names)
 
     def bridge_to_next_turn(
         self,
@@ -116,6 +117,11 @@ class Renderer(Struct, frozen=True):
     def get_stop_token_ids(self) -> list[int]:
         """The ids at which sampling stops."""
         return list(self.renderer.get_stop_token_ids())
+
+    @property
+    def checks_names(self) -> bool:
+        """Whether a call of a tool that was not offered is marked: for GLM, whose calls engines then drop."""
+        return registry.family_name(self.renderer.family).startswith("glm-")
 
     @property
     def is_prefix_stable(self) -> bool:

@@ -44,23 +44,27 @@ class ParsedResponse:
     reasoning_complete: bool | None = True
 
 
-def response(parsed: isc.ParsedResponse) -> ParsedResponse:
+def response(parsed: isc.ParsedResponse, *, names_checked: bool = True) -> ParsedResponse:
     """A turn that isc parsed."""
-    return ParsedResponse(
-        parsed.content, parsed.reasoning_content, tool_calls(parsed.tool_calls), parsed.reasoning_complete
-    )
+    calls = tool_calls(parsed.tool_calls, names_checked=names_checked)
+    return ParsedResponse(parsed.content, parsed.reasoning_content, calls, parsed.reasoning_complete)
 
 
-def tool_calls(parsed: Sequence[isc.ParsedToolCall]) -> list[ParsedToolCall]:
-    """The calls of a turn that isc parsed."""
-    return [
-        ParsedToolCall(
-            call.raw,
-            call.name,
-            None if call.arguments is None else dict(call.arguments),
-            call.token_span,
-            ToolCallParseStatus(call.status),
-            call.id,
-        )
-        for call in parsed
-    ]
+def tool_calls(parsed: Sequence[isc.ParsedToolCall], *, names_checked: bool = True) -> list[ParsedToolCall]:
+    """The calls of a turn that isc parsed. One that was cut off has no name: verifiers runs whatever has one.
+
+    Args:
+        parsed: The calls.
+        names_checked: Whether a call of a tool that was not offered is marked as such; otherwise it is as good as any.
+    """
+    return [_call(call, names_checked) for call in parsed]
+
+
+def _call(call: isc.ParsedToolCall, names_checked: bool) -> ParsedToolCall:
+    status = ToolCallParseStatus(call.status)
+    if status is ToolCallParseStatus.UNCLOSED_BLOCK:
+        return ParsedToolCall(call.raw, None, None, call.token_span, status)
+    if status is ToolCallParseStatus.UNKNOWN_TOOL and not names_checked:
+        status = ToolCallParseStatus.OK
+    arguments = None if call.arguments is None else dict(call.arguments)
+    return ParsedToolCall(call.raw, call.name, arguments, call.token_span, status, call.id)
