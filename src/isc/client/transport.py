@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import Struct
 
+from isc.client.lane import off_loop
 from isc.client.responses import Answer
 from isc.client.retries import Retries, retry_after
 from isc.errors import ClientError, EngineRefusedError, EngineTimeoutError, EngineUnavailableError, OptionError
@@ -165,11 +166,11 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
 async def _attempted(to: Endpoint, request: Request, request_id: str, seconds: float) -> Answer | _Failure:
     """One attempt. Leaving it early closes its connection, at which engines stop sampling."""
     library, url = to.library, to.root + request.path
-    body = None if request.body is None else request.body(request_id)
-    headers = {**to.headers, **({} if body is None else {"Content-Type": "application/json"})}
+    headers = {**to.headers, **({} if request.body is None else {"Content-Type": "application/json"})}
     timeouts = (_CONNECT, None, None, None)
     try:
         async with asyncio.timeout(seconds):
+            body = None if request.body is None else await off_loop(request.body, request_id)
             response = await to.http.request(request.method, url, content=body, headers=headers, timeout=timeouts)
     except TimeoutError:
         return _Failure(f"no complete answer within {seconds:.3g} s", "timeout")
