@@ -85,6 +85,13 @@ def test_a_client_without_a_base_url_is_refused(small: isc.Renderer) -> None:
         asyncio.run(generate(httpx.AsyncClient(), small, prompt_ids=[5]))
 
 
+def test_an_engine_by_https() -> None:
+    client = connect("https://engine/v1")
+    assert str(client.base_url) == "https://engine/v1/"
+    asyncio.run(client.aclose())
+    assert client.is_closed
+
+
 def test_a_url_without_http(small: isc.Renderer) -> None:
     with pytest.raises(OptionError, match="cannot be asked"):
         asyncio.run(generate(connect("engine:8000"), small, prompt_ids=[5]))
