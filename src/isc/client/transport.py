@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -149,9 +148,10 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + retries.total
-    for number in count(1):
+    url, number = to.root + request.path, 0
+    while True:
+        number += 1
         request_id = request.attempt(number)
-        url = to.root + request.path
         found = await _attempted(to, request, request_id, min(retries.timeout, deadline - clock()))
         if isinstance(found, Answer):
             return found
@@ -160,7 +160,6 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
         if not repeatable or number >= retries.attempts or clock() + pause >= deadline:
             raise found.error(url, request_id, number)
         await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
 
 
 async def _attempted(to: Endpoint, request: Request, request_id: str, seconds: float) -> Answer | _Failure:
