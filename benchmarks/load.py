@@ -136,6 +136,10 @@ def main() -> int:
     real = isc.create_renderer(from_file(reference / "tokenizers" / "qwen3" / "tokenizer.json"), isc.Qwen3())
     vocabularies = {"Qwen3's vocabulary": real, "the small vocabulary": small}
     rows = [*loads(small), *loop(vocabularies, arguments.rounds)]
+    busy = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    rows.append(
+        Row("to judge all this by: processes that wanted to run meanwhile (load average)", busy, "", reached=True)
+    )
     print(table(rows))
     if not arguments.dry_run:
         write(PAGE, rows)
