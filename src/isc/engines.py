@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -70,7 +70,8 @@ class FastokensEngine:
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
         if len(texts) <= _FEW and sum(map(len, texts)) <= _SHORT:
             return map(_IDS, map(self.tokenizer.encode, texts))
-        return map(_IDS, chain.from_iterable(map(self.tokenizer.encode_batch, map(list, zip(texts, strict=True)))))
+        encode = self.tokenizer.encode_batch
+        return (encode([text])[0].ids for text in texts)
 
 
 class TiktokenEngine:
