@@ -209,13 +209,17 @@ def at_least(what: str, value: float, limit: float) -> Row:
 def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
     lines = ["| what | measured | must be | |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.what} | {row.figure} | {row.target} | {'reached' if row.reached else '**missed**'} |" for row in rows
-    ]
+    lines += [f"| {row.what} | {row.figure} | {row.target} | {_verdict(row)} |" for row in rows]
     machine = (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, {time.strftime('%Y-%m-%d')}"
     )
     return "\n".join([*lines, "", f"Measured on: {machine}."])
+
+
+def _verdict(row: Row) -> str:
+    if not row.target:
+        return ""
+    return "reached" if row.reached else "**missed**"
 
 
 def write(page: Path, rows: list[Row]) -> None:
