@@ -29,14 +29,14 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "families.* tokens encoders traced",
         "bridge",
         "render template_bridge",
-        "training template media conversations arrow",
+        "training template media conversations arrow client",
         "rollout",
         "registry",
         "build laws",
         "workers roundtrips strategies reference __init__",
         "checks",
         "check",
-        "testing client compat cli",
+        "testing compat cli",
     )
 )
 """From the bottom up: a module imports from lower layers only. A package is one module, but for `families`: formats
