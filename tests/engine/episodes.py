@@ -1,4 +1,4 @@
-"""Tool episodes played against the engine: rollouts driven by `isc.client.generate`, and an environment of two tools."""
+"""Tool episodes against the engine: rollouts driven by `isc.client.generate`, and an environment of two tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPISODES = 60
 SEED = 2026
 RENDERERS = {
     "Qwen3": isc.Renderer(Qwen3(), embedded(Qwen3().specials)),
-    "Qwen3, thinking_retention=\"all\"": isc.Renderer(Qwen3(), embedded(Qwen3().specials), "all"),
+    'Qwen3, thinking_retention="all"': isc.Renderer(Qwen3(), embedded(Qwen3().specials), "all"),
     "Qwen3-2507 instruct": isc.Renderer(Qwen3(variant="instruct_2507"), embedded(Qwen3().specials)),
 }
 """How the episodes are rendered: each an equal share of them."""

@@ -38,7 +38,8 @@ class TinyModel:
             tie_word_embeddings=False,
         )
         self.vocabulary = vocabulary
-        self._network = Qwen3ForCausalLM(config).eval()
+        self._network = Qwen3ForCausalLM(config)
+        self._network.eval()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
     @torch.inference_mode()
     def sample(
@@ -76,7 +77,7 @@ class TinyModel:
 
     @torch.inference_mode()
     def scores(self, token_ids: Sequence[int]) -> tuple[float, ...]:
-        """The log-probability of each token after those before it, in one pass as a trainer makes it; the first has 0."""
+        """The log-probability of each token after those before it, in one pass; 0 for the first."""
         ids = torch.tensor([list(token_ids)])
         logits = self._network(ids, use_cache=False).logits[0, :-1].log_softmax(-1)
         return (0.0, *logits.gather(1, ids[0, 1:, None])[:, 0].tolist())

@@ -51,7 +51,7 @@ class SglangRequest(Struct):
     return_logprob: bool
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request that this engine does not take."""
 
     def __init__(self, status: int, problem: str) -> None:
@@ -83,10 +83,10 @@ class Engine:
         status = 200
         try:
             if route is None:
-                raise Refused(404, "Not Found")
+                raise RefusedError(404, "Not Found")
             found = await route(await _body(receive))
-        except (Refused, msgspec.ValidationError) as error:
-            status = error.status if isinstance(error, Refused) else 422
+        except (RefusedError, msgspec.ValidationError) as error:
+            status = error.status if isinstance(error, RefusedError) else 422
             found = {"error": {"message": str(error), "type": "BadRequestError", "code": status}}
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -132,9 +132,9 @@ class Engine:
     async def _sampled(self, prompt_ids: list[int], params: Params, max_tokens: int) -> Sample:
         """One completion at a time, beside the event loop."""
         if len(prompt_ids) + max_tokens > LONGEST:
-            raise Refused(400, f"{len(prompt_ids)} tokens and {max_tokens} to sample are more than {LONGEST}")
+            raise RefusedError(400, f"{len(prompt_ids)} tokens and {max_tokens} to sample are more than {LONGEST}")
         if params.temperature != 1.0:
-            raise Refused(400, "this engine samples at temperature 1 only")
+            raise RefusedError(400, "this engine samples at temperature 1 only")
         async with self._turn:
             planned = draft(self.encoder, self._dice)
             return await asyncio.to_thread(
@@ -167,7 +167,7 @@ def served(application: Engine) -> Iterator[str]:
             while not server.started:
                 assert thread.is_alive(), "the server did not start"
                 time.sleep(0.01)
-            yield "http://127.0.0.1:{}".format(listening.getsockname()[1])
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(timeout=10)
