@@ -218,6 +218,13 @@ def table(rows: list[Row]) -> str:
     return "\n".join([*lines, "", f"Measured on: {machine}."])
 
 
+def write(page: Path, rows: list[Row]) -> None:
+    """Put the rows between the page's markers."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+
+
 def main() -> int:
     """Measure; the exit code is 1 where a figure misses its target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -234,9 +241,7 @@ def main() -> int:
     rows = [row for measurement in chosen for row in measurement(subjects, arguments.rounds)]
     print(table(rows))
     if not arguments.dry_run and not arguments.only:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-        after = rest.partition(END)[2]
-        PAGE.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+        write(PAGE, rows)
     return 0 if all(row.reached for row in rows) else 1
 
 

@@ -26,7 +26,7 @@ class _Asking(Struct):
     waiting: int = 0
 
 
-class _Limits(Struct, weakref=True):
+class _Limits(Struct):
     """What the engines behind one HTTP client said, by root, path and model; a failure to ask is not kept."""
 
     known: dict[_Key, int | None] = {}

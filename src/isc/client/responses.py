@@ -55,15 +55,24 @@ def decoded(answer: Answer, shape: type[_Shape]) -> _Shape:
         MalformedResponseError: Not JSON, cut off, a field missing or of another type.
     """
     try:
-        if b"NaN" in answer.body or b"Infinity" in answer.body:  # no JSON, but what Python servers write
-            return msgspec.convert(json.loads(answer.body), shape)
-        return msgspec.json.decode(answer.body, type=shape)
+        return _decoded(answer.body, shape)
     except msgspec.ValidationError as error:
         matched = _AT.fullmatch(str(error))
         problem, path = matched.groups() if matched else (str(error), None)
         raise answer.error(path or "body", problem) from None
     except (ValueError, RecursionError) as error:
         raise answer.error("body", f"is not JSON: {error}", _excerpt(answer.body, str(error))) from None
+
+
+def _decoded(body: bytes, shape: type[_Shape]) -> _Shape:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if b"NaN" in body or b"Infinity" in body:  # no JSON, but what Python servers write: a check will name the field
+            return msgspec.convert(json.loads(body), shape)
+        raise
 
 
 def _excerpt(body: bytes, problem: str) -> str:

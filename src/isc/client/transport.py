@@ -30,6 +30,8 @@ _TOO_MANY = 429
 def connect(url: str, api_key: str | None = None) -> httpx.AsyncClient:
     """An HTTP client for one engine, to be shared by all calls: as many connections as there are calls at a time.
 
+    It goes straight to the engine, whatever proxy the environment names.
+
     Args:
         url: The server's root, with or without `/v1`.
         api_key: Sent as a bearer token.
@@ -47,9 +49,11 @@ def connect(url: str, api_key: str | None = None) -> httpx.AsyncClient:
         import httpx
     except ImportError:
         raise OptionError('isc.client.connect needs httpx: pip install "isc[client]"') from None
+    from isc.client.pools import Pools
+
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    return httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=None)
+    transport = Pools(secure=url.startswith("https:"))
+    return httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=None)
 
 
 class Endpoint(Struct, frozen=True):
@@ -127,7 +131,8 @@ class _Failure(Struct, frozen=True):
         if self.kind == "timeout":
             return EngineTimeoutError(url, request_id, self.problem, attempts)
         if self.kind == "refused":
-            return EngineRefusedError(url, request_id, f"refused with status {self.status}", self.status, self.problem)
+            problem = f"refused with status {self.status}: {self.problem}"
+            return EngineRefusedError(url, request_id, problem, self.status, self.problem)
         return EngineUnavailableError(url, request_id, self.problem, attempts, self.status or None)
 
 
@@ -150,7 +155,7 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
         if isinstance(found, Answer):
             return found
         pause = found.pause + retries.backoff(number)
-        repeatable = found.repeatable and (retries.idempotent or not found.taken)
+        repeatable = found.repeatable and (retries.idempotent or request.body is None or not found.taken)
         if not repeatable or number >= retries.attempts or clock() + pause >= deadline:
             raise found.error(url, request_id, number)
         await asyncio.sleep(pause)
