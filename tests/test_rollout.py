@@ -112,6 +112,7 @@ def check_every_token_is_trained_on_once(episode: Episode, turns: Sequence[Turn]
 def trained(sample: SampledTokens) -> list[tuple[int, float]]:
     """The trained tokens with their log-probabilities; all must have one, and columns be aligned."""
     assert len(sample.logprobs) == len(sample.loss_mask) == len(sample.token_ids)
+    assert all(start < end for start, end in sample.loss_spans)
     columns = zip(sample.token_ids, sample.logprobs, sample.loss_mask, strict=True)
     pairs = [(token, logprob) for token, logprob, mask in columns if mask]
     assert all(logprob is not None for _, logprob in pairs)
@@ -183,6 +184,19 @@ def test_the_response_is_what_the_environment_acts_on(small: isc.Renderer) -> No
     rollout = Rollout.start(small, ASK, TOOLS).after_completion(ids_of(small, THOUGHT + CALL))
     assert [(call.name, call.status) for call in rollout.response.tool_calls] == [("now", "ok")]
     assert rollout.response.reasoning_content == "r"
+
+
+def test_reasoning_that_the_prompt_opened_is_read_as_such() -> None:
+    renderer = small_renderer("thinking")
+    rollout = Rollout.start(renderer, ASK).after_completion(ids_of(renderer, "r\n</think>\n\nfour<|im_end|>"))
+    assert (rollout.response.reasoning_content, rollout.response.content) == ("r", "four")
+
+
+def test_results_may_name_calls_by_ids_that_the_model_never_saw(small: isc.Renderer) -> None:
+    rollout = Rollout.start(small, ASK, TOOLS).after_completion(ids_of(small, CALL))
+    results = [tool("12:00", "chosen-by-the-environment"), assistant("so")]
+    assert rollout.after_messages(results).rerenders[0].reason == "assistant_message"
+    assert rollout.after_messages(results[:1]).rerenders == ()
 
 
 @pytest.mark.parametrize(
