@@ -71,11 +71,17 @@ def played(renderer: isc.Renderer, turns: Sequence[Turn]) -> list[Rollout]:
 
 @cache
 def small_renderer(name: str) -> isc.Renderer:
-    family = {"keeps": Qwen3(variant="instruct_2507"), "thinking": Qwen3(variant="thinking_2507")}.get(name, Qwen3())
+    family = FAMILIES[name]
     return isc.Renderer(family, embedded(family.specials), "all" if name == "all" else None)
 
 
-NAMES = ("hybrid", "keeps", "thinking", "all")
+FAMILIES: dict[str, isc.Family] = {
+    "hybrid": Qwen3(),
+    "all": Qwen3(),
+    "keeps": Qwen3(variant="instruct_2507"),
+    "thinking": Qwen3(variant="thinking_2507"),
+    "closed by the next role": isc.Glm45(),
+}
 EPISODES = st.tuples(st.integers(1, 6), st.integers(0, 2**32)).map(lambda drawn: (drawn[0], random.Random(drawn[1])))
 
 
@@ -106,7 +112,9 @@ def check_every_token_is_trained_on_once(episode: Episode, turns: Sequence[Turn]
     wanted = sorted(
         (token, logprob) for ids, logprobs, _ in turns for token, logprob in zip(ids, logprobs, strict=True)
     )
-    assert sorted(pair for sample in (episode, *episode.abandoned) for pair in trained(sample)) == wanted
+    samples = (episode, *(point.abandoned for point in episode.rerenders))
+    assert sorted(pair for sample in samples for pair in trained(sample)) == wanted
+    assert sum(sample.trainable_tokens for sample in (episode, *episode.abandoned)) == len(wanted)
 
 
 def trained(sample: SampledTokens) -> list[tuple[int, float]]:
@@ -119,7 +127,7 @@ def trained(sample: SampledTokens) -> list[tuple[int, float]]:
     return [(token, logprob) for token, logprob in pairs if logprob is not None]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 @given(drawn=EPISODES)
 def test_episodes_of_random_completions(name: str, drawn: tuple[int, random.Random]) -> None:
     check_episode(small_renderer(name), *drawn)

@@ -91,7 +91,8 @@ def test_rendering_every_prompt_anew_breaks(played: list[Played], trainer: TinyM
     broken = [turn for turn in turns if turn.fate != "kept"]
     assert len(turns) > 100
     assert {turn.fate for turn in broken} == {"other ids", "other text"}
-    assert len(broken) > 3 * sum(turn.refused for turn in turns)
+    assert len(broken) > 0.5 * len(turns)
+    assert not any(turn.refused for turn in turns), "isc appends tool results whatever was sampled"
     found = list(incumbent.tokens(played, reference, trainer.scores))
     assert sum(one.absent for one in found) > 0
     assert max(distance for one in found for distance in one.moved) > 1_000 * TOLERANCE
