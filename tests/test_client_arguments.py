@@ -59,6 +59,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "specials skipped": ({"prompt_ids": [5], "sampling_params": {"skip_special_tokens": True}}, "skip_special_tokens"),
     "no logprobs": ({"prompt_ids": [5], "sampling_params": {"logprobs": None}}, "logprobs is None"),
     "not a number": ({"prompt_ids": [5], "sampling_params": {"temperature": float("nan")}}, "temperature"),
+    "extra that is no JSON": ({"prompt_ids": [5], "extra_body": {"a": [float("inf")]}}, "extra_body"),
+    "features that are no JSON": ({"prompt_ids": [5], "features": {"a": object()}}, "no JSON form"),
+    "logprobs that are true": ({"prompt_ids": [5], "sampling_params": {"logprobs": True}}, "logprobs is True"),
     "a field twice": ({"prompt_ids": [5], "extra_body": {"token_ids": [6]}}, "'token_ids'"),
     "vLLM's field": ({"prompt_ids": [5], "protocol": "sglang", "cache_salt": "a"}, "cache_salt"),
     "another protocol": ({"prompt_ids": [5], "protocol": "tgi"}, "vllm, sglang"),
@@ -80,6 +83,18 @@ def test_another_kind_of_client_is_refused(client: object, small: isc.Renderer) 
 def test_a_client_without_a_base_url_is_refused(small: isc.Renderer) -> None:
     with pytest.raises(OptionError, match="base_url"):
         asyncio.run(generate(httpx.AsyncClient(), small, prompt_ids=[5]))
+
+
+def test_an_engine_by_https() -> None:
+    client = connect("https://engine/v1")
+    assert str(client.base_url) == "https://engine/v1/"
+    asyncio.run(client.aclose())
+    assert client.is_closed
+
+
+def test_a_url_without_http(small: isc.Renderer) -> None:
+    with pytest.raises(OptionError, match="cannot be asked"):
+        asyncio.run(generate(connect("engine:8000"), small, prompt_ids=[5]))
 
 
 def test_without_httpx_the_way_out_is_told() -> None:

@@ -13,7 +13,9 @@ from isc.client import connect, generate
 
 CALLS = 500
 LONG = 128_000  # tokens
-ROUNDS = 6  # of which the best counts: other processes of a busy machine are not the matter
+TICK = 0.020  # seconds
+ROUNDS = 30  # at most, until one is good: other processes of a busy machine are not the matter
+AT_A_TIME = 5
 
 
 def test_every_call_ends_in_its_own_turn_or_a_typed_error(small: isc.Renderer) -> None:
@@ -37,14 +39,15 @@ def test_calls_to_an_engine_without_a_fault_all_succeed(small: isc.Renderer) -> 
 def test_long_prompts_do_not_hold_up_the_loop(vocabulary: str, request: pytest.FixtureRequest) -> None:
     renderer: isc.Renderer = request.getfixturevalue(vocabulary)
 
-    async def round_(url: str, number: int) -> float:
-        conversations = [conversation(10 * number + k, 470, 200) for k in range(3)]
-        assert len(renderer.render(conversation(0, 470, 200))) >= LONG
+    assert len(renderer.render(conversation(0, 470, 200))) >= LONG
+
+    async def late(url: str, number: int) -> float:
+        conversations = [conversation(10 * number + k, 470, 200) for k in range(AT_A_TIME)]
         gc.collect()  # what made the conversations is not what is measured
         async with connect(url) as client:
-            work = [generate(client, renderer, messages=each, max_prompt_len=10**7) for each in conversations]
-            return await worst_tick(work)
+            calls = [generate(client, renderer, messages=each, max_prompt_len=10**7) for each in conversations]
+            return await worst_tick(calls)
 
     with engine_apart() as url:
-        late = [asyncio.run(round_(url, number)) for number in range(ROUNDS)]
-    assert min(late) < 0.020, late
+        rounds = (asyncio.run(late(url, number)) for number in range(ROUNDS))
+        assert any(seconds < TICK for seconds in rounds)

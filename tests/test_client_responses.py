@@ -14,6 +14,7 @@ from engine_server import Received, Reply, generating, json_reply, sglang_respon
 from isc.errors import ClientError, EngineAbortedError, MalformedResponseError
 
 Damage: TypeAlias = Callable[[dict[str, Any]], object]
+ANOTHER = "isc-" + "0" * 32
 NAN, INFINITY = float("nan"), float("inf")
 
 
@@ -74,7 +75,7 @@ VLLM: dict[str, tuple[Damage, str, str]] = {
     "another prompt's length": (lambda r: r["usage"].update(prompt_tokens=99), "usage.prompt_tokens", "is 99"),
     "lost tokens": (lambda r: r["usage"].update(completion_tokens=99), "usage.completion_tokens", "is 99"),
     "another prompt": (lambda r: r.update(prompt_token_ids=[5, 7]), "prompt_token_ids", "another request"),
-    "another request": (lambda r: r.update(request_id="generate-tokens-isc-1"), "request_id", "another request"),
+    "another request": (lambda r: r.update(request_id=f"generate-tokens-{ANOTHER}"), "request_id", "another request"),
 }  # fmt: skip
 
 SGLANG: dict[str, tuple[Damage, str, str]] = {
@@ -92,7 +93,7 @@ SGLANG: dict[str, tuple[Damage, str, str]] = {
         lambda r: reported(r)[2].__setitem__(0, None), "meta_info.output_token_logprobs[2][0]", "got `null`"
     ),
     "lost tokens": (lambda r: r["meta_info"].update(completion_tokens=99), "meta_info.completion_tokens", "is 99"),
-    "another request": (lambda r: r["meta_info"].update(id="isc-1"), "request_id", "another request"),
+    "another request": (lambda r: r["meta_info"].update(id=ANOTHER), "request_id", "another request"),
 }  # fmt: skip
 
 BODIES: dict[str, tuple[bytes, str]] = {
@@ -152,7 +153,7 @@ def test_a_body_that_is_no_answer(body: bytes, problem: str, protocol: str, smal
 def test_an_answer_cut_off_anywhere(protocol: str, small: isc.Renderer) -> None:
     """Every cut of the JSON, with HTTP none the wiser."""
     make = vllm_response if protocol == "vllm" else sglang_response
-    length = len(json_reply(make(Received(1, "POST", "", {}, {"input_ids": [5, 6], "rid": "isc-" + "0" * 32}))).body)
+    length = len(json_reply(make(Received(1, "POST", "", {}, {"input_ids": [5, 6], "rid": ANOTHER}))).body)
     for cut in range(0, length, 97):
 
         def answer(received: Received, cut: int = cut) -> Reply:
@@ -183,7 +184,18 @@ def test_a_completion_of_no_tokens_needs_no_logprobs(small: isc.Renderer) -> Non
 
 def test_an_engine_that_names_requests_its_own_way(small: isc.Renderer) -> None:
     def answer(received: Received) -> Reply:
-        return json_reply({**vllm_response(received), "request_id": "cmpl-7", "usage": None})
+        return json_reply({**vllm_response(received), "request_id": "misc-7", "usage": None})
 
     found, _ = sent(small, generating(answer), prompt_ids=[5])
-    assert (found.request_id, found.usage.prompt_tokens) == ("cmpl-7", 1)
+    assert (found.request_id, found.usage.prompt_tokens) == ("misc-7", 1)
+
+
+def test_with_media_an_engine_may_read_more_tokens_than_it_was_sent(small: isc.Renderer) -> None:
+    def answer(received: Received) -> Reply:
+        response = sglang_response(received)
+        response["meta_info"]["prompt_tokens"] = 500
+        return json_reply(response)
+
+    image = {"image_data": "https://images/1"}
+    found, _ = sent(small, generating(answer), prompt_ids=[5], protocol="sglang", extra_body=image)
+    assert found.usage.prompt_tokens == 1

@@ -16,7 +16,7 @@ from isc.client.generation import Generation, Usage
 from isc.client.lane import off_loop
 from isc.client.limits import prompt_limit
 from isc.client.protocols import PROTOCOLS, Asked, EngineProtocol, ProtocolName, wire
-from isc.client.responses import REQUEST, Answer, check_counts, check_request, kept
+from isc.client.responses import REQUEST, Answer, Completion, check_counts, check_prompt, check_request, kept
 from isc.client.retries import Retries
 from isc.client.transport import Endpoint, Request, connect, endpoint, exchange
 from isc.convert import Messages, Tools
@@ -30,7 +30,7 @@ __all__ = ["Generation", "ProtocolName", "Retries", "Usage", "connect", "generat
 
 _DEFAULT_RETRIES = Retries()
 _NO_ENDPOINT = (
-    "the engine has no such endpoint: vLLM has it in some versions, newer ones when started for scale-out serving; "
+    "; if the endpoint is missing: vLLM has it in some versions, in newer ones when started for scale-out serving; "
     'for SGLang pass protocol="sglang"'
 )
 
@@ -105,13 +105,13 @@ async def generate(  # noqa: PLR0913 - what an engine can be asked for
     if protocol not in PROTOCOLS:
         raise OptionError(f"protocol is {protocol!r}: it must be one of {', '.join(PROTOCOLS)}")
     spoken, to, name = PROTOCOLS[protocol], endpoint(client, extra_headers), f"{REQUEST}{uuid4().hex}"
-    params = _sampling_params(renderer, sampling_params or {})
+    params, extra = _sampling_params(renderer, sampling_params or {}), _json(extra_body or {}, "extra_body")
     prompt = await off_loop(_prompt, renderer, messages, tools, prompt_ids, prompt_attribution)
-    asked = Asked(model, prompt.json, params, cache_salt, priority, features, extra_body or {})
+    asked = Asked(model, prompt.json, params, cache_salt, priority, features, extra)
     request = Request(spoken.path, name, lambda attempt: wire(spoken, asked, attempt))
     await _check_length(to, spoken, prompt, max_prompt_len, model, name, retries)
     answer = await _answer(to, request, retries)
-    return await off_loop(_generation, answer, spoken, renderer, prompt, tools, keep)
+    return await off_loop(_generation, answer, spoken, renderer, prompt, asked, tools, keep)
 
 
 class _Prompt(Struct, frozen=True):
@@ -157,19 +157,24 @@ def _checked_ids(prompt_ids: Sequence[int]) -> tuple[int, ...]:
 
 def _sampling_params(renderer: Renderer, given: Mapping[str, Json]) -> dict[str, Json]:
     """The caller's, checked against what `generate` relies on, with the format's stop tokens."""
-    try:
-        params: dict[str, Json] = {"stop_token_ids": renderer.get_stop_token_ids(), **given}
-        json_value(params, "sampling_params")
-    except ConversationError as error:
-        raise OptionError(str(error)) from None
+    params = {"stop_token_ids": renderer.get_stop_token_ids(), **_json(given, "sampling_params")}
     needed = {"n": (1, "one turn a call"), "skip_special_tokens": (False, "turns are read by their specials")}
     for name, (value, reason) in needed.items():
         if params.get(name, value) != value:
             raise OptionError(f"sampling_params.{name} is {params[name]!r}, but must be {value!r}: {reason}")
     logprobs = params.get("logprobs", 1)
-    if not isinstance(logprobs, int) or logprobs < 1:
+    if type(logprobs) is not int or logprobs < 1:
         raise OptionError(f"sampling_params.logprobs is {logprobs!r}, but must be at least 1: every token has its own")
     return params
+
+
+def _json(given: Mapping[str, Json], name: str) -> dict[str, Json]:
+    """The same, if it has a JSON form."""
+    try:
+        json_value(dict(given), name)
+    except ConversationError as error:
+        raise OptionError(str(error)) from None
+    return dict(given)
 
 
 async def _check_length(
@@ -196,16 +201,31 @@ async def _answer(to: Endpoint, request: Request, retries: Retries) -> Answer:
     except EngineRefusedError as error:
         if error.status != 404:
             raise
-        raise EngineRefusedError(error.url, error.request_id, _NO_ENDPOINT, error.status, error.excerpt) from None
+        problem = error.problem + _NO_ENDPOINT
+        raise EngineRefusedError(error.url, error.request_id, problem, error.status, error.excerpt) from None
+
+
+def _completion(answer: Answer, protocol: EngineProtocol, prompt: _Prompt, asked: Asked) -> Completion:
+    """What an answer says, if it is sound and the answer to this request."""
+    completion = protocol.completion(answer)
+    check_request(answer, completion.request_id)
+    check_counts(answer, completion, protocol.counts)
+    if not asked.features and not asked.extra_body:  # with media an engine may read more tokens than it was sent
+        check_prompt(answer, completion, prompt.ids, protocol.counts)
+    return completion
 
 
 def _generation(
-    answer: Answer, protocol: EngineProtocol, renderer: Renderer, prompt: _Prompt, tools: Tools, keep: Sequence[str]
+    answer: Answer,
+    protocol: EngineProtocol,
+    renderer: Renderer,
+    prompt: _Prompt,
+    asked: Asked,
+    tools: Tools,
+    keep: Sequence[str],
 ) -> Generation:
-    """What an answer says, checked and parsed."""
-    completion = protocol.completion(answer)
-    check_request(answer, completion.request_id)
-    check_counts(answer, completion, prompt.ids, protocol.counts)
+    """An answer, checked and parsed."""
+    completion = _completion(answer, protocol, prompt, asked)
     parsed = renderer.parse_response(completion.token_ids, tools, prompt_ids=prompt.ids)
     called = any(call.status in ("ok", "unknown_tool") for call in parsed.tool_calls)
     return Generation(

@@ -246,10 +246,13 @@ def wire(protocol: EngineProtocol, asked: Asked, request_id: str) -> bytes:
     """The request as bytes.
 
     Raises:
-        OptionError: `extra_body` would replace a field, or a field is not this protocol's.
+        OptionError: `extra_body` would replace a field, or a field is not this protocol's or no JSON.
     """
     body = protocol.body(asked, request_id)
     taken = sorted(body.keys() & asked.extra_body.keys())
     if taken:
         raise OptionError(f"extra_body: {taken[0]!r} is a field that generate fills itself")
-    return msgspec.json.encode({**body, **asked.extra_body})
+    try:
+        return msgspec.json.encode({**body, **asked.extra_body})
+    except TypeError as error:
+        raise OptionError(f"the request has no JSON form: {error}") from None

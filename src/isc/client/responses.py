@@ -19,7 +19,8 @@ _AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _OFFSET = re.compile(r"\(byte (\d+)\)")
 _AROUND = 30  # bytes shown on either side of one that is not JSON
 _CLAMP = -9999.0
-REQUEST = "isc-"  # how the names begin that requests get here
+REQUEST = "isc-"  # how the names begin that requests get here, before 32 hexadecimal digits
+_OURS = re.compile(f"{REQUEST}[0-9a-f]{{32}}")
 
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 
@@ -96,19 +97,29 @@ def check_logprobs(answer: Answer, path: str, token_ids: Sequence[int], logprobs
             raise answer.error(f"{path}[{position}]", f"the logprob of token {token_ids[position]} {problem}", logprob)
 
 
-def check_counts(answer: Answer, completion: Completion, prompt_ids: Sequence[int], path: str) -> None:
-    """The answer counts the tokens that were sent and that came back, where it counts.
+def check_counts(answer: Answer, completion: Completion, path: str) -> None:
+    """The answer has the tokens that it counts, where it counts.
 
     Raises:
-        MalformedResponseError: It counts others: it answers another request, or lost tokens.
+        MalformedResponseError: It lost some.
     """
-    given = {"prompt_tokens": len(prompt_ids), "completion_tokens": len(completion.token_ids)}
-    for name, count in given.items():
-        counted = getattr(completion, name)
-        if counted is not None and counted != count:
-            raise answer.error(f"{path}.{name}", f"is {counted}, but there are {count}")
+    _check_count(answer, f"{path}.completion_tokens", completion.completion_tokens, len(completion.token_ids))
+
+
+def check_prompt(answer: Answer, completion: Completion, prompt_ids: Sequence[int], path: str) -> None:
+    """The answer is to the prompt that was sent, as far as it tells.
+
+    Raises:
+        MalformedResponseError: It is to another.
+    """
+    _check_count(answer, f"{path}.prompt_tokens", completion.prompt_tokens, len(prompt_ids))
     if completion.prompt_ids is not None and tuple(completion.prompt_ids) != tuple(prompt_ids):
         raise answer.error("prompt_token_ids", "are not the ids that were sent: this is the answer to another request")
+
+
+def _check_count(answer: Answer, path: str, counted: int | None, count: int) -> None:
+    if counted is not None and counted != count:
+        raise answer.error(path, f"is {counted}, but there are {count}")
 
 
 def check_request(answer: Answer, named: str) -> None:
@@ -117,7 +128,7 @@ def check_request(answer: Answer, named: str) -> None:
     Raises:
         MalformedResponseError: It names another.
     """
-    if REQUEST in named and answer.request_id not in named:
+    if _OURS.search(named) and answer.request_id not in named:
         raise answer.error("request_id", "this is the answer to another request", named)
 
 

@@ -59,8 +59,8 @@ class Retries(Struct, frozen=True):
 def retry_after(value: str | None, now: datetime | None = None) -> float:
     """Seconds that a `Retry-After` header asks for, given as seconds or as a date; 0 where it asks for nothing legible.
 
-    >>> retry_after("3"), retry_after(None), retry_after("soon")
-    (3.0, 0.0, 0.0)
+    >>> retry_after("3"), retry_after(None), retry_after("soon"), retry_after("Wed, 21 Oct 99999999999 07:28:10 GMT")
+    (3.0, 0.0, 0.0, 0.0)
     >>> retry_after("Wed, 21 Oct 2026 07:28:10 GMT", datetime(2026, 10, 21, 7, 28, tzinfo=UTC))
     10.0
     """
@@ -69,7 +69,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float:
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     aware = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from isc.client.lane import off_loop
 from isc.client.responses import Answer
 from isc.client.retries import Retries, retry_after
 from isc.errors import ClientError, EngineRefusedError, EngineTimeoutError, EngineUnavailableError, OptionError
@@ -148,9 +148,10 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + retries.total
-    for number in count(1):
+    url, number = to.root + request.path, 0
+    while True:
+        number += 1
         request_id = request.attempt(number)
-        url = to.root + request.path
         found = await _attempted(to, request, request_id, min(retries.timeout, deadline - clock()))
         if isinstance(found, Answer):
             return found
@@ -159,17 +160,16 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
         if not repeatable or number >= retries.attempts or clock() + pause >= deadline:
             raise found.error(url, request_id, number)
         await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
 
 
 async def _attempted(to: Endpoint, request: Request, request_id: str, seconds: float) -> Answer | _Failure:
     """One attempt. Leaving it early closes its connection, at which engines stop sampling."""
     library, url = to.library, to.root + request.path
-    body = None if request.body is None else request.body(request_id)
-    headers = {**to.headers, **({} if body is None else {"Content-Type": "application/json"})}
+    headers = {**to.headers, **({} if request.body is None else {"Content-Type": "application/json"})}
     timeouts = (_CONNECT, None, None, None)
     try:
         async with asyncio.timeout(seconds):
+            body = None if request.body is None else await off_loop(request.body, request_id)
             response = await to.http.request(request.method, url, content=body, headers=headers, timeout=timeouts)
     except TimeoutError:
         return _Failure(f"no complete answer within {seconds:.3g} s", "timeout")
