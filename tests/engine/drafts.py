@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from typing import TypeAlias
 
+from isc.families.qwen3 import Qwen3
 from isc.segments import spelled
 from isc.types import Encoder
 
 Draft: TypeAlias = list[int | None]
 
-_SPECIALS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>", "<|endoftext|>")
 _CALLS = (
     '{"name": "now", "arguments": {}}',
     '{"name": "search", "arguments": {"query": "naïve 漢字", "limit": 3}}',
@@ -80,7 +80,7 @@ def _words(encoder: Encoder, dice: random.Random) -> Draft:
 def _said(encoder: Encoder, text: str, dice: random.Random) -> Draft:
     """A text as ids, its specials as such, the rest in one piece or cut."""
     ids: Draft = []
-    for segment in spelled(text, _SPECIALS):
+    for segment in spelled(text, Qwen3.specials):
         if segment.kind == "special":
             ids.append(encoder.specials[segment.text])
         else:
