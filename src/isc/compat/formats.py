@@ -16,7 +16,7 @@ from isc.types import Encoder, Family
 
 _NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max", "audio_cache_max"))
 """Fields that say nothing of the format."""
-_OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
+OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "laguna-xs-2.1": ("laguna-xs.2", "xs-2.1"),
     "nemotron-3-ultra": ("nemotron-3", "ultra"),
 }
@@ -81,7 +81,7 @@ def _grammar(field: str, name: str | None) -> str | None:
 
 def _named(name: str, of_model: Family | None) -> Family | None:
     """The family of a configuration's name, as the model has it; None where isc has no such family."""
-    family_name, variant = _OTHER_NAMES.get(name, (name, None))
+    family_name, variant = OTHER_NAMES.get(name, (name, None))
     kind = registry.families().get(family_name)
     if kind is None:
         return None
@@ -130,7 +130,7 @@ def _template(
         raise UnknownModelError(
             f"isc has no family for {getattr(tokenizer, 'name_or_path', tokenizer)!r} under this configuration, and "
             "the tokenizer has no chat template; the configurations with a family are "
-            f"{', '.join([*registry.families(), *_OTHER_NAMES])}"
+            f"{', '.join([*registry.families(), *OTHER_NAMES])}"
         )
     return TracedTemplate(
         template,

@@ -1,0 +1,218 @@
+"""Every way in which isc.compat and `renderers` are known to differ, and the functions that name a difference.
+
+A name that begins with `?` is a difference that has no reason yet: the suite fails on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any, Final, TypeAlias
+
+from isc.compat import RenderedTokens
+from isc.errors import ConversationError
+from isc.registry import family_name
+from isc.testing import Conversation
+from peers.sides import Sides, Turn
+
+_PIECES: Final = re.compile(r"<[^<>\s]{1,40}>|\s|[^\s<]+|<")
+_THINK: Final = re.compile(r"(?:<think>|</think>|\n)*")
+_USER: Final = re.compile(r"\n*(?:<\|im_start\|>user)?\n*")
+
+
+def of_render(both: Sides, conversation: Conversation, *, add_generation_prompt: bool) -> set[str]:
+    """How two renders of a conversation differ."""
+    messages, tools = conversation
+    options = {"tools": tools, "add_generation_prompt": add_generation_prompt}
+    ours = both.ours.render(messages, **options)
+    try:
+        theirs = both.theirs.render([*messages], **options)
+    except Exception as error:  # noqa: BLE001 - whatever it raises
+        return {f"?raises {type(error).__name__}"}
+    if ours.token_ids == theirs.token_ids:
+        return set(_columns(both, ours, theirs))
+    parsed = both.parsing.render(messages, **options)
+    found = {"specials"} if parsed.token_ids != ours.token_ids else set()
+    if parsed.token_ids == theirs.token_ids:
+        return found | set(_columns(both, parsed, theirs))
+    if _main_variant(both, conversation, options) == theirs.token_ids:
+        return found | {"variant"}
+    text = both.reference.text(conversation, add_generation_prompt=add_generation_prompt)
+    return found | set(_texts(both, parsed.token_ids, theirs.token_ids, text))
+
+
+def _main_variant(both: Sides, conversation: Conversation, options: Mapping[str, Any]) -> list[int] | None:
+    """What a family's main variant makes of a conversation, without later system messages where it refuses them."""
+    if both.default is None:
+        return None
+    messages = conversation[0]
+    try:
+        return both.default.render_ids(messages, **options)
+    except ConversationError:
+        kept = [message for place, message in enumerate(messages) if not place or message["role"] != "system"]
+        return both.default.render_ids(kept, **options)
+
+
+def _texts(both: Sides, ours: Sequence[int], theirs: Sequence[int], template: str) -> Iterator[str]:
+    """How two texts differ; ours has to be the template's."""
+    encoder = both.ours.renderer.encoder
+    left, right = (encoder.decode_bytes(ids).decode("utf-8", "replace") for ids in (ours, theirs))
+    if encoder.normalize(left) != encoder.normalize(template):
+        yield "?isc does not render the template"
+    if left == right:
+        yield "cut"
+    a, b = _PIECES.findall(left), _PIECES.findall(right)
+    for tag, start, end, begin, stop in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag != "equal":
+            mine, other = "".join(a[start:end]), "".join(b[begin:stop])
+            left_out = both.default is not None and not other and (_THINK.fullmatch(mine) or mine.startswith("system\n"))
+            yield "variant" if left_out else _hunk(family_name(both.case.family), mine, other)
+
+
+def _hunk(family: str, ours: str, theirs: str) -> str:
+    """What a piece of text that differs comes from."""
+    if family == "glm-4.5" and (ours, theirs) == ("\n", ""):
+        return "calls in a row"
+    if family == "glm-5.1" and ours.split() == theirs.split():
+        return "white space stripped"
+    if family == "glm-5.1" and (ours, theirs) == ("<think>", ""):
+        return "think block dropped"
+    if family.startswith("qwen3") and "<|im_start|>user" in theirs and _USER.fullmatch(theirs) and not ours.strip():
+        return "result without a turn"
+    if family.startswith("qwen3") and _THINK.fullmatch(theirs) and not ours.strip():
+        return "think block added"
+    return f"?text {ours!r} {theirs!r}"
+
+
+def _columns(both: Sides, ours: RenderedTokens, theirs: Any) -> Iterator[str]:  # noqa: ANN401 - theirs
+    """How columns of equal ids differ, token by token."""
+    if (ours.message_roles, ours.message_tool_names) != (theirs.message_roles, theirs.message_tool_names):
+        yield "?message table"
+    by_next = both.ours.renderer.family.turn_close is None
+    for place, mine in enumerate(zip(ours.message_indices, ours.sampled_mask, ours.is_content, strict=True)):
+        other = (theirs.message_indices[place], theirs.sampled_mask[place], theirs.is_content[place])
+        if mine == other:
+            continue
+        role = ours.message_roles[mine[0]] if mine[0] >= 0 else None
+        last = ours.message_indices[place + 1 : place + 2] != [mine[0]]
+        if by_next and role == "assistant" and mine[1] and last:
+            yield "closed by the next marker"
+        else:
+            alone = not (place and ours.is_content[place - 1] and ours.message_indices[place - 1] == mine[0])
+            yield _token(role, mine, other, first=alone)
+
+
+_Token: TypeAlias = tuple[int, bool, bool]
+"""Owner, sampled, content."""
+
+
+def _token(role: str | None, mine: _Token, other: _Token, *, first: bool) -> str:
+    """What a token that is attributed differently comes from."""
+    if role in ("system", "developer") and other[0] == -1 and not mine[2] and not other[2]:
+        return "opening"
+    if mine[0] == other[0] and role == "assistant" and mine[1] == mine[2] and other[1] == other[2]:
+        return "sampled after the prompt" if mine[1] else "prefilled"
+    if mine[0] == other[0] and mine[2] and first and not mine[1] and not other[1]:
+        return "token of both"
+    return f"?token {role} {mine} {other}"
+
+
+def of_bridge(both: Sides, turn: Turn) -> set[str]:
+    """How two bridges after a turn differ."""
+    given = (turn.prompt_ids, turn.completion_ids, turn.following)
+    ours = both.parsing.bridge_to_next_turn(*given, tools=turn.tools)
+    theirs = both.theirs.bridge_to_next_turn(*given, tools=turn.tools)
+    if ours is None or theirs is None:
+        return _refused(both, turn, ours is None, theirs is None)
+    if ours.token_ids == theirs.token_ids:
+        return set(_columns(both, ours, theirs))
+    known = len(turn.prompt_ids) + len(turn.completion_ids)
+    if theirs.token_ids[:known] != ours.token_ids[:known]:
+        return {"?rewrites ids"}
+    found = set(_tails(both, ours.token_ids[known:], theirs.token_ids[known:]))
+    if both.default is not None and any(name.startswith("?") for name in found):
+        main = both.default.bridge_to_next_turn(*given, tools=turn.tools)
+        if main is not None:
+            found = {"variant", *_tails(both, main.token_ids[known:], theirs.token_ids[known:])}
+    return found
+
+
+def _refused(both: Sides, turn: Turn, ours: bool, theirs: bool) -> set[str]:
+    if ours and theirs:
+        return set()
+    given = (turn.prompt_ids, turn.completion_ids, turn.following)
+    reason = getattr(both.ours.renderer.plan_bridge(*given, turn.tools), "reason", None)
+    if both.default is not None and (both.default.bridge_to_next_turn(*given, tools=turn.tools) is None) == theirs:
+        return {"variant"}
+    return {"retention"} if ours and reason == "retention" else {f"?refused {reason}"}
+
+
+def _tails(both: Sides, ours: Sequence[int], theirs: Sequence[int]) -> Iterator[str]:
+    """How what two bridges add differs."""
+    decode = both.ours.renderer.encoder.decode_bytes
+    left, right = (decode(ids).decode("utf-8", "replace") for ids in (ours, theirs))
+    family = both.ours.renderer.family
+    closing = "".join(segment.text for segment in family.reasoning.closing) if family.reasoning else ""
+    closer = family.reasoning.closer if family.reasoning else ""
+    if closer and left.startswith(closing) and right.startswith(closer) and closing != closer:
+        yield "reasoning closed"
+        left = closer + left.removeprefix(closing)
+    elif closer and left.startswith(closer) != right.startswith(closer):
+        yield "no reasoning yet" if right.startswith(closer) else "reasoning reopened"
+        left, right = left.removeprefix(closer), right.removeprefix(closer)
+    end = family.stop_tokens[0]
+    if family.turn_close is None and right.removeprefix(closer).startswith(end):
+        yield "end of text added"
+        right = right.replace(end, "", 1)
+    if left != right:
+        yield f"?bridge {left[:60]!r} {right[:60]!r}"
+
+
+def of_parse(both: Sides, turn: Turn) -> set[str]:
+    """How two readings of a turn differ."""
+    options = {"tools": turn.tools, "prompt_ids": turn.prompt_ids}
+    ours = both.ours.parse_response(turn.completion_ids, **options)
+    theirs = both.theirs.parse_response(list(turn.completion_ids), **options)
+    found = set(_words(both, ours, theirs))
+    if len(ours.tool_calls) != len(theirs.tool_calls):
+        return found | {f"?calls {len(ours.tool_calls)} {len(theirs.tool_calls)}"}
+    for mine, other in zip(ours.tool_calls, theirs.tool_calls, strict=True):
+        found |= set(_call(mine, other))
+    return found
+
+
+def _words(both: Sides, ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN401
+    markers = both.ours.renderer.family.reasoning
+    opener = markers.opener if markers else "<think>"
+    if theirs.content.startswith(opener) and ours.reasoning_content is not None:
+        yield "reasoning reopened"
+        return
+    if markers and markers.closer in (ours.reasoning_content or "") and ours.content != theirs.content:
+        yield "spelled marker"
+        return
+    if ours.content != theirs.content:
+        stripped = (ours.content.strip(), theirs.content.strip())
+        closed = any(theirs.content.endswith(stop) for stop in both.ours.renderer.family.stop_tokens)
+        yield "white space kept" if stripped[0] == stripped[1] else "marker read as text" if closed else "?content"
+    mine, other = ours.reasoning_content, theirs.reasoning_content
+    if mine != other:
+        same = (mine or "").strip() == (other or "").strip()
+        yield "?reasoning" if not same else "white space kept" if (mine or "") and (other or "") else "empty reasoning"
+    if ours.reasoning_complete != theirs.reasoning_complete:
+        yield "no reasoning yet" if mine is None and not other else "?complete"
+
+
+def _call(ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN401
+    if ours.token_span != theirs.token_span or ours.id != theirs.id:
+        yield f"?call {ours.token_span} {theirs.token_span} {ours.id} {theirs.id}"
+    if ours.raw != theirs.raw:
+        yield "raw call" if ours.raw.strip() == theirs.raw.strip() else "?raw"
+    if ours.status != theirs.status:
+        yield "undeclared argument" if (ours.status, theirs.status) == ("ok", "invalid_json") else (
+            f"?status {ours.status} {theirs.status}"
+        )
+    if ours.name != theirs.name:
+        yield f"?name {ours.name} {theirs.name} {ours.status}"
+    if ours.arguments != theirs.arguments:
+        yield "arguments" if ours.status != "unclosed_block" else "?arguments"

@@ -1,0 +1,142 @@
+"""isc.compat and the real `renderers` 0.1.12 side by side: the same tokenizer, the same configuration, for every case."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import renderers
+import renderers.configs
+from msgspec import Struct, structs
+from transformers import PreTrainedTokenizerFast
+
+import isc
+from cases import CASES, Case
+from isc import convert
+from isc.compat import Renderer
+from isc.compat.configs import CONFIGS
+from isc.compat.formats import OTHER_NAMES, family_of
+from isc.encoders import VocabularyEncoder, embedded, from_file
+from isc.registry import family_name
+from isc.testing import Conversation, Reference, Writer
+from isc.training import _sampled_ids
+from references import stand_in, tokenizer_of
+
+
+class Sides(Struct, frozen=True):
+    """Both renderers of a case. `parsing` is isc's with `body_specials="parse"`, `default` that of the main variant."""
+
+    case: Case
+    ours: Renderer
+    theirs: Any
+    parsing: Renderer
+    default: Renderer | None
+    reference: Reference
+
+
+class Turn(Struct, frozen=True):
+    """An assistant turn of a conversation: its prompt, what the model would have sampled, and what came after."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    tools: list[dict[str, Any]] | None
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    following: list[Mapping[str, Any]]
+
+
+def configuration(case: Case) -> tuple[str, dict[str, Any]] | None:
+    """The name and the fields that ask for a case in `renderers`; None where it has no such format or option."""
+    name, values = family_name(case.family), structs.asdict(case.family)  # type: ignore[arg-type]  # a Struct
+    variant = values.pop("variant", None)
+    named = [other for other, value in OTHER_NAMES.items() if value == (name, variant)]
+    kind = CONFIGS.get(named[0] if named else name)
+    if kind is None:
+        return None
+    defaults = structs.asdict(type(case.family)())  # type: ignore[arg-type]
+    asked = {field: value for field, value in values.items() if field in kind.model_fields and value is not None}
+    lacking = [field for field in values if field not in kind.model_fields and values[field] != defaults[field]]
+    return None if lacking else (str(kind.model_fields["name"].default), asked)
+
+
+SHARED = tuple(case for case in CASES if configuration(case) is not None)
+"""The cases that `renderers` has a format for, with their options."""
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(place: Path | None, specials: tuple[str, ...]) -> tuple[PreTrainedTokenizerFast, VocabularyEncoder]:
+    """A tokenizer for them and for us; the vocabulary that isc carries where the reference has no tokenizer.json."""
+    if place is None:
+        backend, encoder = stand_in(specials), embedded(specials)
+    else:
+        backend, encoder = tokenizer_of(place), from_file(place / "tokenizer.json")
+    return PreTrainedTokenizerFast(tokenizer_object=backend), encoder  # type: ignore[no-untyped-call]  # so it is
+
+
+def sides(case: Case, reference: Path) -> Sides:
+    """Both sides of a case."""
+    asked = configuration(case)
+    assert asked is not None
+    name, fields = asked
+    place = reference / "tokenizers" / case.tokenizer
+    known = bool(case.tokenizer) and (place / "tokenizer.json").is_file()
+    tokenizer, encoder = _tokenizer(place if known else None, () if known else case.family.specials)
+    tokenizer.chat_template = (reference / "templates" / case.template).read_text(encoding="utf-8")
+    tokenizer.bos_token, tokenizer.eos_token = case.bos_token or None, case.eos_token or None
+    family = family_of(CONFIGS[name](**fields), tokenizer, encoder, {})
+    kinds = {k.model_fields["name"].default: k for k in vars(renderers.configs).values() if _names_a_format(k)}
+    main = structs.replace(family, variant=type(family)().variant) if hasattr(family, "variant") else family  # type: ignore
+    return Sides(
+        case,
+        Renderer(isc.Renderer(family, encoder)),
+        renderers.create_renderer(tokenizer, kinds[name](**fields)),
+        Renderer(isc.Renderer(family, encoder, None, "parse")),
+        Renderer(isc.Renderer(main, encoder, None, "parse")) if main != family else None,
+        case.reference(reference) if known else structs_free(case, reference),
+    )
+
+
+def structs_free(case: Case, reference: Path) -> Reference:
+    """The reference of a case on the vocabulary that isc carries."""
+    return structs.replace(case, tokenizer="").reference(reference)
+
+
+def _names_a_format(kind: object) -> bool:
+    base = renderers.configs.BaseRendererConfig
+    return isinstance(kind, type) and issubclass(kind, base) and "name" in kind.model_fields
+
+
+def conversations(case: Case, count: int) -> Iterator[tuple[int, Conversation]]:
+    """Random conversations of a case's shape, by seed."""
+    for seed in range(count):
+        yield seed, Writer(random.Random(seed), case.shape()).conversation()
+
+
+def turns(both: Sides, count: int) -> Iterator[tuple[int, Turn]]:
+    """Assistant turns of random conversations, whole and cut off, each after a query; by seed."""
+    for seed, (messages, tools) in conversations(both.case, count):
+        source = random.Random(seed)
+        for place, message in enumerate(messages):
+            if message["role"] == "assistant" and any(before["role"] == "user" for before in messages[:place]):
+                turn = _turn(both, [*messages], tools, place, source)
+                if turn is not None:
+                    yield seed, turn
+                    cut = source.randrange(len(turn.completion_ids)) if turn.completion_ids else 0
+                    yield seed, structs.replace(turn, completion_ids=turn.completion_ids[:cut])
+
+
+def _turn(
+    both: Sides, messages: list[Mapping[str, Any]], tools: Any, place: int, source: random.Random  # noqa: ANN401
+) -> Turn | None:
+    try:
+        prompt_ids = both.ours.render_ids(messages[:place], tools=tools, add_generation_prompt=True)
+        sampled = _sampled_ids(both.ours.renderer, convert.chat(messages[: place + 1], tools), place)
+    except isc.Error:  # not every format takes every beginning of a conversation
+        return None
+    following = messages[place + 1 :]
+    ends = [k for k, message in enumerate(following) if message["role"] not in ("user", "tool")]
+    following = following[: ends[0]] if ends else following
+    written = {"role": source.choice(("tool", "user")), "content": Writer(source, both.case.shape()).text()}
+    return Turn(tuple(messages[:place]), tools, prompt_ids, list(sampled), following or [written])
