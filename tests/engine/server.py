@@ -38,7 +38,7 @@ class VllmRequest(Struct):
 
     token_ids: list[int]
     sampling_params: Params
-    request_id: str
+    request_id: str = ""
     model: str | None = None
 
 

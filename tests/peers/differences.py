@@ -165,6 +165,9 @@ def _tails(both: Sides, ours: Sequence[int], theirs: Sequence[int]) -> Iterator[
     if family.turn_close is None and right.removeprefix(closer).startswith(end):
         yield "end of text added"
         right = right.replace(end, "", 1)
+    if family.turn_close and left.startswith(family.turn_close) and not right.startswith(family.turn_close):
+        yield "closed after another stop"
+        left = left.removeprefix(family.turn_close)
     if left != right:
         yield f"?bridge {left[:60]!r} {right[:60]!r}"
 
@@ -193,7 +196,7 @@ def _words(both: Sides, ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN40
         return
     if ours.content != theirs.content:
         stripped = (ours.content.strip(), theirs.content.strip())
-        closed = any(theirs.content.endswith(stop) for stop in both.ours.renderer.family.stop_tokens)
+        closed = both.ours.renderer.family.turn_close is None and theirs.content.endswith(both.case.family.specials)
         yield "white space kept" if stripped[0] == stripped[1] else "marker read as text" if closed else "?content"
     mine, other = ours.reasoning_content, theirs.reasoning_content
     if mine != other:

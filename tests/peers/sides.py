@@ -94,13 +94,8 @@ def sides(case: Case, reference: Path) -> Sides:
         renderers.create_renderer(tokenizer, kinds[name](**fields)),
         Renderer(isc.Renderer(family, encoder, None, "parse")),
         Renderer(isc.Renderer(main, encoder, None, "parse")) if main != family else None,
-        case.reference(reference) if known else structs_free(case, reference),
+        (case if known else structs.replace(case, tokenizer="")).reference(reference),
     )
-
-
-def structs_free(case: Case, reference: Path) -> Reference:
-    """The reference of a case on the vocabulary that isc carries."""
-    return structs.replace(case, tokenizer="").reference(reference)
 
 
 def _names_a_format(kind: object) -> bool:
@@ -115,7 +110,7 @@ def conversations(case: Case, count: int) -> Iterator[tuple[int, Conversation]]:
 
 
 def turns(both: Sides, count: int) -> Iterator[tuple[int, Turn]]:
-    """Assistant turns of random conversations, whole and cut off, each after a query; by seed."""
+    """Assistant turns of random conversations after a query, whole, cut off, and ended by another stop; by seed."""
     for seed, (messages, tools) in conversations(both.case, count):
         source = random.Random(seed)
         for place, message in enumerate(messages):
@@ -125,6 +120,14 @@ def turns(both: Sides, count: int) -> Iterator[tuple[int, Turn]]:
                     yield seed, turn
                     cut = source.randrange(len(turn.completion_ids)) if turn.completion_ids else 0
                     yield seed, structs.replace(turn, completion_ids=turn.completion_ids[:cut])
+                    yield from ((seed, other) for other in _stopped_otherwise(both, turn))
+
+
+def _stopped_otherwise(both: Sides, turn: Turn) -> Iterator[Turn]:
+    """The turn with the last of the format's stop tokens in place of its close."""
+    close, *others = both.ours.get_stop_token_ids()
+    if others and turn.completion_ids[-1:] == [close]:
+        yield structs.replace(turn, completion_ids=[*turn.completion_ids[:-1], others[-1]])
 
 
 def _turn(
@@ -132,7 +135,7 @@ def _turn(
 ) -> Turn | None:
     try:
         prompt_ids = both.ours.render_ids(messages[:place], tools=tools, add_generation_prompt=True)
-        sampled = _sampled_ids(both.ours.renderer, convert.chat(messages[: place + 1], tools), place)
+        sampled = _sampled_ids(both.ours.renderer, convert.chat(messages, tools), place)
     except isc.Error:  # not every format takes every beginning of a conversation
         return None
     following = messages[place + 1 :]
