@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-engine engine-figures lint types check bench goldens clean
+.PHONY: help demo test test-nightly test-engine engine-figures test-peers compat lint types check bench goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -27,6 +27,10 @@ $(VENV)/engine: $(VENV)/dev
 	$(BIN)/python -m pip install -q -e . --group engine
 	@touch $@
 
+$(VENV)/compat: $(VENV)/engine
+	$(BIN)/python -m pip install -q --group compat
+	@touch $@
+
 demo: $(VENV)/demo  ## the main job on the shipped examples: show a conversation, build training samples
 	@mkdir -p demo
 	$(BIN)/isc show examples/tools.json --family qwen3 | head -40
@@ -41,6 +45,13 @@ test-nightly: $(VENV)/dev  ## the same with a larger Hypothesis budget
 test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and the types of that suite; installs torch
 	$(BIN)/mypy --explicit-package-bases tests/engine/*.py
 	$(BIN)/python -m pytest tests/engine
+
+test-peers: $(VENV)/compat  ## isc.compat beside renderers and under verifiers, and the types of that suite; installs both
+	$(BIN)/mypy --explicit-package-bases tests/peers/*.py
+	$(BIN)/python -m pytest tests/peers
+
+compat: $(VENV)/compat  ## count the differences from renderers, and write the tables of docs/compat.md
+	PYTHONPATH=tests $(BIN)/python tests/peers/report.py
 
 engine-figures: $(VENV)/engine  ## play them, and write the tables of docs/engine.md
 	$(BIN)/python tests/engine/figures.py

@@ -58,6 +58,8 @@ AT_HOME = {
     "rich": {"cli"},
     "cyclopts": {"cli"},
     "httpx": {"client"},
+    "pydantic": {"compat"},
+    "openai": set[str](),
     "transformers": set[str](),
     "torch": set[str](),
     "pytest": set[str](),
@@ -208,7 +210,9 @@ def _loaded_by_import() -> frozenset[str]:
     )
 
 
-@pytest.mark.parametrize("name", ["transformers", "torch", "httpx", "httpx2", "requests", "huggingface_hub", "rich"])
+@pytest.mark.parametrize(
+    "name", ["transformers", "torch", "pydantic", "httpx", "httpx2", "requests", "huggingface_hub", "rich"]
+)
 def test_import_isc_loads_no_heavy_module(name: str) -> None:
     assert name not in _loaded_by_import()
 

@@ -24,11 +24,11 @@ _USER: Final = re.compile(r"\n*(?:<\|im_start\|>user)?\n*")
 def of_render(both: Sides, conversation: Conversation, *, add_generation_prompt: bool) -> set[str]:
     """How two renders of a conversation differ."""
     messages, tools = conversation
-    options = {"tools": tools, "add_generation_prompt": add_generation_prompt}
+    options: dict[str, Any] = {"tools": tools, "add_generation_prompt": add_generation_prompt}
     ours = both.ours.render(messages, **options)
     try:
         theirs = both.theirs.render([*messages], **options)
-    except Exception as error:  # noqa: BLE001 - whatever it raises
+    except Exception as error:
         return {f"?raises {type(error).__name__}"}
     if ours.token_ids == theirs.token_ids:
         return set(_columns(both, ours, theirs))
@@ -66,7 +66,9 @@ def _texts(both: Sides, ours: Sequence[int], theirs: Sequence[int], template: st
     for tag, start, end, begin, stop in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag != "equal":
             mine, other = "".join(a[start:end]), "".join(b[begin:stop])
-            left_out = both.default is not None and not other and (_THINK.fullmatch(mine) or mine.startswith("system\n"))
+            left_out = (
+                both.default is not None and not other and (_THINK.fullmatch(mine) or mine.startswith("system\n"))
+            )
             yield "variant" if left_out else _hunk(family_name(both.case.family), mine, other)
 
 
@@ -174,7 +176,7 @@ def _tails(both: Sides, ours: Sequence[int], theirs: Sequence[int]) -> Iterator[
 
 def of_parse(both: Sides, turn: Turn) -> set[str]:
     """How two readings of a turn differ."""
-    options = {"tools": turn.tools, "prompt_ids": turn.prompt_ids}
+    options: dict[str, Any] = {"tools": turn.tools, "prompt_ids": turn.prompt_ids}
     ours = both.ours.parse_response(turn.completion_ids, **options)
     theirs = both.theirs.parse_response(list(turn.completion_ids), **options)
     found = set(_words(both, ours, theirs))
@@ -212,8 +214,10 @@ def _call(ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN401
     if ours.raw != theirs.raw:
         yield "raw call" if ours.raw.strip() == theirs.raw.strip() else "?raw"
     if ours.status != theirs.status:
-        yield "undeclared argument" if (ours.status, theirs.status) == ("ok", "invalid_json") else (
-            f"?status {ours.status} {theirs.status}"
+        yield (
+            "undeclared argument"
+            if (ours.status, theirs.status) == ("ok", "invalid_json")
+            else (f"?status {ours.status} {theirs.status}")
         )
     if ours.name != theirs.name:
         yield f"?name {ours.name} {theirs.name} {ours.status}"

@@ -1,4 +1,4 @@
-"""Why isc.compat and `renderers` differ: a reason for every name that `differences` gives. `docs/compat.md` shows them."""
+"""Why isc.compat and `renderers` differ: a reason for every name that `differences` gives; shown in `docs/compat.md`."""
 
 from __future__ import annotations
 

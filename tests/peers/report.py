@@ -1,4 +1,4 @@
-"""Counts every difference from `renderers` and writes the tables of `docs/compat.md`: `python tests/peers/report.py`."""
+"""Counts every difference from `renderers` and writes the tables of `docs/compat.md`: `make compat`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def table(kind: str, cases: Mapping[str, Counter[str]]) -> Iterator[str]:
     for name, reason in KINDS[kind].items():
         families = sorted({case for case, names in cases.items() if names[name]})
         where = f"{total[name]:,} of {len(families)} cases"
-        yield f"| {name} | {where} | {reason.what} | {reason.why} |"
+        cells = (name, where, reason.what, reason.why)
+        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
     yield ""
 
 

@@ -32,7 +32,7 @@ RESULTS = ("12:00", "\nline\n", "3.14 e\u0301", "", "<|im_end|> said a tool", "Ê
 QUESTIONS = ("What time is it?", "Look for cats.", "  na√Øve e\u0301 ", "<|im_start|>user")
 
 
-class ToolLoop(NullHarness):
+class ToolLoop(NullHarness):  # type: ignore[misc]  # untyped
     """Calls the model through the interception server until it calls no tool, and answers calls itself."""
 
     async def setup(self, runtime: Any) -> None:  # noqa: ANN401 - verifiers' own
@@ -53,8 +53,9 @@ class ToolLoop(NullHarness):
         _, prompt = self.resolve_prompt(data)
         messages: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": str(prompt)}]
         async with AsyncOpenAI(base_url=endpoint, api_key=secret, max_retries=0) as client:
+            tools: Any = [*TOOLS]
             for turn in range(TURNS):
-                answer = await client.chat.completions.create(model=ctx.model, messages=messages, tools=[*TOOLS])
+                answer = await client.chat.completions.create(model=ctx.model, messages=messages, tools=tools)
                 said = answer.choices[0].message
                 messages.append(said.model_dump(exclude_none=True))
                 if said.tool_calls:

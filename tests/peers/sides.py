@@ -1,4 +1,4 @@
-"""isc.compat and the real `renderers` 0.1.12 side by side: the same tokenizer, the same configuration, for every case."""
+"""isc.compat and the real `renderers` 0.1.12 side by side: the same tokenizer and configuration, for every case."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def sides(case: Case, reference: Path) -> Sides:
     tokenizer.bos_token, tokenizer.eos_token = case.bos_token or None, case.eos_token or None
     family = family_of(CONFIGS[name](**fields), tokenizer, encoder, {})
     kinds = {k.model_fields["name"].default: k for k in vars(renderers.configs).values() if _names_a_format(k)}
-    main = structs.replace(family, variant=type(family)().variant) if hasattr(family, "variant") else family  # type: ignore
+    main = structs.replace(family, variant=type(family)().variant) if hasattr(family, "variant") else family  # type: ignore[attr-defined, type-var]  # a Struct
     return Sides(
         case,
         Renderer(isc.Renderer(family, encoder)),
@@ -131,7 +131,11 @@ def _stopped_otherwise(both: Sides, turn: Turn) -> Iterator[Turn]:
 
 
 def _turn(
-    both: Sides, messages: list[Mapping[str, Any]], tools: Any, place: int, source: random.Random  # noqa: ANN401
+    both: Sides,
+    messages: list[Mapping[str, Any]],
+    tools: list[dict[str, Any]] | None,
+    place: int,
+    source: random.Random,
 ) -> Turn | None:
     try:
         prompt_ids = both.ours.render_ids(messages[:place], tools=tools, add_generation_prompt=True)

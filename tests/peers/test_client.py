@@ -19,7 +19,7 @@ from isc.compat import configs
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "now", "description": "", "parameters": {}}}]
-SAID = "<think>\nhm\n</think>\n\nWell.\n<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call><|im_end|>"
+SAID = '<think>\nhm\n</think>\n\nWell.\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call><|im_end|>'
 
 
 class Client:
@@ -33,13 +33,15 @@ class Client:
         """A call, and the requests it makes."""
         return asyncio.run(self._asked(answer, options))
 
-    async def _asked(self, answer: Answer, options: dict[str, Any]) -> Any:  # noqa: ANN401
+    async def _asked(
+        self, answer: Answer, options: dict[str, Any]
+    ) -> tuple[dict[str, Any] | Exception, list[Received]]:
         async with engine(answer) as server:
             client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0, timeout=2.0)
             options = {"messages": MESSAGES, "model": "m", "tools": TOOLS, **options}
             try:
                 found: Any = await self.client.generate(client=client, renderer=self.renderer, **options)
-            except Exception as error:  # noqa: BLE001 - to be compared
+            except Exception as error:
                 found = error
             return found, server.generates
 
@@ -85,7 +87,9 @@ def test_requests_and_results_are_the_same(
 
 def named(answer: Answer) -> Answer:
     """The engine with a name for requests that bring none."""
-    return lambda received: answer(received._replace(body={"request_id": "r", **received.body} if received.body else {}))
+    return lambda received: answer(
+        received._replace(body={"request_id": "r", **received.body} if received.body else {})
+    )
 
 
 def plain(result: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +158,9 @@ def test_answers_that_cannot_be_trusted_are_refused(
         assert type(side.ask(named(with_choice(change)))[0]) is side.client.MalformedGenerateResponseError
 
 
-def test_prompts_that_are_too_long_are_not_sent(both: tuple[Client, Client], tokenizer: PreTrainedTokenizerFast) -> None:
+def test_prompts_that_are_too_long_are_not_sent(
+    both: tuple[Client, Client], tokenizer: PreTrainedTokenizerFast
+) -> None:
     errors = []
     for side in both:
         found, sent = side.ask(named(saying(tokenizer)), max_prompt_len=5)
@@ -167,7 +173,7 @@ def test_prompts_that_are_too_long_are_not_sent(both: tuple[Client, Client], tok
 def test_an_answer_that_the_engine_gave_up_is_an_error_in_isc_only(
     both: tuple[Client, Client], tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """renderers returns what there is, with this finish reason."""
+    """What there is comes back from renderers, with this finish reason."""
     ours, theirs = (side.ask(named(saying(tokenizer, finish="abort")))[0] for side in both)
     assert type(ours) is openai.APIError
     assert isinstance(theirs, dict)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from isc.client import Retries
@@ -93,31 +94,37 @@ async def generate(  # noqa: PLR0913 - as in renderers
     """
     if multi_modal_data is not None or not process_multimodal:
         raise OptionError("isc.compat sends no media: leave multi_modal_data out and process_multimodal True")
-    params = dict(sampling_params or {})
-    params |= {"logprobs": 1, "stop_token_ids": renderer.get_stop_token_ids(), "skip_special_tokens": False}
-    given: dict[str, Any] = {"messages": messages} if prompt_ids is None else {"prompt_ids": prompt_ids}
+    wanted: dict[str, Any] = {"messages": messages} if prompt_ids is None else {"prompt_ids": prompt_ids}
+    wanted |= {"tools": tools, "sampling_params": _params(renderer, sampling_params), "max_prompt_len": max_prompt_len}
+    sent: dict[str, Any] = {
+        "model": model,
+        "cache_salt": cache_salt,
+        "priority": priority,
+        "extra_headers": extra_headers,
+    }
+    with _errors_as_there(client):
+        retries = _retries(client)
+        generation = await ask(client, renderer.renderer, **wanted, **sent, keep=_KEPT, retries=retries)
+    return _result(generation, renderer, prompt_attribution)
+
+
+def _params(renderer: Renderer, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The caller's sampling parameters, with those that are never the caller's."""
+    ours = {"logprobs": 1, "stop_token_ids": renderer.get_stop_token_ids(), "skip_special_tokens": False}
+    return {**(given or {}), **ours}
+
+
+@contextmanager
+def _errors_as_there(client: object) -> Iterator[None]:
+    """The errors of `isc.client` as those of `renderers.client` and of the openai package."""
     try:
-        generation = await ask(
-            client,
-            renderer.renderer,
-            **given,
-            tools=tools,
-            model=model,
-            sampling_params=params,
-            cache_salt=cache_salt,
-            priority=priority,
-            extra_headers=extra_headers,
-            max_prompt_len=max_prompt_len,
-            keep=_KEPT,
-            retries=_retries(client),
-        )
+        yield
     except PromptTooLongError as error:
         raise OverlongPromptError(prompt_len=error.length, max_prompt_len=error.limit) from error
     except MalformedResponseError as error:
         raise MalformedGenerateResponseError(str(error)) from error
     except ClientError as error:
         raise _as_openai(error, client) from error
-    return _result(generation, renderer, prompt_attribution)
 
 
 def _result(generation: Generation, renderer: Renderer, attribution: RenderedTokens | None) -> dict[str, Any]:
