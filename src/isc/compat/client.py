@@ -96,15 +96,10 @@ async def generate(  # noqa: PLR0913 - as in renderers
         raise OptionError("isc.compat sends no media: leave multi_modal_data out and process_multimodal True")
     wanted: dict[str, Any] = {"messages": messages} if prompt_ids is None else {"prompt_ids": prompt_ids}
     wanted |= {"tools": tools, "sampling_params": _params(renderer, sampling_params), "max_prompt_len": max_prompt_len}
-    sent: dict[str, Any] = {
-        "model": model,
-        "cache_salt": cache_salt,
-        "priority": priority,
-        "extra_headers": extra_headers,
-    }
+    wanted |= {"model": model, "cache_salt": cache_salt, "priority": priority, "extra_headers": extra_headers}
     with _errors_as_there(client):
         retries = _retries(client)
-        generation = await ask(client, renderer.renderer, **wanted, **sent, keep=_KEPT, retries=retries)
+        generation = await ask(client, renderer.renderer, **wanted, keep=_KEPT, retries=retries)
     return _result(generation, renderer, prompt_attribution)
 
 
