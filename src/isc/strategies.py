@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -72,7 +73,8 @@ _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 class Shape(Struct, frozen=True):
     """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
 
-    `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
+    `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
+    called. `calls_alone`: a turn that calls says nothing else. `system_first`: a system message only stands first.
     `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
     that quote nothing and so cannot tell every name from their tags.
     """
@@ -81,6 +83,8 @@ class Shape(Struct, frozen=True):
     reasoning: bool = True
     tools: bool = True
     text_arguments: bool = True
+    offers_tools: bool = True
+    calls_alone: bool = False
     specials: tuple[str, ...] = ()
     system_first: bool = False
     needs_query: bool = False
@@ -96,10 +100,11 @@ def shape_of(family: Family) -> Shape:
     """
     user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
     call = {"function": {"name": "f", "arguments": "{}"}}
+    called = {**said, "tool_calls": [call]}
 
-    def takes(*messages: dict[str, Any]) -> bool:
+    def takes(*messages: dict[str, Any], tools: Sequence[dict[str, Any]] = ()) -> bool:
         try:
-            return bool(list(stream(family, convert.chat(messages))))
+            return bool(list(stream(family, convert.chat(messages, tools))))
         except Error:
             return False
 
@@ -108,7 +113,9 @@ def shape_of(family: Family) -> Shape:
     return Shape(
         roles + later,
         reasoning=family.reasoning is not None,
-        text_arguments=takes(user, {**said, "tool_calls": [call]}),
+        text_arguments=takes(user, {**called, "content": None}),
+        offers_tools=takes(user, tools=[{"name": "f"}]),
+        calls_alone=not takes(user, called, called),
         specials=family.specials,
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),
@@ -172,7 +179,7 @@ class Writer:
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Tool specs, or none; descriptions spell specials too."""
-        if not self.shape.tools or self.chance(0.4):
+        if not (self.shape.tools and self.shape.offers_tools) or self.chance(0.4):
             return None
         return [self._tool(name) for name in self.random.sample(_NAMES, self.random.randint(1, 3))]
 
@@ -222,6 +229,8 @@ class Writer:
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
             message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, 3))]
+            if self.shape.calls_alone:
+                message["content"] = None
         return message
 
     def _call(self, known: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from isc.segments import specials_pattern
 from isc.traced.origins import TEMPLATE, Kind, Origin, Place, Run
@@ -64,7 +64,7 @@ class Layout(Struct, frozen=True):
     """What is known of a conversation's format.
 
     `find` finds the specials of a text, `opening_owner` owns what stands before the first turn, `last` is the last
-    message, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which
+    message, for text without any turn, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which
     the generation prompt begins.
     """
 
@@ -166,6 +166,8 @@ def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     owners: list[int] = []
     stretch: list[_Piece] = []
     outside = layout.opening_owner
+    turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
+    layout = structs.replace(layout, last=next(turns, layout.last))
     for piece in pieces:
         if piece.place is None and piece.start < layout.prompt_start:
             stretch.append(piece)
