@@ -11,7 +11,16 @@ from typing import Final
 
 from isc.errors import ConversationError
 from isc.jsontext import decode_json
-from isc.parse import CallReading, content_and_calls, find_special, known, marked_call, reasoning, spelling
+from isc.parse import (
+    CallReading,
+    content_and_calls,
+    find_special,
+    known,
+    marked_call,
+    reasoning,
+    reasoning_start,
+    spelling,
+)
 from isc.segments import arguments_text, body, content_text, is_special, scaffold, special, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -150,10 +159,16 @@ def parse(
     read: Callable[[Sequence[Segment]], CallReading],
     tools: Sequence[ToolSpec],
 ) -> ParsedResponse:
-    """Read a turn back that ends before its close: reasoning, content, then calls, in a section or not."""
-    position, thought, complete = 0, None, True
+    """Read a turn back that ends before its close: reasoning, content, then calls, in a section or not.
+
+    A header that history gives a turn and its prompt did not is no content.
+    """
+    thought, complete = None, True
+    position = reasoning_start(turn.segments, ASSISTANT) or 0
     if markers is not None:
-        position, (thought, complete) = reasoning(turn, 0, markers)
+        position, (thought, complete) = reasoning(turn, position, markers)
+        if thought is None:
+            position += reasoning_start(turn.segments[position:], END_THINK) or 0
     content, calls = said_and_called(turn, position, read, tools)
     return ParsedResponse(content, thought, calls, complete)
 

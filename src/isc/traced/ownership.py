@@ -64,7 +64,7 @@ class Layout(Struct, frozen=True):
     """What is known of a conversation's format.
 
     `find` finds the specials of a text, `opening_owner` owns what stands before the first turn, `last` is the last
-    message, for text without any turn, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which
+    message, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which
     the generation prompt begins.
     """
 
@@ -167,7 +167,7 @@ def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     stretch: list[_Piece] = []
     outside = layout.opening_owner
     turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
-    layout = structs.replace(layout, last=next(turns, layout.last))
+    layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
     for piece in pieces:
         if piece.place is None and piece.start < layout.prompt_start:
             stretch.append(piece)
