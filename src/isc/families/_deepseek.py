@@ -179,7 +179,7 @@ def said_and_called(
     """Content and calls of what follows reasoning; a call outside of any section stands on a line of its own."""
 
     def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
-        after, one = marked_call(found, place, CALL, END_CALL, read)
+        after, one = marked_call(found, place, CALL, END_CALL, read, (END_CALLS,))
         return after, known(one, tools)
 
     pieces, calls = content_and_calls(turn, position, CALL, call, around=(CALLS, END_CALLS, EOS))
