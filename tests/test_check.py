@@ -12,6 +12,8 @@ import isc
 from isc import testing
 from isc.check import CheckReport, Outcome, check_model
 from isc.cli import main
+from isc.families.deepseek_r1 import DeepSeekR1
+from isc.families.deepseek_v3_1 import DeepSeekV31
 from isc.families.qwen3 import Qwen3
 from isc.testing import Conversation, Shape
 from tokenizer_files import qwen3_file
@@ -129,6 +131,12 @@ def test_shape_is_what_the_family_takes() -> None:
     assert shape.roles == ("system", "user", "assistant", "tool")
     assert not shape.system_first
     assert not shape.needs_query
+    assert shape.offers_tools
+    assert not shape.calls_alone
+    no_tools = testing.shape_of(DeepSeekR1())
+    assert not no_tools.offers_tools
+    assert no_tools.calls_alone
+    assert not testing.shape_of(DeepSeekV31()).calls_alone
 
 
 def test_command_prints_a_table_and_exits_zero(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

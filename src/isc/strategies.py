@@ -100,7 +100,9 @@ def shape_of(family: Family) -> Shape:
     """
     user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
     call = {"function": {"name": "f", "arguments": "{}"}}
-    called = {**said, "tool_calls": [call]}
+    alone = {"role": "assistant", "content": None, "tool_calls": [call]}
+    called = alone | said
+    tool = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
 
     def takes(*messages: dict[str, Any], tools: Sequence[dict[str, Any]] = ()) -> bool:
         try:
@@ -113,9 +115,9 @@ def shape_of(family: Family) -> Shape:
     return Shape(
         roles + later,
         reasoning=family.reasoning is not None,
-        text_arguments=takes(user, {**called, "content": None}),
-        offers_tools=takes(user, tools=[{"name": "f"}]),
-        calls_alone=not takes(user, called, called),
+        text_arguments=takes(user, called) or takes(user, alone),
+        offers_tools=takes(user, tools=[tool]),
+        calls_alone=takes(user, alone, user, alone) and not takes(user, called, user, called),
         specials=family.specials,
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),

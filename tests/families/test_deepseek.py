@@ -5,16 +5,21 @@ Specials are written as `narrow` writes them.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 import isc
+from cases import CASES
 from golden_conversations import NOW, Message, assistant, call, system, tool, user
 from isc.families.deepseek_r1 import DeepSeekR1
 from isc.families.deepseek_v3 import DeepSeekV3
 from isc.families.deepseek_v3_1 import DeepSeekV31
+from isc.testing import Writer
 from isc.types import Segment
 from small_renders import narrow, renderer_of
 
@@ -277,3 +282,19 @@ def test_no_special_is_forged(family: isc.Family) -> None:
     special = set(renderer.encoder.specials.values())
     assert [k for k in hostile if k in special] == [k for k in plain if k in special]
     assert spelled.encode() in renderer.encoder.decode_bytes(hostile)
+
+
+def test_r1_s_first_calls_may_stand_beside_content_in_any_conversation(reference: Path) -> None:
+    """The cases give content to no turn with calls, since later ones are refused: here it is given to all."""
+    case = next(case for case in CASES if case.family == R1)
+    shape, template = structs.replace(case.shape(), calls_alone=False), case.reference(reference)
+    beside = 0
+    for seed in range(500):
+        messages, _ = Writer(random.Random(seed), shape).conversation()
+        try:
+            text = "".join(segment.text for segment in segments_of(R1, messages))
+        except isc.ConversationError:
+            continue
+        assert text == template.text((messages, None), add_generation_prompt=False)
+        beside += any(message.get("tool_calls") and message["content"] for message in messages)
+    assert beside > 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from isc.families.deepseek_r1 import DeepSeekR1
 from isc.families.deepseek_v3 import DeepSeekV3
 from isc.families.deepseek_v3_1 import DeepSeekV31
 from isc.segments import spelled
+from isc.testing import Shape, Writer, shape_of
 from isc.tokens import fold
 from small_renders import narrow, parsed, renderer_of
 
@@ -109,6 +111,7 @@ REASONED: list[tuple[isc.Family, str, str, tuple[str | None, str, bool]]] = [
     (THINKING, "<Assistant><think>", "why\n</think>\nyes", ("why\n", "\nyes", True)),
     (THINKING, "<Assistant><think>", "</think>yes", ("", "yes", True)),
     (V31, "<Assistant></think>", "yes", (None, "yes", True)),
+    (V31, "<Assistant></think>", "<think>why</think>yes", ("why", "yes", True)),
 ]
 
 
@@ -174,6 +177,24 @@ def test_a_bridge_after_calls_equals_a_fresh_render_cycle_after_cycle(family: is
         fresh = renderer.render(messages, None, True)
         assert (extended.token_ids, extended.sampled_mask) == (fresh.token_ids, fresh.sampled_mask)
         prompt = extended
+
+
+def test_v3_1_without_thinking_keeps_history_but_for_system_messages() -> None:
+    renderer, shape = renderer_of(V31), structs.replace(shape_of(V31), reasoning=False)
+    compared = 0
+    for seed in range(400):
+        source = random.Random(seed)
+        (*messages, answer), _ = Writer(source, shape).conversation()
+        new, _ = Writer(source, Shape(("user", "tool"), specials=V31.specials)).conversation(3)
+        if not messages or answer["role"] != "assistant":
+            continue
+        prompt, full = renderer.render(messages, None, True), renderer.render([*messages, answer])
+        extended = renderer.extend(prompt, full.token_ids[len(prompt) :], new)
+        fresh = renderer.render([*messages, answer, *new], None, True)
+        assert extended is not None
+        assert (extended.token_ids, extended.sampled_mask) == (fresh.token_ids, fresh.sampled_mask)
+        compared += 1
+    assert compared > 100
 
 
 @pytest.mark.parametrize("family", [V3, V3_0324, R1, V31], ids=repr)

@@ -92,7 +92,7 @@ class DeepSeekV3(Struct, frozen=True, tag_field="family", tag="deepseek-v3"):
             yield special(deepseek.CALLS)
             yield from deepseek.fenced_calls(message.tool_calls)
             yield from deepseek.CLOSE_CALLS
-        if chat.role(after) == "tool" and self._follows(chat, index) and not self._opens(chat, after):
+        if chat.role(after) == "tool" and self._is_closed(chat, index) and not self._opens(chat, after):
             yield deepseek.NEWLINE
 
     def _calls(self, chat: Chat, index: int) -> Iterator[Segment]:
@@ -105,8 +105,8 @@ class DeepSeekV3(Struct, frozen=True, tag_field="family", tag="deepseek-v3"):
                 yield from (special(deepseek.ASSISTANT), special(deepseek.CALLS), *deepseek.fenced_call(call))
                 opened = True
 
-    def _follows(self, chat: Chat, index: int) -> bool:
-        """Whether a message is an assistant's turn with a close, after which a line break is that turn's."""
+    def _is_closed(self, chat: Chat, index: int) -> bool:
+        """Whether a message is an assistant's turn with a close: a line break after that is the turn's."""
         if chat.role(index) != "assistant":
             return False
         calls = deepseek.calls_of(chat, index)
@@ -120,7 +120,7 @@ class DeepSeekV3(Struct, frozen=True, tag_field="family", tag="deepseek-v3"):
         before, after = deepseek.previous(chat, index), deepseek.following(chat, index)
         if self._opens(chat, index):
             yield special(deepseek.OUTPUTS)
-        elif not self._follows(chat, before):
+        elif not self._is_closed(chat, before):
             yield deepseek.NEWLINE
         yield from deepseek.output(chat, index)
         unclosed = self.variant == "v3" and deepseek.calls_of(chat, after)

@@ -32,6 +32,10 @@ from isc.types import (
     ToolSpec,
 )
 
+_REASONING: Final = Reasoning(
+    deepseek.THINK, deepseek.END_THINK, (special(deepseek.END_THINK),), (deepseek.CALLS, deepseek.CALL)
+)
+
 
 class DeepSeekV31(Struct, frozen=True, tag_field="family", tag="deepseek-v3.1"):
     """DeepSeek-V3.1.
@@ -42,8 +46,8 @@ class DeepSeekV31(Struct, frozen=True, tag_field="family", tag="deepseek-v3.1"):
     Raises:
         ValidationError: An option of another type, where a value is decoded by msgspec.
 
-    >>> DeepSeekV31(thinking=True).keeps_history
-    False
+    >>> DeepSeekV31(thinking=True).reasoning.opener
+    '<think>'
     """
 
     thinking: bool = False
@@ -54,14 +58,16 @@ class DeepSeekV31(Struct, frozen=True, tag_field="family", tag="deepseek-v3.1"):
     turn_close: ClassVar[str] = deepseek.EOS
     # generation_config.json of deepseek-ai/DeepSeek-V3.1: 1
     stop_tokens: ClassVar[tuple[str, ...]] = (deepseek.EOS,)
-    reasoning: ClassVar[Reasoning] = Reasoning(
-        deepseek.THINK, deepseek.END_THINK, (special(deepseek.END_THINK),), (deepseek.CALLS, deepseek.CALL)
-    )
 
     @property
     def keeps_history(self) -> bool:
-        """Without thinking, but for a later system message, which is said in the opening and which a bridge refuses."""
-        return not self.thinking
+        """Never: a later system message changes the opening; with thinking, a user's message drops reasoning."""
+        return False
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """Think blocks, where the prompt opens one."""
+        return _REASONING if self.thinking else None
 
     def opening(self, chat: Chat) -> Segments:
         """BOS and every system message."""
@@ -100,7 +106,7 @@ class DeepSeekV31(Struct, frozen=True, tag_field="family", tag="deepseek-v3.1"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        return deepseek.parse(until(sampled, self.stop_tokens), self.reasoning, deepseek.read_plain, tools)
+        return deepseek.parse(until(sampled, self.stop_tokens), _REASONING, deepseek.read_plain, tools)
 
 
 FAMILY: Final = DeepSeekV31
