@@ -140,7 +140,7 @@ class DeepSeekV3(Struct, frozen=True, tag_field="family", tag="deepseek-v3"):
 
 
 def _until_last_call(sampled: Sampled) -> Sampled:
-    """What was sampled before the close that no further call follows: V3 closes each call after the second too."""
+    """What was sampled before the close that no further call follows: V3 has one after every call but the first."""
     segments = sampled.segments
     end = find_special(sampled, 0, deepseek.EOS)
     while end + 2 < len(segments) and segments[end + 1].text == "\n" and is_special(segments[end + 2], deepseek.CALL):
