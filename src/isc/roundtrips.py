@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from isc import convert
+from isc.errors import ConversationError
 from isc.jsontext import json_text
 from isc.laws import Conversation, require
 from isc.render import Renderer
@@ -17,7 +18,8 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     """A bridge begins with every previous id, unchanged; where the format keeps history it equals a fresh render.
 
     The conversation ends with an assistant turn, which is taken as sampled, its close included; where the completion
-    lacks the close, the same ids come of it. Returns whether the bridge was granted.
+    lacks the close, the same ids come of it. Where a bridge raises, so does a render. Returns whether the bridge was
+    granted.
     """
     messages, tools = conversation
     if len(messages) == 1:
@@ -28,7 +30,11 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         return False
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
     close = _close_by_next(renderer, convert.chat([*messages, *new[0]], tools), len(messages))
-    bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools)
+    try:
+        bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools)
+    except ConversationError:
+        bridged = None
+        require(_refused(renderer, [*messages, *new[0]], tools), "a bridge raises where a render does not", new)
     if bridged is None:
         return False
     previous = prompt.token_ids + completion + close
@@ -43,6 +49,15 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         require(bridged.token_ids == fresh.token_ids, "a bridge is no fresh render", conversation, new)
         require(extended and extended.sampled_mask == fresh.sampled_mask, "extend samples unlike a fresh render", new)
     return True
+
+
+def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tools) -> bool:
+    """Whether a conversation cannot be rendered."""
+    try:
+        renderer.render(messages, tools)
+    except ConversationError:
+        return True
+    return False
 
 
 def _sampled_end(rendered: RenderedTokens, start: int) -> int:
