@@ -69,7 +69,7 @@ class Extension(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True):
-    """How a completion ended and what comes next: the stop it ended with, what closes reasoning or messages it left open.
+    """How a completion ended and what comes next: the stop it ended with, what closes what it left open.
 
     `chat` is a stand-in for the sampled turn, then the new messages.
     """

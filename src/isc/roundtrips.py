@@ -68,6 +68,8 @@ def _sampled_end(rendered: RenderedTokens, start: int) -> int:
 
 def _close_by_next(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
     """Ids by which message `index` closes the turn before it, in formats that close so."""
+    if renderer.family.turn_close is not None:
+        return ()
     return tuple(renderer.encoder.specials[segment.text] for segment in closing(renderer.family, chat, index))
 
 

@@ -47,10 +47,10 @@ def called(name: str, arguments: str) -> tuple[Segment, ...]:
     return (*PROMPT, *recipient, _CHANNEL, scaffold("commentary json"), _MESSAGE, body(arguments), special(CALL))
 
 
-def returned(name: str, text: str) -> tuple[Segment, ...]:
+def returned(name: str, text: Segment) -> tuple[Segment, ...]:
     """A message of a function to the model."""
     author = scaffold(f"{FUNCTIONS}{name} to={ROLE}")
-    return (special(START), author, _CHANNEL, scaffold("commentary"), _MESSAGE, body(text), _END)
+    return (special(START), author, _CHANNEL, scaffold("commentary"), _MESSAGE, text, _END)
 
 
 def completed(*, role: bool, channel: str | None, text: bool, recipient: bool) -> tuple[Segment, ...]:

@@ -110,7 +110,9 @@ class GptOss(Struct, frozen=True, tag_field="family", tag="gpt-oss"):
         if isinstance(message, AssistantMessage):
             return self._call(chat, index, message) if message.tool_calls else self._answer(chat, index, message)
         if isinstance(message, ToolMessage):
-            return harmony.returned(_function(chat, index, message), json_text(content_text(chat, index)))
+            text = content_text(chat, index)
+            told = body(json_text(text)) if text else scaffold('""')  # nothing was said between these quotes
+            return harmony.returned(_function(chat, index, message), told)
         if isinstance(message, UserMessage):
             return harmony.message("user", body(content_text(chat, index)))
         if index:
