@@ -203,7 +203,7 @@ class Writer:
         return messages, self.tools()
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
-        wrong_here = ("system",) if messages and self.shape.system_first else ()
+        wrong_here: tuple[str, ...] = ("system",) if messages and self.shape.system_first else ()
         if self.shape.results_follow_calls and not _calls(messages):
             wrong_here += ("tool",)
         return self.random.choice([role for role in self.shape.roles if role not in wrong_here])
@@ -249,8 +249,8 @@ class Writer:
 
 def _calls(messages: list[dict[str, Any]]) -> bool:
     """Whether the last assistant turn calls."""
-    turn = next((message for message in reversed(messages) if message["role"] == "assistant"), {})
-    return "tool_calls" in turn
+    turns = (message for message in reversed(messages) if message["role"] == "assistant")
+    return "tool_calls" in next(turns, {"role": "none"})
 
 
 def _is_query(message: dict[str, Any]) -> bool:
