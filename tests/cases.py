@@ -24,7 +24,8 @@ class Case(Struct, frozen=True):
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
-    Without `offers_tools` the golden conversations are taken without their tools. For the rest see `Shape`.
+    `now`: the day that the template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are
+    taken without their tools. For the rest see `Shape`.
     """
 
     name: str
@@ -40,9 +41,14 @@ class Case(Struct, frozen=True):
     spells: tuple[str, ...] = ()
     offers_tools: bool = True
     calls_alone: bool = False
+    now: str = ""
     system_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+    text_arguments: bool = True
+    most_calls: int = 3
+    results_follow_calls: bool = False
+    content_with_calls: bool = True
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
@@ -55,11 +61,18 @@ class Case(Struct, frozen=True):
             system_first=self.system_first,
             needs_query=self.needs_query,
             keys=self.keys,
+            text_arguments=self.text_arguments,
+            most_calls=self.most_calls,
+            results_follow_calls=self.results_follow_calls,
+            content_with_calls=self.content_with_calls,
         )
 
     def takes(self, conversation: Conversation) -> bool:
-        """Whether the format knows the conversation's roles."""
-        return all(message["role"] in self.roles for message in conversation[0])
+        """Whether the format knows the conversation's roles, and the template can spell its arguments."""
+        calls = (call for message in conversation[0] for call in message.get("tool_calls") or ())
+        as_text = any(isinstance(call["function"]["arguments"], str) for call in calls)
+        known = all(message["role"] in self.roles for message in conversation[0])
+        return known and (self.text_arguments or not as_text)
 
     def golden(self, name: str) -> Conversation:
         """A conversation of the golden table as the format takes it."""
@@ -75,6 +88,7 @@ class Case(Struct, frozen=True):
             specials=self.family.specials,
             bos_token=self.bos_token,
             eos_token=self.eos_token,
+            now=self.now,
             **self.options,
         )
 

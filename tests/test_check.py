@@ -14,6 +14,7 @@ from isc.check import CheckReport, Outcome, check_model
 from isc.cli import main
 from isc.families.deepseek_r1 import DeepSeekR1
 from isc.families.deepseek_v3_1 import DeepSeekV31
+from isc.families.gpt_oss import GptOss
 from isc.families.qwen3 import Qwen3
 from isc.testing import Conversation, Shape
 from tokenizer_files import qwen3_file
@@ -88,6 +89,19 @@ def test_a_rewritten_history_is_told_and_is_no_failure(reference: Path, model: P
     assert found.status == "told"
     assert "appending message" in found.findings[0].detail
     assert outcomes(report)["attribution parity"].status == "holds"
+
+
+def test_the_template_s_clock_tells_the_day_that_the_family_is_set_to(reference: Path, tmp_path: Path) -> None:
+    for file in (
+        *reference.glob("tokenizers/gpt-oss/*.json"),
+        *reference.glob("templates/openai--gpt-oss-20b/*.jinja"),
+    ):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [200002, 199999, 200012]}', encoding="utf-8")
+    report = checked(tmp_path, GptOss(conversation_start_date="2024-02-29"))
+    assert report.holds
+    assert {outcomes(report)[name].status for name in ("text parity", "attribution parity")} == {"holds"}
+    assert outcomes(report)["stops are trained"].status == "told"  # only the last answer ends at a stop
 
 
 def test_a_model_without_a_template_is_checked_by_its_family_alone(model: Path) -> None:

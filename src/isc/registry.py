@@ -161,13 +161,16 @@ def load(
     return Renderer(found or traced(model, encoder), encoder, thinking_retention, body_specials)
 
 
-def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None) -> Family:
+def traced(
+    model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None, now: str = "2025-01-15"
+) -> Family:
     """A model's own chat template as a family, its specials and stops as its files give them.
 
     Args:
         model: Where the files lie.
         encoder: The model's vocabulary.
         options: The template's keyword arguments.
+        now: The moment that its clock tells.
 
     Raises:
         UnknownModelError: The model has no chat template.
@@ -182,6 +185,7 @@ def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json
         template,
         bos_token=model.special("bos_token"),
         eos_token=model.special("eos_token"),
+        now=now,
         specials=tuple(encoder.specials),
         stop_tokens=declared_stops(model, encoder) if model.stop_ids() else (),
         template_kwargs=options,

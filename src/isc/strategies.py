@@ -76,7 +76,8 @@ class Shape(Struct, frozen=True):
     `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
     called. `calls_alone`: a turn that calls says nothing else. `system_first`: a system message only stands first.
     `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
-    that quote nothing and so cannot tell every name from their tags.
+    that quote nothing and so cannot tell every name from their tags. `most_calls`: in one turn. `results_follow_calls`:
+    a tool result stands where the last assistant turn calls. `content_with_calls`: beside reasoning, that is.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -89,6 +90,9 @@ class Shape(Struct, frozen=True):
     system_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+    most_calls: int = 3
+    results_follow_calls: bool = False
+    content_with_calls: bool = True
 
 
 def shape_of(family: Family) -> Shape:
@@ -99,9 +103,10 @@ def shape_of(family: Family) -> Shape:
     ('system', 'user', 'assistant', 'tool')
     """
     user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
-    call = {"function": {"name": "f", "arguments": "{}"}}
-    alone = {"role": "assistant", "content": None, "tool_calls": [call]}
-    called = alone | said
+    call: dict[str, Any] = {"function": {"name": "f", "arguments": {}}}
+    calling, alone = {**said, "tool_calls": [call]}, {"role": "assistant", "content": None, "tool_calls": [call]}
+    as_text = [{"function": {"name": "f", "arguments": "{}"}}]
+    result = {"role": "tool", "content": "x"}
     tool = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
 
     def takes(*messages: dict[str, Any], tools: Sequence[dict[str, Any]] = ()) -> bool:
@@ -111,16 +116,19 @@ def shape_of(family: Family) -> Shape:
             return False
 
     roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
-    later = tuple(role for role in ("tool",) if role not in roles and takes(user, said, {"role": role, "content": "x"}))
+    anywhere = "tool" in roles or takes(user, said, result)
+    later = ("tool",) if "tool" not in roles and (anywhere or takes(user, calling, result)) else ()
     return Shape(
         roles + later,
-        reasoning=family.reasoning is not None,
-        text_arguments=takes(user, called) or takes(user, alone),
+        reasoning=family.reasoning is not None or hasattr(family, "ended"),
+        text_arguments=any(takes(user, {**turn, "tool_calls": as_text}) for turn in (said, alone)),
         offers_tools=takes(user, tools=[tool]),
-        calls_alone=takes(user, alone, user, alone) and not takes(user, called, user, called),
+        calls_alone=takes(user, alone, user, alone) and not takes(user, calling, user, calling),
         specials=family.specials,
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),
+        most_calls=3 if any(takes(user, {**turn, "tool_calls": [call] * 3}) for turn in (said, alone)) else 1,
+        results_follow_calls=not anywhere,
     )
 
 
@@ -203,8 +211,10 @@ class Writer:
         return messages, self.tools()
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
-        only_first = ("system",) if messages and self.shape.system_first else ()
-        return self.random.choice([role for role in self.shape.roles if role not in only_first])
+        wrong_here: tuple[str, ...] = ("system",) if messages and self.shape.system_first else ()
+        if self.shape.results_follow_calls and not _calls(messages):
+            wrong_here += ("tool",)
+        return self.random.choice([role for role in self.shape.roles if role not in wrong_here])
 
     def _next_role(self, messages: list[dict[str, Any]]) -> str:
         """The role an ordinary conversation goes on with."""
@@ -230,9 +240,11 @@ class Writer:
         if self.shape.reasoning and self.chance(0.5):
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
-            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, 3))]
+            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, self.shape.most_calls))]
             if self.shape.calls_alone:
                 message["content"] = None
+            elif not self.shape.content_with_calls and message.get("reasoning_content"):
+                message["content"] = ""
         return message
 
     def _call(self, known: list[str]) -> dict[str, Any]:
@@ -243,6 +255,12 @@ class Writer:
         known.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
+
+
+def _calls(messages: list[dict[str, Any]]) -> bool:
+    """Whether the last assistant turn calls."""
+    turns = (message for message in reversed(messages) if message["role"] == "assistant")
+    return "tool_calls" in next(turns, {"role": "none"})
 
 
 def _is_query(message: dict[str, Any]) -> bool:
