@@ -39,7 +39,11 @@ class Case(Struct, frozen=True):
     spells: tuple[str, ...] = ()
     system_first: bool = False
     needs_query: bool = False
+    user_first: bool = False
+    calls_alone: bool = False
+    results_answer: bool = False
     keys: str = "(?s:.*)"
+    values: str = "(?s:.*)"
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
@@ -49,7 +53,11 @@ class Case(Struct, frozen=True):
             specials=spelled,
             system_first=self.system_first,
             needs_query=self.needs_query,
+            user_first=self.user_first,
+            calls_alone=self.calls_alone,
+            results_answer=self.results_answer,
             keys=self.keys,
+            values=self.values,
         )
 
     def takes(self, conversation: Conversation) -> bool:

@@ -134,8 +134,8 @@ def known(call: ParsedToolCall, tools: Sequence[ToolSpec]) -> ParsedToolCall:
     return ParsedToolCall(call.raw, call.name, call.arguments, call.token_span, "unknown_tool", call.id)
 
 
-def json_call(raw: str) -> CallReading:
-    """Read `{"name": ..., "arguments": {...}}`.
+def json_call(raw: str, key: str = "arguments") -> CallReading:
+    """Read `{"name": ..., "arguments": {...}}`; `key` is what the format calls the arguments.
 
     >>> json_call('{"name": "now", "arguments": {}}')
     ('ok', 'now', {})
@@ -148,7 +148,7 @@ def json_call(raw: str) -> CallReading:
         return "invalid_json", None, None
     if not isinstance(value, dict):
         return "malformed_structure", None, None
-    name, arguments = value.get("name"), value.get("arguments")
+    name, arguments = value.get("name"), value.get(key)
     arguments = arguments if isinstance(arguments, dict) else None
     if name is None or name == "":
         return "missing_name", None, arguments

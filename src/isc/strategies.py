@@ -73,8 +73,10 @@ class Shape(Struct, frozen=True):
     """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
 
     `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
-    `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
-    that quote nothing and so cannot tell every name from their tags.
+    `needs_query`: one user message is not a tool result in disguise. `user_first`: a user speaks first, after a leading
+    system message, and says something. `calls_alone`: a turn makes one call, and says nothing where it does.
+    `results_answer`: a tool result follows a turn that made calls. `keys` and `values`: what names and texts of arguments
+    match, for formats that quote nothing and so cannot tell every one from their tags.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -84,7 +86,11 @@ class Shape(Struct, frozen=True):
     specials: tuple[str, ...] = ()
     system_first: bool = False
     needs_query: bool = False
+    user_first: bool = False
+    calls_alone: bool = False
+    results_answer: bool = False
     keys: str = "(?s:.*)"
+    values: str = "(?s:.*)"
 
 
 def shape_of(family: Family) -> Shape:
@@ -97,21 +103,27 @@ def shape_of(family: Family) -> Shape:
     user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
     call = {"function": {"name": "f", "arguments": "{}"}}
 
-    def takes(*messages: dict[str, Any]) -> bool:
+    def takes(*messages: dict[str, Any], tools: convert.Tools = None) -> bool:
         try:
-            return bool(list(stream(family, convert.chat(messages))))
+            return bool(list(stream(family, convert.chat(messages, tools))))
         except Error:
             return False
 
+    calling = {"role": "assistant", "content": "", "tool_calls": [call]}
+    result = {"role": "tool", "content": "x"}
     roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
-    later = tuple(role for role in ("tool",) if role not in roles and takes(user, said, {"role": role, "content": "x"}))
+    if "tool" not in roles and (takes(user, said, result) or takes(user, calling, result)):
+        roles = (*roles, "tool")
     return Shape(
-        roles + later,
+        roles,
         reasoning=family.reasoning is not None,
-        text_arguments=takes(user, {**said, "tool_calls": [call]}),
+        text_arguments=takes(user, calling),
         specials=family.specials,
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),
+        user_first=not takes(said, user, tools=[{"name": "f"}]),
+        calls_alone=takes(user, calling) and not takes(user, {**calling, "tool_calls": [call, call]}),
+        results_answer=takes(user, calling, result) and not takes(user, said, result),
     )
 
 
@@ -168,7 +180,12 @@ class Writer:
         keys = [
             self.random.choice(("path", "query", "q", "naïve", self.text(2))) for _ in range(self.random.randint(0, 3))
         ]
-        return {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
+        found = {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
+        return {key: "" if self._is_untold(value) else value for key, value in found.items()}
+
+    def _is_untold(self, value: object) -> bool:
+        """Whether a format cannot tell this text from its tags."""
+        return isinstance(value, str) and not re.fullmatch(self.shape.values, value)
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Tool specs, or none; descriptions spell specials too."""
@@ -191,11 +208,17 @@ class Writer:
             messages.append(self._message(role if role in self.shape.roles else self._any_role(messages), known))
         if self.shape.needs_query and not any(map(_is_query, messages)):
             messages.insert(messages[0]["role"] == "system", {"role": "user", "content": "?" + self.text()})
+        first = messages[0]["role"] == "system"
+        if self.shape.user_first and not any(map(_says_something, messages[first : first + 1])):
+            messages.insert(first, {"role": "user", "content": "?" + self.text()})
         return messages, self.tools()
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
-        only_first = ("system",) if messages and self.shape.system_first else ()
-        return self.random.choice([role for role in self.shape.roles if role not in only_first])
+        unfit = {"system"} if messages and self.shape.system_first else set()
+        last = next((message for message in reversed(messages) if message["role"] == "assistant"), {})
+        if self.shape.results_answer and "tool_calls" not in last:
+            unfit.add("tool")
+        return self.random.choice([role for role in self.shape.roles if role not in unfit])
 
     def _next_role(self, messages: list[dict[str, Any]]) -> str:
         """The role an ordinary conversation goes on with."""
@@ -221,7 +244,9 @@ class Writer:
         if self.shape.reasoning and self.chance(0.5):
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
-            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, 3))]
+            alone = self.shape.calls_alone
+            message["tool_calls"] = [self._call(known) for _ in range(1 if alone else self.random.randint(1, 3))]
+            message["content"] = "" if alone else message["content"]
         return message
 
     def _call(self, known: list[str]) -> dict[str, Any]:
@@ -232,6 +257,10 @@ class Writer:
         known.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
+
+
+def _says_something(message: dict[str, Any]) -> bool:
+    return message["role"] == "user" and bool(message["content"].strip())
 
 
 def _is_query(message: dict[str, Any]) -> bool:
