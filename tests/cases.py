@@ -40,8 +40,9 @@ class Case(Struct, frozen=True):
     system_first: bool = False
     needs_query: bool = False
     user_first: bool = False
+    most_calls: int = 3
     calls_alone: bool = False
-    results_answer: bool = False
+    results_follow_calls: bool = False
     keys: str = "(?s:.*)"
     values: str = "(?s:.*)"
 
@@ -54,8 +55,9 @@ class Case(Struct, frozen=True):
             system_first=self.system_first,
             needs_query=self.needs_query,
             user_first=self.user_first,
+            most_calls=self.most_calls,
             calls_alone=self.calls_alone,
-            results_answer=self.results_answer,
+            results_follow_calls=self.results_follow_calls,
             keys=self.keys,
             values=self.values,
         )

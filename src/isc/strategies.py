@@ -74,9 +74,9 @@ class Shape(Struct, frozen=True):
 
     `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
     `needs_query`: one user message is not a tool result in disguise. `user_first`: a user speaks first, after a leading
-    system message, and says something. `calls_alone`: a turn makes one call, and says nothing where it does.
-    `results_answer`: a tool result follows a turn that made calls. `keys` and `values`: what names and texts of arguments
-    match, for formats that quote nothing and so cannot tell every one from their tags.
+    system message, and says something. `most_calls`: in one turn. `calls_alone`: a turn that calls has no content.
+    `results_follow_calls`: a tool result stands where the last assistant turn calls. `keys`, `values`: what names and
+    texts of arguments match, for formats that quote nothing and so cannot tell all of them from their tags.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -87,8 +87,9 @@ class Shape(Struct, frozen=True):
     system_first: bool = False
     needs_query: bool = False
     user_first: bool = False
+    most_calls: int = 3
     calls_alone: bool = False
-    results_answer: bool = False
+    results_follow_calls: bool = False
     keys: str = "(?s:.*)"
     values: str = "(?s:.*)"
 
@@ -122,8 +123,9 @@ def shape_of(family: Family) -> Shape:
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),
         user_first=not takes(said, user, tools=[{"name": "f"}]),
-        calls_alone=takes(user, calling) and not takes(user, {**calling, "tool_calls": [call, call]}),
-        results_answer=takes(user, calling, result) and not takes(user, said, result),
+        most_calls=3 if takes(user, {**calling, "tool_calls": [call] * 3}) else 1,
+        calls_alone=not takes(user, {**calling, "content": "x"}),
+        results_follow_calls=not takes(user, said, result),
     )
 
 
@@ -181,11 +183,8 @@ class Writer:
             self.random.choice(("path", "query", "q", "naïve", self.text(2))) for _ in range(self.random.randint(0, 3))
         ]
         found = {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
-        return {key: "" if self._is_untold(value) else value for key, value in found.items()}
-
-    def _is_untold(self, value: object) -> bool:
-        """Whether a format cannot tell this text from its tags."""
-        return isinstance(value, str) and not re.fullmatch(self.shape.values, value)
+        texts = {key for key, value in found.items() if isinstance(value, str)}
+        return {key: found[key] for key in found if key not in texts or re.fullmatch(self.shape.values, found[key])}
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Tool specs, or none; descriptions spell specials too."""
@@ -216,7 +215,7 @@ class Writer:
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
         unfit = {"system"} if messages and self.shape.system_first else set()
         last = next((message for message in reversed(messages) if message["role"] == "assistant"), {})
-        if self.shape.results_answer and "tool_calls" not in last:
+        if self.shape.results_follow_calls and "tool_calls" not in last:
             unfit.add("tool")
         return self.random.choice([role for role in self.shape.roles if role not in unfit])
 
@@ -244,9 +243,9 @@ class Writer:
         if self.shape.reasoning and self.chance(0.5):
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
-            alone = self.shape.calls_alone
-            message["tool_calls"] = [self._call(known) for _ in range(1 if alone else self.random.randint(1, 3))]
-            message["content"] = "" if alone else message["content"]
+            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, self.shape.most_calls))]
+            if self.shape.calls_alone:
+                message["content"] = ""
         return message
 
     def _call(self, known: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from isc.families.llama_3 import Llama3
 from references import arguments_as_objects, none_as_empty
 
 _DAY = {"date_string": "1 Jan 2030"}
-_REFUSES = {"call_after_content": "messages[1].content", "parallel_calls": "messages[1].content"}
+_REFUSES = {"call_after_content": "messages[1].content", "parallel_calls": "messages[1].tool_calls"}
 _NO_USER_FIRST = {"tool_first": "messages[0].role", "no_user": "messages[1].role"}
 
 
@@ -45,6 +45,7 @@ def _case(
         refuses={**_REFUSES, **refuses},
         adaptations=(parts_joined_but_in_results, none_as_empty, arguments_as_objects),
         user_first=user_first,
+        most_calls=1,
         calls_alone=True,
     )
 

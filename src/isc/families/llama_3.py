@@ -129,7 +129,7 @@ class Llama3(Struct, frozen=True, tag_field="family", tag="llama-3"):
         if isinstance(message, AssistantMessage) and message.tool_calls:
             return self._call(chat, index, message)
         if isinstance(message, ToolMessage):
-            return (*_head("ipython"), body(_result(chat, index)), _END_OF_TURN)
+            return (*_head("ipython"), _result(chat, index), _END_OF_TURN)
         if index == 0 and isinstance(message, SystemMessage):
             return ()
         said = (body(content_text(chat, index).strip()), _END_OF_TURN)
@@ -180,7 +180,7 @@ class Llama3(Struct, frozen=True, tag_field="family", tag="llama-3"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; one that begins as a JSON call does is a call, since no marker tells them apart."""
         turn = until(sampled, self.stop_tokens)
-        offered = tools if self.custom_tools is None else tuple(map(_spec, self.custom_tools))
+        offered = tools or tuple(map(_spec, self.custom_tools or ()))
         pieces, calls = content_and_calls(turn, 0, _PYTHON.text, partial(marked_call, marker=_PYTHON.text))
         content = "".join(pieces).strip()
         if not calls and begins_call(content):
@@ -213,12 +213,12 @@ def _user_tools(chat: Chat, first: int, tools: Sequence[str]) -> Iterator[Segmen
     yield scaffold("\n\n".join(tools))
 
 
-def _result(chat: Chat, index: int) -> str:
-    """A tool's result as JSON: a text, or the list of its parts."""
+def _result(chat: Chat, index: int) -> Segment:
+    """A tool's result as JSON: a text, or the list of its parts; where it says nothing there is nothing but quotes."""
     content = chat.messages[index].content
     if content is None or isinstance(content, str):
-        return json_text(content or "")
-    return json_text([{"type": "text", "text": text} for text in content_texts(chat, index)])
+        return body(json_text(content)) if content else scaffold(json_text(""))
+    return body(json_text([{"type": "text", "text": text} for text in content_texts(chat, index)]))
 
 
 def _spec(tool: Mapping[str, Json]) -> ToolSpec:
