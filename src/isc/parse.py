@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from isc.jsontext import decode_json
 from isc.segments import is_special
 from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
@@ -32,7 +34,9 @@ def find_special(sampled: Sampled, position: int, *texts: str) -> int:
 def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
     """What was sampled before the first stop token."""
     end = find_special(sampled, 0, *stop_tokens)
-    return Sampled(sampled.segments[:end], sampled.starts[: end + 1], sampled.reasoning_open)
+    return replace(
+        sampled, segments=sampled.segments[:end], starts=sampled.starts[: end + 1], ends=sampled.ends[:end]
+    )
 
 
 def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
@@ -74,7 +78,7 @@ def marked_call(
     after = end + 1 if closed else end
     inside = sampled.segments[position + 1 : end]
     status, name, arguments = read(inside)
-    span = (sampled.starts[position], sampled.starts[after])
+    span = sampled.span(position, after)
     return after, ParsedToolCall(spelling(inside), name, arguments, span, status if closed else "unclosed_block")
 
 
