@@ -214,7 +214,7 @@ class Writer:
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
         unfit = {"system"} if messages and self.shape.system_first else set()
-        last = next((message for message in reversed(messages) if message["role"] == "assistant"), {})
+        last: dict[str, Any] = next((message for message in reversed(messages) if message["role"] == "assistant"), {})
         if self.shape.results_follow_calls and "tool_calls" not in last:
             unfit.add("tool")
         return self.random.choice([role for role in self.shape.roles if role not in unfit])

@@ -1,4 +1,4 @@
-"""Llama's values and their references: every option of both templates; no vocabulary at hand has the tokens of calls."""
+"""Llama's values and their references: every option of both templates; no vocabulary at hand has `<|eom_id|>`."""
 
 from __future__ import annotations
 
