@@ -9,19 +9,11 @@ import isc
 from cases import Case
 from golden_conversations import NOW, SEARCH
 from isc.families.llama_3 import Llama3
-from references import arguments_as_objects, none_as_empty
+from references import arguments_as_objects, none_as_empty, parts_joined_but_in_results
 
 _DAY = {"date_string": "1 Jan 2030"}
 _REFUSES = {"call_after_content": "messages[1].content", "parallel_calls": "messages[1].tool_calls"}
 _NO_USER_FIRST = {"tool_first": "messages[0].role", "no_user": "messages[1].role"}
-
-
-def parts_joined_but_in_results(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Lists of text parts joined: the template prints a list as Python does, but JSON of one in a tool's result."""
-    content = message.get("content")
-    if message["role"] == "tool" or not isinstance(content, list):
-        return message
-    return {**message, "content": "".join(part["text"] for part in content)}
 
 
 def _case(
