@@ -13,6 +13,7 @@ import pytest
 
 import isc
 from golden_conversations import Message, assistant, call, system, tool, user
+from isc.check import options_of
 from isc.families.llama_3 import Llama3
 from isc.template import TracedTemplate
 from isc.testing import Shape, Writer
@@ -186,6 +187,10 @@ def test_a_value_with_tools_is_a_value_like_any_other() -> None:
     assert hash(found) == hash(pickle.loads(pickle.dumps(found)))
     assert msgspec.json.decode(msgspec.json.encode(found), type=Llama3) == found
     assert hash(found) != hash(Llama3())
+
+
+def test_an_option_that_is_not_set_is_not_given_to_the_template() -> None:
+    assert options_of(Llama3(date_string="")) == {"variant": "3.1", "date_string": "", "tools_in_user_message": True}
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
