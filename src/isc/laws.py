@@ -57,7 +57,7 @@ def parity(
 
     Ids are compared under `body_specials="parse"`, which is what the reference does; they may differ only where a token
     of the reference spans a sampling cut, or an edge of a special of the format (a text that ends with `]~!b` makes
-    `]~!b[` of the `[e~[` after it), and then equal the reference's encoding of the pieces between. Returns those tokens.
+    `]~!b[` of the `[e~[` after it), and then equal the reference's encoding of the pieces between. Returns the tokens.
     """
     messages, tools = conversation
     theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)

@@ -29,7 +29,7 @@ _PARAMETER: Final = re.compile(
 _END: Final = re.compile(f"{_CLOSE}\n(?={_OPEN}|\\Z)")
 _LOOSE_HEAD: Final = re.compile(rf'{_OPEN}([^">]*)">\s*')
 _LOOSE_PARAMETER: Final = re.compile(
-    rf'<parameter name="{_NAME}(.*?)</parameter>\s*(?=<parameter name="|\Z)', re.DOTALL
+    rf'<parameter name="{_NAME}(.*?)</parameter>\s*+(?=<parameter name="|\Z)', re.DOTALL
 )
 
 

@@ -110,18 +110,18 @@ class Llama3(Struct, frozen=True, tag_field="family", tag="llama-3"):
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """BOS and the system turn, which is always there; then the head of the first user turn if it holds tools."""
-        tools = self._tools(chat)
-        asks = len(chat.messages) > 0 and isinstance(chat.messages[0], SystemMessage)
+        shown = self._shown(chat)
+        tools = None if shown is None else [json_text(tool, indent=4) for tool in shown]
         yield _BEGIN
         yield from _head("system")
         yield scaffold(self._environment(has_tools=tools is not None))
         if tools is not None and not self.tools_in_user_message:
             yield scaffold(_SYSTEM_TOOLS + "".join(f"{tool}\n\n" for tool in tools))
-        if asks:
+        if isinstance(chat.messages[0], SystemMessage):
             yield body(content_text(chat, 0).strip())
         yield _END_OF_TURN
         if tools is not None and self.tools_in_user_message:
-            yield from _user_tools(chat, int(asks), tools)
+            yield from _user_tools(chat, _first_turn(chat), tools)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message, its texts trimmed; a leading system message is said in the opening."""
@@ -133,9 +133,10 @@ class Llama3(Struct, frozen=True, tag_field="family", tag="llama-3"):
         if index == 0 and isinstance(message, SystemMessage):
             return ()
         said = (body(content_text(chat, index).strip()), _END_OF_TURN)
-        tools = self._tools(chat) if self.tools_in_user_message else None
-        if tools is not None and isinstance(message, UserMessage) and index == _first_turn(chat):
-            return (scaffold("\n\n"), *said) if tools else said  # what comes before was said in the opening
+        if self.tools_in_user_message and isinstance(message, UserMessage) and index == _first_turn(chat):
+            tools = self._shown(chat)
+            if tools is not None:  # then the head and the tools were said in the opening
+                return (scaffold("\n\n"), *said) if tools else said
         return (*_head(ROLES[type(message)]), *said)
 
     def _call(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
@@ -155,11 +156,10 @@ class Llama3(Struct, frozen=True, tag_field="family", tag="llama-3"):
             yield body(json_call_text(call))
         yield _END_OF_TURN if self.builtin_tools is None else _END_OF_MESSAGE
 
-    def _tools(self, chat: Chat) -> Sequence[str] | None:
-        """The tools that are shown, as they are printed; None where there are none."""
+    def _shown(self, chat: Chat) -> Sequence[Mapping[str, Json]] | None:
+        """The tools that are shown; None where there are none."""
         given = tuple(tool.schema for tool in chat.tools) or None
-        shown = given if self.custom_tools is None else self.custom_tools
-        return None if shown is None else [json_text(tool, indent=4) for tool in shown]
+        return given if self.custom_tools is None else self.custom_tools
 
     def _environment(self, *, has_tools: bool) -> str:
         """What the system turn says of itself."""
