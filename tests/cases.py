@@ -39,33 +39,24 @@ class Case(Struct, frozen=True):
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
     spells: tuple[str, ...] = ()
-    offers_tools: bool = True
-    calls_alone: bool = False
     now: str = ""
+    text_arguments: bool = True
+    offers_tools: bool = True
+    most_calls: int = 3
+    calls_alone: bool = False
+    content_with_calls: bool = True
+    results_follow_calls: bool = False
     system_first: bool = False
+    user_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
-    text_arguments: bool = True
-    most_calls: int = 3
-    results_follow_calls: bool = False
-    content_with_calls: bool = True
+    values: str = "(?s:.*)"
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
         spelled = (*self.family.specials, *self.spells, "<|vision_start|>", "[INST]", "<s>", "<|eot_id|>")
-        return Shape(
-            self.roles,
-            specials=spelled,
-            offers_tools=self.offers_tools,
-            calls_alone=self.calls_alone,
-            system_first=self.system_first,
-            needs_query=self.needs_query,
-            keys=self.keys,
-            text_arguments=self.text_arguments,
-            most_calls=self.most_calls,
-            results_follow_calls=self.results_follow_calls,
-            content_with_calls=self.content_with_calls,
-        )
+        named: dict[str, Any] = {name: getattr(self, name) for name in Shape.__struct_fields__ if hasattr(self, name)}
+        return Shape(**named, specials=spelled)
 
     def takes(self, conversation: Conversation) -> bool:
         """Whether the format knows the conversation's roles, and the template can spell its arguments."""

@@ -47,6 +47,11 @@ def parts_joined(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return message
 
 
+def parts_joined_but_in_results(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`parts_joined`, for templates that print what a tool returns as JSON, whatever it is."""
+    return message if message["role"] == "tool" else parts_joined(message)
+
+
 def none_as_empty(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """No content as empty content: some templates iterate over whatever is not a string."""
     return {**message, "content": ""} if message.get("content") is None else message

@@ -56,7 +56,7 @@ def answered(case: Case) -> strategies.SearchStrategy[Conversation]:
 
     def write(writer: Writer) -> Conversation:
         messages, tools = writer.conversation()
-        answers = structs.replace(writer.shape, roles=("assistant",), needs_query=False)
+        answers = structs.replace(writer.shape, roles=("assistant",), needs_query=False, user_first=False)
         answer, _ = Writer(writer.random, answers).conversation(1)
         first = {"role": "user", "content": writer.text()}
         return [*(messages if len(messages) > 1 or case.needs_query else [first]), *_without_ids(answer)], tools

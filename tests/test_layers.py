@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "types",
         "jsontext",
         "segments rendered vocabulary convert",
-        "parse seams stretches engines sources",
+        "parse text_markers seams stretches engines sources",
         "families._*",
         "families.* tokens encoders traced",
         "bridge",
@@ -41,7 +41,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom up: a module imports from lower layers only. A package is one module, but for `families`: formats
 are `families.*`, what they share is `families._*`."""
 
-FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "families._*"))
+FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "text_markers", "families._*"))
 EDGES = "types jsontext convert conversations vocabulary encoders registry traced template laws strategies client"
 ANY = frozenset((*EDGES.split(), "sources", "reference", "checks", "compat"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""

@@ -118,6 +118,16 @@ def test_without_a_system_message_the_opening_is_nobodys() -> None:
     assert shown(list(chosen.stream([USER]))) == "(<s>You are helpful.)0(«user~[U]»~)"
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [("custom_tools", '0(«user~)({"name": "f"})0(~[U]»)'), ("documents", '0(«user~{"name": "f"}~[U]»)')],
+)
+def test_tools_that_an_option_gives_belong_to_the_opening(option: str, expected: str) -> None:
+    source = f"<|im_start|>user\n{{% for t in {option} %}}{{{{ t | tojson }}}}\n{{% endfor %}}{{{{ messages[0].content }}}}<|im_end|>"
+    chosen = template(source, **{option: [{"name": "f"}]})
+    assert shown(list(chosen.stream([USER]))) == expected
+
+
 def test_a_name_of_another_turn_is_scaffold() -> None:
     source = (
         "{% for m in messages %}<|im_start|>{{ m.role }} "

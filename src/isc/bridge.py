@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc import convert
 from isc.errors import ConversationError
@@ -127,7 +128,7 @@ def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], co
     held = next((k for k in range(1, len(prompt_ids) + 1) if prompt_ids[-k] == start), 0) if start is not None else 0
     if not held:
         return found
-    return Sampled(found.segments, found.starts, is_open, unfold(prompt_ids[-held:], encoder).segments)
+    return replace(found, prompted=unfold(prompt_ids[-held:], encoder).segments)
 
 
 def plan(

@@ -157,9 +157,9 @@ def _moment(family: Family | None) -> datetime:
 
 
 def options_of(family: Family) -> dict[str, Json]:
-    """A family's options as keyword arguments of its template."""
+    """A family's options as keyword arguments of its template; None is an option that is not set."""
     values = dict(msgspec.to_builtins(family)) if isinstance(family, Struct) else {}
-    return {name: value for name, value in values.items() if name != "family"}
+    return {name: value for name, value in values.items() if name != "family" and value is not None}
 
 
 _LAWS: dict[str, Callable[[Renderer, Conversation], None]] = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -74,25 +73,28 @@ class Shape(Struct, frozen=True):
     """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
 
     `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
-    called. `calls_alone`: a turn that calls says nothing else. `system_first`: a system message only stands first.
-    `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
-    that quote nothing and so cannot tell every name from their tags. `most_calls`: in one turn. `results_follow_calls`:
-    a tool result stands where the last assistant turn calls. `content_with_calls`: beside reasoning, that is.
+    called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside
+    reasoning, that is. `results_follow_calls`: a tool result stands where the last assistant turn calls.
+    `system_first`: a system message only stands first. `user_first`: a user speaks first, after a leading system
+    message, and says something. `needs_query`: one user message is not a tool result in disguise. `keys`, `values`:
+    what names and texts of arguments match, for formats that quote nothing and so cannot tell all from their tags.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
     reasoning: bool = True
     tools: bool = True
+    specials: tuple[str, ...] = ()
     text_arguments: bool = True
     offers_tools: bool = True
+    most_calls: int = 3
     calls_alone: bool = False
-    specials: tuple[str, ...] = ()
+    content_with_calls: bool = True
+    results_follow_calls: bool = False
     system_first: bool = False
+    user_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
-    most_calls: int = 3
-    results_follow_calls: bool = False
-    content_with_calls: bool = True
+    values: str = "(?s:.*)"
 
 
 def shape_of(family: Family) -> Shape:
@@ -109,7 +111,7 @@ def shape_of(family: Family) -> Shape:
     result = {"role": "tool", "content": "x"}
     tool = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
 
-    def takes(*messages: dict[str, Any], tools: Sequence[dict[str, Any]] = ()) -> bool:
+    def takes(*messages: dict[str, Any], tools: convert.Tools = None) -> bool:
         try:
             return bool(list(stream(family, convert.chat(messages, tools))))
         except Error:
@@ -118,15 +120,17 @@ def shape_of(family: Family) -> Shape:
     roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
     anywhere = "tool" in roles or takes(user, said, result)
     later = ("tool",) if "tool" not in roles and (anywhere or takes(user, calling, result)) else ()
+    offers_tools = takes(user, tools=[tool])
     return Shape(
         roles + later,
         reasoning=family.reasoning is not None or hasattr(family, "ended"),
         text_arguments=any(takes(user, {**turn, "tool_calls": as_text}) for turn in (said, alone)),
-        offers_tools=takes(user, tools=[tool]),
+        offers_tools=offers_tools,
         calls_alone=takes(user, alone, user, alone) and not takes(user, calling, user, calling),
         specials=family.specials,
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),
+        user_first=offers_tools and not takes(said, user, tools=[tool]),
         most_calls=3 if any(takes(user, {**turn, "tool_calls": [call] * 3}) for turn in (said, alone)) else 1,
         results_follow_calls=not anywhere,
     )
@@ -185,7 +189,9 @@ class Writer:
         keys = [
             self.random.choice(("path", "query", "q", "naïve", self.text(2))) for _ in range(self.random.randint(0, 3))
         ]
-        return {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
+        found = {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
+        texts = {key for key, value in found.items() if isinstance(value, str)}
+        return {key: found[key] for key in found if key not in texts or re.fullmatch(self.shape.values, found[key])}
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Tool specs, or none; descriptions spell specials too."""
@@ -208,6 +214,9 @@ class Writer:
             messages.append(self._message(role if role in self.shape.roles else self._any_role(messages), known))
         if self.shape.needs_query and not any(map(_is_query, messages)):
             messages.insert(messages[0]["role"] == "system", {"role": "user", "content": "?" + self.text()})
+        first = messages[0]["role"] == "system"
+        if self.shape.user_first and not any(map(_says_something, messages[first : first + 1])):
+            messages.insert(first, {"role": "user", "content": "?" + self.text()})
         return messages, self.tools()
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
@@ -261,6 +270,10 @@ def _calls(messages: list[dict[str, Any]]) -> bool:
     """Whether the last assistant turn calls."""
     turns = (message for message in reversed(messages) if message["role"] == "assistant")
     return "tool_calls" in next(turns, {"role": "none"})
+
+
+def _says_something(message: dict[str, Any]) -> bool:
+    return message["role"] == "user" and bool(message["content"].strip())
 
 
 def _is_query(message: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ offsets for that: a stretch's tokens concatenate to its bytes, so a seam is foun
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 from isc.errors import MissingSpecialError
@@ -126,7 +127,13 @@ def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool =
             starts.append(mark)
             segments.append(Segment(spellings[token_ids[mark]], "special"))
         position = mark + 1
-    return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open)
+    token_bytes = partial(_bytes_at, token_ids, encoder)
+    return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open, token_bytes=token_bytes)
+
+
+def _bytes_at(token_ids: Sequence[int], encoder: Encoder, position: int) -> bytes:
+    """Bytes of the token at a position."""
+    return encoder.decode_bytes((token_ids[position],))
 
 
 def attribute_text_segments(

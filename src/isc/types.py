@@ -5,7 +5,7 @@ All are frozen; a message is one of five Structs tagged by its role, and a `None
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -198,12 +198,24 @@ class Sampled(Struct, frozen=True):
     """Sampled ids as segments, the mirror of a render; `starts[k]` is the first token of segment k, then the end.
 
     `reasoning_open`: the prompt ended inside open reasoning. `prompted`: what it held of the turn, from a `turn_start`.
+    `token_bytes` gives the bytes of the token at a position, for scanners that look inside texts (`isc.text_markers`).
+    Where these have cut a text into segments that share a token, `ends[k]` is the token after the last of segment k.
     """
 
     segments: tuple[Segment, ...]
     starts: tuple[int, ...]
     reasoning_open: bool = False
     prompted: tuple[Segment, ...] = ()
+    token_bytes: Callable[[int], bytes] | None = None
+    ends: tuple[int, ...] = ()
+
+    def span(self, first: int, after: int) -> Span:
+        """The tokens that segments `first` to `after` touch, `after` left out; at least one segment.
+
+        >>> Sampled((Segment("a"), Segment("b")), (0, 2, 3)).span(0, 2)
+        (0, 3)
+        """
+        return self.starts[first], self.ends[after - 1] if self.ends else self.starts[after]
 
 
 class Ended(Struct, frozen=True):
