@@ -12,7 +12,7 @@ from msgspec import Struct
 import isc
 from isc.encoders import VocabularyEncoder, embedded
 from isc.testing import Conversation, Shape
-from references import Adaptation, TemplateReference, parts_joined
+from references import Adaptation, Preparation, TemplateReference, parts_joined, unprepared
 
 
 class Case(Struct, frozen=True):
@@ -22,7 +22,8 @@ class Case(Struct, frozen=True):
     `eos_token`: what the template is told.
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
-    done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
+    done to messages that isc renders and the template cannot. `prepare`: what the model's own tokenizer does to a
+    conversation before the template. `spells`: tags that are no specials, for bodies to spell.
     For the rest see `Shape`.
     """
 
@@ -36,6 +37,7 @@ class Case(Struct, frozen=True):
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
+    prepare: Preparation = unprepared
     spells: tuple[str, ...] = ()
     system_first: bool = False
     needs_query: bool = False
@@ -63,6 +65,7 @@ class Case(Struct, frozen=True):
             root / "tokenizers" / self.tokenizer if self.tokenizer else None,
             self.adaptations,
             specials=self.family.specials,
+            prepare=self.prepare,
             bos_token=self.bos_token,
             eos_token=self.eos_token,
             **self.options,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,23 +36,27 @@ def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
     source = (reference / "templates" / case.template).read_text(encoding="utf-8")
     encoder = embedded(case.family.specials)
     by_hand = isc.create_renderer(encoder, case.family)
-    template = TracedTemplate(
-        source,
-        bos_token=case.bos_token,
-        eos_token=case.eos_token,
-        specials=tuple(encoder.specials),
-        stop_tokens=case.family.stop_tokens,
-        template_kwargs=case.options,
-    )
-    traced = isc.create_renderer(encoder, template)
+
+    def template(variables: Mapping[str, Any]) -> TracedTemplate:
+        return TracedTemplate(
+            source,
+            bos_token=case.bos_token,
+            eos_token=case.eos_token,
+            specials=tuple(encoder.specials),
+            stop_tokens=case.family.stop_tokens,
+            template_kwargs={**case.options, **variables},
+        )
+
     compared = 0
     for messages, tools in conversations(case):
+        (given, tools_given), variables = case.prepare((messages, tools))
+        traced = isc.create_renderer(encoder, template(variables))
         for asked in (False, True):
             try:
                 ours = by_hand.render(messages, tools, asked)
             except ConversationError:
                 continue
-            theirs = traced.render(as_the_template_takes_it(messages, case.adaptations), tools, asked)
+            theirs = traced.render(as_the_template_takes_it(given, case.adaptations), tools_given, asked)
             assert ours == theirs, (messages, tools)
             compared += 1
     assert compared > RANDOM

@@ -86,9 +86,16 @@ def tool_call(
 
 
 def content_and_calls(
-    sampled: Sampled, position: int, opener: str, call: Callable[[Sampled, int], tuple[int, ParsedToolCall]]
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    call: Callable[[Sampled, int], tuple[int, ParsedToolCall]],
+    frames: Sequence[str] = (),
 ) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
-    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads."""
+    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads.
+
+    `frames` are the specials around all calls of a turn, which are no text.
+    """
     pieces = [""]
     calls: list[ParsedToolCall] = []
     while position < len(sampled.segments):
@@ -97,7 +104,8 @@ def content_and_calls(
             calls.append(found)
             pieces.append("")
         else:
-            pieces[-1] += sampled.segments[position].text
+            if not is_special(sampled.segments[position], *frames):
+                pieces[-1] += sampled.segments[position].text
             position += 1
     return pieces, tuple(calls)
 
