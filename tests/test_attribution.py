@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,21 +35,18 @@ def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
     source = (reference / "templates" / case.template).read_text(encoding="utf-8")
     encoder = embedded(case.family.specials)
     by_hand = isc.create_renderer(encoder, case.family)
-
-    def template(variables: Mapping[str, Any]) -> TracedTemplate:
-        return TracedTemplate(
-            source,
-            bos_token=case.bos_token,
-            eos_token=case.eos_token,
-            specials=tuple(encoder.specials),
-            stop_tokens=case.family.stop_tokens,
-            template_kwargs={**case.options, **variables},
-        )
-
+    template = TracedTemplate(
+        source,
+        bos_token=case.bos_token,
+        eos_token=case.eos_token,
+        specials=tuple(encoder.specials),
+        stop_tokens=case.family.stop_tokens,
+        template_kwargs=case.options,
+    )
     compared = 0
     for messages, tools in conversations(case):
         (given, tools_given), variables = case.prepare((messages, tools))
-        traced = isc.create_renderer(encoder, template(variables))
+        traced = isc.create_renderer(encoder, template.with_options(variables))
         for asked in (False, True):
             try:
                 ours = by_hand.render(messages, tools, asked)

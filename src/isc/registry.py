@@ -14,17 +14,21 @@ import pkgutil
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from isc import families as families_package
-from isc.encoders import VocabularyEncoder, as_encoder, from_file
+from isc.encoders import VocabularyEncoder, as_encoder, from_file, from_known_rank_file
 from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
 from isc.render import Renderer
-from isc.sources import TOKENIZER, Source
+from isc.sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.types import BodySpecials, Encoder, Family, Json, ThinkingRetention
+
+if TYPE_CHECKING:
+    from isc.template import TracedTemplate
 
 
 @lru_cache(maxsize=1)
@@ -140,10 +144,10 @@ def load(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
 ) -> Renderer:
-    """A renderer for a model on the hub or in a local directory. Reads `tokenizer.json`; never runs remote code.
+    """A renderer for a model on the hub or in a local directory; never runs remote code.
 
     Args:
-        source: Hub id (`Qwen/Qwen3-8B`) or directory.
+        source: Hub id (`Qwen/Qwen3-8B`) or directory, with `tokenizer.json` or a `tiktoken.model` that isc knows.
         family: The chat format; None finds it by exact model name, or by the exact text of the model's chat template,
             and takes any other template as it is, traced, which is said by a `TracedTemplateNotice`.
         revision: Branch, tag or commit on the hub.
@@ -161,7 +165,7 @@ def load(
     return Renderer(found or traced(model, encoder), encoder, thinking_retention, body_specials)
 
 
-def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None) -> Family:
+def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None) -> TracedTemplate:
     """A model's own chat template as a family, its specials and stops as its files give them.
 
     Args:
@@ -191,7 +195,10 @@ def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json
 def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
     """The encoder of a model on the hub or in a directory; pickles as this call, or by the file in the directory."""
     model = Source(source, revision)
-    path = model.file(TOKENIZER)
+    path = model.vocabulary()
+    if path.name == RANKS:
+        place = str(Path(source).expanduser().resolve()) if model.is_directory else source
+        return from_known_rank_file(path, model.text(CONFIG)).with_rebuild(load_encoder, place, revision)
     if model.is_directory:
         return from_file(path)
     try:

@@ -11,8 +11,9 @@ from msgspec import Struct
 from isc.errors import LoadError, MissingFileError
 
 TOKENIZER = "tokenizer.json"
+RANKS = "tiktoken.model"
+CONFIG = "tokenizer_config.json"
 _TEMPLATE = "chat_template.jinja"
-_CONFIG = "tokenizer_config.json"
 
 
 class Source(Struct, frozen=True):
@@ -34,6 +35,20 @@ class Source(Struct, frozen=True):
             LoadError: It cannot be fetched.
         """
         return Path(_file(self.name, name, self.revision))
+
+    def vocabulary(self) -> Path:
+        """Where `tokenizer.json` lies, or `tiktoken.model` where there is none.
+
+        Raises:
+            LoadError: The model has neither, or it cannot be fetched.
+        """
+        try:
+            return self.file(TOKENIZER)
+        except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
+            try:
+                return self.file(RANKS)
+            except LoadError:
+                raise error from None
 
     def text(self, name: str) -> str:
         """A file's text.
@@ -69,7 +84,7 @@ class Source(Struct, frozen=True):
             pass
         except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
             unread = error
-        template = self.settings(_CONFIG).get("chat_template")
+        template = self.settings(CONFIG).get("chat_template")
         if isinstance(template, list):
             template = next((one.get("template") for one in template if one.get("name") == "default"), None)
         if isinstance(template, str):
@@ -80,7 +95,7 @@ class Source(Struct, frozen=True):
 
     def special(self, name: str) -> str:
         """A token that the tokenizer's configuration names, such as `eos_token`; "" where it names none."""
-        found = self.settings(_CONFIG).get(name)
+        found = self.settings(CONFIG).get(name)
         found = found.get("content") if isinstance(found, dict) else found
         return found if isinstance(found, str) else ""
 

@@ -1,8 +1,8 @@
 """Kimi's values and their references: every template, every option.
 
 The tokenizer sorts tools by key and, from K2.5 on, declares them in TypeScript; those declarations are isc's own here:
-what they must be is tested by the worked examples of FORMAT.md. A call without an id has the native one, counted through
-the conversation. The thinking model has the think markers of K2.5's tokenizer.
+what they must be is tested by the worked examples of FORMAT.md. A call without an id has the native one, counted
+through the conversation. The thinking model has the think markers of K2.5's tokenizer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from isc.families._kimi_typescript import declarations
 from isc.families.kimi_k2 import KimiK2
 from isc.families.kimi_k2_5 import KimiK25
 from isc.testing import Conversation
-from references import Preparation, arguments_as_objects, none_as_empty, parts_joined
+from references import Adaptation, Preparation, arguments_as_objects, none_as_empty, parts_joined
 
 
 def tools_sorted(conversation: Conversation) -> tuple[Conversation, Mapping[str, Any]]:
@@ -59,18 +59,16 @@ def _case(
     template: str,
     tokenizer: str,
     prepare: Preparation,
-    adaptations: tuple[Any, ...] = (),
+    adaptations: tuple[Adaptation, ...] = (),
     roles: tuple[str, ...] = ("system", "developer", "user", "assistant", "tool"),
-    **options: bool,
+    options: Mapping[str, bool] = {},
 ) -> Case:
     template = f"moonshotai--Kimi-{template}.jinja"
-    return Case(
-        name, family, template, tokenizer, options, roles=roles, prepare=prepare, adaptations=adaptations
-    )
+    return Case(name, family, template, tokenizer, options, roles=roles, prepare=prepare, adaptations=adaptations)
 
 
 def _newer(name: str, family: isc.Family, template: str, **options: bool) -> Case:
-    return _case(name, family, template, "kimi-k2.5", tools_declared, **options)
+    return _case(name, family, template, "kimi-k2.5", tools_declared, options=options)
 
 
 _K25, _K26 = "K2.5/chat_template", "K2.6/chat_template.backport-miles"

@@ -1,4 +1,4 @@
-"""What Kimi formats share: `<|im_user|>name<|im_middle|>` turns, results framed by the id they answer, calls by their id.
+"""What Kimi formats share: `<|im_user|>name<|im_middle|>` turns, results after the id they answer, calls by their id.
 
 A call says its function in its id, `functions.search:0`, and nowhere else. The model's own tokenizer sorts every object
 in the tools by key before its template sees them.
@@ -80,6 +80,11 @@ def tools_typescript(tools: str) -> str:
         return declarations(decode_json(tools)) or tools
     except (ValueError, RecursionError):
         return tools
+
+
+def template_variables(chat: Chat) -> dict[str, Json]:
+    """The tools as the model's own tokenizer passes them to the template."""
+    return {"tools": decode_json(tools_json(chat)) if chat.tools else None}
 
 
 def tools_turn(tools: str) -> tuple[Segment, ...]:

@@ -1,7 +1,7 @@
 """Tools as Kimi K2.5 declares them: a TypeScript namespace with a type for each function.
 
-Source: FORMAT.md of `moonshotai/Kimi-K2.5` in the reference, with its worked examples. Schemas must have the key order in
-which the model's tokenizer passes them on (sorted). What TypeScript cannot say raises, and the model is then given JSON.
+Source: FORMAT.md of `moonshotai/Kimi-K2.5` in the reference, with its worked examples. Schemas must have the key order
+in which the model's tokenizer passes them on (sorted). What TypeScript cannot say raises: the model is then given JSON.
 """
 
 from __future__ import annotations

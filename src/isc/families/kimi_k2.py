@@ -2,15 +2,15 @@
 
 Follows the reconstructed later template of `moonshotai/Kimi-K2-Instruct` (sha256 6e8e9062fe553590), its release-week
 template (9fcc72b7c248a720) and `moonshotai/Kimi-K2-Thinking` (3b0ed4adbd8b6693). Deviations: a call without an id gets
-the native one, where the later templates render none and so lose the function's name. In the release-week template: text
-parts are joined and no content is empty, where a tool result or an answer with calls shows them as Python does; arguments
-given as JSON text are rendered as what they say, where the template quotes them; a `developer` message is refused, where
-the template leaves out its head.
+the native one, where the later templates render none and so lose the function's name; images are refused. With the
+release-week template text parts are joined and None is no content, which it shows as Python does in a tool result or in
+an answer with calls; arguments given as JSON text are what the text says, which it quotes; a `developer` message is
+refused, whose head it leaves out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, Literal
 
 from msgspec import Struct, structs
@@ -22,6 +22,7 @@ from isc.types import (
     AssistantMessage,
     Chat,
     DeveloperMessage,
+    Json,
     ParsedResponse,
     Reasoning,
     Sampled,
@@ -103,7 +104,9 @@ class KimiK2(Struct, frozen=True, tag_field="family", tag="kimi-k2"):
     def _answer(self, chat: Chat, index: int, message: AssistantMessage) -> Segments:
         if self.variant == "instruct_2025_07":
             calls = tuple(
-                structs.replace(call, arguments=decode_json(call.arguments)) if isinstance(call.arguments, str) else call
+                structs.replace(call, arguments=decode_json(call.arguments))
+                if isinstance(call.arguments, str)
+                else call
                 for call in message.tool_calls
             )
             ids = [kimi.native_id(call.name, place) for place, call in enumerate(calls)]
@@ -117,6 +120,10 @@ class KimiK2(Struct, frozen=True, tag_field="family", tag="kimi-k2"):
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn; the thinking model opens its think block itself."""
         return kimi.head("assistant")
+
+    def template_variables(self, chat: Chat) -> Mapping[str, Json]:
+        """What the model's own tokenizer passes to the template for a chat: the tools sorted by key."""
+        return kimi.template_variables(chat)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""

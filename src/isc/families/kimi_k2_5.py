@@ -1,13 +1,13 @@
 """Kimi K2.5 and K2.6: tools as TypeScript, a think block in every answer, reasoning kept after the last plain answer.
 
-Follows `moonshotai/Kimi-K2.5` (template sha256 7c91e4b3578b518b; `tools_ts_str` by its FORMAT.md) and a reconstruction of
-`moonshotai/Kimi-K2.6` (b4b2cd69d0c6611d: the same with `preserve_thinking`). Deviations: a call without an id gets the
-native one, where the template renders none and so loses the function's name; images and videos are refused.
+Follows `moonshotai/Kimi-K2.5` (template sha256 7c91e4b3578b518b; `tools_ts_str` by its FORMAT.md) and a reconstruction
+of `moonshotai/Kimi-K2.6` (b4b2cd69d0c6611d: the same with `preserve_thinking`). Deviations: a call without an id gets
+the native one, where the template renders none and so loses the function's name; images and videos are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, Literal
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from isc.families import _kimi as kimi
 from isc.types import (
     AssistantMessage,
     Chat,
+    Json,
     ParsedResponse,
     Reasoning,
     Sampled,
@@ -83,6 +84,11 @@ class KimiK25(Struct, frozen=True, tag_field="family", tag="kimi-k2.5"):
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn with its think block opened, or already closed."""
         return (*kimi.head("assistant"), *(kimi.OPEN_THINKING if self.thinking else kimi.NO_THINKING))
+
+    def template_variables(self, chat: Chat) -> Mapping[str, Json]:
+        """What the model's own tokenizer passes to the template for a chat: the tools sorted, and declared."""
+        declared = kimi.tools_typescript(kimi.tools_json(chat)) if chat.tools else ""
+        return {**kimi.template_variables(chat), "tools_ts_str": declared}
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
