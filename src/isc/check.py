@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 from isc import checks, laws
 from isc.errors import Error
 from isc.laws import Conversation, LawError, Reference
-from isc.reference import FileReference, encoding_of
+from isc.reference import FileReference
 from isc.registry import create_renderer, declared_stops, family_name, known_family, load_encoder, traced
 from isc.render import Renderer
 from isc.sources import Source
@@ -137,8 +137,8 @@ def check_model(source: str, family: Family | None, conversations: Callable[[Sha
     reference = by_template = None
     if template is not None:
         options = {name: model.special(name) for name in ("bos_token", "eos_token")} | options_of(chosen)
-        encode, now = encoding_of(model.vocabulary(), encoder.specials), datetime.fromisoformat(NOW)
-        reference = FileReference(template, encode, options, now, partial(checks.prepared, chosen))
+        now, prepare = datetime.fromisoformat(NOW), partial(checks.prepared, chosen)
+        reference = FileReference(template, model.vocabulary(), options, now, encoder.specials, prepare)
         if isinstance(chosen, Struct):
             by_template = checks.by_template(chosen, traced(model, encoder, options_of(chosen)), encoder)
     name = f"{source} as {family_name(chosen)}" if by_template else f"{source} by its own template"

@@ -79,7 +79,7 @@ def format_of(path: Path) -> RankFormat:
         raise LoadError(f"{path}: {error.strerror}") from None
     if digest not in FORMATS:
         raise LoadError(
-            f"{path}: no rank file that isc knows (sha256 {digest}). It lacks a split pattern and specials, which only "
+            f"no rank file that isc knows (sha256 {digest}). A rank file lacks split pattern and specials, which only "
             "the model's Python code has, and that is never run; with both at hand use "
             "isc.create_renderer(isc.encoders.from_rank_file(path, pattern, specials), family)"
         )

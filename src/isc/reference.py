@@ -29,26 +29,30 @@ Encode: TypeAlias = "Callable[[str], tuple[Sequence[int], Sequence[Span]]]"
 Prepare: TypeAlias = Callable[[Conversation], Mapping[str, Json]]
 
 
-def _nothing(_: Conversation) -> Mapping[str, Json]:
-    return {}
-
-
 class FileReference:
     """A chat template and a vocabulary, taken as `apply_chat_template` takes them (transformers 5).
 
     Args:
         template: The text of the chat template.
-        encode: Ids of a text, specials recognized, with the characters each came from; see `encoding_of`.
+        vocabulary: Where tokenizer.json or a rank file lies.
         options: The template's keyword arguments, `bos_token` and `eos_token` among them.
         now: The moment that `strftime_now` tells.
+        specials: What a rank file lacks; a tokenizer.json has its own.
         prepare: What the model's own tokenizer makes of tools before the template, by the template's variables.
     """
 
     def __init__(
-        self, template: str, encode: Encode, options: Mapping[str, Json], now: datetime, prepare: Prepare = _nothing
+        self,
+        template: str,
+        vocabulary: Path,
+        options: Mapping[str, Json],
+        now: datetime,
+        specials: Mapping[str, int] = {},
+        prepare: Prepare = lambda _: {},
     ) -> None:
         self.template = template
-        self.encode = encode
+        self.vocabulary = vocabulary
+        self.specials = specials
         self.options = options
         self.now = now
         self.prepare = prepare
@@ -85,14 +89,17 @@ class FileReference:
         except Exception as error:  # whatever a template runs into with what it was not written for
             raise ConversationError("messages", f"the chat template refuses them: {error}") from error
 
+    def encode(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        """Ids of a text, specials recognized, and the characters each came from."""
+        return self._encode(text)
 
-def encoding_of(vocabulary: Path, specials: Mapping[str, int]) -> Encode:
-    """How a model's tokenizer.json or rank file encodes a text with its specials.
+    @cached_property
+    def _encode(self) -> Encode:
+        return _encoding_of(self.vocabulary, self.specials)
 
-    Args:
-        vocabulary: The file.
-        specials: What a rank file lacks; a tokenizer.json has its own.
-    """
+
+def _encoding_of(vocabulary: Path, specials: Mapping[str, int]) -> Encode:
+    """How a model's tokenizer.json or rank file encodes a text with its specials."""
     if vocabulary.suffix == ".json":
         from tokenizers import Tokenizer
 

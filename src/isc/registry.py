@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from isc import families as families_package
 from isc.encoders import VocabularyEncoder, as_encoder, from_file, from_known_rank_file
-from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
+from isc.errors import EncoderError, FamilyError, LoadError, TracedTemplateNotice, UnknownModelError
 from isc.render import Renderer
 from isc.sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.types import BodySpecials, Encoder, Family, Json, ThinkingRetention
@@ -197,14 +197,24 @@ def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
     model = Source(source, revision)
     path = model.vocabulary()
     if path.name == RANKS:
-        place = str(Path(source).expanduser().resolve()) if model.is_directory else source
-        return from_known_rank_file(path, model.text(CONFIG)).with_rebuild(load_encoder, place, revision)
+        return _by_ranks(model, path)
     if model.is_directory:
         return from_file(path)
     try:
         return from_file(path).with_rebuild(load_encoder, source, revision)
     except EncoderError as error:
         raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
+
+
+def _by_ranks(model: Source, path: Path) -> VocabularyEncoder:
+    """The encoder of a model that has a rank file."""
+    configuration = model.text(CONFIG)
+    try:
+        found = from_known_rank_file(path, configuration)
+    except (LoadError, EncoderError) as error:
+        raise type(error)(f"{RANKS} of {model.name}: {error}") from error
+    place = str(Path(model.name).expanduser().resolve()) if model.is_directory else model.name
+    return found.with_rebuild(load_encoder, place, model.revision)
 
 
 def declared_stops(model: Source, encoder: VocabularyEncoder) -> tuple[str, ...]:

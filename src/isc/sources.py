@@ -44,11 +44,16 @@ class Source(Struct, frozen=True):
         """
         try:
             return self.file(TOKENIZER)
-        except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
+        except MissingFileError as error:
             try:
                 return self.file(RANKS)
-            except LoadError:
+            except MissingFileError:
                 raise error from None
+        except LoadError:  # offline, an absent file looks like one that was not fetched: look on
+            cached = None if self.is_directory else _cached(self.name, RANKS, self.revision)
+            if cached is None:
+                raise
+            return Path(cached)
 
     def text(self, name: str) -> str:
         """A file's text.
@@ -117,11 +122,23 @@ def _file(source: str, name: str, revision: str | None) -> str:
     return _hub_file(source, name, revision)
 
 
-def _hub_file(repository: str, name: str, revision: str | None) -> str:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+def _cached(repository: str, name: str, revision: str | None) -> str | None:
+    """Where a file of a repository lies that was fetched before; None where it was not."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        if not isinstance(try_to_load_from_cache(repository, name, revision=revision), str):
+        found = try_to_load_from_cache(repository, name, revision=revision)
+    except HFValidationError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _hub_file(repository: str, name: str, revision: str | None) -> str:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    try:
+        if _cached(repository, name, revision) is None:
             # fails at once where the hub cannot be reached; a download would try again for half a minute
             get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
         return str(hf_hub_download(repository, name, revision=revision))
