@@ -138,7 +138,8 @@ def test_tokens_that_are_not_marked_special_are_specials() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[]", "{", '{"added_tokens_decoder": {"x": {"content": "y"}}}', '{"added_tokens_decoder": {"3": {}}}']
+    "text",
+    ["{}", "[]", "{", '{"added_tokens_decoder": {"x": {"content": "y"}}}', '{"added_tokens_decoder": {"3": {}}}'],
 )
 def test_a_configuration_without_specials_is_an_error_that_says_what_is_missing(text: str) -> None:
     with pytest.raises(isc.LoadError, match=r"tokenizer_config\.json does not name the specials"):
