@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import isc
+from golden_conversations import assistant, call, tool
 from isc.encoders import VocabularyEncoder, from_rank_file
 from isc.families.kimi_k2 import KimiK2
 from isc.ranks import FORMATS, KIMI_K2, Limits, chunks, format_of, named_specials
@@ -88,12 +89,8 @@ def test_ids_differ_from_unlimited_ones_where_text_is_cut(
 def test_attribution_is_exact_in_a_text_that_is_cut(real_encoder: Callable[[str], VocabularyEncoder]) -> None:
     """A result's frame and its body are one text: its body is cut by what came before it, too."""
     renderer = isc.create_renderer(real_encoder("kimi-k2"), KimiK2())
-    call = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": {}}}
     body = "ha" * 20_000 + " " * 30_000
-    messages = [
-        {"role": "assistant", "content": "", "tool_calls": [call]},
-        {"role": "tool", "content": body, "tool_call_id": "functions.f:0"},
-    ]
+    messages = [assistant("", call("f", {}, "functions.f:0")), tool(body, "functions.f:0")]
     rendered = renderer.render(messages)
     ((start, end),) = rendered.content_token_spans_by_role()["tool"]
     assert renderer.encoder.decode_bytes(rendered.token_ids[start:end]) == body.encode()

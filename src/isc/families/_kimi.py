@@ -192,5 +192,7 @@ def _read_call(inside: Sequence[Segment]) -> CallReading:
 
 def _cut_at_argument(inside: Sequence[Segment]) -> tuple[str, str | None]:
     """The texts before and after the marker between id and arguments; no second where it is missing."""
-    place = next((k for k, segment in enumerate(inside) if is_special(segment, _ARGUMENT)), len(inside))
-    return spelling(inside[:place]), spelling(inside[place + 1 :]) if place < len(inside) else None
+    markers = (_ARGUMENT, _CALL[1])
+    place = next((k for k, segment in enumerate(inside) if is_special(segment, *markers)), len(inside))
+    missing = place == len(inside) or inside[place].text != _ARGUMENT
+    return spelling(inside[:place]), None if missing else spelling(inside[place + 1 :])
