@@ -2,6 +2,10 @@
 
 A rank file has no split pattern and no specials. The code that has them is never run: the pattern is kept here for each
 file by its sha256, the specials come from the model's `tokenizer_config.json`.
+
+Limits count from the start of each text that is encoded, a stretch of a prompt. The models' tokenizers count from the
+prompt's start, specials included, which no stretch may depend on (law 5): a text over a limit can be cut elsewhere than
+by them, as far as what stands before it counts. Runs of white space end at specials, so these are cut alike.
 """
 
 from __future__ import annotations

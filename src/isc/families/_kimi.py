@@ -75,7 +75,7 @@ def tools_json(chat: Chat, *, compact: bool = True) -> str:
 
 @lru_cache(maxsize=16)
 def tools_typescript(tools: str) -> str:
-    """Tools that are given as sorted JSON as TypeScript, or that JSON where TypeScript cannot say them."""
+    """Tools that are given as sorted JSON as TypeScript, or that JSON if it cannot say them; the last 16 are kept."""
     try:
         return declarations(decode_json(tools)) or tools
     except (ValueError, RecursionError):
