@@ -135,7 +135,7 @@ def nested(depth: int) -> Message:
 UNDECLARED: dict[str, list[Message]] = {
     "a schema without a type": [*TOOLS, {"name": "g", "parameters": {"properties": {"x": {"description": "?"}}}}],
     "no function": [{"type": "plugin", "function": {"name": "g"}}],
-    "a schema too deep": [*TOOLS, {"name": "g", "parameters": nested(300)}],
+    "a schema too deep": [*TOOLS, {"name": "g", "parameters": nested(100)}],
 }
 
 

@@ -130,6 +130,17 @@ def test_functions_stand_in_their_order() -> None:
     assert declarations(tools) == f"{HEAD}type b = (_: {{}}) => any;\ntype a = (_: {{}}) => any;{TAIL}"
 
 
+def arrays(depth: int) -> Any:  # noqa: ANN401 - any JSON
+    """Arrays of arrays."""
+    return {"type": "array", "items": arrays(depth - 1)} if depth else {}
+
+
+def test_a_schema_is_declared_down_to_a_fixed_depth() -> None:
+    assert field(arrays(122)) == f"  x: {'Array<' * 122}any{'>' * 122}"
+    with pytest.raises(ValueError, match="nested less deeply"):
+        field(arrays(123))
+
+
 @pytest.mark.parametrize(
     "schema",
     [

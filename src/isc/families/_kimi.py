@@ -78,7 +78,7 @@ def tools_typescript(tools: str) -> str:
     """Tools that are given as sorted JSON as TypeScript, or that JSON if it cannot say them; the last 16 are kept."""
     try:
         return declarations(decode_json(tools)) or tools
-    except (ValueError, RecursionError):
+    except ValueError:
         return tools
 
 

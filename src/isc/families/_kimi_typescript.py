@@ -13,6 +13,7 @@ from isc.jsontext import json_text
 from isc.types import Json
 
 _INDENT: Final = "  "
+_DEEPEST: Final = 128  # levels of JSON; fixed, so that no declaration depends on how deep the stack is
 _ROOT: Final = "parameters"
 _DEFINITIONS: Final = "#/$defs/"
 _TYPES: Final = {"integer": "number"}
@@ -38,7 +39,7 @@ def declarations(tools: Iterable[Json]) -> str:
     """The namespace of all functions; "" where there are none.
 
     Raises:
-        ValueError: A schema says what TypeScript cannot.
+        ValueError: A schema says what TypeScript cannot, or is nested too deeply.
 
     >>> print(declarations([{"type": "function", "function": {"name": "now"}}]))
     # Tools
@@ -49,12 +50,21 @@ def declarations(tools: Iterable[Json]) -> str:
     }
     <BLANKLINE>
     """
-    given = (_mapping(tool) for tool in tools)
+    given = [_mapping(tool) for tool in tools]
+    _check_depth(given, _DEEPEST)
     functions = [_mapping(tool.get("function") or {}) for tool in given if tool.get("type") == "function"]
     declared = [_function(function) for function in functions if function]
     if not declared:
         return ""
     return "\n".join(("# Tools\n\n## functions\nnamespace functions {", *declared, "}\n"))
+
+
+def _check_depth(value: Json, left: int) -> None:
+    if not left:
+        raise ValueError("schemas must be nested less deeply")
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for child in children:
+        _check_depth(child, left - 1)
 
 
 def _function(function: Mapping[str, Json]) -> str:
