@@ -13,7 +13,7 @@ import isc
 from golden_conversations import CONVERSATIONS
 from isc.encoders import VocabularyEncoder, embedded
 from isc.testing import Conversation, Shape
-from references import Adaptation, TemplateReference, parts_joined
+from references import Adaptation, Preparation, TemplateReference, parts_joined, unprepared
 
 
 class Case(Struct, frozen=True):
@@ -23,9 +23,10 @@ class Case(Struct, frozen=True):
     `eos_token`: what the template is told.
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
-    done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
-    `now`: the day that the template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are
-    taken without their tools. For the rest see `Shape`.
+    done to messages that isc renders and the template cannot. `prepare`: what the model's own tokenizer does to a
+    conversation before the template. `spells`: tags that are no specials, for bodies to spell. `now`: the day that the
+    template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are taken without their tools.
+    For the rest see `Shape`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Case(Struct, frozen=True):
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
+    prepare: Preparation = unprepared
     spells: tuple[str, ...] = ()
     now: str = ""
     text_arguments: bool = True
@@ -77,6 +79,7 @@ class Case(Struct, frozen=True):
             root / "tokenizers" / self.tokenizer if self.tokenizer else None,
             self.adaptations,
             specials=self.family.specials,
+            prepare=self.prepare,
             bos_token=self.bos_token,
             eos_token=self.eos_token,
             now=self.now,

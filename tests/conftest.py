@@ -22,6 +22,7 @@ import isc
 from isc.cli import Exit, main
 from isc.encoders import VocabularyEncoder, embedded, from_file, from_rank_file
 from isc.families.qwen3 import Qwen3
+from isc.ranks import KIMI_K2
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,7 +61,7 @@ def real_encoder(reference: Path) -> Callable[[str], VocabularyEncoder]:
             return from_file(place / "tokenizer.json")
         kimi = json.loads((place / "kimi_special_tokens.json").read_text(encoding="utf-8"))
         ranks = reference / "tokenizers" / "kimi-k2" / "tiktoken.model"  # kimi-k2.5 has the same
-        return from_rank_file(ranks, kimi["pat_str"], kimi["special_tokens"])
+        return from_rank_file(ranks, kimi["pat_str"], kimi["special_tokens"], KIMI_K2.limits)
 
     return encoder
 

@@ -7,9 +7,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import tiktoken
+from tiktoken.load import load_tiktoken_bpe
 from tokenizers import AddedToken, Tokenizer
 
 from isc.testing import Conversation
@@ -26,6 +29,25 @@ def template_of(path: Path) -> tuple[str, str]:
 def tokenizer_of(path: Path) -> Tokenizer:
     """A tokenizer as `tokenizers` reads it, specials recognized."""
     return Tokenizer.from_file(str(path / "tokenizer.json"))
+
+
+@lru_cache(maxsize=2)
+def ranks_of(path: Path) -> tiktoken.Encoding:
+    """Kimi's tokenizer as `tiktoken` reads it; Kimi K2.5 has the ranks of K2."""
+    kimi = json.loads((path / "kimi_special_tokens.json").read_text(encoding="utf-8"))
+    ranks = load_tiktoken_bpe(str(path.parent / "kimi-k2" / "tiktoken.model"))
+    return tiktoken.Encoding(
+        path.name, pat_str=kimi["pat_str"], mergeable_ranks=ranks, special_tokens=kimi["special_tokens"]
+    )
+
+
+def encoded_by_ranks(path: Path, text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
+    """Ids of a text, specials recognized, and the characters each came from."""
+    encoding = ranks_of(path)
+    ids = encoding.encode(text, allowed_special="all")
+    owners = [place for place, character in enumerate(text) for _ in character.encode()]
+    ends = list(accumulate(len(encoding.decode_single_token_bytes(token_id)) for token_id in ids))
+    return ids, [(owners[start], owners[end - 1] + 1) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @lru_cache(maxsize=8)
@@ -90,6 +112,15 @@ def empty_as_none_beside_calls(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "content": message.get("content") or None} if message.get("tool_calls") else message
 
 
+Preparation: TypeAlias = Callable[[Conversation], tuple[Conversation, Mapping[str, Any]]]
+"""What a model's own tokenizer makes of a conversation before its template gets it, with what it passes besides."""
+
+
+def unprepared(conversation: Conversation) -> tuple[Conversation, Mapping[str, Any]]:
+    """The conversation as it is: what all tokenizers do but a few."""
+    return conversation, {}
+
+
 def as_the_template_takes_it(
     messages: Sequence[Mapping[str, Any]], adaptations: Sequence[Adaptation] = (parts_joined,)
 ) -> list[dict[str, Any]]:
@@ -112,6 +143,7 @@ class TemplateReference:
         tokenizer: Path | None,
         adaptations: Sequence[Adaptation] = (parts_joined,),
         specials: tuple[str, ...] = (),
+        prepare: Preparation = unprepared,
         now: str = "",
         **options: Any,  # noqa: ANN401 - a template's own
     ) -> None:
@@ -119,6 +151,7 @@ class TemplateReference:
         self.tokenizer = tokenizer
         self.specials = specials
         self.adaptations = adaptations
+        self.prepare = prepare
         self.options = options
         self.clock = f"{{% macro strftime_now(pattern) %}}{now}{{% endmacro %}}" if now else ""
 
@@ -126,18 +159,20 @@ class TemplateReference:
         """What the model's template renders."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        messages, tools = conversation
+        (messages, tools), variables = self.prepare(conversation)
         rendered = render_jinja_template(
             [as_the_template_takes_it(messages, self.adaptations)],
             tools=[*tools] if tools is not None else None,
             chat_template=self.clock + self.template,
             add_generation_prompt=add_generation_prompt,
-            **self.options,
+            **{**self.options, **variables},
         )
         return str(rendered[0][0])
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
         """Ids of a text, specials recognized, and the characters each came from."""
+        if self.tokenizer and not (self.tokenizer / "tokenizer.json").is_file():
+            return encoded_by_ranks(self.tokenizer, text)
         tokenizer = tokenizer_of(self.tokenizer) if self.tokenizer else stand_in(self.specials)
         found = tokenizer.encode(text, add_special_tokens=False)
         return found.ids, found.offsets

@@ -51,15 +51,16 @@ def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
         stop_tokens=case.family.stop_tokens,
         template_kwargs=case.options,
     )
-    traced = isc.create_renderer(encoder, template)
     compared = 0
     for messages, tools in conversations(case):
+        (given, tools_given), variables = case.prepare((messages, tools))
+        traced = isc.create_renderer(encoder, template.with_options(variables))
         for asked in (False, True):
             try:
                 ours = by_hand.render(messages, tools, asked)
             except ConversationError:
                 continue
-            theirs = traced.render(as_the_template_takes_it(messages, case.adaptations), tools, asked)
+            theirs = traced.render(as_the_template_takes_it(given, case.adaptations), tools_given, asked)
             assert ours == theirs, (messages, tools)
             compared += 1
     assert compared > RANDOM

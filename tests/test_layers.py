@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         "types",
         "jsontext",
-        "segments rendered vocabulary convert",
+        "segments rendered vocabulary ranks convert",
         "parse text_markers seams stretches engines sources",
         "families._*",
         "families.* tokens encoders traced",
@@ -49,7 +49,7 @@ ANY = frozenset((*EDGES.split(), "sources", "reference", "checks", "compat"))
 AT_HOME = {
     "fastokens": {"engines"},
     "tokenizers": {"engines", "reference"},
-    "tiktoken": {"engines", "encoders"},
+    "tiktoken": {"engines", "encoders", "reference"},
     "huggingface_hub": {"sources"},
     "jinja2": {"traced", "template", "reference"},
     "hypothesis": {"strategies", "testing"},

@@ -44,6 +44,13 @@ def test_a_value_is_immutable_hashable_picklable_and_equal_by_value() -> None:
         del first.format
 
 
+def test_other_options_make_another_template() -> None:
+    first = template(CHATML, enable_thinking=False, nested=[1])
+    assert first.with_options({"nested": [2]}) == template(CHATML, enable_thinking=False, nested=[2])
+    assert first.with_options({}) == first
+    assert first.options["nested"] == [1]
+
+
 def test_options_must_have_a_json_form() -> None:
     with pytest.raises(isc.OptionError, match="JSON"):
         template(CHATML, x=object())

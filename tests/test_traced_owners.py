@@ -128,6 +128,13 @@ def test_tools_that_an_option_gives_belong_to_the_opening(option: str, expected:
     assert shown(list(chosen.stream([USER]))) == expected
 
 
+def test_a_default_that_is_said_in_the_first_iteration_is_nobodys() -> None:
+    default = "{% if loop.first and m.role != 'system' %}<|im_start|>system\nHelp.<|im_end|>\n{% endif %}"
+    chosen = template(CHATML.replace("%}", "%}" + default, 1))
+    assert shown(list(chosen.stream([USER, ASSISTANT]))) == "(«system~Help.»~)0(«user~[U]»~)1(«assistant~[A»]~)"
+    assert shown(list(chosen.stream([{"role": "user", "content": ""}]))) == "(«system~Help.»~)0(«user~»~)"
+
+
 def test_a_name_of_another_turn_is_scaffold() -> None:
     source = (
         "{% for m in messages %}<|im_start|>{{ m.role }} "

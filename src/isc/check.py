@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -20,7 +21,7 @@ from isc.laws import Conversation, LawError, Reference
 from isc.reference import FileReference
 from isc.registry import create_renderer, declared_stops, family_name, known_family, load_encoder, traced
 from isc.render import Renderer
-from isc.sources import TOKENIZER, Source
+from isc.sources import Source
 from isc.strategies import Shape, Writer, shape_of
 from isc.types import Family, Json
 
@@ -77,7 +78,7 @@ def check(
     renderer: Renderer,
     conversations: Iterable[Named],
     reference: Reference | None = None,
-    traced: Renderer | None = None,
+    traced: checks.Rendering | None = None,
     stops: Sequence[str] = (),
 ) -> CheckReport:
     """Hold a renderer to its template and to the laws.
@@ -87,7 +88,7 @@ def check(
         renderer: Format and vocabulary.
         conversations: What to try, by name. What the format refuses with an `isc.Error` is told, not failed.
         reference: The model's own template and tokenizer; without it parity is not tried.
-        traced: The model's template as a traced family on the same vocabulary; without it attribution is not compared.
+        traced: Renders by the model's template, traced, on the same vocabulary; without it attribution is not compared.
         stops: The specials at which the model's own files say that sampling stops; empty takes the family's.
 
     Returns:
@@ -138,9 +139,11 @@ def check_model(source: str, family: Family | None, conversations: Callable[[Sha
     reference = by_template = None
     if template is not None:
         options = {name: model.special(name) for name in ("bos_token", "eos_token")} | options_of(chosen)
-        reference = FileReference(template, model.file(TOKENIZER), options, moment)
+        prepare = partial(checks.prepared, chosen)
+        reference = FileReference(template, model.vocabulary(), options, moment, encoder.specials, prepare)
         if isinstance(chosen, Struct):
-            by_template = create_renderer(encoder, traced(model, encoder, options_of(chosen), moment.isoformat()))
+            same = traced(model, encoder, options_of(chosen), moment.isoformat())
+            by_template = checks.by_template(chosen, same, encoder)
     name = f"{source} as {family_name(chosen)}" if by_template else f"{source} by its own template"
     # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
     shape = structs.replace(shape_of(chosen), text_arguments=False, keys=r"\w+")

@@ -14,17 +14,21 @@ import pkgutil
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from isc import families as families_package
-from isc.encoders import VocabularyEncoder, as_encoder, from_file
-from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
+from isc.encoders import VocabularyEncoder, as_encoder, from_file, from_known_rank_file
+from isc.errors import EncoderError, FamilyError, LoadError, TracedTemplateNotice, UnknownModelError
 from isc.render import Renderer
-from isc.sources import TOKENIZER, Source
+from isc.sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.types import BodySpecials, Encoder, Family, Json, ThinkingRetention
+
+if TYPE_CHECKING:
+    from isc.template import TracedTemplate
 
 
 @lru_cache(maxsize=1)
@@ -140,10 +144,10 @@ def load(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
 ) -> Renderer:
-    """A renderer for a model on the hub or in a local directory. Reads `tokenizer.json`; never runs remote code.
+    """A renderer for a model on the hub or in a local directory; never runs remote code.
 
     Args:
-        source: Hub id (`Qwen/Qwen3-8B`) or directory.
+        source: Hub id (`Qwen/Qwen3-8B`) or directory, with `tokenizer.json` or a `tiktoken.model` that isc knows.
         family: The chat format; None finds it by exact model name, or by the exact text of the model's chat template,
             and takes any other template as it is, traced, which is said by a `TracedTemplateNotice`.
         revision: Branch, tag or commit on the hub.
@@ -163,7 +167,7 @@ def load(
 
 def traced(
     model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None, now: str = "2025-01-15"
-) -> Family:
+) -> TracedTemplate:
     """A model's own chat template as a family, its specials and stops as its files give them.
 
     Args:
@@ -195,13 +199,26 @@ def traced(
 def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
     """The encoder of a model on the hub or in a directory; pickles as this call, or by the file in the directory."""
     model = Source(source, revision)
-    path = model.file(TOKENIZER)
+    path = model.vocabulary()
+    if path.name == RANKS:
+        return _by_ranks(model, path)
     if model.is_directory:
         return from_file(path)
     try:
         return from_file(path).with_rebuild(load_encoder, source, revision)
     except EncoderError as error:
         raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
+
+
+def _by_ranks(model: Source, path: Path) -> VocabularyEncoder:
+    """The encoder of a model that has a rank file."""
+    configuration = model.text(CONFIG)
+    try:
+        found = from_known_rank_file(path, configuration)
+    except (LoadError, EncoderError) as error:
+        raise type(error)(f"{RANKS} of {model.name}: {error}") from error
+    place = str(Path(model.name).expanduser().resolve()) if model.is_directory else model.name
+    return found.with_rebuild(load_encoder, place, model.revision)
 
 
 def declared_stops(model: Source, encoder: VocabularyEncoder) -> tuple[str, ...]:

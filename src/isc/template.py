@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from isc import convert
 from isc.bridge import Extension, Refusal
@@ -126,6 +126,11 @@ class TracedTemplate:
     def options(self) -> Mapping[str, Any]:
         """The template's keyword arguments."""
         return dict(options_of(self.format.options))
+
+    def with_options(self, options: Mapping[str, Any]) -> TracedTemplate:
+        """The same template with these keyword arguments besides its own."""
+        chosen = structs.replace(self.format, options=_options({**self.options, **options}))
+        return _rebuilt(chosen, self._choices)
 
     @property
     def specials(self) -> tuple[str, ...]:
