@@ -13,6 +13,7 @@ from isc.errors import (
     Error,
     FamilyError,
     LoadError,
+    MediaError,
     MissingSpecialError,
     NothingToTrainError,
     OptionError,
@@ -23,9 +24,10 @@ from isc.errors import (
     TrajectoryError,
     UnknownModelError,
 )
+from isc.multimodal import MultiModalData, PlaceholderRange
 from isc.registry import create_renderer, families, family_for, load
 from isc.render import Renderer
-from isc.rendered import MultiModalData, PlaceholderRange, RenderedTokens, Run
+from isc.rendered import RenderedTokens, Run
 from isc.tokens import attribute_text_segments, fold, unfold
 from isc.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
 from isc.types import (
@@ -76,6 +78,7 @@ __all__ = [
     "Glm45",
     "Glm51",
     "LoadError",
+    "MediaError",
     "MediaPart",
     "Message",
     "MissingSpecialError",

@@ -6,6 +6,7 @@ All are frozen; a message is one of five Structs tagged by its role, and a `None
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -31,11 +32,20 @@ class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
-class MediaPart(Struct, frozen=True, tag_field="type", tag="media"):
-    """A piece of a message's content that is not text, kept as the caller gave it."""
+class MediaPart(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="media"):
+    """A piece of a message's content that is not text, as the caller gave it; then what was found out about it.
+
+    `hash` is of its content, `reference` the path or URL it was given by, `width` and `height` its pixels,
+    `placeholders` the number of tokens that stand for it; a caller who knows hash and size can give them.
+    """
 
     modality: str
     raw: Mapping[str, Json]
+    hash: str | None = None
+    reference: str | None = None
+    width: int = 0
+    height: int = 0
+    placeholders: int = 0
 
 
 Part: TypeAlias = TextPart | MediaPart
@@ -116,10 +126,14 @@ class ToolSpec(Struct, frozen=True):
 
 
 class Chat(Struct, frozen=True, dict=True):
-    """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools."""
+    """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools.
+
+    `earlier_images` were in the turns that a bridge goes on from, for formats that number them.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    earlier_images: int = 0
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -141,16 +155,34 @@ class Chat(Struct, frozen=True, dict=True):
 
     def before(self, index: int) -> Chat:
         """The chat as it stood when message `index` was about to come."""
-        return Chat(self.messages[:index], self.tools)
+        return Chat(self.messages[:index], self.tools, self.earlier_images)
+
+    def images_before(self, index: int) -> int:
+        """How many images came before message `index`; counted once."""
+        found: tuple[int, ...] | None = self.__dict__.get("images_before")
+        if found is None:
+            found = tuple(accumulate(map(_image_count, self.messages), initial=self.earlier_images))
+            self.__dict__["images_before"] = found
+        return found[index]
+
+
+def _image_count(message: Message) -> int:
+    parts = message.content if isinstance(message.content, tuple) else ()
+    return sum(isinstance(part, MediaPart) and part.modality == "image" for part in parts)
 
 
 class Segment(Struct, frozen=True, gc=False):
-    """One piece of a prompt: plain text, or one special token by its spelling; `message` -1 is nobody's."""
+    """One piece of a prompt: plain text, or one special token by its spelling; `message` -1 is nobody's.
+
+    A special that stands for a media item is repeated `repeat` times and names the item in `media`.
+    """
 
     text: str
     kind: Literal["text", "special"] = "text"
     body: bool = False
     message: int = UNOWNED
+    repeat: int = 1
+    media: MediaPart | None = None
 
 
 Segments: TypeAlias = Iterable[Segment]
