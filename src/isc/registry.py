@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -25,6 +25,9 @@ from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownM
 from isc.render import Renderer
 from isc.sources import TOKENIZER, Source
 from isc.types import BodySpecials, Encoder, Family, Json, ThinkingRetention
+
+if TYPE_CHECKING:
+    from isc.media import ImageProcessor
 
 
 @lru_cache(maxsize=1)
@@ -213,6 +216,7 @@ def create_renderer(
     *,
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
+    images: ImageProcessor | None = None,
 ) -> Renderer:
     """A renderer on a tokenizer the caller holds.
 
@@ -222,6 +226,7 @@ def create_renderer(
             other template as it is, traced, which is said by a `TracedTemplateNotice`.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
+        images: See `Renderer`.
 
     Raises:
         UnknownModelError: No family was given and the tokenizer does not tell.
@@ -230,7 +235,7 @@ def create_renderer(
     encoder = as_encoder(tokenizer)
     if family is None:
         family = _family_of_tokenizer(tokenizer, encoder)
-    return Renderer(family, encoder, thinking_retention, body_specials)
+    return Renderer(family, encoder, thinking_retention, body_specials, images)
 
 
 def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:

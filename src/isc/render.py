@@ -30,6 +30,7 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
+    from isc.media import ImageProcessor
     from isc.traced.inference import Report
 
 
@@ -66,6 +67,7 @@ class Renderer(Struct, frozen=True):
             message; None derives it from the family.
         body_specials: What becomes of a special that a message spells: `"text"` (the default) leaves it text, `"parse"`
             makes it the control token as `apply_chat_template` does, `"reject"` raises.
+        images: What reads and measures images; None where the model takes none.
 
     >>> import isc
     >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
@@ -78,6 +80,7 @@ class Renderer(Struct, frozen=True):
     encoder: Encoder
     thinking_retention: ThinkingRetention | None = None
     body_specials: BodySpecials = "text"
+    images: ImageProcessor | None = None
 
     def segments(
         self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
@@ -92,7 +95,7 @@ class Renderer(Struct, frozen=True):
         Raises:
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
         """
-        chat = convert.chat(messages, tools)
+        chat = self.chat(messages, tools)
         return stream(self.family, chat, add_generation_prompt=add_generation_prompt)
 
     def render(
@@ -118,8 +121,21 @@ class Renderer(Struct, frozen=True):
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
             MissingSpecialError: The vocabulary lacks a special of the format.
         """
-        chat = convert.chat(messages, tools)
+        chat = self.chat(messages, tools)
         return self.render_chat(chat, add_generation_prompt=add_generation_prompt, body_specials=body_specials)
+
+    def chat(self, messages: Messages, tools: Tools = None) -> Chat:
+        """Messages and tools as the checked chat that families render, its images measured.
+
+        Raises:
+            ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
+        """
+        chat = convert.chat(messages, tools)
+        if self.images is None:
+            return chat
+        from isc.media import measured_chat
+
+        return measured_chat(chat, self.images)
 
     def render_chat(
         self, chat: Chat, *, add_generation_prompt: bool = False, body_specials: BodySpecials | None = None

@@ -189,6 +189,24 @@ def content_pieces(chat: Chat, index: int) -> list[str | MediaPart]:
     return pieces
 
 
+def stripped(segments: Segments) -> list[Segment]:
+    """A stream without the white space at its ends."""
+    found = list(segments)
+    while found and found[0].kind == "text":
+        text = found[0].text.lstrip()
+        if text:
+            found[0] = replace(found[0], text=text)
+            break
+        del found[0]
+    while found and found[-1].kind == "text":
+        text = found[-1].text.rstrip()
+        if text:
+            found[-1] = replace(found[-1], text=text)
+            break
+        del found[-1]
+    return found
+
+
 def content_text(chat: Chat, index: int) -> str:
     """Content of message `index` as one text, for formats that know text only.
 

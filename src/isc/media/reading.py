@@ -161,6 +161,8 @@ def decoded(source: Source, limits: Limits) -> Image:
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the bound that counts is ours
         try:
             image = PIL.Image.open(io.BytesIO(source.data), formats=known)
+        except PIL.Image.DecompressionBombError as error:  # Pillow's own bound is twice ours
+            raise _too_large(limits, str(error)) from None
         except Exception as error:  # decoders raise whatever they like
             problem = f"is no image that isc reads ({', '.join(known)}): {type(error).__name__}: {error}"
             raise MediaError("", problem, source.data[:12]) from None
@@ -171,7 +173,7 @@ def decoded(source: Source, limits: Limits) -> Image:
 def _check(image: Image, declared: str | None, limits: Limits) -> None:
     """Refuse what an image's header tells already."""
     if image.width * image.height > limits.pixels:
-        raise MediaError("", f"has {image.width} x {image.height} pixels; at most {limits.pixels} are read")
+        raise _too_large(limits, f"{image.width} x {image.height}")
     is_type = f"image/{str(image.format).lower()}"
     if declared and _SAME_TYPE.get(declared, declared) != _SAME_TYPE.get(is_type, is_type):
         raise MediaError("", f"says {declared}, but is {is_type}")
@@ -193,6 +195,10 @@ def _upright(image: Any) -> Image:  # noqa: ANN401 - a PIL image, perhaps the ca
     except Exception as error:  # decoders raise whatever they like
         raise _broken(image, error) from None
     return found
+
+
+def _too_large(limits: Limits, found: str) -> MediaError:
+    return MediaError("", f"has more than the {limits.pixels} pixels that are read: {found}")
 
 
 def _broken(image: Image, error: Exception) -> MediaError:
