@@ -184,7 +184,7 @@ def test_pixel_values_are_the_processor_s_own(config: dict[str, Any]) -> None:
     compared = 0
     for seed in range(500):
         source = random.Random(seed)
-        image = picture(*(int(2 ** source.uniform(0, 11)) for _ in "wh"), seed=seed)
+        image = picture(int(2 ** source.uniform(0, 11)), int(2 ** source.uniform(0, 11)), seed=seed)
         try:
             measured = processor.measured(part(image))
         except isc.MediaError:
@@ -287,7 +287,11 @@ def test_the_cache_stays_within_its_bound_and_drops_the_oldest() -> None:
     made: list[int] = []
 
     def maker(key: int, size: int) -> Callable[[], bytes]:
-        return lambda: made.append(key) or bytes(size)
+        def make() -> bytes:
+            made.append(key)
+            return bytes(size)
+
+        return make
 
     for key, size in ((1, 4), (2, 4), (1, 4), (3, 4), (2, 4), (9, 11), (9, 11)):
         assert len(cache.get(key, maker(key, size))) == size
