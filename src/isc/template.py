@@ -19,8 +19,9 @@ from isc.errors import OptionError, TemplateError, TemplateLimitError
 from isc.parse import bracketed_turn, json_call, until
 from isc.template_bridge import plan_bridge_by_rendering
 from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
-from isc.traced.format import Format, options_of, written_of
+from isc.traced.format import Dicts, Format, options_of, written_of
 from isc.traced.inference import LostPiece, Report, closing_of, grammar_of, keeps_history, reasoning_of
+from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
 from isc.traced.rendering import compiled
 from isc.traced.turns import owned_by
@@ -190,15 +191,17 @@ class TracedTemplate:
         Raises:
             TemplateError: The template refuses the conversation; carries its message.
         """
-        tools = _tool_dicts(chat.tools) or None
         try:
-            dicts = chat_messages(chat)
-            return conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+            return self._rendered(chat, chat_messages(chat), add_generation_prompt)
         except TemplateError:
             if all("content" in message for message in chat_messages(chat)):
                 raise
-        dicts = chat_messages(chat, null_content=True)
-        return conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        return self._rendered(chat, chat_messages(chat, null_content=True), add_generation_prompt)
+
+    def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
+        tools = _tool_dicts(chat.tools) or None
+        found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        return placed(found, chat)
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """What comes before the first turn: all that belongs to nobody, and to a leading system message."""
