@@ -66,6 +66,7 @@ _FRAGMENTS = (
     *("user", "assistant", "system", "\u200b", "\ufeff", "\x00", "\x7f", "\u2028", "\u1161", "?"),
 )
 _NAMES = ("search", "read_file", "now", "get-weather", "a", "überprüfen", "run_tests_2")
+_SIZES = ((1, 1), (8, 200), (64, 48), (300, 40), (640, 480))
 _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 
 
@@ -74,7 +75,7 @@ class Shape(Struct, frozen=True):
 
     `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
     `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
-    that quote nothing and so cannot tell every name from their tags.
+    that quote nothing and so cannot tell every name from their tags. `images`: whether users and tools show some.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -85,6 +86,7 @@ class Shape(Struct, frozen=True):
     system_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+    images: bool = False
 
 
 def shape_of(family: Family) -> Shape:
@@ -212,9 +214,18 @@ class Writer:
         if role == "assistant":
             return self._assistant(known)
         message: dict[str, Any] = {"role": role, "content": self.text()}
+        if self.shape.images and role in ("user", "tool") and self.chance(0.5):
+            message["content"] = [self._part() for _ in range(self.random.randint(0, 4))]
         if role == "tool" and known and self.chance(0.7):
             message["tool_call_id"] = self.random.choice(known)
         return message
+
+    def _part(self) -> dict[str, Any]:
+        """A part of a content list: text, or an image of which hash and size are known."""
+        if self.chance(0.5):
+            return {"type": "text", "text": self.text()}
+        width, height = self.random.choice(_SIZES)
+        return {"type": "image", "hash": f"{width:016x}{height:016x}", "width": width, "height": height}
 
     def _assistant(self, known: list[str]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.text()}
@@ -235,4 +246,6 @@ class Writer:
 
 
 def _is_query(message: dict[str, Any]) -> bool:
-    return message["role"] == "user" and not message["content"].strip().startswith("<tool_response>")
+    content = message["content"]
+    spelled = content if isinstance(content, str) else "".join(part.get("text", "?") for part in content)
+    return message["role"] == "user" and not spelled.strip().startswith("<tool_response>")

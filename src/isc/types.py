@@ -159,10 +159,10 @@ class Chat(Struct, frozen=True, dict=True):
 
     def images_before(self, index: int) -> int:
         """How many images came before message `index`; counted once."""
-        found: tuple[int, ...] | None = self.__dict__.get("images_before")
+        found: tuple[int, ...] | None = self.__dict__.get("image_counts")
         if found is None:
             found = tuple(accumulate(map(_image_count, self.messages), initial=self.earlier_images))
-            self.__dict__["images_before"] = found
+            self.__dict__["image_counts"] = found
         return found[index]
 
 
