@@ -119,11 +119,11 @@ class MultiModalData(Struct, frozen=True, omit_defaults=True):
         return MultiModalData(
             _joined(previous.hashes, self.hashes),
             _joined(previous.placeholders, moved),
-            _joined(previous._filled(previous.references), self._filled(self.references)),
-            _joined(previous._filled(previous.items), self._filled(self.items)) if previous.items or self.items else {},
+            _joined(previous.filled(previous.references), self.filled(self.references)),
+            _joined(previous.filled(previous.items), self.filled(self.items)) if previous.items or self.items else {},
         )
 
-    def _filled(self, column: Mapping[str, tuple[_Item | None, ...]]) -> dict[str, tuple[_Item | None, ...]]:
+    def filled(self, column: Mapping[str, tuple[_Item | None, ...]]) -> dict[str, tuple[_Item | None, ...]]:
         """A column with None for what is not known."""
         return {modality: column.get(modality, (None,) * len(hashes)) for modality, hashes in self.hashes.items()}
 

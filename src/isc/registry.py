@@ -23,11 +23,12 @@ from isc import families as families_package
 from isc.encoders import VocabularyEncoder, as_encoder, from_file
 from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
 from isc.render import Renderer
+from isc.segments import IMAGE_TOKENS
 from isc.sources import TOKENIZER, Source
 from isc.types import BodySpecials, Encoder, Family, Json, ThinkingRetention
 
 if TYPE_CHECKING:
-    from isc.media import ImageProcessor
+    from isc.media import ImageProcessor, Resolver
 
 
 @lru_cache(maxsize=1)
@@ -142,6 +143,7 @@ def load(
     *,
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
+    resolve_media: Resolver | None = None,
 ) -> Renderer:
     """A renderer for a model on the hub or in a local directory. Reads `tokenizer.json`; never runs remote code.
 
@@ -152,6 +154,8 @@ def load(
         revision: Branch, tag or commit on the hub.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
+        resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
+            or a PIL image. Without it paths and data URLs are read and URLs refused: isc fetches no media by itself.
 
     Raises:
         UnknownModelError: No family was given, none is known, and the model has no chat template.
@@ -161,7 +165,18 @@ def load(
     model = Source(os.fspath(source), revision)
     found = family if family is not None else known_family(model)
     encoder = load_encoder(model.name, revision)
-    return Renderer(found or traced(model, encoder), encoder, thinking_retention, body_specials)
+    found = found or traced(model, encoder)
+    images = _image_processor(model, found, resolve_media)
+    return Renderer(found, encoder, thinking_retention, body_specials, images)
+
+
+def _image_processor(model: Source, family: Family, resolve_media: Resolver | None) -> ImageProcessor | None:
+    """What reads images for a model: None for a format without any, and where the model's processor is unknown."""
+    if IMAGE_TOKENS.isdisjoint(family.specials):
+        return None
+    from isc.media import image_processor
+
+    return image_processor(model.processor_settings(), family, resolve_media)
 
 
 def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None) -> Family:
@@ -235,6 +250,10 @@ def create_renderer(
     encoder = as_encoder(tokenizer)
     if family is None:
         family = _family_of_tokenizer(tokenizer, encoder)
+    if images is None and hasattr(family, "placeholders_per_image"):
+        from isc.media import image_processor
+
+        images = image_processor({}, family)
     return Renderer(family, encoder, thinking_retention, body_specials, images)
 
 

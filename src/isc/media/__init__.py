@@ -10,13 +10,16 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from isc import convert
+from isc.convert import Messages
 from isc.errors import LoadError, MediaError, OptionError
 from isc.media.cache import BoundedCache
 from isc.media.processing import Process, QwenProcess
 from isc.media.reading import Limits, Resolver, decoded, source_of
 from isc.media.settings import FixedPlaceholders, ImageSettings, QwenImages, image_settings
-from isc.multimodal import Array
-from isc.types import Chat, MediaPart, Message
+from isc.multimodal import Array, MultiModalData
+from isc.rendered import RenderedTokens
+from isc.types import Chat, Family, MediaPart, Message
 
 __all__ = ["FixedPlaceholders", "ImageProcessor", "ImageSettings", "Limits", "Process", "QwenImages", "QwenProcess"]
 
@@ -114,6 +117,33 @@ class ImageProcessor:
         """
         return self.cache.get(part.hash, lambda: self._made(part))
 
+    def process(self, rendered: RenderedTokens, messages: Messages | None = None) -> RenderedTokens:
+        """A render with what the model's processor makes of its images: `pixel_values`, grids.
+
+        Args:
+            rendered: A render, bridge or extension; items that it has are kept.
+            messages: The messages that its images came in; without them images are read again by their references.
+
+        Returns:
+            The same render, with `multi_modal_data.items`.
+
+        Raises:
+            MediaError: An image is not at hand, or is no longer what was rendered.
+            LoadError: There is no processor, or what it needs is not installed.
+        """
+        data = rendered.multi_modal_data
+        if data is None or "image" not in data.hashes:
+            return rendered
+        chat = Chat(()) if messages is None else measured_chat(convert.chat(messages, complete=False), self)
+        known = {part.hash: part for message in chat.messages for part in image_parts(message)}
+        made = list(data.filled(data.items)["image"])
+        for number, item in enumerate(made):
+            try:
+                made[number] = item or self.arrays(known.get(data.hashes["image"][number]) or _referenced(data, number))
+            except MediaError as error:
+                raise error.within(f"multi_modal_data.image[{number}]") from None
+        return replace(rendered, multi_modal_data=replace(data, items={**data.items, "image": tuple(made)}))
+
     def _made(self, part: MediaPart) -> dict[str, Array]:
         if self.process is None:
             raise LoadError("this model's image processor is code of its own, which isc never runs; pass process=...")
@@ -127,6 +157,26 @@ class ImageProcessor:
         return {name: Array.of(values) for name, values in made.items()}
 
 
+def image_processor(
+    config: Mapping[str, Any], family: Family, resolve_media: Resolver | None = None
+) -> ImageProcessor | None:
+    """The processor of a model, from its settings or from what its format says; None where neither tells."""
+    each: int | None = getattr(family, "placeholders_per_image", None)
+    if each is not None:
+        return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media)
+    known = image_settings(config) is not None
+    return ImageProcessor.from_config(config, resolve_media=resolve_media) if known else None
+
+
+def _referenced(data: MultiModalData, number: int) -> MediaPart:
+    """An image of a render, to be read by its reference."""
+    reference = data.filled(data.references)["image"][number]
+    content_hash, place = data.hashes["image"][number], data.placeholders["image"][number]
+    if reference is None:
+        raise MediaError("", "was given without a reference; pass the messages it came in", content_hash)
+    return MediaPart("image", {"image": reference}, content_hash, reference, placeholders=place.length)
+
+
 def _rebuilt(
     settings: ImageSettings, process: Process | None, resolve_media: Resolver | None, limits: Limits, cache_bytes: int
 ) -> ImageProcessor:
@@ -135,6 +185,12 @@ def _rebuilt(
 
 def _byte_count(arrays: Mapping[str, Array]) -> int:
     return sum(len(array.data) for array in arrays.values())
+
+
+def image_parts(message: Message) -> list[MediaPart]:
+    """The images of a message."""
+    content = message.content if isinstance(message.content, tuple) else ()
+    return [part for part in content if isinstance(part, MediaPart) and part.modality == "image"]
 
 
 def measured_chat(chat: Chat, processor: ImageProcessor, name: str = "messages") -> Chat:

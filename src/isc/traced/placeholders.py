@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from isc.errors import ConversationError
-from isc.segments import content_pieces
+from isc.segments import IMAGE_TOKENS, content_pieces
 from isc.types import Chat, MediaPart, Segment
-
-IMAGE_TOKENS: Final = frozenset(
-    ("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]")
-)
-"""The placeholders of the formats of which templates are known."""
 
 
 def placed(segments: Sequence[Segment], chat: Chat) -> list[Segment]:
