@@ -21,7 +21,16 @@ from isc.multimodal import Array, MultiModalData
 from isc.rendered import RenderedTokens
 from isc.types import Chat, Family, MediaPart, Message
 
-__all__ = ["FixedPlaceholders", "ImageProcessor", "ImageSettings", "Limits", "Process", "QwenImages", "QwenProcess"]
+__all__ = [
+    "FixedPlaceholders",
+    "ImageProcessor",
+    "ImageSettings",
+    "Limits",
+    "Process",
+    "QwenImages",
+    "QwenProcess",
+    "Resolver",
+]
 
 _LIMITS: Final = Limits()
 _CACHE_BYTES: Final = 512 << 20
@@ -117,7 +126,7 @@ class ImageProcessor:
         """
         return self.cache.get(part.hash, lambda: self._made(part))
 
-    def process(self, rendered: RenderedTokens, messages: Messages | None = None) -> RenderedTokens:
+    def processed(self, rendered: RenderedTokens, messages: Messages | None = None) -> RenderedTokens:
         """A render with what the model's processor makes of its images: `pixel_values`, grids.
 
         Args:
