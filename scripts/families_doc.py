@@ -118,6 +118,8 @@ def by_option(kind: type[Family], fact: Callable[[Family], str]) -> str:
 def reasoning_markers(family: Family) -> str:
     """What brackets reasoning."""
     markers = family.reasoning
+    if hasattr(family, "ended"):
+        return "in messages of its own"
     return f"{code(markers.opener)} … {code(markers.closer)}" if markers else "none"
 
 

@@ -23,6 +23,7 @@ class Case(Struct, frozen=True):
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
+    `now`: the day that the template's clock tells, YYYY-MM-DD.
     For the rest see `Shape`.
     """
 
@@ -37,9 +38,14 @@ class Case(Struct, frozen=True):
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
     spells: tuple[str, ...] = ()
+    now: str = ""
     system_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+    text_arguments: bool = True
+    most_calls: int = 3
+    results_follow_calls: bool = False
+    content_with_calls: bool = True
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
@@ -50,11 +56,18 @@ class Case(Struct, frozen=True):
             system_first=self.system_first,
             needs_query=self.needs_query,
             keys=self.keys,
+            text_arguments=self.text_arguments,
+            most_calls=self.most_calls,
+            results_follow_calls=self.results_follow_calls,
+            content_with_calls=self.content_with_calls,
         )
 
     def takes(self, conversation: Conversation) -> bool:
-        """Whether the format knows the conversation's roles."""
-        return all(message["role"] in self.roles for message in conversation[0])
+        """Whether the format knows the conversation's roles, and the template can spell its arguments."""
+        calls = (call for message in conversation[0] for call in message.get("tool_calls") or ())
+        as_text = any(isinstance(call["function"]["arguments"], str) for call in calls)
+        known = all(message["role"] in self.roles for message in conversation[0])
+        return known and (self.text_arguments or not as_text)
 
     def reference(self, root: Path) -> TemplateReference:
         """The independent implementation."""
@@ -65,6 +78,7 @@ class Case(Struct, frozen=True):
             specials=self.family.specials,
             bos_token=self.bos_token,
             eos_token=self.eos_token,
+            now=self.now,
             **self.options,
         )
 

@@ -52,6 +52,12 @@ def none_as_empty(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "content": ""} if message.get("content") is None else message
 
 
+def reasoning_as_thinking(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Reasoning under the other name that templates read it by."""
+    renamed = {"thinking" if key == "reasoning_content" else key: value for key, value in message.items()}
+    return {key: value for key, value in renamed.items() if key != "thinking" or value is not None}
+
+
 def arguments_as_objects(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Arguments given as JSON text as what the text says: some templates iterate over them."""
     calls = [
@@ -85,6 +91,7 @@ class TemplateReference:
         tokenizer: Path | None,
         adaptations: Sequence[Adaptation] = (parts_joined,),
         specials: tuple[str, ...] = (),
+        now: str = "",
         **options: Any,  # noqa: ANN401 - a template's own
     ) -> None:
         self.template, self.digest = template_of(template)
@@ -92,6 +99,7 @@ class TemplateReference:
         self.specials = specials
         self.adaptations = adaptations
         self.options = options
+        self.clock = f"{{% macro strftime_now(pattern) %}}{now}{{% endmacro %}}" if now else ""
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
         """What the model's template renders."""
@@ -101,7 +109,7 @@ class TemplateReference:
         rendered = render_jinja_template(
             [as_the_template_takes_it(messages, self.adaptations)],
             tools=[*tools] if tools is not None else None,
-            chat_template=self.template,
+            chat_template=self.clock + self.template,
             add_generation_prompt=add_generation_prompt,
             **self.options,
         )

@@ -39,6 +39,7 @@ def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
         source,
         bos_token=case.bos_token,
         eos_token=case.eos_token,
+        now=case.now or None,
         specials=tuple(encoder.specials),
         stop_tokens=case.family.stop_tokens,
         template_kwargs=case.options,

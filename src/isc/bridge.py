@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -22,8 +22,10 @@ from isc.types import (
     BodySpecials,
     Chat,
     Encoder,
+    Ended,
     Family,
     Reasoning,
+    Sampled,
     Segment,
     ThinkingRetention,
     UserMessage,
@@ -67,7 +69,7 @@ class Extension(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True):
-    """How a completion ended and what comes next: the stop it ended with, what closes reasoning it left open.
+    """How a completion ended and what comes next: the stop it ended with, what closes what it left open.
 
     `chat` is a stand-in for the sampled turn, then the new messages.
     """
@@ -98,13 +100,34 @@ def ending(
         return refusal
     stops = {encoder.specials.get(text): text for text in family.stop_tokens}
     stop = stops.get(completion_ids[-1]) if completion_ids else None
-    markers = family.reasoning
-    unfinished = markers is not None and reasoning_open(markers, encoder, prompt_ids, completion_ids)
-    if unfinished and stop is not None:
+    turn = _ended(family, encoder, prompt_ids, completion_ids)
+    if turn.reasoning_open and stop is not None:
         detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
         return Refusal("reasoning_stopped", detail)
-    closing = tuple(owned(0, markers.closing)) if markers is not None and unfinished else ()
-    return Ending(Chat((AssistantMessage(""), *given.messages), given.tools), stop, closing)
+    return Ending(Chat((turn.message, *given.messages), given.tools), stop, tuple(owned(0, turn.closing)))
+
+
+def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Ended:
+    """Where a completion stopped: told by the format itself, or by its reasoning markers."""
+    tell: Callable[[Sampled], Ended] | None = getattr(family, "ended", None)
+    if tell is not None:
+        return tell(sampled_turn(family, encoder, prompt_ids, completion_ids))
+    markers = family.reasoning
+    if markers is None or not reasoning_open(markers, encoder, prompt_ids, completion_ids):
+        return Ended()
+    return Ended(markers.closing, reasoning_open=True)
+
+
+def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Sampled:
+    """Sampled ids as segments, with what the prompt says of the turn they are in."""
+    markers = family.reasoning
+    is_open = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
+    found = unfold(completion_ids, encoder, reasoning_open=is_open)
+    start = encoder.specials.get(getattr(family, "turn_start", ""))
+    held = next((k for k in range(1, len(prompt_ids) + 1) if prompt_ids[-k] == start), 0) if start is not None else 0
+    if not held:
+        return found
+    return Sampled(found.segments, found.starts, is_open, unfold(prompt_ids[-held:], encoder).segments)
 
 
 def plan(
@@ -156,6 +179,8 @@ def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[
     turns = [segment for k in range(1, len(chat.messages)) for segment in _new_turn(family, chat, k)]
     if add_generation_prompt:
         turns.extend(family.generation_prompt(chat))
+    if hasattr(family, "ended"):  # what was open is closed
+        return turns
     if family.turn_close is None:
         return _without_sampled_marker(family, turns, found.stop)
     placeholder = owned(0, family.turn(chat, 0))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -26,7 +27,6 @@ from isc.types import Family, Json
 Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
 
 BUILT_IN = 40
-NOW = "2025-01-15"
 _SHOWN = 3
 
 
@@ -96,11 +96,11 @@ def check(
     named, refused = _taken(renderer, reference, conversations)
     without = "needs the model's own chat template"
     known = isinstance(renderer.family, Struct)  # a template on its own may have no grammar that is known
-    text = ids = cut = attribution = None
+    untrained = checks.untrained_stops(renderer, stops or renderer.family.stop_tokens)
+    attribution = None if traced is None else checks.attribution_parity(renderer, traced)
+    text = ids = cut = None
     if reference is not None:
         text, ids, cut = (one(renderer, reference) for one in (checks.text_parity, checks.id_parity, checks.cut_tokens))
-    if traced is not None:
-        attribution = checks.attribution_parity(renderer, traced)
     outcomes = [
         refused,
         _outcome("text parity", named, text, without),
@@ -111,7 +111,7 @@ def check(
         _outcome("forgery: bodies that spell every special", named[:1], checks.forgery(renderer)),
         _outcome("parsing is the inverse", named, checks.inverse(renderer), told=not known),
         _outcome("prefix stability", named, checks.prefix(renderer), told=not renderer.is_prefix_stable),
-        _outcome("stops are trained", named, checks.untrained_stops(renderer, stops or renderer.family.stop_tokens)),
+        _outcome("stops are trained", named, untrained, told=hasattr(renderer.family, "ended")),
         _outcome("masks are not empty", named, checks.empty_masks(renderer)),
     ]
     return CheckReport(family, tuple(outcomes))
@@ -130,20 +130,30 @@ def check_model(source: str, family: Family | None, conversations: Callable[[Sha
         UnknownModelError: No family is given or known, and there is no chat template.
     """
     model, encoder = Source(source), load_encoder(source)
-    chosen = family or known_family(model) or traced(model, encoder)
+    known = family or known_family(model)
+    moment = _moment(known)
+    chosen = known or traced(model, encoder, now=moment.isoformat())
     template = model.chat_template()
     declared = declared_stops(model, encoder)
     reference = by_template = None
     if template is not None:
         options = {name: model.special(name) for name in ("bos_token", "eos_token")} | options_of(chosen)
-        reference = FileReference(template, model.file(TOKENIZER), options, datetime.fromisoformat(NOW))
+        reference = FileReference(template, model.file(TOKENIZER), options, moment)
         if isinstance(chosen, Struct):
-            by_template = create_renderer(encoder, traced(model, encoder, options_of(chosen)))
+            by_template = create_renderer(encoder, traced(model, encoder, options_of(chosen), moment.isoformat()))
     name = f"{source} as {family_name(chosen)}" if by_template else f"{source} by its own template"
     # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
     shape = structs.replace(shape_of(chosen), text_arguments=False, keys=r"\w+")
     stops = (*chosen.stop_tokens, *declared) if isinstance(chosen, Struct) else declared
     return check(name, create_renderer(encoder, chosen), conversations(shape), reference, by_template, stops)
+
+
+def _moment(family: Family | None) -> datetime:
+    """What the template's clock has to tell: the day that a family is set to, or the present, which families tell."""
+    day = getattr(family, "conversation_start_date", None)
+    with suppress(ValueError):
+        return datetime.fromisoformat(day or "")
+    return datetime.now().astimezone()
 
 
 def options_of(family: Family) -> dict[str, Json]:

@@ -66,7 +66,7 @@ class FileReference:
         """
         messages, tools = conversation
         given = {
-            "messages": messages,
+            "messages": [_with_reasoning(message) for message in messages],
             "tools": tools,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
@@ -80,6 +80,13 @@ class FileReference:
         """Ids of a text, specials recognized, and the characters each came from."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
         return found.ids, found.offsets
+
+
+def _with_reasoning(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Reasoning under both names that templates read it by."""
+    names = ("reasoning_content", "thinking", "reasoning")
+    found = next((message[name] for name in names if message.get(name) is not None), None)
+    return message if found is None else {"thinking": found, **message, "reasoning_content": found}
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:  # noqa: ANN401 - the filter's own arguments

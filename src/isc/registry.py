@@ -179,13 +179,16 @@ def _image_processor(model: Source, family: Family, resolve_media: Resolver | No
     return image_processor(model.processor_settings(), family, resolve_media)
 
 
-def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None) -> Family:
+def traced(
+    model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None, now: str = "2025-01-15"
+) -> Family:
     """A model's own chat template as a family, its specials and stops as its files give them.
 
     Args:
         model: Where the files lie.
         encoder: The model's vocabulary.
         options: The template's keyword arguments.
+        now: The moment that its clock tells.
 
     Raises:
         UnknownModelError: The model has no chat template.
@@ -200,6 +203,7 @@ def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json
         template,
         bos_token=model.special("bos_token"),
         eos_token=model.special("eos_token"),
+        now=now,
         specials=tuple(encoder.specials),
         stop_tokens=declared_stops(model, encoder) if model.stop_ids() else (),
         template_kwargs=options,

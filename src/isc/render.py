@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc import bridge, convert
 from isc.bridge import Extension, Refusal
@@ -15,7 +16,7 @@ from isc.convert import Messages, Tools
 from isc.errors import MissingSpecialError
 from isc.rendered import RenderedTokens
 from isc.segments import opening_owner, owned, sampled
-from isc.tokens import fold, unfold
+from isc.tokens import fold
 from isc.types import (
     UNOWNED,
     AssistantMessage,
@@ -45,6 +46,8 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
     if whole is not None:  # a format that cannot be rendered turn by turn
         yield whole(chat, add_generation_prompt=add_generation_prompt)
         return
+    if add_generation_prompt:
+        chat = replace(chat, add_generation_prompt=True)
     yield owned(opening_owner(chat), family.opening(chat))
     for index, message in enumerate(chat.messages):
         turn = family.turn(chat, index)
@@ -168,11 +171,9 @@ class Renderer(Struct, frozen=True):
         Args:
             token_ids: What the model sampled after the generation prompt, stop token included or not.
             tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
-            prompt_ids: The ids before, for formats whose prompt can leave reasoning open.
+            prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
         """
-        markers = self.family.reasoning
-        is_open = markers is not None and bridge.prompt_leaves_reasoning_open(markers, self.encoder, prompt_ids or ())
-        found = unfold(token_ids, self.encoder, reasoning_open=is_open)
+        found = bridge.sampled_turn(self.family, self.encoder, prompt_ids or (), token_ids)
         return self.family.parse(found, convert.tool_specs(tools))
 
     def plan_bridge(

@@ -75,7 +75,9 @@ class Shape(Struct, frozen=True):
 
     `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
     `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
-    that quote nothing and so cannot tell every name from their tags. `images`: whether users and tools show some.
+    that quote nothing and so cannot tell every name from their tags. `most_calls`: in one turn. `results_follow_calls`:
+    a tool result stands where the last assistant turn calls. `content_with_calls`: beside reasoning, that is. `images`:
+    whether users and tools show some.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -87,6 +89,9 @@ class Shape(Struct, frozen=True):
     needs_query: bool = False
     keys: str = "(?s:.*)"
     images: bool = False
+    most_calls: int = 3
+    results_follow_calls: bool = False
+    content_with_calls: bool = True
 
 
 def shape_of(family: Family) -> Shape:
@@ -97,7 +102,8 @@ def shape_of(family: Family) -> Shape:
     ('system', 'user', 'assistant', 'tool')
     """
     user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
-    call = {"function": {"name": "f", "arguments": "{}"}}
+    call: dict[str, Any] = {"function": {"name": "f", "arguments": {}}}
+    calling, result = {**said, "tool_calls": [call]}, {"role": "tool", "content": "x"}
 
     def takes(*messages: dict[str, Any]) -> bool:
         try:
@@ -106,14 +112,18 @@ def shape_of(family: Family) -> Shape:
             return False
 
     roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
-    later = tuple(role for role in ("tool",) if role not in roles and takes(user, said, {"role": role, "content": "x"}))
+    anywhere = "tool" in roles or takes(user, said, result)
+    later = ("tool",) if "tool" not in roles and (anywhere or takes(user, calling, result)) else ()
+    as_text = {**said, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
     return Shape(
         roles + later,
-        reasoning=family.reasoning is not None,
-        text_arguments=takes(user, {**said, "tool_calls": [call]}),
+        reasoning=family.reasoning is not None or hasattr(family, "ended"),
+        text_arguments=takes(user, as_text),
         specials=family.specials,
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),
+        most_calls=3 if takes(user, {**said, "tool_calls": [call] * 3}) else 1,
+        results_follow_calls=not anywhere,
     )
 
 
@@ -196,8 +206,10 @@ class Writer:
         return messages, self.tools()
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
-        only_first = ("system",) if messages and self.shape.system_first else ()
-        return self.random.choice([role for role in self.shape.roles if role not in only_first])
+        wrong_here: tuple[str, ...] = ("system",) if messages and self.shape.system_first else ()
+        if self.shape.results_follow_calls and not _calls(messages):
+            wrong_here += ("tool",)
+        return self.random.choice([role for role in self.shape.roles if role not in wrong_here])
 
     def _next_role(self, messages: list[dict[str, Any]]) -> str:
         """The role an ordinary conversation goes on with."""
@@ -232,7 +244,9 @@ class Writer:
         if self.shape.reasoning and self.chance(0.5):
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
-            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, 3))]
+            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, self.shape.most_calls))]
+            if not self.shape.content_with_calls and message.get("reasoning_content"):
+                message["content"] = ""
         return message
 
     def _call(self, known: list[str]) -> dict[str, Any]:
@@ -243,6 +257,12 @@ class Writer:
         known.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
+
+
+def _calls(messages: list[dict[str, Any]]) -> bool:
+    """Whether the last assistant turn calls."""
+    turns = (message for message in reversed(messages) if message["role"] == "assistant")
+    return "tool_calls" in next(turns, {"role": "none"})
 
 
 def _is_query(message: dict[str, Any]) -> bool:

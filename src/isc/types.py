@@ -129,10 +129,12 @@ class Chat(Struct, frozen=True, dict=True):
     """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools.
 
     `earlier_images` were in the turns that a bridge goes on from, for formats that number them.
+    `add_generation_prompt`: whether a generation prompt follows, for formats that then render the last turn as history.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    add_generation_prompt: bool = False
     earlier_images: int = 0
 
     @property
@@ -149,13 +151,22 @@ class Chat(Struct, frozen=True, dict=True):
             self.__dict__["user_indices"] = found
         return found
 
+    @property
+    def last_answer(self) -> int:
+        """Where the last assistant message without a call stands, -1 where none does; found once."""
+        found: int | None = self.__dict__.get("last_answer")
+        if found is None:
+            answers = (k for k, m in enumerate(self.messages) if isinstance(m, AssistantMessage) and not m.tool_calls)
+            found = self.__dict__["last_answer"] = max(answers, default=-1)
+        return found
+
     def role(self, index: int) -> Role | None:
         """Role of message `index`; None where there is no such message."""
         return ROLES[type(self.messages[index])] if 0 <= index < len(self.messages) else None
 
     def before(self, index: int) -> Chat:
         """The chat as it stood when message `index` was about to come."""
-        return Chat(self.messages[:index], self.tools, self.earlier_images)
+        return Chat(self.messages[:index], self.tools, earlier_images=self.earlier_images)
 
     def images_before(self, index: int) -> int:
         """How many images came before message `index`; counted once."""
@@ -216,12 +227,21 @@ class ParsedResponse(Struct, frozen=True):
 class Sampled(Struct, frozen=True):
     """Sampled ids as segments, the mirror of a render; `starts[k]` is the first token of segment k, then the end.
 
-    `reasoning_open` says that the prompt ended inside open reasoning.
+    `reasoning_open`: the prompt ended inside open reasoning. `prompted`: what it held of the turn, from a `turn_start`.
     """
 
     segments: tuple[Segment, ...]
     starts: tuple[int, ...]
     reasoning_open: bool = False
+    prompted: tuple[Segment, ...] = ()
+
+
+class Ended(Struct, frozen=True):
+    """Where a completion stopped: what completes it, whether that was inside reasoning, a stand-in for what it said."""
+
+    closing: tuple[Segment, ...] = ()
+    reasoning_open: bool = False
+    message: AssistantMessage = AssistantMessage("")
 
 
 class Reasoning(Struct, frozen=True):
@@ -243,6 +263,9 @@ class Family(Protocol):
     Methods are pure and yield segments; no ids, masks or owners are known here. `turn_close` is the special that ends
     an assistant turn, None where the next role's marker does. `keeps_history`: no later message changes how an earlier
     one is rendered.
+
+    A format whose turns are several messages has two more: `turn_start`, the special with which a prompt begins a turn,
+    and `ended(sampled)`, an `Ended` that tells where a completion stopped.
     """
 
     @property
