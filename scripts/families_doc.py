@@ -21,9 +21,10 @@ import msgspec
 
 from isc import convert
 from isc.errors import ConversationError, OptionError
+from isc.protocols import Family
 from isc.registry import families, models
 from isc.render import stream
-from isc.types import Chat, Family, Segment
+from isc.types import Chat, Segment
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
 HEAD = """\

@@ -22,14 +22,14 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors",
         "types",
-        "jsontext",
+        "protocols jsontext multimodal",
         "segments rendered vocabulary convert",
-        "parse seams stretches engines sources",
+        "parse seams stretches engines sources media",
         "families._*",
         "families.* tokens encoders traced",
         "bridge",
         "render template_bridge",
-        "training template media conversations arrow",
+        "training template conversations arrow",
         "registry",
         "build laws",
         "workers roundtrips strategies reference __init__",
@@ -43,7 +43,7 @@ are `families.*`, what they share is `families._*`."""
 
 FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "families._*"))
 EDGES = "types jsontext convert conversations vocabulary encoders registry traced template laws strategies client"
-ANY = frozenset((*EDGES.split(), "sources", "reference", "checks", "compat"))
+ANY = frozenset((*EDGES.split(), "media", "multimodal", "sources", "reference", "checks", "compat"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 
 AT_HOME = {
@@ -57,7 +57,9 @@ AT_HOME = {
     "rich": {"cli"},
     "cyclopts": {"cli"},
     "httpx": {"client"},
-    "transformers": set[str](),
+    "transformers": {"media"},
+    "PIL": {"media"},
+    "numpy": {"media", "multimodal"},
     "torch": set[str](),
     "pytest": set[str](),
 }

@@ -25,6 +25,7 @@ from isc.errors import (
     UnknownModelError,
 )
 from isc.multimodal import MultiModalData, PlaceholderRange
+from isc.protocols import Encoder, Family
 from isc.registry import create_renderer, families, family_for, load
 from isc.render import Renderer
 from isc.rendered import RenderedTokens, Run
@@ -34,8 +35,6 @@ from isc.types import (
     AssistantMessage,
     Chat,
     DeveloperMessage,
-    Encoder,
-    Family,
     MediaPart,
     Message,
     ParsedResponse,

@@ -13,6 +13,7 @@ from msgspec import Struct
 from isc import convert
 from isc.errors import ConversationError
 from isc.parse import reasoning_start
+from isc.protocols import Encoder, Family
 from isc.rendered import RenderedTokens, Run
 from isc.segments import is_special, owned
 from isc.tokens import fold, unfold
@@ -21,9 +22,7 @@ from isc.types import (
     AssistantMessage,
     BodySpecials,
     Chat,
-    Encoder,
     Ended,
-    Family,
     Reasoning,
     Sampled,
     Segment,

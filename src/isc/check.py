@@ -17,12 +17,13 @@ from msgspec import Struct, structs
 from isc import checks, laws
 from isc.errors import Error
 from isc.laws import Conversation, LawError, Reference
+from isc.protocols import Family
 from isc.reference import FileReference
 from isc.registry import create_renderer, declared_stops, family_name, known_family, load_encoder, traced
 from isc.render import Renderer
 from isc.sources import TOKENIZER, Source
 from isc.strategies import Shape, Writer, shape_of
-from isc.types import Family, Json
+from isc.types import Json
 
 Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
 

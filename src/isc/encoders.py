@@ -26,7 +26,8 @@ from isc.engines import (
     tiles,
 )
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
-from isc.types import Encoder, Span
+from isc.protocols import Encoder
+from isc.types import Span
 from isc.vocabulary import Vocabulary, read_document
 
 if TYPE_CHECKING:

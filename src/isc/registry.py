@@ -22,10 +22,11 @@ from msgspec import Struct
 from isc import families as families_package
 from isc.encoders import VocabularyEncoder, as_encoder, from_file
 from isc.errors import EncoderError, FamilyError, TracedTemplateNotice, UnknownModelError
+from isc.protocols import Encoder, Family
 from isc.render import Renderer
 from isc.segments import IMAGE_TOKENS
 from isc.sources import TOKENIZER, Source
-from isc.types import BodySpecials, Encoder, Family, Json, ThinkingRetention
+from isc.types import BodySpecials, Json, ThinkingRetention
 
 if TYPE_CHECKING:
     from isc.media import ImageProcessor, Resolver

@@ -14,6 +14,7 @@ from isc import bridge, convert
 from isc.bridge import Extension, Refusal
 from isc.convert import Messages, Tools
 from isc.errors import MissingSpecialError
+from isc.protocols import Encoder, Family
 from isc.rendered import RenderedTokens
 from isc.segments import opening_owner, owned, sampled
 from isc.tokens import fold
@@ -22,8 +23,6 @@ from isc.types import (
     AssistantMessage,
     BodySpecials,
     Chat,
-    Encoder,
-    Family,
     ParsedResponse,
     Segment,
     Segments,

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from isc.errors import ConversationError
 from isc.jsontext import decode_json, json_text
-from isc.types import UNOWNED, Chat, Family, Json, MediaPart, Segment, Segments, SystemMessage, TextPart, ToolCall
+from isc.protocols import Family
+from isc.types import UNOWNED, Chat, Json, MediaPart, Segment, Segments, SystemMessage, TextPart, ToolCall
 
 IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
 """The specials that stand for images in the formats that are known."""

@@ -16,8 +16,9 @@ from msgspec import Struct
 from isc import convert
 from isc.errors import Error
 from isc.laws import Conversation
+from isc.protocols import Family
 from isc.render import stream
-from isc.types import ROLES, Family
+from isc.types import ROLES
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

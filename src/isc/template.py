@@ -17,6 +17,7 @@ from isc.bridge import Extension, Refusal
 from isc.convert import Messages, Tools
 from isc.errors import OptionError, TemplateError, TemplateLimitError
 from isc.parse import bracketed_turn, json_call, until
+from isc.protocols import Encoder
 from isc.template_bridge import plan_bridge_by_rendering
 from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
 from isc.traced.format import Dicts, Format, options_of, written_of
@@ -26,17 +27,7 @@ from isc.traced.prompts import USER
 from isc.traced.rendering import compiled
 from isc.traced.turns import owned_by
 from isc.traced.values import chat_messages, plain_data, template_messages
-from isc.types import (
-    UNOWNED,
-    Chat,
-    Encoder,
-    ParsedResponse,
-    Reasoning,
-    Sampled,
-    Segment,
-    ThinkingRetention,
-    ToolSpec,
-)
+from isc.types import UNOWNED, Chat, ParsedResponse, Reasoning, Sampled, Segment, ThinkingRetention, ToolSpec
 
 __all__ = ["LostPiece", "Report", "TemplateError", "TemplateLimitError", "TracedTemplate"]
 

@@ -14,21 +14,12 @@ from msgspec import Struct
 from isc import convert
 from isc.bridge import Extension, Refusal, ending, opens_reasoning, prompt_leaves_reasoning_open
 from isc.errors import TemplateError
+from isc.protocols import Encoder, Family
 from isc.tokens import unfold
 from isc.traced.conversation import Closing, conversation
 from isc.traced.format import Dicts, Format, text_of
 from isc.traced.values import chat_messages, plain_data
-from isc.types import (
-    UNOWNED,
-    Chat,
-    Encoder,
-    Family,
-    Json,
-    ParsedToolCall,
-    Segment,
-    ThinkingRetention,
-    ToolMessage,
-)
+from isc.types import UNOWNED, Chat, Json, ParsedToolCall, Segment, ThinkingRetention, ToolMessage
 
 _Message: TypeAlias = Mapping[str, Json]
 _CONTEXTS: Sequence[Dicts] = (

@@ -26,10 +26,10 @@ from isc.laws import (
     parity,
     sampled,
 )
+from isc.protocols import Encoder, Family
 from isc.registry import create_renderer, family_name
 from isc.roundtrips import extension, inverse, parsing
 from isc.strategies import Shape, Writer, bodies, conversations, shape_of
-from isc.types import Encoder, Family
 from isc.vocabulary import byte_alphabet
 
 __all__ = [

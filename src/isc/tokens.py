@@ -11,10 +11,11 @@ from itertools import chain
 
 from isc.errors import MissingSpecialError
 from isc.multimodal import Placed, PlaceholderRange, gathered
+from isc.protocols import Encoder
 from isc.rendered import RenderedTokens, Run
 from isc.seams import Mark, attributions
 from isc.stretches import Piece, absorbed, scanned, stretches
-from isc.types import UNOWNED, BodySpecials, Encoder, Sampled, Segment, Segments
+from isc.types import UNOWNED, BodySpecials, Sampled, Segment, Segments
 
 _NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
 

@@ -15,9 +15,9 @@ from msgspec.structs import FieldInfo
 
 from isc.encoders import embedded
 from isc.errors import OptionError
+from isc.protocols import Family
 from isc.registry import create_renderer, families, family_name, load, models
 from isc.render import Renderer
-from isc.types import Family
 
 EMBEDDED = "embedded"
 EMBEDDED_NOTICE = "ids are of isc's embedded vocabulary; pass --model NAME for a model's own"

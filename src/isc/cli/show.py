@@ -17,8 +17,9 @@ from rich.text import Text
 from isc.build import NOBODY, Tally
 from isc.cli.formats import FamilyEntry
 from isc.cli.media import MediaItem, media_items
+from isc.protocols import Encoder
 from isc.rendered import RenderedTokens, Run
-from isc.types import UNOWNED, Encoder, Span
+from isc.types import UNOWNED, Span
 
 END, OPEN, CLOSE = "│", "⟦", "⟧"
 SPACE, NEWLINE, TAB, RETURN, NO_BASE = "·", "↵", "→", "␍", "◌"

@@ -18,8 +18,9 @@ from isc.media.processing import Process, QwenProcess
 from isc.media.reading import Limits, Resolver, decoded, source_of
 from isc.media.settings import FixedPlaceholders, ImageSettings, QwenImages, image_settings
 from isc.multimodal import Array, MultiModalData
+from isc.protocols import Family
 from isc.rendered import RenderedTokens
-from isc.types import Chat, Family, MediaPart, Message
+from isc.types import Chat, MediaPart, Message
 
 __all__ = [
     "FixedPlaceholders",
