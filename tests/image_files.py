@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import random
 from typing import Any
 
 from PIL import Image
+
+import isc
 
 QWEN2_VL: dict[str, Any] = {
     "image_processor_type": "Qwen2VLImageProcessor",
@@ -40,3 +43,22 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # 
     target = io.BytesIO()
     image.save(target, kind, **options)
     return target.getvalue()
+
+
+def lazy(content: bytes) -> Image.Image:
+    """A PIL image that is not decoded yet."""
+    return Image.open(io.BytesIO(content))
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """Bytes as a data URL of that type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def part(value: object, key: str = "image") -> isc.MediaPart:
+    """An image part as an unchecked caller gives it."""
+    return isc.MediaPart("image", {"type": "image", key: value})  # type: ignore[dict-item]  # untrusted on purpose
+
+
+PNG = encoded(picture(64, 48))
+JPEG = encoded(picture(64, 48), "JPEG")

@@ -79,14 +79,11 @@ def _encoded(
         if piece.kind == "text":
             token_ids += next(encoded)[1]
         else:
-            token_id = special_ids.get(piece.text)
-            if token_id is None:
+            if piece.text not in special_ids:
                 raise _missing(piece.text)
-            if piece.media is None:
-                token_ids.append(token_id)
-            else:
+            if piece.media is not None:
                 media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
-                token_ids += [token_id] * piece.repeat
+            token_ids += [special_ids[piece.text]] * piece.repeat
     return tuple(token_ids), _runs(marks, len(token_ids)), media
 
 
