@@ -14,6 +14,7 @@ from isc import bridge, convert
 from isc.bridge import Extension, Refusal
 from isc.convert import Messages, Tools
 from isc.errors import MissingSpecialError
+from isc.multimodal import MultiModalData
 from isc.protocols import Encoder, Family
 from isc.rendered import RenderedTokens
 from isc.segments import opening_owner, owned, sampled
@@ -132,12 +133,14 @@ class Renderer(Struct, frozen=True):
         Raises:
             ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
         """
-        chat = convert.chat(messages, tools)
+        return self._measured(convert.chat(messages, tools), "messages")
+
+    def _measured(self, chat: Chat, name: str) -> Chat:
         if self.images is None:
             return chat
         from isc.media import measured_chat
 
-        return measured_chat(chat, self.images)
+        return measured_chat(chat, self.images, name)
 
     def render_chat(
         self, chat: Chat, *, add_generation_prompt: bool = False, body_specials: BodySpecials | None = None
@@ -181,6 +184,7 @@ class Renderer(Struct, frozen=True):
         previous_completion_ids: Sequence[int],
         new_messages: Messages,
         tools: Tools = None,
+        previous_multi_modal_data: MultiModalData | None = None,
         *,
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
@@ -191,6 +195,7 @@ class Renderer(Struct, frozen=True):
             previous_completion_ids: What was sampled for it, complete or cut off.
             new_messages: What came since: tool results, user messages; no assistant turn.
             tools: Tool specs, for formats whose turns depend on them.
+            previous_multi_modal_data: Media of the prompt, for formats that number them.
             add_generation_prompt: Whether the extension ends with what asks the model for its turn.
 
         Raises:
@@ -199,16 +204,16 @@ class Renderer(Struct, frozen=True):
         plan = getattr(self.family, "plan_bridge", None)
         if plan is None:
             plan = partial(bridge.plan, self.family)
-        found: Extension | Refusal = plan(
-            self.encoder,
-            self.thinking_retention,
-            previous_prompt_ids,
-            previous_completion_ids,
-            new_messages,
-            tools,
-            add_generation_prompt=add_generation_prompt,
-        )
+        given = self._continued(new_messages, tools, previous_multi_modal_data)
+        known = (self.encoder, self.thinking_retention, previous_prompt_ids, previous_completion_ids, given)
+        found: Extension | Refusal = plan(*known, add_generation_prompt=add_generation_prompt)
         return found
+
+    def _continued(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
+        """New messages as a chat that goes on from earlier ones."""
+        new = list(new_messages)
+        given = convert.chat(new, tools, complete=False, name="new_messages") if new else Chat((), ())
+        return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(
         self,
@@ -216,17 +221,20 @@ class Renderer(Struct, frozen=True):
         previous_completion_ids: Sequence[int],
         new_messages: Messages,
         tools: Tools = None,
+        previous_multi_modal_data: MultiModalData | None = None,
     ) -> RenderedTokens | None:
         """The next prompt, beginning with every previous id; None where `plan_bridge` refuses.
 
         Returns:
-            Ids whose owners index `new_messages`; everything before them is nobody's scaffold.
+            Ids whose owners index `new_messages`; everything before them is nobody's scaffold. Earlier media are
+            carried forward.
         """
-        plan = self.plan_bridge(previous_prompt_ids, previous_completion_ids, new_messages, tools)
+        ids = previous_prompt_ids, previous_completion_ids
+        plan = self.plan_bridge(*ids, new_messages, tools, previous_multi_modal_data)
         if isinstance(plan, Refusal):
             return None
-        tail = self.tail(plan, UNOWNED)
-        return bridge.after(tuple(previous_prompt_ids), tuple(previous_completion_ids), tail)
+        prompt, completion = map(tuple, ids)
+        return bridge.after(prompt, completion, previous_multi_modal_data, self.tail(plan, UNOWNED))
 
     def extend(
         self,
@@ -249,7 +257,7 @@ class Renderer(Struct, frozen=True):
         new = list(new_messages)
         if not new:
             return bridge.continued(previous, completion_ids, None)
-        plan = self.plan_bridge(previous.token_ids, completion_ids, new, tools)
+        plan = self.plan_bridge(previous.token_ids, completion_ids, new, tools, previous.multi_modal_data)
         if isinstance(plan, Refusal):
             return None
         return bridge.continued(previous, completion_ids, self.tail(plan, len(previous.message_roles)))

@@ -226,14 +226,13 @@ class TracedTemplate:
         retention: ThinkingRetention | None,
         prompt_ids: Sequence[int],
         completion_ids: Sequence[int],
-        new_messages: Messages,
-        tools: Tools = None,
+        given: Chat,
         *,
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
         """`isc.bridge.plan` for a template: what is added is read off renders, and granted only when it is proven."""
-        given = (encoder, retention, prompt_ids, completion_ids, new_messages, tools)
-        return plan_bridge_by_rendering(self, *given, add_generation_prompt=add_generation_prompt)
+        known = (encoder, retention, prompt_ids, completion_ids, given)
+        return plan_bridge_by_rendering(self, *known, add_generation_prompt=add_generation_prompt)
 
     def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
         """What was found out about the template, and which pieces of a conversation it lost track of.
