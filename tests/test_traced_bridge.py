@@ -38,9 +38,12 @@ def answer(*, reasoning: bool, call: Any = None) -> dict[str, Any]:  # noqa: ANN
 
 
 def planned(
-    template: TracedTemplate, encoder: VocabularyEncoder, retention: ThinkingRetention | None, *given: Any
+    template: TracedTemplate,
+    encoder: VocabularyEncoder,
+    retention: ThinkingRetention | None,
+    *given: Any,  # noqa: ANN401 - prompt, completion, new messages and tools
 ) -> Extension | Refusal:
-    """The plan of a bridge: prompt, completion, new messages and tools are as `Renderer.plan_bridge` takes them."""
+    """The plan of a bridge, as `Renderer.plan_bridge` takes what is given."""
     return isc.Renderer(template, encoder, retention).plan_bridge(*given)
 
 
