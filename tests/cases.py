@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 import isc
+from golden_conversations import CONVERSATIONS
 from isc.encoders import VocabularyEncoder, embedded
 from isc.testing import Conversation, Shape
 from references import Adaptation, TemplateReference, parts_joined
@@ -23,8 +24,8 @@ class Case(Struct, frozen=True):
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
-    `now`: the day that the template's clock tells, YYYY-MM-DD.
-    For the rest see `Shape`.
+    `now`: the day that the template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are
+    taken without their tools. For the rest see `Shape`.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Case(Struct, frozen=True):
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
     spells: tuple[str, ...] = ()
+    offers_tools: bool = True
+    calls_alone: bool = False
     now: str = ""
     system_first: bool = False
     needs_query: bool = False
@@ -53,6 +56,8 @@ class Case(Struct, frozen=True):
         return Shape(
             self.roles,
             specials=spelled,
+            offers_tools=self.offers_tools,
+            calls_alone=self.calls_alone,
             system_first=self.system_first,
             needs_query=self.needs_query,
             keys=self.keys,
@@ -68,6 +73,11 @@ class Case(Struct, frozen=True):
         as_text = any(isinstance(call["function"]["arguments"], str) for call in calls)
         known = all(message["role"] in self.roles for message in conversation[0])
         return known and (self.text_arguments or not as_text)
+
+    def golden(self, name: str) -> Conversation:
+        """A conversation of the golden table as the format takes it."""
+        messages, tools = CONVERSATIONS[name]
+        return messages, tools if self.offers_tools else None
 
     def reference(self, root: Path) -> TemplateReference:
         """The independent implementation."""

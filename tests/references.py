@@ -69,6 +69,22 @@ def arguments_as_objects(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "tool_calls": calls} if calls else message
 
 
+def arguments_as_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments given as objects as JSON text: some templates only concatenate them."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(arguments, ensure_ascii=False)}}
+        if isinstance(arguments := call["function"]["arguments"], Mapping)
+        else call
+        for call in message.get("tool_calls") or ()
+    ]
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def empty_as_none_beside_calls(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Empty content of a turn with calls as no content: some templates render one or the other."""
+    return {**message, "content": message.get("content") or None} if message.get("tool_calls") else message
+
+
 def as_the_template_takes_it(
     messages: Sequence[Mapping[str, Any]], adaptations: Sequence[Adaptation] = (parts_joined,)
 ) -> list[dict[str, Any]]:

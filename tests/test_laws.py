@@ -90,6 +90,12 @@ def thoughtful(conversation: Conversation) -> Conversation:
     return [*messages[:-1], {**messages[-1], "reasoning_content": messages[-1].get("reasoning_content") or "?"}], tools
 
 
+def after_a_result(conversation: Conversation) -> Conversation:
+    """The conversation with a tool's result before its last turn: after one some formats prefill nothing."""
+    messages, tools = conversation
+    return [*messages[:-1], {"role": "tool", "content": "?"}, messages[-1]], tools
+
+
 @cases
 @vocabularies
 def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: Case, renderer: isc.Renderer) -> None:
@@ -98,7 +104,8 @@ def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: 
 
     @given(answered(case), testing.conversations(Shape(roles, specials=case.family.specials), longest=3))
     def check(conversation: Conversation, new: Conversation) -> None:
-        answers = (conversation, thoughtful(conversation))
+        answers = [conversation, thoughtful(conversation)]
+        answers += [after_a_result(conversation)] if "tool" in case.roles else []
         granted.append(any(testing.extension(renderer, answer, new) for answer in answers))
 
     check()

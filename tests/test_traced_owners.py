@@ -14,7 +14,7 @@ import pytest
 
 from isc.template import TracedTemplate
 from isc.types import Segment
-from small_templates import ASSISTANT, CHATML, PROMPT, SPECIALS, TALK, USER, template
+from small_templates import ASSISTANT, CHATML, PROMPT, SPECIALS, SYSTEM, TALK, USER, template
 
 
 def shown(segments: Sequence[Segment]) -> str:
@@ -73,7 +73,7 @@ OWNERS = {
     ),
     "left_early": (
         "{% for m in messages %}{% if loop.index0 == 3 %}{% break %}{% endif %}{% if m.role == 'system' %}{% continue %}{% endif %}«{{ m.role }}~{{ m.content }}»{% endfor %}end",
-        "1(«user~[U]»)2(«assistant~[A»])3(end)",
+        "1(«user~[U]»)2(«assistant~[A»]end)",
     ),
     "nothing_said": (
         "{% for m in messages %}«{{ m.role }}»{% endfor %}",
@@ -96,6 +96,21 @@ def test_owners(name: str) -> None:
     source = source.replace("«", "<|im_start|>").replace("»", "<|im_end|>").replace("~", "\n")
     chosen = template(source if "add_generation_prompt" in source or name.endswith("no_prompt") else source + PROMPT)
     assert shown(list(chosen.stream(TALK))) == expected
+
+
+HOISTING = (
+    "{% set ns = namespace(last='') %}{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'user' %}«{{ m.content }}{% set ns.last = 'user' %}"
+    "{% elif m.role == 'assistant' %}{{ '~end~' + m.content + '»' if ns.last == 'user' else m.content + '»' }}{% set ns.last = '' %}{% endif %}{% endfor %}"
+    "{% if ns.last == 'user' %}~end~{% endif %}"
+)
+"""Systems first; a user's turn is closed by what follows it: the assistant's turn, or the end."""
+
+
+def test_a_message_said_elsewhere_owns_nothing_where_it_stood() -> None:
+    chosen = template(HOISTING.replace("«", "<|im_start|>").replace("»", "<|im_end|>"))
+    assert shown(list(chosen.stream([USER, SYSTEM]))) == "1([S])0(«[U]~end~)"
+    assert shown(list(chosen.stream([USER, SYSTEM, ASSISTANT]))) == "1([S])0(«[U]~end~)2([A»])"
 
 
 def test_without_a_system_message_the_opening_is_nobodys() -> None:

@@ -136,7 +136,8 @@ def plan(
     add_generation_prompt: bool = True,
 ) -> Extension | Refusal:
     """Decide on an extension; see `Renderer.plan_bridge`."""
-    policy = retention or ("all" if family.keeps_history else "tool_cycle")
+    drops_reasoning = family.reasoning is not None and not family.keeps_history
+    policy = retention or ("tool_cycle" if drops_reasoning else "all")
     found = ending(family, encoder, policy, prompt_ids, completion_ids, given)
     if isinstance(found, Refusal):
         return found
@@ -170,7 +171,13 @@ def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | No
 def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[Segment] | Refusal:
     """The close of the sampled turn as far as it is missing, then the new turns."""
     chat = found.chat
-    turns = [segment for k in range(1, len(chat.messages)) for segment in _new_turn(family, chat, k)]
+    turns: list[Segment] = []
+    for k in range(1, len(chat.messages)):
+        turn = _new_turn(family, chat, k)
+        if not turn and chat.role(k) == "system":
+            detail = f"new_messages[{k - 1}] is a system message, said in the opening here; render the conversation"
+            return Refusal("rewrites_history", detail)
+        turns += turn
     if add_generation_prompt:
         turns.extend(family.generation_prompt(chat))
     if hasattr(family, "ended"):  # what was open is closed

@@ -66,10 +66,18 @@ def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int,
 
 
 def marked_call(
-    sampled: Sampled, position: int, opener: str, closer: str, read: Callable[[Sequence[Segment]], CallReading]
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    closer: str,
+    read: Callable[[Sequence[Segment]], CallReading],
+    enders: Sequence[str] = (),
 ) -> tuple[int, ParsedToolCall]:
-    """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end."""
-    end = find_special(sampled, position + 1, opener, closer)
+    """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end.
+
+    `enders` are further specials that end a call that was not closed, and are not used up.
+    """
+    end = find_special(sampled, position + 1, opener, closer, *enders)
     closed = end < len(sampled.segments) and is_special(sampled.segments[end], closer)
     after = end + 1 if closed else end
     inside = sampled.segments[position + 1 : end]
@@ -86,9 +94,16 @@ def tool_call(
 
 
 def content_and_calls(
-    sampled: Sampled, position: int, opener: str, call: Callable[[Sampled, int], tuple[int, ParsedToolCall]]
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    call: Callable[[Sampled, int], tuple[int, ParsedToolCall]],
+    around: Sequence[str] = (),
 ) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
-    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads."""
+    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads.
+
+    `around` are specials that bracket calls together: no text.
+    """
     pieces = [""]
     calls: list[ParsedToolCall] = []
     while position < len(sampled.segments):
@@ -97,7 +112,8 @@ def content_and_calls(
             calls.append(found)
             pieces.append("")
         else:
-            pieces[-1] += sampled.segments[position].text
+            if not is_special(sampled.segments[position], *around):
+                pieces[-1] += sampled.segments[position].text
             position += 1
     return pieces, tuple(calls)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -74,7 +75,8 @@ _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 class Shape(Struct, frozen=True):
     """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
 
-    `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
+    `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
+    called. `calls_alone`: a turn that calls says nothing else. `system_first`: a system message only stands first.
     `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
     that quote nothing and so cannot tell every name from their tags. `most_calls`: in one turn. `results_follow_calls`:
     a tool result stands where the last assistant turn calls. `content_with_calls`: beside reasoning, that is. `images`:
@@ -85,6 +87,8 @@ class Shape(Struct, frozen=True):
     reasoning: bool = True
     tools: bool = True
     text_arguments: bool = True
+    offers_tools: bool = True
+    calls_alone: bool = False
     specials: tuple[str, ...] = ()
     system_first: bool = False
     needs_query: bool = False
@@ -104,26 +108,30 @@ def shape_of(family: Family) -> Shape:
     """
     user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
     call: dict[str, Any] = {"function": {"name": "f", "arguments": {}}}
-    calling, result = {**said, "tool_calls": [call]}, {"role": "tool", "content": "x"}
+    calling, alone = {**said, "tool_calls": [call]}, {"role": "assistant", "content": None, "tool_calls": [call]}
+    as_text = [{"function": {"name": "f", "arguments": "{}"}}]
+    result = {"role": "tool", "content": "x"}
+    tool = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
 
-    def takes(*messages: dict[str, Any]) -> bool:
+    def takes(*messages: dict[str, Any], tools: Sequence[dict[str, Any]] = ()) -> bool:
         try:
-            return bool(list(stream(family, convert.chat(messages))))
+            return bool(list(stream(family, convert.chat(messages, tools))))
         except Error:
             return False
 
     roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
     anywhere = "tool" in roles or takes(user, said, result)
     later = ("tool",) if "tool" not in roles and (anywhere or takes(user, calling, result)) else ()
-    as_text = {**said, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
     return Shape(
         roles + later,
         reasoning=family.reasoning is not None or hasattr(family, "ended"),
-        text_arguments=takes(user, as_text),
+        text_arguments=any(takes(user, {**turn, "tool_calls": as_text}) for turn in (said, alone)),
+        offers_tools=takes(user, tools=[tool]),
+        calls_alone=takes(user, alone, user, alone) and not takes(user, calling, user, calling),
         specials=family.specials,
         system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
         needs_query=not takes(said),
-        most_calls=3 if takes(user, {**said, "tool_calls": [call] * 3}) else 1,
+        most_calls=3 if any(takes(user, {**turn, "tool_calls": [call] * 3}) for turn in (said, alone)) else 1,
         results_follow_calls=not anywhere,
     )
 
@@ -185,7 +193,7 @@ class Writer:
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Tool specs, or none; descriptions spell specials too."""
-        if not self.shape.tools or self.chance(0.4):
+        if not (self.shape.tools and self.shape.offers_tools) or self.chance(0.4):
             return None
         return [self._tool(name) for name in self.random.sample(_NAMES, self.random.randint(1, 3))]
 
@@ -246,7 +254,9 @@ class Writer:
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
             message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, self.shape.most_calls))]
-            if not self.shape.content_with_calls and message.get("reasoning_content"):
+            if self.shape.calls_alone:
+                message["content"] = None
+            elif not self.shape.content_with_calls and message.get("reasoning_content"):
                 message["content"] = ""
         return message
 

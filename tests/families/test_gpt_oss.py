@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import isc
+from cases import CASES
 from golden_conversations import TOOLS, assistant, call, system, tool, user
 from isc.convert import chat
 from isc.encoders import embedded
@@ -83,6 +85,14 @@ def test_tools_follow_instructions(role: str) -> None:  # "# Tools\n\n" + render
         PREAMBLE.format(told) + "<|start|>developer<|message|># Instructions\n\nBe.\n\n# Tools\n\n## "
     )
     assert found.count("namespace functions {") == 1
+
+
+@pytest.mark.parametrize("tools", [None, TOOLS])
+def test_a_developer_message_is_rendered_as_the_template_does(reference: Path, tools: Messages | None) -> None:
+    messages: Messages = [{"role": "developer", "content": "Be brief."}, user("cats"), assistant("a")]
+    template = next(case for case in CASES if case.name == "gpt-oss").reference(reference)
+    wanted = template.text((messages, tools), add_generation_prompt=False)
+    assert text(stream(GPT, chat(messages, tools))) == wanted
 
 
 def test_empty_instructions_are_none() -> None:  # if developer_message or tools

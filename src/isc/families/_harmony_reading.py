@@ -96,12 +96,19 @@ def ended(sampled: Sampled) -> Ended:
     turn = AssistantMessage("", tool_calls=tuple(ToolCall(name, {}) for name in names[-1:]))
     closing: tuple[Segment, ...] = ()
     if last.opened and last.close not in _ENDS:
-        header = last.header
-        channel = header.channel if last.is_own else header.role
-        closing = harmony.completed(
-            role=bool(header.role), channel=channel, text=last.text is not None, recipient=header.recipient is not None
-        )
+        closing = _closing(last)
     return Ended(closing, last.thinks and last.close != harmony.END, turn)
+
+
+def _closing(message: _Spoken) -> tuple[Segment, ...]:
+    """What a message lacks; one of another role needs no channel."""
+    header = message.header
+    return harmony.completed(
+        role=bool(header.role),
+        channel=header.channel if message.is_own else "none",
+        text=message.text is not None,
+        recipient=header.recipient is not None,
+    )
 
 
 def _turn(sampled: Sampled) -> tuple[int, tuple[Segment, ...]]:

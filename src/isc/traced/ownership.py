@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from isc.segments import specials_pattern
 from isc.traced.origins import TEMPLATE, Kind, Origin, Place, Run
@@ -166,6 +166,8 @@ def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     owners: list[int] = []
     stretch: list[_Piece] = []
     outside = layout.opening_owner
+    turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
+    layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
     for piece in pieces:
         if piece.place is None and piece.start < layout.prompt_start:
             stretch.append(piece)
