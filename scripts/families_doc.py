@@ -20,10 +20,11 @@ from typing import Any
 import msgspec
 
 from isc import convert
+from isc.catalogue import families, models
 from isc.errors import ConversationError, OptionError
-from isc.registry import families, models
+from isc.protocols import Family
 from isc.render import stream
-from isc.types import Chat, Family, Segment
+from isc.types import Chat, Segment
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
 HEAD = """\

@@ -22,14 +22,14 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors",
         "types",
-        "jsontext",
+        "protocols jsontext multimodal",
         "segments rendered vocabulary ranks convert",
-        "parse text_markers seams stretches engines sources",
+        "parse text_markers seams stretches engines sources media",
         "families._*",
         "families.* tokens encoders traced",
-        "bridge",
+        "bridge catalogue",
         "render template_bridge",
-        "training template media conversations arrow",
+        "training template conversations arrow",
         "registry",
         "build laws",
         "workers roundtrips strategies reference __init__",
@@ -42,8 +42,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 are `families.*`, what they share is `families._*`."""
 
 FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "text_markers", "families._*"))
-EDGES = "types jsontext convert conversations vocabulary encoders registry traced template laws strategies client"
-ANY = frozenset((*EDGES.split(), "sources", "reference", "checks", "compat"))
+EDGES = (
+    "types jsontext convert conversations vocabulary encoders registry catalogue traced template laws strategies client"
+)
+ANY = frozenset((*EDGES.split(), "media", "multimodal", "sources", "reference", "checks", "compat"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 
 AT_HOME = {
@@ -57,7 +59,9 @@ AT_HOME = {
     "rich": {"cli"},
     "cyclopts": {"cli"},
     "httpx": {"client"},
-    "transformers": set[str](),
+    "transformers": {"media"},
+    "PIL": {"media"},
+    "numpy": {"media", "multimodal"},
     "torch": set[str](),
     "pytest": set[str](),
 }

@@ -17,11 +17,12 @@ from cases import CASES, Case
 from golden_conversations import CONVERSATIONS
 from isc import convert
 from isc.encoders import embedded
+from isc.protocols import Family
 from isc.render import stream
 from isc.strategies import Writer
 from isc.template import LostPiece, TemplateError, TracedTemplate
 from isc.tokens import fold
-from isc.types import Family, Segment
+from isc.types import Segment
 from references import as_the_template_takes_it
 from small_templates import CHATML, USER, template
 from tokenizer_files import qwen3_file

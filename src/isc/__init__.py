@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from isc import convert, encoders, errors
 from isc.bridge import Extension, Refusal
+from isc.catalogue import families, family_for
 from isc.errors import (
     AttributionError,
     ConversationError,
@@ -13,6 +14,7 @@ from isc.errors import (
     Error,
     FamilyError,
     LoadError,
+    MediaError,
     MissingSpecialError,
     NothingToTrainError,
     OptionError,
@@ -23,17 +25,17 @@ from isc.errors import (
     TrajectoryError,
     UnknownModelError,
 )
-from isc.registry import create_renderer, families, family_for, load
+from isc.multimodal import MultiModalData, PlaceholderRange
+from isc.protocols import Encoder, Family
+from isc.registry import create_renderer, load
 from isc.render import Renderer
-from isc.rendered import MultiModalData, PlaceholderRange, RenderedTokens, Run
+from isc.rendered import RenderedTokens, Run
 from isc.tokens import attribute_text_segments, fold, unfold
 from isc.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
 from isc.types import (
     AssistantMessage,
     Chat,
     DeveloperMessage,
-    Encoder,
-    Family,
     MediaPart,
     Message,
     ParsedResponse,
@@ -76,6 +78,7 @@ __all__ = [
     "Glm45",
     "Glm51",
     "LoadError",
+    "MediaError",
     "MediaPart",
     "Message",
     "MissingSpecialError",

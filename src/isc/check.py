@@ -16,14 +16,16 @@ import msgspec
 from msgspec import Struct, structs
 
 from isc import checks, laws
+from isc.catalogue import family_name
 from isc.errors import Error
 from isc.laws import Conversation, LawError, Reference
+from isc.protocols import Family
 from isc.reference import FileReference
-from isc.registry import create_renderer, declared_stops, family_name, known_family, load_encoder, traced
+from isc.registry import create_renderer, declared_stops, known_family, load_encoder, traced
 from isc.render import Renderer
 from isc.sources import Source
 from isc.strategies import Shape, Writer, shape_of
-from isc.types import Family, Json
+from isc.types import Json
 
 Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from isc import convert, laws, roundtrips
 from isc.errors import Error
 from isc.laws import Conversation, Reference
+from isc.protocols import Encoder, Family
 from isc.render import Renderer
 from isc.rendered import RenderedTokens
 from isc.segments import is_special
-from isc.types import Encoder, Family, Json
+from isc.types import Json
 
 if TYPE_CHECKING:
     from isc.template import TracedTemplate

@@ -25,8 +25,9 @@ from isc.engines import (
     tiles,
 )
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
+from isc.protocols import Encoder
 from isc.ranks import Limits, format_of, named_specials, read_ranks
-from isc.types import Encoder, Span
+from isc.types import Span
 from isc.vocabulary import Vocabulary, read_document
 
 if TYPE_CHECKING:

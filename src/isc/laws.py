@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from isc import convert
 from isc.render import Renderer, stream
 from isc.rendered import RenderedTokens
 from isc.seams import joins
@@ -204,7 +203,7 @@ def sampled(renderer: Renderer, conversation: Conversation) -> None:
         strict=True,
     ):
         require(drawn == (content and role == "assistant"), "sampled is not body of an assistant message")
-    chat = convert.chat(messages, tools)
+    chat = renderer.chat(messages, tools)
     segments = list(stream(renderer.family, chat))
     for index in range(len(chat.messages)):
         if chat.role(index) == "assistant":

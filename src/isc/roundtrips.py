@@ -29,7 +29,7 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     if full.token_ids[: len(prompt)] != prompt.token_ids:
         return False
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
-    close = _close_by_next(renderer, convert.chat([*messages, *new[0]], tools), len(messages))
+    close = _close_by_next(renderer, renderer.chat([*messages, *new[0]], tools), len(messages))
     try:
         bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools)
     except ConversationError:
@@ -81,7 +81,7 @@ def inverse(renderer: Renderer, conversation: Conversation) -> None:
     some formats trim less.
     """
     messages, tools = conversation
-    chat = convert.chat(messages, tools)
+    chat = renderer.chat(messages, tools)
     last = chat.messages[-1]
     require(isinstance(last, AssistantMessage), "the conversation must end with an assistant turn")
     assert isinstance(last, AssistantMessage)

@@ -98,6 +98,11 @@ class Source(Struct, frozen=True):
             raise unread
         return None
 
+    def processor_settings(self) -> dict[str, Any]:
+        """The settings of the model's image processor, wherever they lie; empty where it has none."""
+        nested = self.settings("processor_config.json").get("image_processor")
+        return nested if isinstance(nested, dict) else self.settings("preprocessor_config.json")
+
     def special(self, name: str) -> str:
         """A token that the tokenizer's configuration names, such as `eos_token`; "" where it names none."""
         found = self.settings(CONFIG).get(name)

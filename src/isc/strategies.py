@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -16,8 +17,9 @@ from msgspec import Struct
 from isc import convert
 from isc.errors import Error
 from isc.laws import Conversation
+from isc.protocols import Family
 from isc.render import stream
-from isc.types import ROLES, Family
+from isc.types import ROLES
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -66,6 +68,7 @@ _FRAGMENTS = (
     *("user", "assistant", "system", "\u200b", "\ufeff", "\x00", "\x7f", "\u2028", "\u1161", "?"),
 )
 _NAMES = ("search", "read_file", "now", "get-weather", "a", "überprüfen", "run_tests_2")
+_SIZES = ((1, 1), (8, 200), (64, 48), (300, 40), (640, 480))
 _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 
 
@@ -78,6 +81,7 @@ class Shape(Struct, frozen=True):
     `system_first`: a system message only stands first. `user_first`: a user speaks first, after a leading system
     message, and says something. `needs_query`: one user message is not a tool result in disguise. `keys`, `values`:
     what names and texts of arguments match, for formats that quote nothing and so cannot tell all from their tags.
+    `images`: whether users and tools show some.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -95,6 +99,7 @@ class Shape(Struct, frozen=True):
     needs_query: bool = False
     keys: str = "(?s:.*)"
     values: str = "(?s:.*)"
+    images: bool = False
 
 
 def shape_of(family: Family) -> Shape:
@@ -111,12 +116,7 @@ def shape_of(family: Family) -> Shape:
     result = {"role": "tool", "content": "x"}
     tool = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
 
-    def takes(*messages: dict[str, Any], tools: convert.Tools = None) -> bool:
-        try:
-            return bool(list(stream(family, convert.chat(messages, tools))))
-        except Error:
-            return False
-
+    takes = partial(_takes, family)
     roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
     anywhere = "tool" in roles or takes(user, said, result)
     later = ("tool",) if "tool" not in roles and (anywhere or takes(user, calling, result)) else ()
@@ -134,6 +134,14 @@ def shape_of(family: Family) -> Shape:
         most_calls=3 if any(takes(user, {**turn, "tool_calls": [call] * 3}) for turn in (said, alone)) else 1,
         results_follow_calls=not anywhere,
     )
+
+
+def _takes(family: Family, *messages: dict[str, Any], tools: convert.Tools = None) -> bool:
+    """Whether a family renders these."""
+    try:
+        return bool(list(stream(family, convert.chat(messages, tools))))
+    except Error:
+        return False
 
 
 def conversations(shape: Shape, *, longest: int = 8) -> SearchStrategy[Conversation]:
@@ -240,9 +248,18 @@ class Writer:
         if role == "assistant":
             return self._assistant(known)
         message: dict[str, Any] = {"role": role, "content": self.text()}
+        if self.shape.images and role in ("user", "tool") and self.chance(0.5):
+            message["content"] = [self._part() for _ in range(self.random.randint(0, 4))]
         if role == "tool" and known and self.chance(0.7):
             message["tool_call_id"] = self.random.choice(known)
         return message
+
+    def _part(self) -> dict[str, Any]:
+        """A part of a content list: text, or an image of which hash and size are known."""
+        if self.chance(0.5):
+            return {"type": "text", "text": self.text()}
+        width, height = self.random.choice(_SIZES)
+        return {"type": "image", "hash": f"{width:016x}{height:016x}", "width": width, "height": height}
 
     def _assistant(self, known: list[str]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.text()}
@@ -277,4 +294,6 @@ def _says_something(message: dict[str, Any]) -> bool:
 
 
 def _is_query(message: dict[str, Any]) -> bool:
-    return message["role"] == "user" and not message["content"].strip().startswith("<tool_response>")
+    content = message["content"]
+    spelled = content if isinstance(content, str) else "".join(part.get("text", "?") for part in content)
+    return message["role"] == "user" and not spelled.strip().startswith("<tool_response>")

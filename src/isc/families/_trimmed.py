@@ -10,7 +10,7 @@ from isc.errors import ConversationError
 from isc.families import _chatml as chatml
 from isc.families._xml_calls import xml_call, xml_calls
 from isc.parse import bracketed_turn, until
-from isc.segments import body, content_text, scaffold, spelled, unsupported_role
+from isc.segments import body, content_text, scaffold, spelled, stripped, unsupported_role
 from isc.types import (
     AssistantMessage,
     Chat,
@@ -66,23 +66,29 @@ def opening(chat: Chat) -> Iterator[Segment]:
             yield body(text)
         yield from chatml.CLOSE
     elif has_system:
-        yield from chatml.im_turn("system", text)
+        yield from chatml.im_turn("system", body(text))
 
 
-def turn(chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool) -> Segments:
+def turn(
+    chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool, numbered: bool
+) -> Segments:
     """One message; results in a row share a user turn, whose head is missing where a result stands first of all."""
     message = chat.messages[index]
     if isinstance(message, AssistantMessage):
         return _answer(chat, index, message, spell, keeps_thinking=keeps_thinking)
     if isinstance(message, ToolMessage):
-        text = content_text(chat, index).strip()
-        opens = index > 0 and chat.role(index - 1) != "tool"
-        return chatml.tool_response(text, opens=opens, closes=chat.role(index + 1) != "tool")
+        opens, closes = index > 0 and chat.role(index - 1) != "tool", chat.role(index + 1) != "tool"
+        return chatml.tool_response(_content(chat, index, numbered=numbered), opens=opens, closes=closes)
     if isinstance(message, UserMessage):
-        return chatml.im_turn("user", content_text(chat, index).strip())
+        return chatml.im_turn("user", *_content(chat, index, numbered=numbered))
     if index == 0 and isinstance(message, SystemMessage):
         return ()
     raise unsupported_role(chat, index, family, "a system message must be the first, and there is no developer")
+
+
+def _content(chat: Chat, index: int, *, numbered: bool) -> list[Segment]:
+    """What a user or a tool says, without the white space around it."""
+    return stripped(chatml.vision_content(chat, index, numbered=numbered))
 
 
 def _answer(

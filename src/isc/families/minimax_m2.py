@@ -78,7 +78,7 @@ class MiniMaxM2(Struct, frozen=True, tag_field="family", tag="minimax-m2"):
     Raises:
         ConversationError: From `opening`, for a result without a call; from `turn`, for a role without a turn.
 
-    >>> from isc.registry import family_for
+    >>> from isc.catalogue import family_for
     >>> family_for("MiniMaxAI/MiniMax-M2.5").model_identity
     'You are a helpful assistant. Your name is MiniMax-M2.5 and is built by MiniMax.'
     """
