@@ -119,7 +119,7 @@ def by_option(kind: type[Family], fact: Callable[[Family], str]) -> str:
 def reasoning_markers(family: Family) -> str:
     """What brackets reasoning."""
     markers = family.reasoning
-    if hasattr(family, "ended"):
+    if hasattr(family, "turn_start"):
         return "in messages of its own"
     return f"{code(markers.opener)} … {code(markers.closer)}" if markers else "none"
 

@@ -15,7 +15,7 @@ from isc import convert
 from isc.errors import ConversationError
 from isc.multimodal import MultiModalData, followed
 from isc.parse import reasoning_start
-from isc.protocols import Encoder, Family
+from isc.protocols import Encoder, Family, has_reasoning
 from isc.rendered import RenderedTokens, Run
 from isc.segments import is_special, owned
 from isc.tokens import fold, unfold
@@ -136,7 +136,7 @@ def plan(
     add_generation_prompt: bool = True,
 ) -> Extension | Refusal:
     """Decide on an extension; see `Renderer.plan_bridge`."""
-    drops_reasoning = family.reasoning is not None and not family.keeps_history
+    drops_reasoning = has_reasoning(family) and not family.keeps_history
     policy = retention or ("tool_cycle" if drops_reasoning else "all")
     found = ending(family, encoder, policy, prompt_ids, completion_ids, given)
     if isinstance(found, Refusal):

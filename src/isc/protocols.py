@@ -16,8 +16,9 @@ class Family(Protocol):
     an assistant turn, None where the next role's marker does. `keeps_history`: no later message changes how an earlier
     one is rendered.
 
-    A format whose turns are several messages has two more: `turn_start`, the special with which a prompt begins a turn,
-    and `ended(sampled)`, an `Ended` that tells where a completion stopped.
+    Two more are optional: `ended(sampled)`, an `Ended` that tells where a completion stopped, for formats that close
+    turns in several ways; `turn_start`, the special with which a prompt begins a turn, for formats whose turns are
+    several messages, reasoning among them.
     """
 
     @property
@@ -51,6 +52,11 @@ class Family(Protocol):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """The inverse of `turn`: never raises."""
+
+
+def has_reasoning(family: Family) -> bool:
+    """Whether a format has reasoning: between markers, or in messages of its own."""
+    return family.reasoning is not None or hasattr(family, "turn_start")
 
 
 @runtime_checkable
