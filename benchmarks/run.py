@@ -209,13 +209,24 @@ def at_least(what: str, value: float, limit: float) -> Row:
 def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
     lines = ["| what | measured | must be | |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.what} | {row.figure} | {row.target} | {'reached' if row.reached else '**missed**'} |" for row in rows
-    ]
+    lines += [f"| {row.what} | {row.figure} | {row.target} | {_verdict(row)} |" for row in rows]
     machine = (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, {time.strftime('%Y-%m-%d')}"
     )
     return "\n".join([*lines, "", f"Measured on: {machine}."])
+
+
+def _verdict(row: Row) -> str:
+    if not row.target:
+        return ""
+    return "reached" if row.reached else "**missed**"
+
+
+def write(page: Path, rows: list[Row]) -> None:
+    """Put the rows between the page's markers."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -234,9 +245,7 @@ def main() -> int:
     rows = [row for measurement in chosen for row in measurement(subjects, arguments.rounds)]
     print(table(rows))
     if not arguments.dry_run and not arguments.only:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-        after = rest.partition(END)[2]
-        PAGE.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+        write(PAGE, rows)
     return 0 if all(row.reached for row in rows) else 1
 
 

@@ -29,13 +29,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "families.* tokens encoders traced",
         "bridge catalogue",
         "render template_bridge",
-        "training template conversations arrow",
+        "training template conversations arrow client",
         "registry",
         "build laws",
         "workers roundtrips strategies reference __init__",
         "checks",
         "check",
-        "testing client compat cli",
+        "testing compat cli",
     )
 )
 """From the bottom up: a module imports from lower layers only. A package is one module, but for `families`: formats

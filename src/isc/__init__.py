@@ -50,7 +50,7 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
-    from isc import template
+    from isc import client, template
     from isc.families.glm4_5 import Glm45
     from isc.families.glm5 import Glm5
     from isc.families.glm5_1 import Glm51
@@ -114,6 +114,7 @@ __all__ = [
     "attribute_text_segments",
     "build_training_sample",
     "build_trajectory_step",
+    "client",
     "convert",
     "create_renderer",
     "encoders",
@@ -130,9 +131,9 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for an object
 
     def __getattr__(name: str) -> object:
-        """Family classes and `isc.template`, imported when one is first asked for."""
-        if name == "template":
-            return import_module("isc.template")
+        """Family classes, `isc.client` and `isc.template`, imported when one is first asked for."""
+        if name in ("client", "template"):
+            return import_module(f"isc.{name}")
         for family in families().values():
             if family.__name__ == name:
                 return family

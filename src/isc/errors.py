@@ -94,6 +94,94 @@ class TemplateLimitError(Error, RuntimeError):
     """A chat template used more time, steps or memory than any honest one."""
 
 
+class OverlongPromptError(Error, ValueError):
+    """A prompt of more tokens than the engine takes; nothing was sent. `length` and `limit` are in tokens."""
+
+    def __init__(self, length: int, limit: int, limited_by: str) -> None:
+        super().__init__(length, limit, limited_by)
+        self.length = length
+        self.limit = limit
+        self.limited_by = limited_by
+
+    def __str__(self) -> str:
+        return (
+            f"the prompt has {self.length} tokens and {self.limited_by} takes {self.limit}; nothing was sent: shorten "
+            "the conversation, or serve the model with a longer context"
+        )
+
+
+class ClientError(Error):
+    """A call of an engine that gave no result; `url` and `request_id` say which, `problem` what happened."""
+
+    def __init__(self, url: str, request_id: str, problem: str, *more: object) -> None:
+        super().__init__(url, request_id, problem, *more)
+        self.url = url
+        self.request_id = request_id
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.url} (request {self.request_id}): {self.problem}"
+
+
+class EngineUnavailableError(ClientError, ConnectionError):
+    """No answer: not reached, the connection was lost, or 429 and 5xx to the end; `status` is the last answer's."""
+
+    def __init__(self, url: str, request_id: str, problem: str, attempts: int = 1, status: int | None = None) -> None:
+        super().__init__(url, request_id, problem, attempts, status)
+        self.attempts = attempts
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} ({_times(self.attempts)}); see whether the engine is up, then call again"
+
+
+class EngineTimeoutError(ClientError, TimeoutError):
+    """No complete answer in the time that was allowed."""
+
+    def __init__(self, url: str, request_id: str, problem: str, attempts: int = 1) -> None:
+        super().__init__(url, request_id, problem, attempts)
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()} ({_times(self.attempts)}); allow more with Retries(timeout=...), or fewer max_tokens"
+        )
+
+
+class EngineRefusedError(ClientError):
+    """The engine will not do it, and asking again changes nothing: a 4xx; `status` and `excerpt` are its answer."""
+
+    def __init__(self, url: str, request_id: str, problem: str, status: int, excerpt: str) -> None:
+        super().__init__(url, request_id, problem, status, excerpt)
+        self.status = status
+        self.excerpt = excerpt
+
+
+class EngineAbortedError(ClientError):
+    """The engine took the request and gave it up: there are no tokens to train on."""
+
+
+class MalformedResponseError(ClientError, ValueError):
+    """An answer that cannot be trusted; `path` says which field, `value` is what stood there."""
+
+    def __init__(self, url: str, request_id: str, path: str, problem: str, value: object = None) -> None:
+        super().__init__(url, request_id, path, problem, value)
+        self.path = path
+        self.problem = problem
+        self.value = value
+
+    def __str__(self) -> str:
+        found = "" if self.value is None else f" (got {shown(self.value)})"
+        return (
+            f"{self.url} (request {self.request_id}): the response is not used: {self.path}: {self.problem}{found}; "
+            "look at the engine's version and log"
+        )
+
+
+def _times(attempts: int) -> str:
+    return "tried once" if attempts == 1 else f"tried {attempts} times"
+
+
 class EncoderFallbackWarning(UserWarning):
     """A faster engine disagreed with the reference tokenizer and was not used."""
 
