@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly lint types check bench goldens clean
+.PHONY: help demo test test-nightly test-engine engine-figures lint types check bench goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -23,6 +23,10 @@ $(VENV)/peers: $(VENV)/dev
 	$(BIN)/python -m pip install -q --group peers
 	@touch $@
 
+$(VENV)/engine: $(VENV)/dev
+	$(BIN)/python -m pip install -q -e . --group engine
+	@touch $@
+
 demo: $(VENV)/demo  ## the main job on the shipped examples: show a conversation, build training samples
 	@mkdir -p demo
 	$(BIN)/isc show examples/tools.json --family qwen3 | head -40
@@ -34,6 +38,13 @@ test: $(VENV)/dev  ## all tests, in parallel
 test-nightly: $(VENV)/dev  ## the same with a larger Hypothesis budget
 	ISC_PROFILE=nightly $(BIN)/python -m pytest -n auto
 
+test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and the types of that suite; installs torch
+	$(BIN)/mypy --explicit-package-bases tests/engine/*.py
+	$(BIN)/python -m pytest tests/engine
+
+engine-figures: $(VENV)/engine  ## play them, and write the tables of docs/engine.md
+	$(BIN)/python tests/engine/figures.py
+
 types: $(VENV)/dev  ## mypy --strict over src, tests and scripts
 	$(BIN)/mypy
 	$(BIN)/mypy tests scripts benchmarks
@@ -42,7 +53,7 @@ lint: $(VENV)/dev  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-check: lint types test  ## what CI runs
+check: lint types test test-engine  ## what CI runs
 
 bench: $(VENV)/peers  ## measure, and write the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py

@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "bridge catalogue",
         "render template_bridge",
         "training template conversations arrow client",
+        "rollout",
         "registry",
         "build laws",
         "workers roundtrips strategies reference __init__",

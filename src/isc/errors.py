@@ -86,6 +86,10 @@ class TrajectoryError(Error, ValueError):
     """A trajectory whose turns the format rewrites, so that no one sequence of ids holds them all."""
 
 
+class RolloutError(Error, RuntimeError):
+    """A step of a rollout that its state does not allow; says which one comes next."""
+
+
 class TemplateError(Error, ValueError):
     """A chat template cannot be compiled, or raised while it was rendered; carries the template's own message."""
 
