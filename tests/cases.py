@@ -23,6 +23,7 @@ class Case(Struct, frozen=True):
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
+    `bridges`: whether a turn is ever rendered with the generation prompt at its head, which a bridge goes on from.
     For the rest see `Shape`.
     """
 
@@ -40,6 +41,9 @@ class Case(Struct, frozen=True):
     system_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+    values: str = "(?s:.*)"
+    tools: bool = True
+    bridges: bool = True
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
@@ -50,6 +54,8 @@ class Case(Struct, frozen=True):
             system_first=self.system_first,
             needs_query=self.needs_query,
             keys=self.keys,
+            values=self.values,
+            tools=self.tools,
         )
 
     def takes(self, conversation: Conversation) -> bool:

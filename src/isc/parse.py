@@ -17,6 +17,9 @@ from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasonin
 CallReading: TypeAlias = tuple[CallStatus, str | None, Mapping[str, Json] | None]
 """Status, name and arguments, as far as they could be read."""
 
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+"""Keys and values as they are spelled."""
+
 _DEEPEST_SCHEMA = 16
 
 
@@ -34,9 +37,7 @@ def find_special(sampled: Sampled, position: int, *texts: str) -> int:
 def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
     """What was sampled before the first stop token."""
     end = find_special(sampled, 0, *stop_tokens)
-    return replace(
-        sampled, segments=sampled.segments[:end], starts=sampled.starts[: end + 1], ends=sampled.ends[:end]
-    )
+    return replace(sampled, segments=sampled.segments[:end], starts=sampled.starts[: end + 1], ends=sampled.ends[:end])
 
 
 def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
@@ -209,6 +210,28 @@ def argument(text: str, schema: Json = None, words: Mapping[str, str] = {}) -> t
         return "ok", value
     types = declared_types(schema)
     return "invalid_json" if types and types <= _NO_STRINGS else "ok", text
+
+
+def unquoted_call(
+    name: str | None, pairs: Pairs | None, tools: Sequence[ToolSpec], words: Mapping[str, str] = {}
+) -> CallReading:
+    """Read a call whose name and arguments a format spells without quotes; None for pairs that cannot be made out.
+
+    Text that is not JSON where only other types than strings are declared is kept as text and makes the call
+    `invalid_json`; a key given twice makes it `malformed_structure`. `words` as in `argument`.
+
+    >>> unquoted_call("wait", [("hours", "5")], ())
+    ('ok', 'wait', {'hours': 5})
+    """
+    declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
+    properties = declared if isinstance(declared, Mapping) else {}
+    readings = [(key, *argument(text, properties.get(key), words)) for key, text in pairs or ()]
+    arguments = {key: value for key, _, value in readings}
+    if pairs is None or len(arguments) < len(pairs):
+        return "malformed_structure", name or None, None
+    if not name:
+        return "missing_name", None, arguments
+    return next((status for _, status, _ in readings if status != "ok"), "ok"), name, arguments
 
 
 def declared_types(schema: Json) -> frozenset[str]:

@@ -158,7 +158,14 @@ def load(
     model = Source(os.fspath(source), revision)
     found = family if family is not None else known_family(model)
     encoder = load_encoder(model.name, revision)
-    return Renderer(found or traced(model, encoder), encoder, thinking_retention, body_specials)
+    return Renderer(fitted(found or traced(model, encoder), encoder), encoder, thinking_retention, body_specials)
+
+
+def fitted(family: Family, encoder: Encoder) -> Family:
+    """The family as this vocabulary has it: a format may have markers that are tokens in one and text in another."""
+    fit = getattr(family, "for_vocabulary", None)
+    found: Family = family if fit is None else fit(encoder.specials)
+    return found
 
 
 def traced(model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None) -> Family:
@@ -230,7 +237,7 @@ def create_renderer(
     encoder = as_encoder(tokenizer)
     if family is None:
         family = _family_of_tokenizer(tokenizer, encoder)
-    return Renderer(family, encoder, thinking_retention, body_specials)
+    return Renderer(fitted(family, encoder), encoder, thinking_retention, body_specials)
 
 
 def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:

@@ -73,8 +73,8 @@ class Shape(Struct, frozen=True):
     """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
 
     `text_arguments`: whether arguments may be given as JSON text. `system_first`: a system message only stands first.
-    `needs_query`: one user message is not a tool result in disguise. `keys`: what names of arguments match, for formats
-    that quote nothing and so cannot tell every name from their tags.
+    `needs_query`: one user message is not a tool result in disguise. `keys`, `values`: what names and texts of
+    arguments match, for formats that quote nothing and so cannot tell all of them from their tags.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -85,6 +85,7 @@ class Shape(Struct, frozen=True):
     system_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+    values: str = "(?s:.*)"
 
 
 def shape_of(family: Family) -> Shape:
@@ -168,7 +169,9 @@ class Writer:
         keys = [
             self.random.choice(("path", "query", "q", "naïve", self.text(2))) for _ in range(self.random.randint(0, 3))
         ]
-        return {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
+        found = {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
+        texts = {key for key, value in found.items() if isinstance(value, str)}
+        return {key: found[key] for key in found if key not in texts or re.fullmatch(self.shape.values, found[key])}
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Tool specs, or none; descriptions spell specials too."""

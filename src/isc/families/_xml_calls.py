@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from isc.families._chatml import END_TOOL_CALL, TOOL_CALL
-from isc.parse import CallReading, argument
+from isc.parse import CallReading, Pairs, unquoted_call
 from isc.segments import arguments_object, body, scaffold, special
 from isc.types import Json, Segment, ToolCall, ToolSpec
 
-Spelled: TypeAlias = tuple[str, list[tuple[str, str]]]
-"""A function's name, and keys with their values, as they are spelled."""
+Spelled: TypeAlias = tuple[str, Pairs]
+"""A function's name, and its parameters, as they are spelled."""
 
 _CALL: Final = special(TOOL_CALL)
 _END_CALL: Final = special(END_TOOL_CALL)
@@ -53,8 +53,7 @@ def xml_call(raw: str, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> C
     r"""Read what stands between the markers; line breaks around tags may be missing.
 
     A value is text where its tool declares a string, or declares nothing and the text is not JSON; `words` are what
-    the format spells differently from JSON. Text that is not JSON where only other types are declared is kept as text
-    and makes the call `invalid_json`; a parameter given twice makes it `malformed_structure`.
+    the format spells differently from JSON. For the statuses see `unquoted_call`.
 
     >>> xml_call("\n<function=wait>\n<parameter=hours>\n5\n</parameter>\n</function>\n", (), {})
     ('ok', 'wait', {'hours': 5})
@@ -63,16 +62,7 @@ def xml_call(raw: str, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> C
     if found is None:
         attempted = _LOOSE_NAME.match(raw)
         return "malformed_structure", attempted.group(1) if attempted else None, None
-    name, pairs = found
-    declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
-    properties = declared if isinstance(declared, Mapping) else {}
-    readings = [(key, *argument(text, properties.get(key), words)) for key, text in pairs]
-    arguments = {key: value for key, _, value in readings}
-    if len(arguments) < len(pairs):
-        return "malformed_structure", name or None, None
-    if not name:
-        return "missing_name", None, arguments
-    return next((status for _, status, _ in readings if status != "ok"), "ok"), name, arguments
+    return unquoted_call(*found, tools, words)
 
 
 def _as_rendered(raw: str) -> Spelled | None:
