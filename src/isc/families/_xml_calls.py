@@ -11,17 +11,33 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from isc.families._chatml import END_TOOL_CALL, TOOL_CALL
+from isc.families._chatml import END_TOOL_CALL, SPECIALS, TOOL_CALL
+from isc.jsontext import json_text
 from isc.parse import CallReading, Pairs, unquoted_call
-from isc.segments import arguments_object, body, scaffold, special
+from isc.segments import arguments_object, body, scaffold, special, spelled
 from isc.types import Json, Segment, ToolCall, ToolSpec
 
 Spelled: TypeAlias = tuple[str, Pairs]
 """A function's name, and its parameters, as they are spelled."""
 
+TOOLS_HEAD: Final = scaffold("# Tools\n\nYou have access to the following functions:\n\n<tools>")
+TOOLS_TAIL: Final = spelled(
+    "\n</tools>\n\nIf you choose to call a function ONLY reply in the following format with NO suffix:\n\n"
+    "<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>\nvalue_1\n</parameter>\n"
+    "<parameter=example_parameter_2>\nThis is the value for the second parameter\nthat can span\nmultiple lines\n"
+    "</parameter>\n</function>\n</tool_call>\n\n<IMPORTANT>\nReminder:\n"
+    "- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested within "
+    "<tool_call></tool_call> XML tags\n"
+    "- Required parameters MUST be specified\n"
+    "- You may provide optional reasoning for your function call in natural language BEFORE the function call, but NOT "
+    "after\n"
+    "- If there is no function call available, answer the question like normal with your current knowledge and do not "
+    "tell the user about function calls\n</IMPORTANT>",
+    SPECIALS,
+)
+
 _CALL: Final = special(TOOL_CALL)
 _END_CALL: Final = special(END_TOOL_CALL)
-_APART: Final = scaffold("\n\n")
 _NEXT: Final = scaffold("\n")
 _FUNCTION: Final = scaffold("\n<function=")
 _TAG_END: Final = scaffold(">\n")
@@ -34,11 +50,10 @@ _LOOSE_NEXT: Final = re.compile(r"\n?</parameter>\s*<parameter=")
 _LOOSE_NAME: Final = re.compile(r"\s*<function=([^>\n]+)>")
 
 
-def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, after: str) -> Iterator[Segment]:
-    """The calls of a turn, set off from the content they come after; `spell` gives the text of a value."""
+def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, apart: Segment) -> Iterator[Segment]:
+    """The calls of a turn, set `apart` from what they come after; `spell` gives the text of a value."""
     for position, call in enumerate(calls):
-        if position or after:
-            yield _NEXT if position else _APART
+        yield _NEXT if position else apart
         yield _CALL
         yield _FUNCTION
         yield body(call.name)
@@ -47,6 +62,18 @@ def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, after:
             yield from (_PARAMETER, body(f"{key}"), _TAG_END, body(spell(value)), _END_PARAMETER)
         yield _END_FUNCTION
         yield _END_CALL
+
+
+def printed(value: Json) -> str:
+    """A value as the `string` filter of a template prints it, objects and lists as JSON; `PRINTED` reads it back.
+
+    >>> printed(None), printed(True), printed({"deep": True})
+    ('None', 'True', '{"deep": true}')
+    """
+    return json_text(value) if isinstance(value, (Mapping, list, tuple)) else str(value)
+
+
+PRINTED: Final = {"True": "true", "False": "false", "None": "null"}
 
 
 def xml_call(raw: str, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> CallReading:
