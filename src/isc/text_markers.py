@@ -12,6 +12,8 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+from msgspec.structs import replace
+
 from isc.parse import Pairs, known, unquoted_call
 from isc.segments import special, specials_pattern
 from isc.types import ParsedToolCall, Sampled, Segment, Span, ToolSpec
@@ -50,30 +52,20 @@ def cut_markers(sampled: Sampled, markers: tuple[str, ...]) -> Sampled:
     >>> [(segment.text, segment.kind) for segment in cut.segments], cut.span(1, 2)
     ([('say ', 'text'), ('<b>', 'special')], (1, 3))
     """
+    pattern = specials_pattern(markers)
     segments: list[Segment] = []
     spans: list[Span] = []
     for index, segment in enumerate(sampled.segments):
-        places = _pieces(segment, markers)
-        if len(places) == 1:
+        if segment.kind == "special" or not pattern.search(segment.text):
             segments.append(segment)
             spans.append(sampled.span(index, index + 1))
             continue
-        for start, end in places:
-            text = segment.text[start:end]
-            segments.append(special(text) if text in markers else Segment(text))
-        spans += _touched(sampled, index, places)
+        pieces = list(filter(None, pattern.split(segment.text)))
+        segments += [special(piece) if piece in markers else Segment(piece) for piece in pieces]
+        ends = list(accumulate(map(len, pieces)))
+        spans += _touched(sampled, index, list(zip([0, *ends], ends, strict=False)))
     starts, ends = ([span[side] for span in spans] for side in (0, 1))
-    return Sampled(
-        tuple(segments), (*starts, sampled.starts[-1]), sampled.reasoning_open, sampled.token_bytes, tuple(ends)
-    )
-
-
-def _pieces(segment: Segment, markers: tuple[str, ...]) -> list[Span]:
-    """The characters of a text's markers and of what stands between them."""
-    if segment.kind != "text" or not markers:
-        return [(0, len(segment.text))]
-    ends = list(accumulate(map(len, specials_pattern(markers).split(segment.text))))
-    return [(start, end) for start, end in zip([0, *ends], ends, strict=False) if start < end]
+    return replace(sampled, segments=tuple(segments), starts=(*starts, sampled.starts[-1]), ends=tuple(ends))
 
 
 def _touched(sampled: Sampled, index: int, places: Sequence[Span]) -> Iterator[Span]:

@@ -11,14 +11,14 @@ from references import arguments_as_objects, none_as_empty, parts_joined
 _TAGS = ("</parameter>", "<parameter=q>", "</function>", "<function=now>", "\n</parameter>\n", ">\n")
 _KEYS = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"
 """No name with a tag in it, nor `>` before a line break: they cannot be told apart; NFC composes `=` and U+0338."""
-_MODELS: dict[Variant, str] = {"nano": "Nano-30B-A3B", "super": "Super-120B-A12B", "ultra": "Ultra-550B-A55B"}
+MODELS: dict[Variant, str] = {"nano": "Nano-30B-A3B", "super": "Super-120B-A12B", "ultra": "Ultra-550B-A55B"}
 
 
 def _case(name: str, variant: Variant, **options: Any) -> Case:  # noqa: ANN401 - the template's own
     return Case(
         f"nemotron-3-{variant}{name}",
         Nemotron3(variant=variant, **options),
-        f"nvidia--NVIDIA-Nemotron-3-{_MODELS[variant]}-BF16/chat_template.jinja",
+        f"nvidia--NVIDIA-Nemotron-3-{MODELS[variant]}-BF16/chat_template.jinja",
         "nemotron-3",
         options,
         roles=("system", "developer", "user", "assistant", "tool"),
