@@ -24,7 +24,8 @@ class Case(Struct, frozen=True):
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `prepare`: what the model's own tokenizer does to a
-    conversation before the template. `spells`: tags that are no specials, for bodies to spell. `now`: the day that the
+    conversation before the template. `spells`: tags that are no specials, for bodies to spell. `bridges`: whether a
+    turn is ever rendered with the generation prompt at its head, which a bridge goes on from. `now`: the day that the
     template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are taken without their tools.
     For the rest see `Shape`.
     """
@@ -53,6 +54,8 @@ class Case(Struct, frozen=True):
     needs_query: bool = False
     keys: str = "(?s:.*)"
     values: str = "(?s:.*)"
+    tools: bool = True
+    bridges: bool = True
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""

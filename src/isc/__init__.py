@@ -68,8 +68,10 @@ if TYPE_CHECKING:
     from isc.families.gpt_oss import GptOss
     from isc.families.kimi_k2 import KimiK2
     from isc.families.kimi_k2_5 import KimiK25
+    from isc.families.laguna_xs_2 import LagunaXS2
     from isc.families.llama_3 import Llama3
     from isc.families.minimax_m2 import MiniMaxM2
+    from isc.families.nemotron_3 import Nemotron3
     from isc.families.qwen3 import Qwen3
     from isc.families.qwen3_5 import Qwen35
     from isc.families.qwen3_6 import Qwen36
@@ -104,6 +106,7 @@ __all__ = [
     "GptOss",
     "KimiK2",
     "KimiK25",
+    "LagunaXS2",
     "Llama3",
     "LoadError",
     "MalformedResponseError",
@@ -113,6 +116,7 @@ __all__ = [
     "MiniMaxM2",
     "MissingSpecialError",
     "MultiModalData",
+    "Nemotron3",
     "NothingToTrainError",
     "OptionError",
     "OverlongPromptError",

@@ -51,9 +51,16 @@ def load(
     model = Source(os.fspath(source), revision)
     found = family if family is not None else known_family(model)
     encoder = load_encoder(model.name, revision)
-    found = found or traced(model, encoder)
+    found = fitted(found or traced(model, encoder), encoder)
     images = _image_processor(model, found, resolve_media)
     return Renderer(found, encoder, thinking_retention, body_specials, images)
+
+
+def fitted(family: Family, encoder: Encoder) -> Family:
+    """The family as this vocabulary has it: a format may have markers that are tokens in one and text in another."""
+    fit = getattr(family, "for_vocabulary", None)
+    found: Family = family if fit is None else fit(encoder.specials)
+    return found
 
 
 def _image_processor(model: Source, family: Family, resolve_media: Resolver | None) -> ImageProcessor | None:
@@ -153,6 +160,7 @@ def create_renderer(
     encoder = as_encoder(tokenizer)
     if family is None:
         family = _family_of_tokenizer(tokenizer, encoder)
+    family = fitted(family, encoder)
     if images is None and hasattr(family, "placeholders_per_image"):
         from isc.media import image_processor
 

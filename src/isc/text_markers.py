@@ -6,6 +6,7 @@ spelled marker is meant as one is for the format to say: nothing here can tell a
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,27 @@ from itertools import accumulate
 
 from msgspec.structs import replace
 
+from isc.parse import Pairs, known, unquoted_call
 from isc.segments import special, specials_pattern
-from isc.types import Sampled, Segment, Span
+from isc.types import ParsedToolCall, Sampled, Segment, Span, ToolSpec
 
 _REPLACEMENT = "\ufffd"
+
+_CODES = "\ud800\ud801\ud802\ud803\ud804\ud805"
+"""What stands for a marker where text is searched: lone surrogates, which no decoded text has."""
+
+_CALL, _END_CALL, _KEY, _END_KEY, _VALUE, _END_VALUE = tuple(_CODES)
+_NAME = f"[^{_CODES}]*+"
+_NEXT_PAIR = rf"{_KEY}{_NAME}{_END_KEY}\s*+{_VALUE}"
+_ENDS = rf"\s*+(?:{_NEXT_PAIR}|{_END_CALL}\s*+(?:{_CALL}|\Z))"  # what follows a value in a render
+_MAY_END = rf"\s*+(?:{_NEXT_PAIR}|{_END_CALL})"
+_TO_END = (  # past a close that other text follows, but then not past a call's opener
+    f"(?:[^{_END_VALUE}]|{_END_VALUE}(?!{_MAY_END}))*+"
+    f"(?:{_END_VALUE}(?!{_ENDS})(?:[^{_END_VALUE}{_CALL}]|{_END_VALUE}(?!{_ENDS}))*+)?"
+)
+_HEAD = re.compile(f"{_CALL}({_NAME})")
+_PAIR = re.compile(rf"{_KEY}({_NAME}){_END_KEY}\s*+{_VALUE}({_TO_END}){_END_VALUE}\s*+")
+_CALL_END = re.compile(f"[{_CALL}{_END_CALL}]|\\Z")
 
 
 def cut_markers(sampled: Sampled, markers: tuple[str, ...]) -> Sampled:
@@ -34,28 +52,20 @@ def cut_markers(sampled: Sampled, markers: tuple[str, ...]) -> Sampled:
     >>> [(segment.text, segment.kind) for segment in cut.segments], cut.span(1, 2)
     ([('say ', 'text'), ('<b>', 'special')], (1, 3))
     """
+    pattern = specials_pattern(markers)
     segments: list[Segment] = []
     spans: list[Span] = []
     for index, segment in enumerate(sampled.segments):
-        places = _pieces(segment, markers)
-        if len(places) == 1:
+        if segment.kind == "special" or not pattern.search(segment.text):
             segments.append(segment)
             spans.append(sampled.span(index, index + 1))
             continue
-        for start, end in places:
-            text = segment.text[start:end]
-            segments.append(special(text) if text in markers else Segment(text))
-        spans += _touched(sampled, index, places)
+        pieces = list(filter(None, pattern.split(segment.text)))
+        segments += [special(piece) if piece in markers else Segment(piece) for piece in pieces]
+        ends = list(accumulate(map(len, pieces)))
+        spans += _touched(sampled, index, list(zip([0, *ends], ends, strict=False)))
     starts, ends = ([span[side] for span in spans] for side in (0, 1))
     return replace(sampled, segments=tuple(segments), starts=(*starts, sampled.starts[-1]), ends=tuple(ends))
-
-
-def _pieces(segment: Segment, markers: tuple[str, ...]) -> list[Span]:
-    """The characters of a text's markers and of what stands between them."""
-    if segment.kind != "text" or not markers:
-        return [(0, len(segment.text))]
-    ends = list(accumulate(map(len, specials_pattern(markers).split(segment.text))))
-    return [(start, end) for start, end in zip([0, *ends], ends, strict=False) if start < end]
 
 
 def _touched(sampled: Sampled, index: int, places: Sequence[Span]) -> Iterator[Span]:
@@ -89,3 +99,62 @@ def _byte_ends(text: str, data: bytes) -> Sequence[int]:
             end = position + 1 - len(decoder.getstate()[0])
             ends += [end - 1] * (len(found) - 1) + [end]
     return ends + [len(data)] * (len(text) - len(ends))
+
+
+def calls_of_pairs(
+    sampled: Sampled, position: int, tags: Sequence[str], tools: Sequence[ToolSpec]
+) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
+    """The text before, between and after calls that spell a name, then keys and values between tags, and these calls.
+
+    No tag is quoted, so one counts where a render has it. A value ends where another pair begins after it, or the call
+    closes and the next call or the end follows; any other tag in it is the value's. A call that is not so is read up to
+    its closer, or unclosed up to the next opener or the end.
+
+    Args:
+        sampled: What was sampled, with markers that are text cut out.
+        position: The segment to begin at.
+        tags: Call, key and value, each opener and closer.
+        tools: The tools offered, which declare the types of values.
+    """
+    codes = dict(zip(tags, _CODES, strict=True))
+    spellings = str.maketrans(dict(zip(_CODES, tags, strict=True)))
+    coded = [codes.get(s.text, s.text) if s.kind == "special" else s.text for s in sampled.segments[position:]]
+    text = "".join(coded)
+    places = {place: position + k for k, place in enumerate(accumulate(map(len, coded), initial=0))}
+    pieces: list[str] = []
+    calls: list[ParsedToolCall] = []
+    end = 0
+    while (start := text.find(_CALL, end)) >= 0:
+        pieces.append(text[end:start].translate(spellings))
+        end, closed, name, pairs = _call_of_pairs(text, start)
+        values = None if pairs is None else [(key, value.translate(spellings)) for key, value in pairs]
+        status, found, arguments = unquoted_call(name.strip(), values, tools)
+        raw = text[start + 1 : end - closed].translate(spellings)
+        span = sampled.span(places[start], places[end])
+        call = ParsedToolCall(raw, found, arguments, span, status if closed else "unclosed_block")
+        calls.append(known(call, tools))
+    return [*pieces, text[end:].translate(spellings)], tuple(calls)
+
+
+def _call_of_pairs(text: str, start: int) -> tuple[int, bool, str, Pairs | None]:
+    """Where the call at `start` ends, whether by a closer, its name and its pairs."""
+    end, name, pairs = _pairs(text, start)
+    if text[end : end + 1] == _END_CALL:
+        return end + 1, True, name, pairs
+    found = _CALL_END.search(text, start + 1)
+    assert found is not None  # the end of the text is one
+    alone = text[start : found.start()] + _END_CALL
+    end, name, pairs = _pairs(alone, 0)
+    closed = found.group() == _END_CALL
+    return found.end() if closed else found.start(), closed, name, pairs if end == len(alone) - 1 else None
+
+
+def _pairs(text: str, start: int) -> tuple[int, str, Pairs]:
+    """Name and pairs after an opener, and where they end."""
+    head = _HEAD.match(text, start)
+    assert head is not None
+    end, pairs = head.end(), []
+    while pair := _PAIR.match(text, end):
+        pairs.append((pair[1], pair[2]))
+        end = pair.end()
+    return end, head[1], pairs

@@ -9,17 +9,14 @@ tool result that stands first of all without the head of its turn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from msgspec import Struct
 
 from isc.families import _chatml as chatml
 from isc.families import _trimmed as trimmed
-from isc.jsontext import json_text
-from isc.types import Chat, Json, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
-
-_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
+from isc.families._xml_calls import PRINTED, printed
+from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
 class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
@@ -58,7 +55,7 @@ class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message; results in a row share a user turn."""
         numbered = self.add_vision_id
-        return trimmed.turn(chat, index, "qwen3.5", argument_text, keeps_thinking=False, numbered=numbered)
+        return trimmed.turn(chat, index, "qwen3.5", printed, keeps_thinking=False, numbered=numbered)
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn with its think block opened, or already closed."""
@@ -66,16 +63,7 @@ class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is JSON, `True`, `False` or `None` is not text."""
-        return trimmed.parse(sampled, tools, _WORDS)
-
-
-def argument_text(value: Json) -> str:
-    """A value as the template's `string` filter prints it, objects and lists as JSON.
-
-    >>> argument_text(None), argument_text(True), argument_text({"deep": True})
-    ('None', 'True', '{"deep": true}')
-    """
-    return json_text(value) if isinstance(value, (Mapping, list, tuple)) else str(value)
+        return trimmed.parse(sampled, tools, PRINTED)
 
 
 FAMILY: Final = Qwen35
