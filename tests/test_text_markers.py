@@ -58,6 +58,11 @@ def test_without_the_bytes_of_tokens_a_marker_has_all_of_its_text() -> None:
     assert found(cut) == [("<b>", (0, 3)), ("<b>", (3, 4))]
 
 
+def test_tokens_that_say_less_alone_than_together_leave_spans_inside_the_ids() -> None:
+    cut = cut_markers(Sampled((Segment("a<b>"),), (0, 2), token_bytes=lambda _: b"a"), MARKERS)
+    assert found(cut) == [("<b>", (1, 2))]
+
+
 def test_what_holds_no_marker_asks_for_no_bytes() -> None:
     def refuse(position: int) -> bytes:
         raise AssertionError(position)

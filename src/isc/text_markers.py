@@ -79,7 +79,8 @@ def _touched(sampled: Sampled, index: int, places: Sequence[Span]) -> Iterator[S
     byte_ends = _byte_ends(sampled.segments[index].text, b"".join(tokens))
     for start, end in places:
         from_byte, to_byte = (byte_ends[start - 1] if start else 0), byte_ends[end - 1]
-        yield first + bisect_right(token_ends, from_byte), first + bisect_right(token_ends, to_byte - 1) + 1
+        begin, stop = first + bisect_right(token_ends, from_byte), first + bisect_right(token_ends, to_byte - 1) + 1
+        yield min(begin, last - 1), min(stop, last)  # tokens may say less alone than together
 
 
 def _byte_ends(text: str, data: bytes) -> Sequence[int]:
