@@ -15,6 +15,8 @@ import tiktoken
 from tiktoken.load import load_tiktoken_bpe
 from tokenizers import AddedToken, Tokenizer
 
+from isc.encoders import VocabularyEncoder, from_file, from_rank_file
+from isc.ranks import KIMI_K2
 from isc.testing import Conversation
 
 
@@ -29,6 +31,16 @@ def template_of(path: Path) -> tuple[str, str]:
 def tokenizer_of(path: Path) -> Tokenizer:
     """A tokenizer as `tokenizers` reads it, specials recognized."""
     return Tokenizer.from_file(str(path / "tokenizer.json"))
+
+
+def encoder_of(reference: Path, name: str) -> VocabularyEncoder:
+    """The encoder of a tokenizer of the reference by its name, e.g. `qwen3`."""
+    place = reference / "tokenizers" / name
+    if (place / "tokenizer.json").is_file():
+        return from_file(place / "tokenizer.json")
+    kimi = json.loads((place / "kimi_special_tokens.json").read_text(encoding="utf-8"))
+    ranks = reference / "tokenizers" / "kimi-k2" / "tiktoken.model"  # kimi-k2.5 has the same
+    return from_rank_file(ranks, kimi["pat_str"], kimi["special_tokens"], KIMI_K2.limits)
 
 
 @lru_cache(maxsize=2)
