@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from itertools import accumulate
@@ -18,6 +19,8 @@ from tokenizers import AddedToken, Tokenizer
 from isc.encoders import VocabularyEncoder, from_file, from_rank_file
 from isc.ranks import KIMI_K2
 from isc.testing import Conversation
+
+_HARMONY_SPECIALS = 199_998
 
 
 @lru_cache(maxsize=64)
@@ -68,6 +71,25 @@ def stand_in(specials: tuple[str, ...]) -> Tokenizer:
     tokenizer = Tokenizer.from_str(files("isc").joinpath("data/vocabulary.json").read_text(encoding="utf-8"))
     tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in specials])
     return tokenizer
+
+
+def write_harmony_ranks(reference: Path, place: Path) -> None:
+    """Write into a directory the rank file that `openai-harmony` looks for, which checks its sha256."""
+    path = reference / "tokenizers" / "gpt-oss" / "tokenizer.json"
+    vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+    bytes_of = {character: byte for byte, character in _byte_characters()}
+    with (place / "o200k_base.tiktoken").open("wb") as ranks:
+        for text, rank in sorted(vocabulary.items(), key=lambda item: item[1]):
+            if rank < _HARMONY_SPECIALS:
+                ranks.write(base64.b64encode(bytes(map(bytes_of.__getitem__, text))) + b" %d\n" % rank)
+
+
+def _byte_characters() -> Iterator[tuple[int, str]]:
+    """How a byte-level vocabulary spells each byte: printable ones as themselves, the others from U+0100 on."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [byte for byte in range(256) if byte not in printable]
+    yield from ((byte, chr(byte)) for byte in printable)
+    yield from ((byte, chr(256 + place)) for place, byte in enumerate(others))
 
 
 Adaptation: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -7,7 +7,6 @@ call that was answered, while another call is under way (the template drops it):
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -32,9 +31,9 @@ import isc
 from golden_conversations import assistant, call, system, tool, user
 from isc.encoders import VocabularyEncoder
 from isc.families.gpt_oss import GptOss
+from references import write_harmony_ranks
 
 _DAY = "2025-08-05"
-_SPECIALS_FROM = 199_998
 _SEARCH: dict[str, Any] = {
     "name": "search",
     "description": "Search the web.",
@@ -55,23 +54,10 @@ _SEARCH: dict[str, Any] = {
 def harmony(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HarmonyEncoding]:
     """The package's own encoding, its ranks written down from the reference tokenizer: it checks their sha256."""
     place = tmp_path_factory.mktemp("ranks")
-    vocabulary = json.loads((reference / "tokenizers/gpt-oss/tokenizer.json").read_text(encoding="utf-8"))["model"]
-    bytes_of = {character: byte for byte, character in _byte_characters()}
-    with (place / "o200k_base.tiktoken").open("wb") as ranks:
-        for text, rank in sorted(vocabulary["vocab"].items(), key=lambda item: item[1]):
-            if rank < _SPECIALS_FROM:
-                ranks.write(base64.b64encode(bytes(map(bytes_of.__getitem__, text))) + b" %d\n" % rank)
+    write_harmony_ranks(reference, place)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "TIKTOKEN_ENCODINGS_BASE", str(place))
         yield load_harmony_encoding("HarmonyGptOss")
-
-
-def _byte_characters() -> Iterator[tuple[int, str]]:
-    """How a byte-level vocabulary spells each byte: printable ones as themselves, the others from U+0100 on."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = [byte for byte in range(256) if byte not in printable]
-    yield from ((byte, chr(byte)) for byte in printable)
-    yield from ((byte, chr(256 + place)) for place, byte in enumerate(others))
 
 
 @pytest.fixture
