@@ -68,6 +68,8 @@ check: lint types test test-engine  ## what CI runs
 
 bench: $(VENV)/peers  ## measure, and write the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/by_family.py
+	$(BIN)/python benchmarks/load.py
 
 goldens: $(VENV)/dev  ## render the goldens again with the reference templates and compare
 	$(BIN)/python scripts/goldens.py --check

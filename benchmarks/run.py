@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -28,12 +27,11 @@ from fastokens import Tokenizer
 
 import isc
 from conversations import agent, short, tools
-from measure import interleaved
+from measure import interleaved, machine, put
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 CYCLES = 33  # of an agent conversation: about 32,000 tokens
-START, END = "<!-- measured: start -->", "<!-- measured: end -->"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -210,10 +208,7 @@ def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
     lines = ["| what | measured | must be | |", "|---|---|---|---|"]
     lines += [f"| {row.what} | {row.figure} | {row.target} | {_verdict(row)} |" for row in rows]
-    machine = (
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, {time.strftime('%Y-%m-%d')}"
-    )
-    return "\n".join([*lines, "", f"Measured on: {machine}."])
+    return "\n".join([*lines, "", f"Measured on: {machine()}."])
 
 
 def _verdict(row: Row) -> str:
@@ -224,9 +219,7 @@ def _verdict(row: Row) -> str:
 
 def write(page: Path, rows: list[Row]) -> None:
     """Put the rows between the page's markers."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{START}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+    put(page, "measured", table(rows))
 
 
 def main() -> int:

@@ -20,10 +20,11 @@ from typing import Any
 import msgspec
 
 from isc import convert
+from isc.catalogue import families, models
 from isc.errors import ConversationError, OptionError
-from isc.registry import families, models
+from isc.protocols import Family
 from isc.render import stream
-from isc.types import Chat, Family, Segment
+from isc.types import Chat, Segment
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
 HEAD = """\
@@ -118,6 +119,8 @@ def by_option(kind: type[Family], fact: Callable[[Family], str]) -> str:
 def reasoning_markers(family: Family) -> str:
     """What brackets reasoning."""
     markers = family.reasoning
+    if hasattr(family, "turn_start"):
+        return "in messages of its own"
     return f"{code(markers.opener)} … {code(markers.closer)}" if markers else "none"
 
 

@@ -34,7 +34,8 @@ def ids_digest(token_ids: object) -> str:
 
 def rows(case: Case, reference: TemplateReference) -> Iterator[dict[str, Any]]:
     """What the template renders for every conversation, with and without a generation prompt."""
-    for name, conversation in CONVERSATIONS.items():
+    for name in CONVERSATIONS:
+        conversation = case.golden(name)
         if name in case.refuses or not case.takes(conversation):
             continue
         for add_generation_prompt in (False, True):

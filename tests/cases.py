@@ -10,9 +10,10 @@ from typing import Any
 from msgspec import Struct
 
 import isc
+from golden_conversations import CONVERSATIONS
 from isc.encoders import VocabularyEncoder, embedded
 from isc.testing import Conversation, Shape
-from references import Adaptation, TemplateReference, parts_joined
+from references import Adaptation, Preparation, TemplateReference, parts_joined, unprepared
 
 
 class Case(Struct, frozen=True):
@@ -22,7 +23,10 @@ class Case(Struct, frozen=True):
     `eos_token`: what the template is told.
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
-    done to messages that isc renders and the template cannot. `spells`: tags that are no specials, for bodies to spell.
+    done to messages that isc renders and the template cannot. `prepare`: what the model's own tokenizer does to a
+    conversation before the template. `spells`: tags that are no specials, for bodies to spell. `bridges`: whether a
+    turn is ever rendered with the generation prompt at its head, which a bridge goes on from. `now`: the day that the
+    template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are taken without their tools.
     For the rest see `Shape`.
     """
 
@@ -36,25 +40,40 @@ class Case(Struct, frozen=True):
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
+    prepare: Preparation = unprepared
     spells: tuple[str, ...] = ()
+    now: str = ""
+    text_arguments: bool = True
+    offers_tools: bool = True
+    most_calls: int = 3
+    calls_alone: bool = False
+    content_with_calls: bool = True
+    results_follow_calls: bool = False
     system_first: bool = False
+    user_first: bool = False
     needs_query: bool = False
     keys: str = "(?s:.*)"
+    values: str = "(?s:.*)"
+    tools: bool = True
+    bridges: bool = True
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
         spelled = (*self.family.specials, *self.spells, "<|vision_start|>", "[INST]", "<s>", "<|eot_id|>")
-        return Shape(
-            self.roles,
-            specials=spelled,
-            system_first=self.system_first,
-            needs_query=self.needs_query,
-            keys=self.keys,
-        )
+        named: dict[str, Any] = {name: getattr(self, name) for name in Shape.__struct_fields__ if hasattr(self, name)}
+        return Shape(**named, specials=spelled)
 
     def takes(self, conversation: Conversation) -> bool:
-        """Whether the format knows the conversation's roles."""
-        return all(message["role"] in self.roles for message in conversation[0])
+        """Whether the format knows the conversation's roles, and the template can spell its arguments."""
+        calls = (call for message in conversation[0] for call in message.get("tool_calls") or ())
+        as_text = any(isinstance(call["function"]["arguments"], str) for call in calls)
+        known = all(message["role"] in self.roles for message in conversation[0])
+        return known and (self.text_arguments or not as_text)
+
+    def golden(self, name: str) -> Conversation:
+        """A conversation of the golden table as the format takes it."""
+        messages, tools = CONVERSATIONS[name]
+        return messages, tools if self.offers_tools else None
 
     def reference(self, root: Path) -> TemplateReference:
         """The independent implementation."""
@@ -63,8 +82,10 @@ class Case(Struct, frozen=True):
             root / "tokenizers" / self.tokenizer if self.tokenizer else None,
             self.adaptations,
             specials=self.family.specials,
+            prepare=self.prepare,
             bos_token=self.bos_token,
             eos_token=self.eos_token,
+            now=self.now,
             **self.options,
         )
 

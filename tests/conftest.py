@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")  # tests run in parallel already; read when an engine first starts
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,9 @@ from hypothesis import HealthCheck, settings
 
 import isc
 from isc.cli import Exit, main
-from isc.encoders import VocabularyEncoder, embedded, from_file, from_rank_file
+from isc.encoders import VocabularyEncoder, embedded
 from isc.families.qwen3 import Qwen3
+from references import encoder_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,17 +52,7 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def real_encoder(reference: Path) -> Callable[[str], VocabularyEncoder]:
     """The encoder of a tokenizer of the reference by its name, e.g. `qwen3`; read once a session."""
-
-    @cache
-    def encoder(name: str) -> VocabularyEncoder:
-        place = reference / "tokenizers" / name
-        if (place / "tokenizer.json").is_file():
-            return from_file(place / "tokenizer.json")
-        kimi = json.loads((place / "kimi_special_tokens.json").read_text(encoding="utf-8"))
-        ranks = reference / "tokenizers" / "kimi-k2" / "tiktoken.model"  # kimi-k2.5 has the same
-        return from_rank_file(ranks, kimi["pat_str"], kimi["special_tokens"])
-
-    return encoder
+    return cache(partial(encoder_of, reference))
 
 
 @pytest.fixture(scope="session")

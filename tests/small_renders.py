@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import isc
 from golden_conversations import Message
 from isc.encoders import embedded
@@ -24,3 +26,8 @@ def parsed(family: isc.Family, text: str, tools: list[Message] | None = None, pr
     renderer = renderer_of(family)
     ids, before = (isc.fold(spelled(t, family.specials), renderer.encoder).token_ids for t in (text, prompt))
     return renderer.parse_response(ids, tools, prompt_ids=before)
+
+
+def narrow(text: str) -> str:
+    """DeepSeek's specials as one can type them: `<｜User｜>` is `<User>`, `<｜tool▁sep｜>` is `<tool_sep>`."""
+    return re.sub(r"<｜(.*?)｜>", lambda match: f"<{match[1].replace('▁', '_')}>", text)

@@ -12,6 +12,9 @@ import isc
 from isc import testing
 from isc.check import CheckReport, Outcome, check_model
 from isc.cli import main
+from isc.families.deepseek_r1 import DeepSeekR1
+from isc.families.deepseek_v3_1 import DeepSeekV31
+from isc.families.gpt_oss import GptOss
 from isc.families.qwen3 import Qwen3
 from isc.testing import Conversation, Shape
 from tokenizer_files import qwen3_file
@@ -88,6 +91,19 @@ def test_a_rewritten_history_is_told_and_is_no_failure(reference: Path, model: P
     assert outcomes(report)["attribution parity"].status == "holds"
 
 
+def test_the_template_s_clock_tells_the_day_that_the_family_is_set_to(reference: Path, tmp_path: Path) -> None:
+    for file in (
+        *reference.glob("tokenizers/gpt-oss/*.json"),
+        *reference.glob("templates/openai--gpt-oss-20b/*.jinja"),
+    ):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [200002, 199999, 200012]}', encoding="utf-8")
+    report = checked(tmp_path, GptOss(conversation_start_date="2024-02-29"))
+    assert report.holds
+    assert {outcomes(report)[name].status for name in ("text parity", "attribution parity")} == {"holds"}
+    assert outcomes(report)["stops are trained"].status == "told"  # only the last answer ends at a stop
+
+
 def test_a_model_without_a_template_is_checked_by_its_family_alone(model: Path) -> None:
     (model / "chat_template.jinja").unlink()
     report = checked(model, Qwen3())
@@ -129,6 +145,12 @@ def test_shape_is_what_the_family_takes() -> None:
     assert shape.roles == ("system", "user", "assistant", "tool")
     assert not shape.system_first
     assert not shape.needs_query
+    assert shape.offers_tools
+    assert not shape.calls_alone
+    no_tools = testing.shape_of(DeepSeekR1())
+    assert not no_tools.offers_tools
+    assert no_tools.calls_alone
+    assert not testing.shape_of(DeepSeekV31()).calls_alone
 
 
 def test_command_prints_a_table_and_exits_zero(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

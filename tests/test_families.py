@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import isc
-from isc import registry
+from isc import catalogue
 
 
 def test_every_module_under_families_is_found(root: Path) -> None:
@@ -21,9 +21,9 @@ def test_every_family_is_a_public_name() -> None:
     assert {family.__name__ for family in isc.families().values()} <= set(isc.__all__)
 
 
-@pytest.mark.parametrize("name", sorted(registry.models()))
+@pytest.mark.parametrize("name", sorted(catalogue.models()))
 def test_a_model_s_family_is_known_by_its_exact_name(name: str) -> None:
-    assert isc.family_for(name) == registry.models()[name]
+    assert isc.family_for(name) == catalogue.models()[name]
     with pytest.raises(isc.UnknownModelError):
         isc.family_for(name.lower() + "-")
 

@@ -38,6 +38,7 @@ def hub() -> Iterator[Hub]:
         "someone/cut": Model({"main": {"tokenizer.json": good.encode()}}, cut=True),
         "someone/corrupt": _file("tokenizer.json", good[:5000]),
         "someone/corrupt-configuration": _file("tokenizer_config.json", "{"),
+        "someone/ranks": Model({"main": {"tiktoken.model": b"IQ== 0\n", "tokenizer_config.json": b"{}"}}),
         "someone/other": Model({"main": {"chat_template.jinja": TEMPLATE, "tokenizer.json": good.encode()}}),
     }
     with serve(models) as found:
@@ -76,7 +77,7 @@ def online(hub: Hub, home: Path) -> dict[str, Outcome]:
         "nothing untold": Call("someone/nothing"),
         "gated untold": Call("someone/gated"),
         "corrupt configuration": Call("someone/corrupt-configuration"),
-        **{name: _given(name) for name in ("nothing", "empty", "gated", "broken", "cut", "corrupt")},
+        **{name: _given(name) for name in ("nothing", "empty", "gated", "broken", "cut", "corrupt", "ranks")},
         "no name": Call("not a hub id", "qwen3"),
     }
     return _run(calls, _environment(hub.endpoint, home))
@@ -86,6 +87,7 @@ def online(hub: Hub, home: Path) -> dict[str, Outcome]:
 def offline(online: dict[str, Outcome], hub: Hub, home: Path) -> dict[str, Outcome]:
     """The same cache under `HF_HUB_OFFLINE`."""
     calls = {"known": Call(KNOWN), "revision": Call(KNOWN, revision="v2"), "empty": _given("empty")}
+    calls |= {"ranks": _given("ranks")}
     calls |= {"never seen": Call("Qwen/Qwen3-4B"), "untold": Call("someone/never-seen")}
     return _run(calls, _environment(hub.endpoint, home, HF_HUB_OFFLINE="1"))
 
@@ -137,6 +139,7 @@ REFUSED = {
     "cut": ["tokenizer.json", "someone/cut", "could not be fetched"],
     "no revision": ["tokenizer.json", f"{KNOWN} at v3", "no such revision"],
     "no name": ["tokenizer.json", "not a hub id"],
+    "ranks": ["tiktoken.model of someone/ranks", "no rank file that isc knows"],
     "corrupt configuration": ["tokenizer_config.json", "someone/corrupt-configuration", "not JSON"],
 }
 
@@ -191,6 +194,10 @@ def test_offline_a_cached_model_loads(online: dict[str, Outcome], offline: dict[
 
 def test_offline_a_cached_revision_loads(online: dict[str, Outcome], offline: dict[str, Outcome]) -> None:
     assert offline["revision"].token_ids == online["revision"].token_ids
+
+
+def test_offline_a_cached_rank_file_is_found(offline: dict[str, Outcome]) -> None:
+    assert "tiktoken.model of someone/ranks: no rank file that isc knows" in offline["ranks"].message
 
 
 @pytest.mark.parametrize("situation", ["empty", "never seen", "untold"])

@@ -22,14 +22,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors",
         "types",
-        "jsontext",
-        "segments rendered vocabulary convert",
-        "parse seams stretches engines sources",
+        "protocols jsontext multimodal",
+        "segments rendered vocabulary ranks convert",
+        "parse seams stretches engines sources media",
+        "text_markers",
         "families._*",
         "families.* tokens encoders traced",
-        "bridge",
+        "bridge catalogue",
         "render template_bridge",
-        "training template media conversations arrow client",
+        "training template conversations arrow client",
         "rollout",
         "registry",
         "build laws",
@@ -42,15 +43,17 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """From the bottom up: a module imports from lower layers only. A package is one module, but for `families`: formats
 are `families.*`, what they share is `families._*`."""
 
-FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "families._*"))
-EDGES = "types jsontext convert conversations vocabulary encoders registry traced template laws strategies client"
-ANY = frozenset((*EDGES.split(), "sources", "reference", "checks", "compat"))
+FAMILY_IMPORTS = frozenset(("errors", "types", "jsontext", "segments", "parse", "text_markers", "families._*"))
+EDGES = (
+    "types jsontext convert conversations vocabulary encoders registry catalogue traced template laws strategies client"
+)
+ANY = frozenset((*EDGES.split(), "media", "multimodal", "sources", "reference", "checks", "compat"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 
 AT_HOME = {
     "fastokens": {"engines"},
     "tokenizers": {"engines", "reference"},
-    "tiktoken": {"engines", "encoders"},
+    "tiktoken": {"engines", "encoders", "reference"},
     "huggingface_hub": {"sources"},
     "jinja2": {"traced", "template", "reference"},
     "hypothesis": {"strategies", "testing"},
@@ -60,7 +63,9 @@ AT_HOME = {
     "httpx": {"client"},
     "pydantic": {"compat"},
     "openai": set[str](),
-    "transformers": set[str](),
+    "transformers": {"media"},
+    "PIL": {"media"},
+    "numpy": {"media", "multimodal"},
     "torch": set[str](),
     "pytest": set[str](),
 }

@@ -15,9 +15,9 @@ import tiktoken
 from tokenizers import Tokenizer
 
 import isc
+from isc.catalogue import check_family_module
 from isc.encoders import VocabularyEncoder, embedded, from_file
 from isc.families.qwen3 import Qwen3
-from isc.registry import check_family_module
 from isc.template import TracedTemplate
 from tokenizer_files import qwen3_file, transformers_tokenizer
 

@@ -15,7 +15,6 @@ import pytest
 
 import isc
 from cases import CASES, Case
-from golden_conversations import CONVERSATIONS
 from isc import testing
 from isc.encoders import VocabularyEncoder, embedded
 from references import as_the_template_takes_it
@@ -37,7 +36,7 @@ def test_text_equals_the_golden(case: Case) -> None:
     rows = golden(case)["rows"]
     assert len(rows) >= 25
     for row in rows:
-        messages, tools = CONVERSATIONS[row["conversation"]]
+        messages, tools = case.golden(row["conversation"])
         segments = renderer.segments(messages, tools, row["generation_prompt"])
         assert "".join(segment.text for segment in segments) == row["text"], row["conversation"]
 
@@ -47,7 +46,7 @@ def test_what_the_format_cannot_render_is_refused(case: Case) -> None:
     renderer = isc.create_renderer(embedded(case.family.specials), case.family)
     for name, path in case.refuses.items():
         with pytest.raises(isc.ConversationError) as error:
-            renderer.render(*CONVERSATIONS[name])
+            renderer.render(*case.golden(name))
         assert error.value.path == path
 
 
@@ -58,7 +57,7 @@ def test_ids_equal_the_golden_but_at_sampling_cuts(
     renderer = isc.create_renderer(case.encoder(real_encoder), case.family)
     equal = 0
     for row in golden(case)["rows"]:
-        conversation = CONVERSATIONS[row["conversation"]]
+        conversation = case.golden(row["conversation"])
         rendered = renderer.render(*conversation, row["generation_prompt"], body_specials="parse")
         digest = hashlib.sha256(json.dumps(rendered.token_ids).encode()).hexdigest()[:16]
         equal += digest == row["ids"]

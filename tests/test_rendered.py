@@ -169,11 +169,25 @@ def test_renders_of_other_conversations_do_not_add_up() -> None:
         EXAMPLE + other
 
 
-def test_renders_with_media_do_not_add_up() -> None:
-    media = isc.MultiModalData({"image": ("hash",)}, {"image": (PlaceholderRange(0, 1),)})
-    with_media = RenderedTokens((1,), (Run(1, -1, False),), (), (), media)
-    with pytest.raises(isc.AttributionError, match="media"):
-        with_media + RenderedTokens((), ())
+def test_media_of_renders_that_are_added_move_with_their_tokens() -> None:
+    media = isc.MultiModalData({"image": ("a",)}, {"image": (PlaceholderRange(1, 2),)}, {"image": ("a.png",)})
+    shown = RenderedTokens((1, 2, 3), (Run(3, -1, False),), (), (), media)
+    both = (shown + RenderedTokens((9,), (Run(1, -1, False),)) + shown).multi_modal_data
+    assert both == isc.MultiModalData(
+        {"image": ("a", "a")},
+        {"image": (PlaceholderRange(1, 2), PlaceholderRange(5, 2))},
+        {"image": ("a.png", "a.png")},
+    )
+
+
+@pytest.mark.parametrize(
+    "places",
+    [[PlaceholderRange(2, 2)], [PlaceholderRange(-1, 1)], [PlaceholderRange(0, 0)], [PlaceholderRange(0, 1)] * 2],
+)
+def test_placeholders_stand_among_the_tokens_one_after_the_other(places: list[PlaceholderRange]) -> None:
+    media = isc.MultiModalData({"image": ("a",) * len(places)}, {"image": tuple(places)})
+    with pytest.raises(isc.AttributionError, match="image PlaceholderRange"):
+        RenderedTokens((1, 2, 3), (Run(3, -1, False),), (), (), media)
 
 
 @given(rendered=renders())

@@ -17,11 +17,12 @@ from cases import CASES, Case
 from golden_conversations import CONVERSATIONS
 from isc import convert
 from isc.encoders import embedded
+from isc.protocols import Family
 from isc.render import stream
 from isc.strategies import Writer
 from isc.template import LostPiece, TemplateError, TracedTemplate
 from isc.tokens import fold
-from isc.types import Family, Segment
+from isc.types import Segment
 from references import as_the_template_takes_it
 from small_templates import CHATML, USER, template
 from tokenizer_files import qwen3_file
@@ -42,6 +43,13 @@ def test_a_value_is_immutable_hashable_picklable_and_equal_by_value() -> None:
         first.now = "x"
     with pytest.raises(AttributeError, match="immutable"):
         del first.format
+
+
+def test_other_options_make_another_template() -> None:
+    first = template(CHATML, enable_thinking=False, nested=[1])
+    assert first.with_options({"nested": [2]}) == template(CHATML, enable_thinking=False, nested=[2])
+    assert first.with_options({}) == first
+    assert first.options["nested"] == [1]
 
 
 def test_options_must_have_a_json_form() -> None:

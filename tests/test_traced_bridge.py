@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+import isc
 from isc.bridge import Extension, Refusal
 from isc.encoders import VocabularyEncoder, embedded
 from isc.template import TemplateError, TracedTemplate
 from isc.tokens import fold
+from isc.types import ThinkingRetention
 from traced_references import TEMPLATES, traced_template
 
 QUESTION = {"role": "user", "content": "question"}
@@ -33,6 +35,16 @@ def answer(*, reasoning: bool, call: Any = None) -> dict[str, Any]:  # noqa: ANN
         function = {"name": "look", "arguments": call}
         turn["tool_calls"] = [{"id": "call00001", "type": "function", "function": function}]
     return turn
+
+
+def planned(
+    template: TracedTemplate,
+    encoder: VocabularyEncoder,
+    retention: ThinkingRetention | None,
+    *given: Any,  # noqa: ANN401 - prompt, completion, new messages and tools
+) -> Extension | Refusal:
+    """The plan of a bridge, as `Renderer.plan_bridge` takes what is given."""
+    return isc.Renderer(template, encoder, retention).plan_bridge(*given)
 
 
 def sampled_ids(
@@ -67,7 +79,7 @@ def test_a_granted_bridge_is_a_fresh_render(name: str, kind: str) -> None:
             continue
         if sampled is None:
             continue
-        plan = template.plan_bridge(encoder, None, *sampled, [new], tools)
+        plan = planned(template, encoder, None, *sampled, [new], tools)
         if isinstance(plan, Refusal):
             assert plan.reason in ("rewrites_history", "depends_on_history", "reasoning_stopped")
             continue
@@ -99,9 +111,9 @@ def test_what_is_granted(name: str) -> None:
         turn = answer(reasoning=True, call={} if kind == "tool" else None)
         sampled = sampled_ids(template, encoder, turn, tools)
         if sampled is not None:
-            plan = template.plan_bridge(encoder, None, *sampled, [new], tools)
+            plan = planned(template, encoder, None, *sampled, [new], tools)
             assert isinstance(plan, Extension) == (kind in GRANTED[name])
-            everything = template.plan_bridge(encoder, "all", *sampled, [new], tools)
+            everything = planned(template, encoder, "all", *sampled, [new], tools)
             assert isinstance(everything, Extension)
 
 
@@ -121,9 +133,9 @@ def test_the_turn_close_is_added_where_it_is_missing() -> None:
     template, encoder, prompt = chatml()
     cut_off = next(iter(encoder.encode_batch(["answ"])))
     expected = "\n<|im_start|>user\nand now?<|im_end|>\n<|im_start|>assistant\n"
-    assert text_of(template.plan_bridge(encoder, None, prompt, cut_off, [NEXT])) == "<|im_end|>" + expected
+    assert text_of(planned(template, encoder, None, prompt, cut_off, [NEXT])) == "<|im_end|>" + expected
     closed = [*cut_off, encoder.specials["<|im_end|>"]]
-    assert text_of(template.plan_bridge(encoder, None, prompt, closed, [NEXT])) == expected
+    assert text_of(planned(template, encoder, None, prompt, closed, [NEXT])) == expected
 
 
 def test_refusals_without_rendering() -> None:
@@ -134,10 +146,10 @@ def test_refusals_without_rendering() -> None:
         ((prompt, [], [{"role": "assistant", "content": "x"}]), "assistant_message"),
     ]
     for given, reason in cases:
-        plan = template.plan_bridge(encoder, None, *given)
+        plan = planned(template, encoder, None, *given)
         assert isinstance(plan, Refusal)
         assert plan.reason == reason
-    kept = template.plan_bridge(encoder, "tool_cycle", prompt, [], [NEXT])
+    kept = planned(template, encoder, "tool_cycle", prompt, [], [NEXT])
     assert isinstance(kept, Refusal)
     assert kept.reason == "retention"
 
@@ -149,10 +161,10 @@ def test_a_stop_inside_open_reasoning_is_refused_and_unfinished_reasoning_is_clo
     template = TracedTemplate(source, specials=SPECIALS)
     _, encoder, prompt = chatml()
     think, end = encoder.specials["<think>"], encoder.specials["<|im_end|>"]
-    stopped = template.plan_bridge(encoder, None, prompt, [think, end], [NEXT])
+    stopped = planned(template, encoder, None, prompt, [think, end], [NEXT])
     assert isinstance(stopped, Refusal)
     assert stopped.reason == "reasoning_stopped"
-    assert text_of(template.plan_bridge(encoder, None, prompt, [think], [NEXT])).startswith("</think><|im_end|>")
+    assert text_of(planned(template, encoder, None, prompt, [think], [NEXT])).startswith("</think><|im_end|>")
 
 
 def test_a_marker_that_was_sampled_is_not_given_again() -> None:
@@ -162,8 +174,8 @@ def test_a_marker_that_was_sampled_is_not_given_again() -> None:
     prompt = fold(template.stream([QUESTION], None, add_generation_prompt=True), encoder, ["user"]).token_ids
     expected = "and now?<|assistant|>"
     for stop, text in (("<|user|>", expected), ("<|eos|>", "<|user|>" + expected)):
-        assert text_of(template.plan_bridge(encoder, None, prompt, [encoder.specials[stop]], [NEXT])) == text
-    wrong = template.plan_bridge(encoder, None, prompt, [encoder.specials["<|tool|>"]], [NEXT])
+        assert text_of(planned(template, encoder, None, prompt, [encoder.specials[stop]], [NEXT])) == text
+    wrong = planned(template, encoder, None, prompt, [encoder.specials["<|tool|>"]], [NEXT])
     assert isinstance(wrong, Refusal)
     assert wrong.reason == "wrong_turn_close"
 
@@ -172,7 +184,7 @@ def test_text_that_depends_on_what_came_before_is_refused() -> None:
     counting = CHATML.replace("m.content", "loop.index ~ m.content")
     template = TracedTemplate(counting, specials=SPECIALS)
     _, encoder, prompt = chatml()
-    plan = template.plan_bridge(encoder, None, prompt, [encoder.specials["<|im_end|>"]], [NEXT])
+    plan = planned(template, encoder, None, prompt, [encoder.specials["<|im_end|>"]], [NEXT])
     assert isinstance(plan, Refusal)
     assert plan.reason == "depends_on_history"
     assert json.dumps(plan.detail)
@@ -188,10 +200,8 @@ def test_the_name_of_an_unread_call_must_not_matter() -> None:
     template = TracedTemplate(source, specials=SPECIALS)
     _, encoder, prompt = chatml()
     nameless = {"role": "tool", "content": "result"}
-    plan = template.plan_bridge(encoder, None, prompt, [encoder.specials["<|im_end|>"]], [nameless])
+    plan = planned(template, encoder, None, prompt, [encoder.specials["<|im_end|>"]], [nameless])
     assert isinstance(plan, Refusal)
     assert plan.reason == "depends_on_history"
-    named = template.plan_bridge(
-        encoder, None, prompt, [encoder.specials["<|im_end|>"]], [{**nameless, "name": "look"}]
-    )
+    named = planned(template, encoder, None, prompt, [encoder.specials["<|im_end|>"]], [{**nameless, "name": "look"}])
     assert "tool look" in text_of(named)

@@ -14,7 +14,7 @@ import pytest
 
 from isc.template import TracedTemplate
 from isc.types import Segment
-from small_templates import ASSISTANT, CHATML, PROMPT, SPECIALS, TALK, USER, template
+from small_templates import ASSISTANT, CHATML, PROMPT, SPECIALS, SYSTEM, TALK, USER, template
 
 
 def shown(segments: Sequence[Segment]) -> str:
@@ -73,7 +73,7 @@ OWNERS = {
     ),
     "left_early": (
         "{% for m in messages %}{% if loop.index0 == 3 %}{% break %}{% endif %}{% if m.role == 'system' %}{% continue %}{% endif %}«{{ m.role }}~{{ m.content }}»{% endfor %}end",
-        "1(«user~[U]»)2(«assistant~[A»])3(end)",
+        "1(«user~[U]»)2(«assistant~[A»]end)",
     ),
     "nothing_said": (
         "{% for m in messages %}«{{ m.role }}»{% endfor %}",
@@ -98,9 +98,41 @@ def test_owners(name: str) -> None:
     assert shown(list(chosen.stream(TALK))) == expected
 
 
+HOISTING = (
+    "{% set ns = namespace(last='') %}{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'user' %}«{{ m.content }}{% set ns.last = 'user' %}"
+    "{% elif m.role == 'assistant' %}{{ '~end~' + m.content + '»' if ns.last == 'user' else m.content + '»' }}{% set ns.last = '' %}{% endif %}{% endfor %}"
+    "{% if ns.last == 'user' %}~end~{% endif %}"
+)
+"""Systems first; a user's turn is closed by what follows it: the assistant's turn, or the end."""
+
+
+def test_a_message_said_elsewhere_owns_nothing_where_it_stood() -> None:
+    chosen = template(HOISTING.replace("«", "<|im_start|>").replace("»", "<|im_end|>"))
+    assert shown(list(chosen.stream([USER, SYSTEM]))) == "1([S])0(«[U]~end~)"
+    assert shown(list(chosen.stream([USER, SYSTEM, ASSISTANT]))) == "1([S])0(«[U]~end~)2([A»])"
+
+
 def test_without_a_system_message_the_opening_is_nobodys() -> None:
     chosen = template("<s>{{ 'You are helpful.' }}" + CHATML)
     assert shown(list(chosen.stream([USER]))) == "(<s>You are helpful.)0(«user~[U]»~)"
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [("custom_tools", '0(«user~)({"name": "f"})0(~[U]»)'), ("documents", '0(«user~{"name": "f"}~[U]»)')],
+)
+def test_tools_that_an_option_gives_belong_to_the_opening(option: str, expected: str) -> None:
+    source = f"<|im_start|>user\n{{% for t in {option} %}}{{{{ t | tojson }}}}\n{{% endfor %}}{{{{ messages[0].content }}}}<|im_end|>"
+    chosen = template(source, **{option: [{"name": "f"}]})
+    assert shown(list(chosen.stream([USER]))) == expected
+
+
+def test_a_default_that_is_said_in_the_first_iteration_is_nobodys() -> None:
+    default = "{% if loop.first and m.role != 'system' %}<|im_start|>system\nHelp.<|im_end|>\n{% endif %}"
+    chosen = template(CHATML.replace("%}", "%}" + default, 1))
+    assert shown(list(chosen.stream([USER, ASSISTANT]))) == "(«system~Help.»~)0(«user~[U]»~)1(«assistant~[A»]~)"
+    assert shown(list(chosen.stream([{"role": "user", "content": ""}]))) == "(«system~Help.»~)0(«user~»~)"
 
 
 def test_a_name_of_another_turn_is_scaffold() -> None:

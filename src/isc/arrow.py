@@ -6,11 +6,11 @@ appends to a stream, which can be cut and continued, and makes Parquet of it at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+import msgspec
 
 from isc.errors import OptionError
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _INTEGERS = frozenset(("input_ids", "message_indices"))
 _TEXTS = frozenset(("message_roles",))
+_JSON = frozenset(("multi_modal_data",))
+"""Columns of any form, as JSON text."""
 _ROW_GROUP_BYTES = 64 * 1024 * 1024
 
 
@@ -39,12 +41,12 @@ def stream_start(columns: Sequence[str]) -> bytes:
     return _schema(columns).serialize().to_pybytes()
 
 
-def record_batch(rows: Sequence[Struct]) -> bytes:
-    """Rows of one type, at least one, as the next piece of a stream."""
+def record_batch(rows: Sequence[Mapping[str, object]]) -> bytes:
+    """Rows of the same columns, at least one, as the next piece of a stream."""
     import pyarrow
 
-    columns = rows[0].__struct_fields__
-    values = {name: [getattr(row, name) for row in rows] for name in columns}
+    columns = tuple(rows[0])
+    values = {name: [_value(name, row[name]) for row in rows] for name in columns}
     return pyarrow.RecordBatch.from_pydict(values, schema=_schema(columns)).serialize().to_pybytes()
 
 
@@ -66,12 +68,18 @@ def to_parquet(stream: Path, target: Path) -> None:
                 writer.write_table(pyarrow.Table.from_batches(group))
 
 
+def _value(name: str, value: object) -> object:
+    return None if value is None else msgspec.json.encode(value).decode() if name in _JSON else value
+
+
 def _schema(columns: Sequence[str]) -> pyarrow.Schema:
     import pyarrow
 
     def kind(name: str) -> pyarrow.DataType:
+        if name in _JSON:
+            return pyarrow.string()
         if name in _INTEGERS:
-            return pyarrow.int32()
-        return pyarrow.string() if name in _TEXTS else pyarrow.bool_()
+            return pyarrow.list_(pyarrow.int32())
+        return pyarrow.list_(pyarrow.string() if name in _TEXTS else pyarrow.bool_())
 
-    return pyarrow.schema([(name, pyarrow.list_(kind(name))) for name in columns])
+    return pyarrow.schema([(name, kind(name)) for name in columns])

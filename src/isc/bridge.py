@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc import convert
 from isc.errors import ConversationError
+from isc.multimodal import MultiModalData, followed
 from isc.parse import reasoning_start
+from isc.protocols import Encoder, Family, has_reasoning
 from isc.rendered import RenderedTokens, Run
 from isc.segments import is_special, owned
 from isc.tokens import fold, unfold
@@ -21,9 +24,9 @@ from isc.types import (
     AssistantMessage,
     BodySpecials,
     Chat,
-    Encoder,
-    Family,
+    Ended,
     Reasoning,
+    Sampled,
     Segment,
     ThinkingRetention,
     UserMessage,
@@ -59,15 +62,12 @@ class Extension(Struct, frozen=True):
         """The ids that are added, with the sampled turn as message `first_owner` (-1: nobody's)."""
         roles = [""] * (first_owner + 1) + [str(self.chat.role(k)) for k in range(1, len(self.chat.messages))]
         names = [None] * (first_owner + 1) + list(convert.tool_names(self.chat.messages))[1:]
-        shifted = (
-            Segment(s.text, s.kind, s.body, UNOWNED if s.message == UNOWNED else s.message + first_owner)
-            for s in self.segments
-        )
+        shifted = (s if s.message == UNOWNED else replace(s, message=s.message + first_owner) for s in self.segments)
         return fold(shifted, encoder, roles, names, body_specials)
 
 
 class Ending(Struct, frozen=True):
-    """How a completion ended and what comes next: the stop it ended with, what closes reasoning it left open.
+    """How a completion ended and what comes next: the stop it ended with, what closes what it left open.
 
     `chat` is a stand-in for the sampled turn, then the new messages.
     """
@@ -83,28 +83,46 @@ def ending(
     retention: ThinkingRetention,
     prompt_ids: Sequence[int],
     completion_ids: Sequence[int],
-    new_messages: convert.Messages,
-    tools: convert.Tools,
+    given: Chat,
 ) -> Ending | Refusal:
     """What every bridge starts from, or why there is none."""
-    new = list(new_messages)
     if not prompt_ids:
         return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
-    if not new:
+    if not given.messages:
         return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
-    given = convert.chat(new, tools, complete=False, name="new_messages")
     refusal = _refused_messages(given, retention)
     if refusal is not None:
         return refusal
     stops = {encoder.specials.get(text): text for text in family.stop_tokens}
     stop = stops.get(completion_ids[-1]) if completion_ids else None
-    markers = family.reasoning
-    unfinished = markers is not None and reasoning_open(markers, encoder, prompt_ids, completion_ids)
-    if unfinished and stop is not None:
+    turn = _ended(family, encoder, prompt_ids, completion_ids)
+    if turn.reasoning_open and stop is not None:
         detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
         return Refusal("reasoning_stopped", detail)
-    closing = tuple(owned(0, markers.closing)) if markers is not None and unfinished else ()
-    return Ending(Chat((AssistantMessage(""), *given.messages), given.tools), stop, closing)
+    return Ending(replace(given, messages=(turn.message, *given.messages)), stop, tuple(owned(0, turn.closing)))
+
+
+def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Ended:
+    """Where a completion stopped: told by the format itself, or by its reasoning markers."""
+    tell: Callable[[Sampled], Ended] | None = getattr(family, "ended", None)
+    if tell is not None:
+        return tell(sampled_turn(family, encoder, prompt_ids, completion_ids))
+    markers = family.reasoning
+    if markers is None or not reasoning_open(markers, encoder, prompt_ids, completion_ids):
+        return Ended()
+    return Ended(markers.closing, reasoning_open=True)
+
+
+def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Sampled:
+    """Sampled ids as segments, with what the prompt says of the turn they are in."""
+    markers = family.reasoning
+    is_open = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
+    found = unfold(completion_ids, encoder, reasoning_open=is_open)
+    start = encoder.specials.get(getattr(family, "turn_start", ""))
+    held = next((k for k in range(1, len(prompt_ids) + 1) if prompt_ids[-k] == start), 0) if start is not None else 0
+    if not held:
+        return found
+    return replace(found, prompted=unfold(prompt_ids[-held:], encoder).segments)
 
 
 def plan(
@@ -113,14 +131,14 @@ def plan(
     retention: ThinkingRetention | None,
     prompt_ids: Sequence[int],
     completion_ids: Sequence[int],
-    new_messages: convert.Messages,
-    tools: convert.Tools = None,
+    given: Chat,
     *,
     add_generation_prompt: bool = True,
 ) -> Extension | Refusal:
     """Decide on an extension; see `Renderer.plan_bridge`."""
-    policy = retention or ("all" if family.keeps_history else "tool_cycle")
-    found = ending(family, encoder, policy, prompt_ids, completion_ids, new_messages, tools)
+    drops_reasoning = has_reasoning(family) and not family.keeps_history
+    policy = retention or ("tool_cycle" if drops_reasoning else "all")
+    found = ending(family, encoder, policy, prompt_ids, completion_ids, given)
     if isinstance(found, Refusal):
         return found
     sealed = _sealed(family, found, add_generation_prompt)
@@ -133,7 +151,7 @@ def _new_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
         return owned(index, family.turn(chat, index))
     except ConversationError as error:
         path = error.path.replace(f"messages[{index}]", f"new_messages[{index - 1}]", 1)
-        raise ConversationError(path, error.problem, error.value) from None
+        raise type(error)(path, error.problem, error.value) from None
 
 
 def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | None:
@@ -153,9 +171,17 @@ def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | No
 def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[Segment] | Refusal:
     """The close of the sampled turn as far as it is missing, then the new turns."""
     chat = found.chat
-    turns = [segment for k in range(1, len(chat.messages)) for segment in _new_turn(family, chat, k)]
+    turns: list[Segment] = []
+    for k in range(1, len(chat.messages)):
+        turn = _new_turn(family, chat, k)
+        if not turn and chat.role(k) == "system":
+            detail = f"new_messages[{k - 1}] is a system message, said in the opening here; render the conversation"
+            return Refusal("rewrites_history", detail)
+        turns += turn
     if add_generation_prompt:
         turns.extend(family.generation_prompt(chat))
+    if hasattr(family, "ended"):  # what was open is closed
+        return turns
     if family.turn_close is None:
         return _without_sampled_marker(family, turns, found.stop)
     placeholder = owned(0, family.turn(chat, 0))
@@ -206,11 +232,15 @@ def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_id
     return last is not None and last == encoder.specials.get(markers.opener)
 
 
-def after(prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...], tail: RenderedTokens) -> RenderedTokens:
+def after(
+    prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...], media: MultiModalData | None, tail: RenderedTokens
+) -> RenderedTokens:
     """A bridge: previous ids as nobody's scaffold, then the tail; the prompt is copied once."""
-    runs = (Run(len(prompt_ids) + len(completion_ids), UNOWNED, False), *tail.runs)
+    length = len(prompt_ids) + len(completion_ids)
+    runs = (Run(length, UNOWNED, False), *tail.runs)
     ids = prompt_ids + (completion_ids + tail.token_ids)
-    return RenderedTokens(ids, runs, tail.message_roles, tail.message_tool_names)
+    found = followed(media, length, tail.multi_modal_data)
+    return RenderedTokens(ids, runs, tail.message_roles, tail.message_tool_names, found)
 
 
 def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
@@ -219,11 +249,13 @@ def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: Ren
     completion = tuple(completion_ids)
     runs = (Run(len(completion), owner, True),) if completion else ()
     roles, names = (*previous.message_roles, "assistant"), (*previous.message_tool_names, None)
+    media = previous.multi_modal_data
     if tail is None:
-        return RenderedTokens(previous.token_ids + completion, previous.runs + runs, roles, names)
+        return RenderedTokens(previous.token_ids + completion, previous.runs + runs, roles, names, media)
     return RenderedTokens(
         previous.token_ids + (completion + tail.token_ids),
         previous.runs + runs + tail.runs,
         roles + tail.message_roles[owner + 1 :],
         names + tail.message_tool_names[owner + 1 :],
+        followed(media, len(previous) + len(completion), tail.multi_modal_data),
     )

@@ -73,25 +73,14 @@ class Settings(Struct, frozen=True):
     attribution: bool = False
     ensure_final_stop: bool = False
     max_tokens: int | None = None
+    images: bool = False
     family: str = ""
     vocabulary: str = ""
     version: str = ""
 
 
-class Row(Struct, frozen=True):
-    """A training sample as it is written."""
-
-    input_ids: tuple[int, ...]
-    loss_mask: tuple[bool, ...]
-
-
-class AttributedRow(Row, frozen=True):
-    """A training sample with the owner and kind of every token."""
-
-    message_indices: tuple[int, ...]
-    is_content: tuple[bool, ...]
-    sampled_mask: tuple[bool, ...]
-    message_roles: tuple[str, ...]
+Row: TypeAlias = dict[str, object]
+"""A training sample as it is written, by column."""
 
 
 class RoleTally(Struct, frozen=True):
@@ -146,7 +135,8 @@ class Built(Struct, frozen=True):
 
 def columns(settings: Settings) -> tuple[str, ...]:
     """The names of a row's columns."""
-    return (AttributedRow if settings.attribution else Row).__struct_fields__
+    attribution = ("message_indices", "is_content", "sampled_mask", "message_roles") if settings.attribution else ()
+    return ("input_ids", "loss_mask", *attribution, *(("multi_modal_data",) if settings.images else ()))
 
 
 def tally_of(sample: TrainingSample) -> Tally:
@@ -232,11 +222,9 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
 
 
 def _row(sample: TrainingSample, settings: Settings) -> Row:
-    if not settings.attribution:
-        return Row(sample.token_ids, sample.loss_mask)
-    found = sample.rendered
-    attribution = (found.message_indices, found.is_content, found.sampled_mask, found.message_roles)
-    return AttributedRow(sample.token_ids, sample.loss_mask, *attribution)
+    row: Row = {"input_ids": sample.token_ids, "loss_mask": sample.loss_mask}
+    row.update((name, getattr(sample.rendered, name)) for name in columns(settings)[len(row) :])
+    return row
 
 
 def _encoded(rows: Sequence[Row], form: SampleFormat) -> bytes:

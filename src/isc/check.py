@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct, structs
 
 from isc import checks, laws
+from isc.catalogue import family_name
 from isc.errors import Error
 from isc.laws import Conversation, LawError, Reference
+from isc.protocols import Family
 from isc.reference import FileReference
-from isc.registry import create_renderer, declared_stops, family_name, known_family, load_encoder, traced
+from isc.registry import create_renderer, declared_stops, known_family, load_encoder, traced
 from isc.render import Renderer
-from isc.sources import TOKENIZER, Source
+from isc.sources import Source
 from isc.strategies import Shape, Writer, shape_of
-from isc.types import Family, Json
+from isc.types import Json
 
 Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
 
 BUILT_IN = 40
-NOW = "2025-01-15"
 _SHOWN = 3
 
 
@@ -77,7 +80,7 @@ def check(
     renderer: Renderer,
     conversations: Iterable[Named],
     reference: Reference | None = None,
-    traced: Renderer | None = None,
+    traced: checks.Rendering | None = None,
     stops: Sequence[str] = (),
 ) -> CheckReport:
     """Hold a renderer to its template and to the laws.
@@ -87,7 +90,7 @@ def check(
         renderer: Format and vocabulary.
         conversations: What to try, by name. What the format refuses with an `isc.Error` is told, not failed.
         reference: The model's own template and tokenizer; without it parity is not tried.
-        traced: The model's template as a traced family on the same vocabulary; without it attribution is not compared.
+        traced: Renders by the model's template, traced, on the same vocabulary; without it attribution is not compared.
         stops: The specials at which the model's own files say that sampling stops; empty takes the family's.
 
     Returns:
@@ -96,11 +99,11 @@ def check(
     named, refused = _taken(renderer, reference, conversations)
     without = "needs the model's own chat template"
     known = isinstance(renderer.family, Struct)  # a template on its own may have no grammar that is known
-    text = ids = cut = attribution = None
+    untrained = checks.untrained_stops(renderer, stops or renderer.family.stop_tokens)
+    attribution = None if traced is None else checks.attribution_parity(renderer, traced)
+    text = ids = cut = None
     if reference is not None:
         text, ids, cut = (one(renderer, reference) for one in (checks.text_parity, checks.id_parity, checks.cut_tokens))
-    if traced is not None:
-        attribution = checks.attribution_parity(renderer, traced)
     outcomes = [
         refused,
         _outcome("text parity", named, text, without),
@@ -111,7 +114,7 @@ def check(
         _outcome("forgery: bodies that spell every special", named[:1], checks.forgery(renderer)),
         _outcome("parsing is the inverse", named, checks.inverse(renderer), told=not known),
         _outcome("prefix stability", named, checks.prefix(renderer), told=not renderer.is_prefix_stable),
-        _outcome("stops are trained", named, checks.untrained_stops(renderer, stops or renderer.family.stop_tokens)),
+        _outcome("stops are trained", named, untrained, told=hasattr(renderer.family, "ended")),
         _outcome("masks are not empty", named, checks.empty_masks(renderer)),
     ]
     return CheckReport(family, tuple(outcomes))
@@ -130,15 +133,19 @@ def check_model(source: str, family: Family | None, conversations: Callable[[Sha
         UnknownModelError: No family is given or known, and there is no chat template.
     """
     model, encoder = Source(source), load_encoder(source)
-    chosen = family or known_family(model) or traced(model, encoder)
+    known = family or known_family(model)
+    moment = _moment(known)
+    chosen = known or traced(model, encoder, now=moment.isoformat())
     template = model.chat_template()
     declared = declared_stops(model, encoder)
     reference = by_template = None
     if template is not None:
         options = {name: model.special(name) for name in ("bos_token", "eos_token")} | options_of(chosen)
-        reference = FileReference(template, model.file(TOKENIZER), options, datetime.fromisoformat(NOW))
+        prepare = partial(checks.prepared, chosen)
+        reference = FileReference(template, model.vocabulary(), options, moment, encoder.specials, prepare)
         if isinstance(chosen, Struct):
-            by_template = create_renderer(encoder, traced(model, encoder, options_of(chosen)))
+            same = traced(model, encoder, options_of(chosen), moment.isoformat())
+            by_template = checks.by_template(chosen, same, encoder)
     name = f"{source} as {family_name(chosen)}" if by_template else f"{source} by its own template"
     # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
     shape = structs.replace(shape_of(chosen), text_arguments=False, keys=r"\w+")
@@ -146,10 +153,18 @@ def check_model(source: str, family: Family | None, conversations: Callable[[Sha
     return check(name, create_renderer(encoder, chosen), conversations(shape), reference, by_template, stops)
 
 
+def _moment(family: Family | None) -> datetime:
+    """What the template's clock has to tell: the day that a family is set to, or the present, which families tell."""
+    day = getattr(family, "conversation_start_date", None)
+    with suppress(ValueError):
+        return datetime.fromisoformat(day or "")
+    return datetime.now().astimezone()
+
+
 def options_of(family: Family) -> dict[str, Json]:
-    """A family's options as keyword arguments of its template."""
+    """A family's options as keyword arguments of its template; None is an option that is not set."""
     values = dict(msgspec.to_builtins(family)) if isinstance(family, Struct) else {}
-    return {name: value for name, value in values.items() if name != "family"}
+    return {name: value for name, value in values.items() if name != "family" and value is not None}
 
 
 _LAWS: dict[str, Callable[[Renderer, Conversation], None]] = {

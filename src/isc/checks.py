@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from isc import laws, roundtrips
+from isc import convert, laws, roundtrips
 from isc.errors import Error
 from isc.laws import Conversation, Reference
+from isc.protocols import Encoder, Family
 from isc.render import Renderer
 from isc.rendered import RenderedTokens
 from isc.segments import is_special
+from isc.types import Json
+
+if TYPE_CHECKING:
+    from isc.template import TracedTemplate
 
 Message: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[Conversation], Iterator[str]]
 """What is wrong with one conversation, or has to be told of it: nothing where all is well."""
+Rendering: TypeAlias = Callable[[Conversation, bool], RenderedTokens]
+"""A conversation's ids, with a generation prompt or without."""
 
 
 def law(law: Callable[[Renderer, Conversation], None], renderer: Renderer) -> Check:
@@ -62,12 +69,31 @@ def cut_tokens(renderer: Renderer, reference: Reference) -> Check:
     return tried
 
 
-def attribution_parity(renderer: Renderer, traced: Renderer) -> Check:
+def prepared(family: Family, conversation: Conversation) -> Mapping[str, Json]:
+    """What the model's own tokenizer makes of a conversation's tools, by the template's variables; nothing for most."""
+    tell = getattr(family, "template_variables", None)
+    found: Mapping[str, Json] = {} if tell is None else tell(convert.chat(*conversation))
+    return found
+
+
+def by_template(family: Family, template: TracedTemplate, encoder: Encoder) -> Rendering:
+    """How a family's template, traced, renders what the model's tokenizer passes to it."""
+
+    def rendering(conversation: Conversation, asked: bool) -> RenderedTokens:
+        messages, tools = conversation
+        variables: dict[str, Any] = {"tools": tools, **prepared(family, conversation)}
+        given = variables.pop("tools")
+        return Renderer(template.with_options(variables), encoder).render(messages, given, asked)
+
+    return rendering
+
+
+def attribution_parity(renderer: Renderer, traced: Rendering) -> Check:
     """Owners and bodies equal those that the traced template tells."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         for asked in (False, True):
-            ours, theirs = renderer.render(*conversation, asked), traced.render(*conversation, asked)
+            ours, theirs = renderer.render(*conversation, asked), traced(conversation, asked)
             if (ours.token_ids, ours.runs) != (theirs.token_ids, theirs.runs):
                 yield _first_difference(ours, theirs, renderer)
 
@@ -103,14 +129,23 @@ def forgery(renderer: Renderer) -> Check:
 
 
 def inverse(renderer: Renderer) -> Check:
-    """Parsing a last assistant turn returns it."""
+    """Parsing a last assistant turn returns it.
+
+    Its calls are tried without ids: where a format tells a call's function by the id, another one does not tell it.
+    """
 
     def tried(conversation: Conversation) -> Iterator[str]:
-        if conversation[0][-1]["role"] == "assistant":
-            roundtrips.inverse(renderer, conversation)
+        messages, tools = conversation
+        if messages[-1]["role"] == "assistant":
+            roundtrips.inverse(renderer, ([*messages[:-1], _without_ids(messages[-1])], tools))
         return iter(())
 
     return tried
+
+
+def _without_ids(message: Message) -> Message:
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": [{**call, "id": None} for call in calls]} if calls else message
 
 
 def prefix(renderer: Renderer) -> Check:

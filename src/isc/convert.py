@@ -212,8 +212,19 @@ def _part(value: Any) -> Part:
             raise ConversationError("text", "must be a string", _given(text))
         return TextPart(utf_8_text(text, "text"))
     if isinstance(kind, str) and kind in _MEDIA:
-        return MediaPart(_MEDIA[kind], dict(value))
+        return _media(_MEDIA[kind], value)
     raise ConversationError("type", f"must be text or one of {', '.join(_MEDIA)}", _given(kind))
+
+
+def _media(modality: str, value: Mapping[str, Any]) -> MediaPart:
+    """A media part; one that gives its hash and its size in pixels need not be read."""
+    if any(value.get(key) is None for key in ("hash", "width", "height")):
+        return MediaPart(modality, dict(value))
+    width, height = value["width"], value["height"]
+    for key, size in (("width", width), ("height", height)):
+        if type(size) is not int or size <= 0:
+            raise ConversationError(key, "must be a positive number of pixels", size)
+    return MediaPart(modality, dict(value), _required(value, "hash"), _optional(value, "reference"), width, height)
 
 
 def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:

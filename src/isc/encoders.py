@@ -6,7 +6,6 @@ An engine is used only after it agreed with `tokenizers` on a probe text.
 
 from __future__ import annotations
 
-import base64
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,9 @@ from isc.engines import (
     tiles,
 )
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
-from isc.types import Encoder, Span
+from isc.protocols import Encoder
+from isc.ranks import Limits, format_of, named_specials, read_ranks
+from isc.types import Span
 from isc.vocabulary import Vocabulary, read_document
 
 if TYPE_CHECKING:
@@ -166,8 +167,12 @@ def _from_file(path: str, _modified: int, _size: int) -> VocabularyEncoder:
     return found.with_rebuild(from_file, path)
 
 
-def from_tiktoken(encoding: tiktoken.Encoding) -> VocabularyEncoder:
+def from_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None = None) -> VocabularyEncoder:
     """An encoder from a `tiktoken.Encoding`; its special tokens are the specials.
+
+    Args:
+        encoding: The encoding.
+        limits: The most that the model's own tokenizer encodes at once, if it sets a limit.
 
     Raises:
         EncoderError: Some byte has no token, or a special has the id of a token of text.
@@ -189,11 +194,20 @@ def from_tiktoken(encoding: tiktoken.Encoding) -> VocabularyEncoder:
     if shared is not None:
         raise EncoderError(f"{encoding!r}: special {shared!r} has the id of {tokens[specials[shared]]!r}")
     vocabulary = Vocabulary.of_bytes(tokens, specials)
-    return VocabularyEncoder(vocabulary, TiktokenEngine(encoding), "tiktoken", (from_tiktoken, (encoding,)))
+    engine = TiktokenEngine(encoding, limits)
+    return VocabularyEncoder(vocabulary, engine, "tiktoken", (from_tiktoken, (encoding, limits)))
 
 
-def from_rank_file(path: str | os.PathLike[str], pattern: str, specials: Mapping[str, int]) -> VocabularyEncoder:
+def from_rank_file(
+    path: str | os.PathLike[str], pattern: str, specials: Mapping[str, int], limits: Limits | None = None
+) -> VocabularyEncoder:
     """An encoder from a tiktoken rank file (lines of `base64 rank`), its split pattern and its specials.
+
+    Args:
+        path: The file; the encoder is pickled by its path.
+        pattern: The regular expression that splits text into words.
+        specials: Ids of the control tokens.
+        limits: The most that the model's own tokenizer encodes at once, if it sets a limit.
 
     Raises:
         LoadError: The file is missing or a line of it is not a token and a rank of its own.
@@ -201,33 +215,37 @@ def from_rank_file(path: str | os.PathLike[str], pattern: str, specials: Mapping
     """
     import tiktoken
 
-    place = Path(path)
-    ranks = _ranks(place)
+    place = Path(path).resolve()
+    ranks = read_ranks(place)
     try:
         encoding = tiktoken.Encoding(place.name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(specials))
     except ValueError as error:
         raise EncoderError(f"{place} with split pattern {pattern!r}: {error}") from error
-    return from_tiktoken(encoding).with_rebuild(from_rank_file, str(place), pattern, dict(specials))
+    return from_tiktoken(encoding, limits).with_rebuild(from_rank_file, str(place), pattern, dict(specials), limits)
 
 
-def _ranks(place: Path) -> dict[bytes, int]:
-    """The tokens of a rank file."""
+def from_known_rank_file(path: str | os.PathLike[str], configuration: str) -> VocabularyEncoder:
+    """An encoder from a rank file that isc knows, cached (four files) by path, size, time and configuration.
+
+    Args:
+        path: The model's `tiktoken.model`.
+        configuration: The text of its `tokenizer_config.json`, which names the specials.
+
+    Raises:
+        LoadError: The file is missing or not known, or the configuration names no specials.
+    """
+    place = Path(path).resolve()
     try:
-        lines = place.read_bytes().splitlines()
+        status = place.stat()
     except OSError as error:
         raise LoadError(f"{place}: {error.strerror}") from None
-    ranks: dict[bytes, int] = {}
-    seen: set[int] = set()
-    for number, line in enumerate(lines, 1):
-        token, _, rank = line.partition(b" ")
-        try:
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
-        except ValueError as error:
-            raise LoadError(f"{place}, line {number}: not a base64 token and its rank ({error})") from None
-        seen.add(int(rank))
-        if not len(seen) == len(ranks) == number:
-            raise LoadError(f"{place}, line {number}: its token or its rank occurs before: {line.decode('ascii')}")
-    return ranks
+    return _from_known_rank_file(str(place), configuration, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _from_known_rank_file(path: str, configuration: str, _modified: int, _size: int) -> VocabularyEncoder:
+    known = format_of(Path(path))
+    return from_rank_file(path, known.pattern, named_specials(configuration, known.special_ids), known.limits)
 
 
 @lru_cache(maxsize=32)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from isc.ranks import Limits, chunks
 from isc.types import Span
 from isc.vocabulary import Vocabulary
 
@@ -75,13 +76,20 @@ class FastokensEngine:
 
 
 class TiktokenEngine:
-    """A tiktoken `Encoding`, which encodes ordinary text as it is."""
+    """A tiktoken `Encoding`, which encodes ordinary text as it is, within the limits a model's tokenizer sets."""
 
-    def __init__(self, encoding: tiktoken.Encoding) -> None:
+    def __init__(self, encoding: tiktoken.Encoding, limits: Limits | None = None) -> None:
         self.encoding = encoding
+        self.limits = limits
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        return map(self.encoding.encode_ordinary, texts)
+        return map(self.encoding.encode_ordinary if self.limits is None else self._encode, texts)
+
+    def _encode(self, text: str) -> list[int]:
+        limits = self.limits
+        if limits is None or len(text) <= min(limits.text, limits.run):
+            return self.encoding.encode_ordinary(text)
+        return list(chain.from_iterable(map(self.encoding.encode_ordinary, chunks(text, limits))))
 
 
 def _by_character(offsets: Sequence[Span], text: str) -> Iterator[Span]:

@@ -42,6 +42,10 @@ class SpecialInBodyError(ConversationError):
     """Caller data spells a control token and the policy is `body_specials="reject"`."""
 
 
+class MediaError(ConversationError):
+    """An image part that cannot be read or that the model's processor refuses; `path` names the part."""
+
+
 class OptionError(Error, ValueError):
     """A family option or an argument of a public function has a value that cannot be honoured."""
 

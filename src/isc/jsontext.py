@@ -15,9 +15,9 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 _DEEPEST_PATH = 64
 
 
-def json_text(value: Json) -> str:
-    """A value as the `tojson` filter of `apply_chat_template` prints it."""
-    return _ENCODER.encode(value)
+def json_text(value: Json, indent: int | None = None) -> str:
+    """A value as the `tojson` filter of `apply_chat_template` prints it, `indent` spaces a level where given."""
+    return _ENCODER.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def decode_json(text: str) -> Any:

@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from isc import convert
 from isc.render import Renderer, stream
 from isc.rendered import RenderedTokens
 from isc.seams import joins
@@ -38,7 +37,7 @@ class Reference(Protocol):
 
 
 class CutToken(Struct, frozen=True):
-    """A token of the reference that spans a sampling cut: its text, and where in it the sampler's prompt ended."""
+    """A token of the reference that spans a cut: its text, and where in it the cut is, where a prompt ended mostly."""
 
     text: str
     cut: int
@@ -56,8 +55,9 @@ def parity(
     """The stream's text is byte for byte what the template renders, and ids equal the reference's.
 
     Ids are compared under `body_specials="parse"`, which is what the reference does; they may differ only where a token
-    of the reference spans a sampling cut, and then equal the reference's encoding of the pieces between cuts. Returns
-    those tokens.
+    of the reference, or a word that its pre-tokenizer finds, spans a sampling cut or an edge of a special of the format
+    (a text that ends with `]~!b` makes `]~!b[` of the `[e~[` after it), and then equal the reference's encoding of the
+    pieces between. Returns those tokens.
     """
     messages, tools = conversation
     theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)
@@ -68,13 +68,14 @@ def parity(
     ids, offsets = reference.encode(theirs)
     if tuple(ids) == rendered.token_ids:
         return ()
-    cuts = list(_cuts(segments, rendered.message_roles))
+    forged = {edge for edge in _special_edges(segments) for start, end in offsets if start < edge < end}
+    cuts = sorted(forged.union(_cuts(segments, rendered.message_roles)))
     crossing = tuple(
         CutToken(theirs[start:end], cut - start) for cut in cuts for start, end in offsets if start < cut < end
     )
     pieces = [theirs[start:end] for start, end in zip([0, *cuts], [*cuts, len(theirs)], strict=True)]
     apart = tuple(token_id for piece in pieces for token_id in reference.encode(piece)[0])
-    require(crossing and apart == rendered.token_ids, "ids differ where no sampling cut is", ids, rendered.token_ids)
+    require(apart == rendered.token_ids, "ids differ where no sampling cut is", ids, rendered.token_ids)
     return crossing
 
 
@@ -90,6 +91,17 @@ def _cuts(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[int]:
     owners = [s.message if s.body and roles[s.message] == "assistant" else UNOWNED for s in segments]
     ends = accumulate(len(segment.text) for segment in segments)
     return (end for end, before, after in zip(ends, owners, owners[1:], strict=False) if before != after)
+
+
+def _special_edges(segments: Sequence[Segment]) -> Iterator[int]:
+    """Characters at which specials begin and end."""
+    ends = accumulate(len(segment.text) for segment in segments)
+    return (
+        edge
+        for segment, end in zip(segments, ends, strict=True)
+        if segment.kind == "special"
+        for edge in (end - len(segment.text), end)
+    )
 
 
 def ownership(renderer: Renderer, conversation: Conversation) -> None:
@@ -191,7 +203,7 @@ def sampled(renderer: Renderer, conversation: Conversation) -> None:
         strict=True,
     ):
         require(drawn == (content and role == "assistant"), "sampled is not body of an assistant message")
-    chat = convert.chat(messages, tools)
+    chat = renderer.chat(messages, tools)
     segments = list(stream(renderer.family, chat))
     for index in range(len(chat.messages)):
         if chat.role(index) == "assistant":

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from isc.jsontext import decode_json
 from isc.segments import is_special
 from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
 
 CallReading: TypeAlias = tuple[CallStatus, str | None, Mapping[str, Json] | None]
 """Status, name and arguments, as far as they could be read."""
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+"""Keys and values as they are spelled."""
 
 _DEEPEST_SCHEMA = 16
 
@@ -32,7 +37,7 @@ def find_special(sampled: Sampled, position: int, *texts: str) -> int:
 def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
     """What was sampled before the first stop token."""
     end = find_special(sampled, 0, *stop_tokens)
-    return Sampled(sampled.segments[:end], sampled.starts[: end + 1], sampled.reasoning_open)
+    return replace(sampled, segments=sampled.segments[:end], starts=sampled.starts[: end + 1], ends=sampled.ends[:end])
 
 
 def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
@@ -66,15 +71,23 @@ def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int,
 
 
 def marked_call(
-    sampled: Sampled, position: int, opener: str, closer: str, read: Callable[[Sequence[Segment]], CallReading]
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    closer: str,
+    read: Callable[[Sequence[Segment]], CallReading],
+    enders: Sequence[str] = (),
 ) -> tuple[int, ParsedToolCall]:
-    """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end."""
-    end = find_special(sampled, position + 1, opener, closer)
+    """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end.
+
+    `enders` are further specials that end a call that was not closed, and are not used up.
+    """
+    end = find_special(sampled, position + 1, opener, closer, *enders)
     closed = end < len(sampled.segments) and is_special(sampled.segments[end], closer)
     after = end + 1 if closed else end
     inside = sampled.segments[position + 1 : end]
     status, name, arguments = read(inside)
-    span = (sampled.starts[position], sampled.starts[after])
+    span = sampled.span(position, after)
     return after, ParsedToolCall(spelling(inside), name, arguments, span, status if closed else "unclosed_block")
 
 
@@ -86,9 +99,16 @@ def tool_call(
 
 
 def content_and_calls(
-    sampled: Sampled, position: int, opener: str, call: Callable[[Sampled, int], tuple[int, ParsedToolCall]]
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    call: Callable[[Sampled, int], tuple[int, ParsedToolCall]],
+    around: Sequence[str] = (),
 ) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
-    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads."""
+    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads.
+
+    `around` are specials that bracket calls together: no text.
+    """
     pieces = [""]
     calls: list[ParsedToolCall] = []
     while position < len(sampled.segments):
@@ -97,7 +117,8 @@ def content_and_calls(
             calls.append(found)
             pieces.append("")
         else:
-            pieces[-1] += sampled.segments[position].text
+            if not is_special(sampled.segments[position], *around):
+                pieces[-1] += sampled.segments[position].text
             position += 1
     return pieces, tuple(calls)
 
@@ -134,8 +155,8 @@ def known(call: ParsedToolCall, tools: Sequence[ToolSpec]) -> ParsedToolCall:
     return ParsedToolCall(call.raw, call.name, call.arguments, call.token_span, "unknown_tool", call.id)
 
 
-def json_call(raw: str) -> CallReading:
-    """Read `{"name": ..., "arguments": {...}}`.
+def json_call(raw: str, key: str = "arguments") -> CallReading:
+    """Read `{"name": ..., "arguments": {...}}`; `key` is what the format calls the arguments.
 
     >>> json_call('{"name": "now", "arguments": {}}')
     ('ok', 'now', {})
@@ -148,7 +169,7 @@ def json_call(raw: str) -> CallReading:
         return "invalid_json", None, None
     if not isinstance(value, dict):
         return "malformed_structure", None, None
-    name, arguments = value.get("name"), value.get("arguments")
+    name, arguments = value.get("name"), value.get(key)
     arguments = arguments if isinstance(arguments, dict) else None
     if name is None or name == "":
         return "missing_name", None, arguments
@@ -205,6 +226,28 @@ def argument(text: str, schema: Json = None, words: Mapping[str, str] = {}) -> t
         return "ok", value
     types = declared_types(schema)
     return "invalid_json" if types and types <= _NO_STRINGS else "ok", text
+
+
+def unquoted_call(
+    name: str | None, pairs: Pairs | None, tools: Sequence[ToolSpec], words: Mapping[str, str] = {}
+) -> CallReading:
+    """Read a call whose name and arguments a format spells without quotes; None for pairs that cannot be made out.
+
+    Text that is not JSON where only other types than strings are declared is kept as text and makes the call
+    `invalid_json`; a key given twice makes it `malformed_structure`. `words` as in `argument`.
+
+    >>> unquoted_call("wait", [("hours", "5")], ())
+    ('ok', 'wait', {'hours': 5})
+    """
+    declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
+    properties = declared if isinstance(declared, Mapping) else {}
+    readings = [(key, *argument(text, properties.get(key), words)) for key, text in pairs or ()]
+    arguments = {key: value for key, _, value in readings}
+    if pairs is None or len(arguments) < len(pairs):
+        return "malformed_structure", name or None, None
+    if not name:
+        return "missing_name", None, arguments
+    return next((status for _, status, _ in readings if status != "ok"), "ok"), name, arguments
 
 
 def declared_types(schema: Json) -> frozenset[str]:

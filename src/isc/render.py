@@ -8,21 +8,22 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc import bridge, convert
 from isc.bridge import Extension, Refusal
 from isc.convert import Messages, Tools
 from isc.errors import MissingSpecialError
+from isc.multimodal import MultiModalData
+from isc.protocols import Encoder, Family
 from isc.rendered import RenderedTokens
 from isc.segments import opening_owner, owned, sampled
-from isc.tokens import fold, unfold
+from isc.tokens import fold
 from isc.types import (
     UNOWNED,
     AssistantMessage,
     BodySpecials,
     Chat,
-    Encoder,
-    Family,
     ParsedResponse,
     Segment,
     Segments,
@@ -30,6 +31,7 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
+    from isc.media import ImageProcessor
     from isc.traced.inference import Report
 
 
@@ -44,6 +46,8 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
     if whole is not None:  # a format that cannot be rendered turn by turn
         yield whole(chat, add_generation_prompt=add_generation_prompt)
         return
+    if add_generation_prompt:
+        chat = replace(chat, add_generation_prompt=True)
     yield owned(opening_owner(chat), family.opening(chat))
     for index, message in enumerate(chat.messages):
         turn = family.turn(chat, index)
@@ -66,6 +70,7 @@ class Renderer(Struct, frozen=True):
             message; None derives it from the family.
         body_specials: What becomes of a special that a message spells: `"text"` (the default) leaves it text, `"parse"`
             makes it the control token as `apply_chat_template` does, `"reject"` raises.
+        images: What reads and measures images; None where the model takes none.
 
     >>> import isc
     >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
@@ -78,6 +83,7 @@ class Renderer(Struct, frozen=True):
     encoder: Encoder
     thinking_retention: ThinkingRetention | None = None
     body_specials: BodySpecials = "text"
+    images: ImageProcessor | None = None
 
     def segments(
         self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
@@ -92,7 +98,7 @@ class Renderer(Struct, frozen=True):
         Raises:
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
         """
-        chat = convert.chat(messages, tools)
+        chat = self.chat(messages, tools)
         return stream(self.family, chat, add_generation_prompt=add_generation_prompt)
 
     def render(
@@ -118,8 +124,23 @@ class Renderer(Struct, frozen=True):
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
             MissingSpecialError: The vocabulary lacks a special of the format.
         """
-        chat = convert.chat(messages, tools)
+        chat = self.chat(messages, tools)
         return self.render_chat(chat, add_generation_prompt=add_generation_prompt, body_specials=body_specials)
+
+    def chat(self, messages: Messages, tools: Tools = None) -> Chat:
+        """Messages and tools as the checked chat that families render, its images measured.
+
+        Raises:
+            ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
+        """
+        return self._measured(convert.chat(messages, tools), "messages")
+
+    def _measured(self, chat: Chat, name: str) -> Chat:
+        if self.images is None:
+            return chat
+        from isc.media import measured_chat
+
+        return measured_chat(chat, self.images, name)
 
     def render_chat(
         self, chat: Chat, *, add_generation_prompt: bool = False, body_specials: BodySpecials | None = None
@@ -152,11 +173,9 @@ class Renderer(Struct, frozen=True):
         Args:
             token_ids: What the model sampled after the generation prompt, stop token included or not.
             tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
-            prompt_ids: The ids before, for formats whose prompt can leave reasoning open.
+            prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
         """
-        markers = self.family.reasoning
-        is_open = markers is not None and bridge.prompt_leaves_reasoning_open(markers, self.encoder, prompt_ids or ())
-        found = unfold(token_ids, self.encoder, reasoning_open=is_open)
+        found = bridge.sampled_turn(self.family, self.encoder, prompt_ids or (), token_ids)
         return self.family.parse(found, convert.tool_specs(tools))
 
     def plan_bridge(
@@ -165,6 +184,7 @@ class Renderer(Struct, frozen=True):
         previous_completion_ids: Sequence[int],
         new_messages: Messages,
         tools: Tools = None,
+        previous_multi_modal_data: MultiModalData | None = None,
         *,
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
@@ -175,6 +195,7 @@ class Renderer(Struct, frozen=True):
             previous_completion_ids: What was sampled for it, complete or cut off.
             new_messages: What came since: tool results, user messages; no assistant turn.
             tools: Tool specs, for formats whose turns depend on them.
+            previous_multi_modal_data: Media of the prompt, for formats that number them.
             add_generation_prompt: Whether the extension ends with what asks the model for its turn.
 
         Raises:
@@ -183,16 +204,16 @@ class Renderer(Struct, frozen=True):
         plan = getattr(self.family, "plan_bridge", None)
         if plan is None:
             plan = partial(bridge.plan, self.family)
-        found: Extension | Refusal = plan(
-            self.encoder,
-            self.thinking_retention,
-            previous_prompt_ids,
-            previous_completion_ids,
-            new_messages,
-            tools,
-            add_generation_prompt=add_generation_prompt,
-        )
+        given = self._continued(new_messages, tools, previous_multi_modal_data)
+        known = (self.encoder, self.thinking_retention, previous_prompt_ids, previous_completion_ids, given)
+        found: Extension | Refusal = plan(*known, add_generation_prompt=add_generation_prompt)
         return found
+
+    def _continued(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
+        """New messages as a chat that goes on from earlier ones."""
+        new = list(new_messages)
+        given = convert.chat(new, tools, complete=False, name="new_messages") if new else Chat((), ())
+        return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(
         self,
@@ -200,17 +221,20 @@ class Renderer(Struct, frozen=True):
         previous_completion_ids: Sequence[int],
         new_messages: Messages,
         tools: Tools = None,
+        previous_multi_modal_data: MultiModalData | None = None,
     ) -> RenderedTokens | None:
         """The next prompt, beginning with every previous id; None where `plan_bridge` refuses.
 
         Returns:
-            Ids whose owners index `new_messages`; everything before them is nobody's scaffold.
+            Ids whose owners index `new_messages`; everything before them is nobody's scaffold. Earlier media are
+            carried forward.
         """
-        plan = self.plan_bridge(previous_prompt_ids, previous_completion_ids, new_messages, tools)
+        ids = previous_prompt_ids, previous_completion_ids
+        plan = self.plan_bridge(*ids, new_messages, tools, previous_multi_modal_data)
         if isinstance(plan, Refusal):
             return None
-        tail = self.tail(plan, UNOWNED)
-        return bridge.after(tuple(previous_prompt_ids), tuple(previous_completion_ids), tail)
+        prompt, completion = map(tuple, ids)
+        return bridge.after(prompt, completion, previous_multi_modal_data, self.tail(plan, UNOWNED))
 
     def extend(
         self,
@@ -233,7 +257,7 @@ class Renderer(Struct, frozen=True):
         new = list(new_messages)
         if not new:
             return bridge.continued(previous, completion_ids, None)
-        plan = self.plan_bridge(previous.token_ids, completion_ids, new, tools)
+        plan = self.plan_bridge(previous.token_ids, completion_ids, new, tools, previous.multi_modal_data)
         if isinstance(plan, Refusal):
             return None
         return bridge.continued(previous, completion_ids, self.tail(plan, len(previous.message_roles)))

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from isc.errors import AttributionError
+from isc.multimodal import MultiModalData, followed
 from isc.types import UNOWNED, Span
 
 _Item = TypeVar("_Item")
@@ -25,20 +26,6 @@ class Run(Struct, frozen=True, gc=False, array_like=True):
     length: int
     message: int
     body: bool
-
-
-class PlaceholderRange(Struct, frozen=True, array_like=True):
-    """Where one media item's placeholder tokens stand."""
-
-    offset: int
-    length: int
-
-
-class MultiModalData(Struct, frozen=True):
-    """Media of a render, per modality: content hashes and placeholder ranges, in order of appearance."""
-
-    hashes: dict[str, tuple[str, ...]] = {}
-    placeholders: dict[str, tuple[PlaceholderRange, ...]] = {}
 
 
 class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
@@ -81,6 +68,8 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
             raise AttributionError(f"runs cover {total} tokens, but there are {len(self.token_ids)} token_ids")
         if len(self.message_tool_names) != count:
             raise AttributionError(f"{len(self.message_tool_names)} message_tool_names for {count} message_roles")
+        if self.multi_modal_data is not None:
+            self.multi_modal_data.check_within(total)
         if mergeable:
             force_setattr(self, "runs", _merged(self.runs))
 
@@ -114,13 +103,12 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
 
     def __add__(self, other: RenderedTokens) -> RenderedTokens:
         """The two one after another; one's message table must start with the other's."""
-        if self.multi_modal_data or other.multi_modal_data:
-            raise AttributionError("renders with media are put together by a bridge, which moves their placeholders")
         return RenderedTokens(
             self.token_ids + other.token_ids,
             self.runs + other.runs,
             _longer(self.message_roles, other.message_roles),
             _longer(self.message_tool_names, other.message_tool_names),
+            followed(self.multi_modal_data, len(self.token_ids), other.multi_modal_data),
         )
 
     def _column(self, value: Callable[[Run], _Item]) -> Iterator[_Item]:

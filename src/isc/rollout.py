@@ -18,11 +18,12 @@ from isc.bridge import Refusal, RefusalReason
 from isc.convert import Messages, Tools
 from isc.errors import OptionError, RolloutError
 from isc.parse import spelling
+from isc.protocols import Encoder
 from isc.render import Renderer
 from isc.rendered import RenderedTokens
 from isc.tokens import unfold
 from isc.training import TrainingSample
-from isc.types import AssistantMessage, CallStatus, Chat, Encoder, Message, ParsedResponse, Span, ToolCall
+from isc.types import AssistantMessage, CallStatus, Chat, Message, ParsedResponse, Span, ToolCall
 
 _READ: frozenset[CallStatus] = frozenset(("ok", "unknown_tool"))
 

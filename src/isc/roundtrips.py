@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from isc import convert
+from isc.errors import ConversationError
 from isc.jsontext import json_text
 from isc.laws import Conversation, require
 from isc.render import Renderer
@@ -17,7 +18,8 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     """A bridge begins with every previous id, unchanged; where the format keeps history it equals a fresh render.
 
     The conversation ends with an assistant turn, which is taken as sampled, its close included; where the completion
-    lacks the close, the same ids come of it. Returns whether the bridge was granted.
+    lacks the close, the same ids come of it. Where a bridge raises, so does a render. Returns whether the bridge was
+    granted.
     """
     messages, tools = conversation
     if len(messages) == 1:
@@ -27,8 +29,12 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     if full.token_ids[: len(prompt)] != prompt.token_ids:
         return False
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
-    close = _close_by_next(renderer, convert.chat([*messages, *new[0]], tools), len(messages))
-    bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools)
+    close = _close_by_next(renderer, renderer.chat([*messages, *new[0]], tools), len(messages))
+    try:
+        bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools)
+    except ConversationError:
+        bridged = None
+        require(_refused(renderer, [*messages, *new[0]], tools), "a bridge raises where a render does not", new)
     if bridged is None:
         return False
     previous = prompt.token_ids + completion + close
@@ -45,6 +51,15 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     return True
 
 
+def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tools) -> bool:
+    """Whether a conversation cannot be rendered."""
+    try:
+        renderer.render(messages, tools)
+    except ConversationError:
+        return True
+    return False
+
+
 def _sampled_end(rendered: RenderedTokens, start: int) -> int:
     """Where sampling of the last message stopped, nothing having been sampled before `start`."""
     last = len(rendered.message_roles) - 1
@@ -53,6 +68,8 @@ def _sampled_end(rendered: RenderedTokens, start: int) -> int:
 
 def _close_by_next(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
     """Ids by which message `index` closes the turn before it, in formats that close so."""
+    if renderer.family.turn_close is not None:
+        return ()
     return tuple(renderer.encoder.specials[segment.text] for segment in closing(renderer.family, chat, index))
 
 
@@ -64,7 +81,7 @@ def inverse(renderer: Renderer, conversation: Conversation) -> None:
     some formats trim less.
     """
     messages, tools = conversation
-    chat = convert.chat(messages, tools)
+    chat = renderer.chat(messages, tools)
     last = chat.messages[-1]
     require(isinstance(last, AssistantMessage), "the conversation must end with an assistant turn")
     assert isinstance(last, AssistantMessage)

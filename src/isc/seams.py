@@ -11,7 +11,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from isc.types import Encoder, Owner, Segment, Span
+from isc.protocols import Encoder
+from isc.types import Owner, Segment, Span
 
 _WALK = 24  # tokens looked at one by one from either end of a stretch before all its lengths are added up
 

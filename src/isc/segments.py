@@ -8,9 +8,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 
+from msgspec.structs import replace
+
 from isc.errors import ConversationError
 from isc.jsontext import decode_json, json_text
-from isc.types import UNOWNED, Chat, Family, Json, Segment, Segments, SystemMessage, TextPart, ToolCall
+from isc.protocols import Family
+from isc.types import UNOWNED, Chat, Json, MediaPart, Segment, Segments, SystemMessage, TextPart, ToolCall
+
+IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
+"""The specials that stand for images in the formats that are known."""
 
 _LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
@@ -61,7 +67,9 @@ def is_special(segment: Segment, *texts: str) -> bool:
 def owned(message: int, segments: Segments) -> list[Segment]:
     """Segments as that message's, empty texts left out; one that already names its owner keeps it."""
     return [
-        Segment(segment.text, segment.kind, segment.body, message) if segment.message == UNOWNED else segment
+        Segment(segment.text, segment.kind, segment.body, message, segment.repeat, segment.media)
+        if segment.message == UNOWNED
+        else segment
         for segment in segments
         if segment.text
     ]
@@ -104,7 +112,7 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
         if texts:
             found.append(Segment("".join(texts), "text", True))
             texts.clear()
-        found.append(Segment(segment.text, "special", True, segment.message))
+        found.append(replace(segment, body=True))
     if texts:
         found.append(Segment("".join(texts), "text", True))
     return found
@@ -151,6 +159,56 @@ def _shared_text(text: str, wanted: str) -> int:
         return min(len(text), len(wanted))
     line = _LAST_LINE.match(os.path.commonprefix((text, wanted)))
     return line.end() if line else 0
+
+
+def placeholder(text: str, part: MediaPart) -> Segment:
+    """The special that stands for a media item, as often as the item takes; body of the message."""
+    return Segment(text, "special", True, UNOWNED, part.placeholders, part)
+
+
+def content_pieces(chat: Chat, index: int) -> list[str | MediaPart]:
+    """Content of message `index` as texts and measured images, for formats that know both.
+
+    Raises:
+        ConversationError: A part is neither, or images cannot be measured by this renderer.
+    """
+    content = chat.messages[index].content
+    if isinstance(content, str):
+        return [content]
+    pieces: list[str | MediaPart] = []
+    for position, part in enumerate(content or ()):
+        path = f"messages[{index}].content[{position}]"
+        if isinstance(part, TextPart):
+            pieces.append(part.text)
+        elif part.modality != "image":
+            raise ConversationError(path, f"{part.modality} parts are not supported; pass frames as images", part.raw)
+        elif not part.placeholders:
+            problem = (
+                "this renderer has no image processor, which says how many tokens an image takes; isc.load reads the "
+                "model's preprocessor_config.json, isc.create_renderer takes images=isc.media.ImageProcessor(...)"
+            )
+            raise ConversationError(path, problem)
+        else:
+            pieces.append(part)
+    return pieces
+
+
+def stripped(segments: Segments) -> list[Segment]:
+    """A stream without the white space at its ends."""
+    found = list(segments)
+    while found and found[0].kind == "text":
+        text = found[0].text.lstrip()
+        if text:
+            found[0] = replace(found[0], text=text)
+            break
+        del found[0]
+    while found and found[-1].kind == "text":
+        text = found[-1].text.rstrip()
+        if text:
+            found[-1] = replace(found[-1], text=text)
+            break
+        del found[-1]
+    return found
 
 
 def content_text(chat: Chat, index: int) -> str:

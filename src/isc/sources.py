@@ -11,8 +11,9 @@ from msgspec import Struct
 from isc.errors import LoadError, MissingFileError
 
 TOKENIZER = "tokenizer.json"
+RANKS = "tiktoken.model"
+CONFIG = "tokenizer_config.json"
 _TEMPLATE = "chat_template.jinja"
-_CONFIG = "tokenizer_config.json"
 
 
 class Source(Struct, frozen=True):
@@ -34,6 +35,25 @@ class Source(Struct, frozen=True):
             LoadError: It cannot be fetched.
         """
         return Path(_file(self.name, name, self.revision))
+
+    def vocabulary(self) -> Path:
+        """Where `tokenizer.json` lies, or `tiktoken.model` where there is none.
+
+        Raises:
+            LoadError: The model has neither, or it cannot be fetched.
+        """
+        try:
+            return self.file(TOKENIZER)
+        except MissingFileError as error:
+            try:
+                return self.file(RANKS)
+            except MissingFileError:
+                raise error from None
+        except LoadError:  # offline, an absent file looks like one that was not fetched: look on
+            cached = None if self.is_directory else _cached(self.name, RANKS, self.revision)
+            if cached is None:
+                raise
+            return Path(cached)
 
     def text(self, name: str) -> str:
         """A file's text.
@@ -69,7 +89,7 @@ class Source(Struct, frozen=True):
             pass
         except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
             unread = error
-        template = self.settings(_CONFIG).get("chat_template")
+        template = self.settings(CONFIG).get("chat_template")
         if isinstance(template, list):
             template = next((one.get("template") for one in template if one.get("name") == "default"), None)
         if isinstance(template, str):
@@ -78,9 +98,14 @@ class Source(Struct, frozen=True):
             raise unread
         return None
 
+    def processor_settings(self) -> dict[str, Any]:
+        """The settings of the model's image processor, wherever they lie; empty where it has none."""
+        nested = self.settings("processor_config.json").get("image_processor")
+        return nested if isinstance(nested, dict) else self.settings("preprocessor_config.json")
+
     def special(self, name: str) -> str:
         """A token that the tokenizer's configuration names, such as `eos_token`; "" where it names none."""
-        found = self.settings(_CONFIG).get(name)
+        found = self.settings(CONFIG).get(name)
         found = found.get("content") if isinstance(found, dict) else found
         return found if isinstance(found, str) else ""
 
@@ -102,11 +127,23 @@ def _file(source: str, name: str, revision: str | None) -> str:
     return _hub_file(source, name, revision)
 
 
-def _hub_file(repository: str, name: str, revision: str | None) -> str:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+def _cached(repository: str, name: str, revision: str | None) -> str | None:
+    """Where a file of a repository lies that was fetched before; None where it was not."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        if not isinstance(try_to_load_from_cache(repository, name, revision=revision), str):
+        found = try_to_load_from_cache(repository, name, revision=revision)
+    except HFValidationError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _hub_file(repository: str, name: str, revision: str | None) -> str:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    try:
+        if _cached(repository, name, revision) is None:
             # fails at once where the hub cannot be reached; a download would try again for half a minute
             get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
         return str(hf_hub_download(repository, name, revision=revision))

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
+from msgspec.structs import replace
+
 from isc.errors import SpecialInBodyError
 from isc.segments import specials_pattern
 from isc.types import UNOWNED, Segment, Segments, Span
@@ -95,7 +97,7 @@ def absorbed(segments: Segments, strips: Mapping[str, tuple[bool, bool]]) -> Ite
         ]
         body = next((owner for owner in swallowed if owner.body), None)
         if body is not None and not segment.body:
-            items[position] = Segment(segment.text, "special", True, body.message)
+            items[position] = replace(segment, body=True, message=body.message)
     return iter(items)
 
 

@@ -10,32 +10,24 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from isc import convert
 from isc.bridge import Extension, Refusal
 from isc.convert import Messages, Tools
 from isc.errors import OptionError, TemplateError, TemplateLimitError
 from isc.parse import bracketed_turn, json_call, until
+from isc.protocols import Encoder
 from isc.template_bridge import plan_bridge_by_rendering
 from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
-from isc.traced.format import Format, options_of, written_of
+from isc.traced.format import Dicts, Format, options_of, written_of
 from isc.traced.inference import LostPiece, Report, closing_of, grammar_of, keeps_history, reasoning_of
+from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
 from isc.traced.rendering import compiled
 from isc.traced.turns import owned_by
 from isc.traced.values import chat_messages, plain_data, template_messages
-from isc.types import (
-    UNOWNED,
-    Chat,
-    Encoder,
-    ParsedResponse,
-    Reasoning,
-    Sampled,
-    Segment,
-    ThinkingRetention,
-    ToolSpec,
-)
+from isc.types import UNOWNED, Chat, ParsedResponse, Reasoning, Sampled, Segment, ThinkingRetention, ToolSpec
 
 __all__ = ["LostPiece", "Report", "TemplateError", "TemplateLimitError", "TracedTemplate"]
 
@@ -127,6 +119,11 @@ class TracedTemplate:
         """The template's keyword arguments."""
         return dict(options_of(self.format.options))
 
+    def with_options(self, options: Mapping[str, Any]) -> TracedTemplate:
+        """The same template with these keyword arguments besides its own."""
+        chosen = structs.replace(self.format, options=_options({**self.options, **options}))
+        return _rebuilt(chosen, self._choices)
+
     @property
     def specials(self) -> tuple[str, ...]:
         """Every special that counts as one in the template's text."""
@@ -190,15 +187,17 @@ class TracedTemplate:
         Raises:
             TemplateError: The template refuses the conversation; carries its message.
         """
-        tools = _tool_dicts(chat.tools) or None
         try:
-            dicts = chat_messages(chat)
-            return conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+            return self._rendered(chat, chat_messages(chat), add_generation_prompt)
         except TemplateError:
             if all("content" in message for message in chat_messages(chat)):
                 raise
-        dicts = chat_messages(chat, null_content=True)
-        return conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        return self._rendered(chat, chat_messages(chat, null_content=True), add_generation_prompt)
+
+    def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
+        tools = _tool_dicts(chat.tools) or None
+        found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        return placed(found, chat)
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """What comes before the first turn: all that belongs to nobody, and to a leading system message."""
@@ -232,14 +231,13 @@ class TracedTemplate:
         retention: ThinkingRetention | None,
         prompt_ids: Sequence[int],
         completion_ids: Sequence[int],
-        new_messages: Messages,
-        tools: Tools = None,
+        given: Chat,
         *,
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
         """`isc.bridge.plan` for a template: what is added is read off renders, and granted only when it is proven."""
-        given = (encoder, retention, prompt_ids, completion_ids, new_messages, tools)
-        return plan_bridge_by_rendering(self, *given, add_generation_prompt=add_generation_prompt)
+        known = (encoder, retention, prompt_ids, completion_ids, given)
+        return plan_bridge_by_rendering(self, *known, add_generation_prompt=add_generation_prompt)
 
     def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
         """What was found out about the template, and which pieces of a conversation it lost track of.

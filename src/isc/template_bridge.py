@@ -11,24 +11,15 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from isc import convert
 from isc.bridge import Extension, Refusal, ending, opens_reasoning, prompt_leaves_reasoning_open
 from isc.errors import TemplateError
+from isc.protocols import Encoder, Family
 from isc.tokens import unfold
 from isc.traced.conversation import Closing, conversation
 from isc.traced.format import Dicts, Format, text_of
+from isc.traced.placeholders import placed
 from isc.traced.values import chat_messages, plain_data
-from isc.types import (
-    UNOWNED,
-    Chat,
-    Encoder,
-    Family,
-    Json,
-    ParsedToolCall,
-    Segment,
-    ThinkingRetention,
-    ToolMessage,
-)
+from isc.types import UNOWNED, Chat, Json, ParsedToolCall, Segment, ThinkingRetention, ToolMessage
 
 _Message: TypeAlias = Mapping[str, Json]
 _CONTEXTS: Sequence[Dicts] = (
@@ -36,6 +27,7 @@ _CONTEXTS: Sequence[Dicts] = (
     ({"role": "user", "content": "y"}, {"role": "assistant", "content": "z"}, {"role": "user", "content": "x y"}),
     ({"role": "system", "content": "s"}, {"role": "user", "content": "z"}),
 )
+_SHOWN: Dicts = ({"role": "user", "content": [{"type": "image", "image": "x"}, {"type": "text", "text": "x"}]},)
 _SAID = ("isc says", "more")
 
 
@@ -72,8 +64,7 @@ def plan_bridge_by_rendering(
     retention: ThinkingRetention | None,
     prompt_ids: Sequence[int],
     completion_ids: Sequence[int],
-    new_messages: convert.Messages,
-    tools: convert.Tools = None,
+    given: Chat,
     *,
     add_generation_prompt: bool = True,
 ) -> Extension | Refusal:
@@ -86,20 +77,20 @@ def plan_bridge_by_rendering(
             refuses user messages; None grants what is proven to rewrite nothing.
         prompt_ids: The prompt of the last turn.
         completion_ids: What was sampled for it.
-        new_messages: What came since.
-        tools: Tool specs.
+        given: What came since, and the tools.
         add_generation_prompt: Whether the extension ends with what asks the model for its turn.
 
     Raises:
         ConversationError: A new message cannot be rendered.
     """
-    start = ending(template, encoder, retention or "all", prompt_ids, completion_ids, new_messages, tools)
+    start = ending(template, encoder, retention or "all", prompt_ids, completion_ids, given)
     if isinstance(start, Refusal):
         return start
     sampled = _completion(template, encoder, prompt_ids, completion_ids, start.stop)
-    given = Chat(start.chat.messages[1:], start.chat.tools)
     found = _proven(template, given, sampled, keep=retention != "all", add_generation_prompt=add_generation_prompt)
-    return found if isinstance(found, Refusal) else Extension((*start.closing, *found), start.chat)
+    if isinstance(found, Refusal):
+        return found
+    return Extension((*start.closing, *placed(found, start.chat)), start.chat)
 
 
 def _completion(
@@ -148,7 +139,8 @@ def _cases(given: Chat, sampled: _Completion) -> Iterator[_Case]:
     results = [message for message in given.messages if isinstance(message, ToolMessage)]
     thoughts = {True: ("isc thinks",), False: (None,), None: (None, "isc thinks")}[sampled.reasoned]
     shapes: list[Json] = [{}, "{}"] if results and not sampled.calls else [{}]
-    for number, context in enumerate(_CONTEXTS):
+    contexts = (*_CONTEXTS, _SHOWN) if given.images_before(len(given.messages)) else _CONTEXTS
+    for number, context in enumerate(contexts):
         for thought in thoughts:
             for arguments in shapes:
                 turn: dict[str, Json] = {"role": "assistant", "content": _SAID[number % len(_SAID)]}

@@ -12,6 +12,7 @@ from string import printable
 
 import msgspec
 
+from isc.catalogue import family_name
 from isc.check import BUILT_IN, CheckReport, Finding, Outcome, built_in, check
 from isc.encoders import VocabularyEncoder, from_tokenizer_json
 from isc.laws import (
@@ -26,10 +27,10 @@ from isc.laws import (
     parity,
     sampled,
 )
-from isc.registry import create_renderer, family_name
+from isc.protocols import Encoder, Family
+from isc.registry import create_renderer
 from isc.roundtrips import extension, inverse, parsing
 from isc.strategies import Shape, Writer, bodies, conversations, shape_of
-from isc.types import Encoder, Family
 from isc.vocabulary import byte_alphabet
 
 __all__ = [

@@ -7,13 +7,16 @@ offsets for that: a stretch's tokens concatenate to its bytes, so a seam is foun
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 from isc.errors import MissingSpecialError
+from isc.multimodal import Placed, PlaceholderRange, gathered
+from isc.protocols import Encoder
 from isc.rendered import RenderedTokens, Run
 from isc.seams import Mark, attributions
 from isc.stretches import Piece, absorbed, scanned, stretches
-from isc.types import UNOWNED, BodySpecials, Encoder, Sampled, Segment, Segments
+from isc.types import UNOWNED, BodySpecials, Sampled, Segment, Segments
 
 _NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
 
@@ -48,19 +51,20 @@ def fold(
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
         segments = absorbed(segments, encoder.strips)
-    token_ids, runs = _encoded(*stretches(segments, sampling), encoder)
+    token_ids, runs, media = _encoded(*stretches(segments, sampling), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
-    return RenderedTokens(token_ids, runs, roles, names)
+    return RenderedTokens(token_ids, runs, roles, names, gathered(media) if media else None)
 
 
 def _encoded(
     pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder
-) -> tuple[tuple[int, ...], tuple[Run, ...]]:
-    """Ids and runs of stretches and specials, all texts in one batch. A run ends where the attribution changes."""
+) -> tuple[tuple[int, ...], tuple[Run, ...], list[Placed]]:
+    """Ids, runs and media of stretches and specials, all texts in one batch; a run ends where the attribution does."""
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
     marks: list[Mark] = []
+    media: list[Placed] = []
     message, body = _NOBODY, False
     for piece in pieces:
         if isinstance(piece, list):
@@ -76,11 +80,12 @@ def _encoded(
         if piece.kind == "text":
             token_ids += next(encoded)[1]
         else:
-            token_id = special_ids.get(piece.text)
-            if token_id is None:
+            if piece.text not in special_ids:
                 raise _missing(piece.text)
-            token_ids.append(token_id)
-    return tuple(token_ids), _runs(marks, len(token_ids))
+            if piece.media is not None:
+                media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
+            token_ids += [special_ids[piece.text]] * piece.repeat
+    return tuple(token_ids), _runs(marks, len(token_ids)), media
 
 
 def _runs(marks: list[Mark], count: int) -> tuple[Run, ...]:
@@ -126,7 +131,13 @@ def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool =
             starts.append(mark)
             segments.append(Segment(spellings[token_ids[mark]], "special"))
         position = mark + 1
-    return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open)
+    token_bytes = partial(_bytes_at, token_ids, encoder)
+    return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open, token_bytes=token_bytes)
+
+
+def _bytes_at(token_ids: Sequence[int], encoder: Encoder, position: int) -> bytes:
+    """Bytes of the token at a position."""
+    return encoder.decode_bytes((token_ids[position],))
 
 
 def attribute_text_segments(

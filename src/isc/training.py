@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from isc import bridge, convert
+from isc import bridge
 from isc.bridge import Refusal
 from isc.convert import Messages, Tools
 from isc.errors import NothingToTrainError, OptionError, TrajectoryError
@@ -118,7 +118,7 @@ def build_training_sample(
     >>> sample.trainable_tokens == sum(sample.loss_mask)
     True
     """
-    chat = convert.chat(messages, tools)
+    chat = renderer.chat(messages, tools)
     rendered = renderer.render_chat(chat)
     if ensure_final_stop:
         rendered = _with_final_stop(renderer, chat, rendered)
@@ -203,7 +203,7 @@ def build_trajectory_step(
         ConversationError: Something cannot be rendered.
     """
     prompt = list(prompt_messages)
-    chat = convert.chat([*prompt, *completion_messages], tools)
+    chat = renderer.chat([*prompt, *completion_messages], tools)
     rendered = renderer.render_chat(Chat(chat.messages[: len(prompt)], chat.tools), add_generation_prompt=True)
     length = len(rendered)
     position = len(prompt)

@@ -1,12 +1,13 @@
-"""The records callers pass in and families work on: messages, tools, chats, segments, parsed responses, protocols.
+"""The records callers pass in and families work on: messages, tools, chats, segments, parsed responses.
 
 All are frozen; a message is one of five Structs tagged by its role, and a `None` value is a missing key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -31,11 +32,20 @@ class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
-class MediaPart(Struct, frozen=True, tag_field="type", tag="media"):
-    """A piece of a message's content that is not text, kept as the caller gave it."""
+class MediaPart(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="media"):
+    """A piece of a message's content that is not text, as the caller gave it; then what was found out about it.
+
+    `hash` is of its content, `reference` the path or URL it was given by, `width` and `height` its pixels,
+    `placeholders` the number of tokens that stand for it; a caller who knows hash and size can give them.
+    """
 
     modality: str
     raw: Mapping[str, Json]
+    hash: str | None = None
+    reference: str | None = None
+    width: int = 0
+    height: int = 0
+    placeholders: int = 0
 
 
 Part: TypeAlias = TextPart | MediaPart
@@ -116,10 +126,16 @@ class ToolSpec(Struct, frozen=True):
 
 
 class Chat(Struct, frozen=True, dict=True):
-    """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools."""
+    """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools.
+
+    `earlier_images` were in the turns that a bridge goes on from, for formats that number them.
+    `add_generation_prompt`: whether a generation prompt follows, for formats that then render the last turn as history.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    add_generation_prompt: bool = False
+    earlier_images: int = 0
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -135,22 +151,49 @@ class Chat(Struct, frozen=True, dict=True):
             self.__dict__["user_indices"] = found
         return found
 
+    @property
+    def last_answer(self) -> int:
+        """Where the last assistant message without a call stands, -1 where none does; found once."""
+        found: int | None = self.__dict__.get("last_answer")
+        if found is None:
+            answers = (k for k, m in enumerate(self.messages) if isinstance(m, AssistantMessage) and not m.tool_calls)
+            found = self.__dict__["last_answer"] = max(answers, default=-1)
+        return found
+
     def role(self, index: int) -> Role | None:
         """Role of message `index`; None where there is no such message."""
         return ROLES[type(self.messages[index])] if 0 <= index < len(self.messages) else None
 
     def before(self, index: int) -> Chat:
         """The chat as it stood when message `index` was about to come."""
-        return Chat(self.messages[:index], self.tools)
+        return Chat(self.messages[:index], self.tools, earlier_images=self.earlier_images)
+
+    def images_before(self, index: int) -> int:
+        """How many images came before message `index`; counted once."""
+        found: tuple[int, ...] | None = self.__dict__.get("image_counts")
+        if found is None:
+            found = tuple(accumulate(map(_image_count, self.messages), initial=self.earlier_images))
+            self.__dict__["image_counts"] = found
+        return found[index]
+
+
+def _image_count(message: Message) -> int:
+    parts = message.content if isinstance(message.content, tuple) else ()
+    return sum(isinstance(part, MediaPart) and part.modality == "image" for part in parts)
 
 
 class Segment(Struct, frozen=True, gc=False):
-    """One piece of a prompt: plain text, or one special token by its spelling; `message` -1 is nobody's."""
+    """One piece of a prompt: plain text, or one special token by its spelling; `message` -1 is nobody's.
+
+    A special that stands for a media item is repeated `repeat` times and names the item in `media`.
+    """
 
     text: str
     kind: Literal["text", "special"] = "text"
     body: bool = False
     message: int = UNOWNED
+    repeat: int = 1
+    media: MediaPart | None = None
 
 
 Segments: TypeAlias = Iterable[Segment]
@@ -184,12 +227,33 @@ class ParsedResponse(Struct, frozen=True):
 class Sampled(Struct, frozen=True):
     """Sampled ids as segments, the mirror of a render; `starts[k]` is the first token of segment k, then the end.
 
-    `reasoning_open` says that the prompt ended inside open reasoning.
+    `reasoning_open`: the prompt ended inside open reasoning. `prompted`: what it held of the turn, from a `turn_start`.
+    `token_bytes` gives the bytes of the token at a position, for scanners that look inside texts (`isc.text_markers`).
+    Where these have cut a text into segments that share a token, `ends[k]` is the token after the last of segment k.
     """
 
     segments: tuple[Segment, ...]
     starts: tuple[int, ...]
     reasoning_open: bool = False
+    prompted: tuple[Segment, ...] = ()
+    token_bytes: Callable[[int], bytes] | None = None
+    ends: tuple[int, ...] = ()
+
+    def span(self, first: int, after: int) -> Span:
+        """The tokens that segments `first` to `after` touch, `after` left out; at least one segment.
+
+        >>> Sampled((Segment("a"), Segment("b")), (0, 2, 3)).span(0, 2)
+        (0, 3)
+        """
+        return self.starts[first], self.ends[after - 1] if self.ends else self.starts[after]
+
+
+class Ended(Struct, frozen=True):
+    """Where a completion stopped: what completes it, whether that was inside reasoning, a stand-in for what it said."""
+
+    closing: tuple[Segment, ...] = ()
+    reasoning_open: bool = False
+    message: AssistantMessage = AssistantMessage("")
 
 
 class Reasoning(Struct, frozen=True):
@@ -202,74 +266,3 @@ class Reasoning(Struct, frozen=True):
     closer: str
     closing: tuple[Segment, ...]
     enders: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class Family(Protocol):
-    """One chat format: a frozen Struct whose fields are its options and whose tag is its name.
-
-    Methods are pure and yield segments; no ids, masks or owners are known here. `turn_close` is the special that ends
-    an assistant turn, None where the next role's marker does. `keeps_history`: no later message changes how an earlier
-    one is rendered.
-    """
-
-    @property
-    def specials(self) -> tuple[str, ...]:
-        """Every special the format spells, in the order an artificial vocabulary gives them ids."""
-
-    @property
-    def turn_close(self) -> str | None:
-        """The special that closes an assistant turn."""
-
-    @property
-    def stop_tokens(self) -> tuple[str, ...]:
-        """The specials at which sampling stops; without a turn close, the one that ends a conversation comes first."""
-
-    @property
-    def keeps_history(self) -> bool:
-        """Whether a rendered conversation stays a prefix of every longer one."""
-
-    @property
-    def reasoning(self) -> Reasoning | None:
-        """How reasoning is bracketed; None for formats without it."""
-
-    def opening(self, chat: Chat) -> Segments:
-        """What comes before the first turn: BOS, system, tools; a leading system message is rendered here."""
-
-    def turn(self, chat: Chat, index: int) -> Segments:
-        """Message `index`, empty for a leading system message."""
-
-    def generation_prompt(self, chat: Chat) -> Segments:
-        """What asks the model for the next turn."""
-
-    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
-        """The inverse of `turn`: never raises."""
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """Text to ids and back. Text is always encoded ordinary: no added token is ever recognized in it."""
-
-    @property
-    def specials(self) -> Mapping[str, int]:
-        """Every added token by its spelling."""
-
-    @property
-    def strips(self) -> Mapping[str, tuple[bool, bool]]:
-        """The added tokens that swallow white space to their left, to their right."""
-
-    @property
-    def byte_lengths(self) -> Sequence[int] | None:
-        """Bytes of each id's text by id; None for a vocabulary that is not byte-level."""
-
-    def normalize(self, text: str) -> str:
-        """The text as the vocabulary counts its bytes."""
-
-    def encode_batch(self, texts: Sequence[str]) -> Iterable[Sequence[int]]:
-        """Ids of each text, in one call to the engine."""
-
-    def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        """Ids of a text and the characters of it that each came from."""
-
-    def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
-        """The bytes ids stand for; an id outside the vocabulary stands for nothing."""

@@ -60,10 +60,10 @@ class Vocabulary:
     def decode(self, token_ids: Sequence[int]) -> bytes:
         """The bytes ids stand for; ids outside the vocabulary stand for nothing."""
         tokens = self._tokens
-        if self._special_bytes.keys().isdisjoint(token_ids):
+        if self.byte_lengths is not None and self._special_bytes.keys().isdisjoint(token_ids):
             known = [k for k in token_ids if 0 <= k < len(tokens)]
             return self._to_bytes("".join(map(tokens.__getitem__, known)))
-        special = self._special_bytes
+        special = self._special_bytes  # one by one: `<0x`, `41` and `>` in a row spell no byte token
         return b"".join(
             special[k] if k in special else self._to_bytes(tokens[k]) for k in token_ids if 0 <= k < len(tokens)
         )

@@ -10,8 +10,8 @@ import random
 from typing import TypeAlias
 
 from isc.families.qwen3 import Qwen3
+from isc.protocols import Encoder
 from isc.segments import spelled
-from isc.types import Encoder
 
 Draft: TypeAlias = list[int | None]
 

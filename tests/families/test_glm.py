@@ -130,7 +130,7 @@ def test_tools_stand_before_the_system_message_and_are_its(family: isc.Family) -
     segments = list(renderer.segments([system("s"), user("u")], [NOW, LATER]))
     text = "".join(segment.text for segment in segments)
     lines = "\n" if isinstance(family, Glm45) else ""
-    shown = TOOLS_TEXT[isc.registry.family_name(family)]
+    shown = TOOLS_TEXT[isc.catalogue.family_name(family)]
     assert text.startswith("[gMASK]<sop><|system|>\n# Tools\n\nYou may call")
     assert f"<tools></tools> XML tags:\n<tools>\n{shown}</tools>\n\nFor each function call, output" in text
     assert text.endswith(f"...{lines}</tool_call><|system|>{lines}s<|user|>{lines}u")
@@ -151,7 +151,7 @@ UNADAPTED: dict[str, list[dict[str, Any]]] = {
 @families
 @pytest.mark.parametrize("name", UNADAPTED)
 def test_what_random_conversations_lack_equals_the_template_too(family: isc.Family, name: str, reference: Path) -> None:
-    model = REFERENCES[isc.registry.family_name(family)]
+    model = REFERENCES[isc.catalogue.family_name(family)]
     template = TemplateReference(reference / f"templates/zai-org--{model}/chat_template.jinja", None, ())
     for tools in (None, [{"type": "function", "function": NOW}, {"type": "function", "function": LATER}]):
         theirs = template.text((UNADAPTED[name], tools), add_generation_prompt=True)

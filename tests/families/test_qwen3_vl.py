@@ -137,8 +137,8 @@ def test_what_the_prompt_prefills_is_scaffold_and_the_rest_is_sampled(
         (INSTRUCT, system("s"), "messages[1].role", "must be the first"),
         (INSTRUCT, {"role": "developer", "content": "d"}, "messages[1].role", "no such turn"),
         (THINKING, {"role": "developer", "content": "d"}, "messages[1].role", "no such turn"),
-        (INSTRUCT, user([{"type": "image", "image": "x"}]), "messages[1].content[0]", "text only"),
-        (THINKING, user([{"type": "video", "video": "x"}]), "messages[1].content[0]", "text only"),
+        (INSTRUCT, user([{"type": "image", "image": "x"}]), "messages[1].content[0]", "no image processor"),
+        (THINKING, user([{"type": "video", "video": "x"}]), "messages[1].content[0]", "video parts are not supported"),
     ],
 )
 def test_refused_with_the_place(family: Qwen3VL, message: Message, path: str, problem: str) -> None:

@@ -49,7 +49,7 @@ def check(
     ```
 
     Args:
-        model: Hub id, or directory with tokenizer.json and the chat template.
+        model: Hub id, or directory with the tokenizer's files and the chat template.
         files: Conversations to try besides the built-in ones, JSON or JSON Lines.
         family: Chat format to hold to the model's template, see `isc families`.
         option: A template option of the family, NAME=VALUE. Can be repeated.

@@ -232,6 +232,7 @@ def build(
         samples.columns == "attribution",
         samples.ensure_final_stop,
         samples.max_tokens,
+        renderer.images is not None,
         identity(renderer.family),
         vocabulary,
         isc.__version__,

@@ -13,11 +13,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
+from isc.catalogue import families, family_name, models
 from isc.encoders import embedded
 from isc.errors import OptionError
-from isc.registry import create_renderer, families, family_name, load, models
+from isc.protocols import Family
+from isc.registry import create_renderer, load
 from isc.render import Renderer
-from isc.types import Family
 
 EMBEDDED = "embedded"
 EMBEDDED_NOTICE = "ids are of isc's embedded vocabulary; pass --model NAME for a model's own"

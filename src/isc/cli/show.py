@@ -16,8 +16,10 @@ from rich.text import Text
 
 from isc.build import NOBODY, Tally
 from isc.cli.formats import FamilyEntry
+from isc.cli.media import MediaItem, media_items
+from isc.protocols import Encoder
 from isc.rendered import RenderedTokens, Run
-from isc.types import UNOWNED, Encoder, Span
+from isc.types import UNOWNED, Span
 
 END, OPEN, CLOSE = "│", "⟦", "⟧"
 SPACE, NEWLINE, TAB, RETURN, NO_BASE = "·", "↵", "→", "␍", "◌"
@@ -109,13 +111,25 @@ class _Token:
             yield piece
 
 
-def _tokens(rendered: RenderedTokens, texts: Sequence[str], runs: Iterable[tuple[Run, Span]]) -> Iterator[_Token]:
+def _tokens(
+    rendered: RenderedTokens, texts: Sequence[str], runs: Iterable[tuple[Run, Span]], media: Mapping[int, MediaItem]
+) -> Iterator[_Token]:
+    """The tokens of some runs; all that stand for one image are shown as one."""
     for run, (start, end) in runs:
         style = _style(rendered, run)
-        for position in range(start, end):
+        position = start
+        while position < end:
+            item = media.get(position)
+            length, text = (item.length, _media_note(item, texts[position])) if item else (1, texts[position])
             before = OPEN if run.body and position == start else ""
-            after = CLOSE if run.body and position == end - 1 else END
-            yield _Token(before, texts[position], after, style)
+            position += length
+            yield _Token(before, text, CLOSE if run.body and position == end else END, style)
+
+
+def _media_note(item: MediaItem, text: str) -> str:
+    """A media item in place of its tokens."""
+    named = "".join(map(visible, item.name))
+    return f"{text}{NOTE_OPEN}x{item.length}: {item.modality} {item.number} {named}{NOTE_CLOSE}"
 
 
 def _filled(pieces: Iterable[Text], width: int) -> Iterator[Text]:
@@ -151,11 +165,12 @@ def conversation_lines(rendered: RenderedTokens, texts: Sequence[str], width: in
         width: Cells in a line.
     """
     seen: set[int] = set()
+    media = media_items(rendered)
     for message, group in groupby(rendered.spans(), key=lambda item: item[0].message):
         runs = list(group)
         yield _heading(rendered, runs, width, again=message in seen)
         seen.add(message)
-        pieces = (piece for token in _tokens(rendered, texts, runs) for piece in token.pieces())
+        pieces = (piece for token in _tokens(rendered, texts, runs, media) for piece in token.pieces())
         for line in _filled(pieces, width - len(_INDENT)):
             yield Text(_INDENT).append_text(line)
 
@@ -186,6 +201,7 @@ def _shortened(text: str, width: int) -> str:
 def id_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
     """One token a line: position, id, message, role, whether it is scaffold, body or sampled, and its text."""
     yield Text(f"{'token':>7} {'id':>7} {'message':>7}  {'role':<10}{'part':<10}text", style="bold")
+    media = media_items(rendered)
     for run, (start, end) in rendered.spans():
         role = rendered.role(run) or NOBODY
         part = "sampled" if rendered.is_sampled(run) else "body" if run.body else "scaffold"
@@ -193,7 +209,8 @@ def id_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iter
         style = _style(rendered, run)
         for position in range(start, end):
             head = f"{position:>7} {rendered.token_ids[position]:>7} {owner:>7}  {role:<10}{part:<10}"
-            text = f"{OPEN}{texts[position]}{CLOSE}" if run.body else texts[position]
+            said = _media_note(media[position], texts[position]) if position in media else texts[position]
+            text = f"{OPEN}{said}{CLOSE}" if run.body else said
             first, *rest = chop_cells(text, width - len(head))
             yield Text(head).append(first, style)
             yield from (Text(" " * len(head)).append(line, style) for line in rest)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from isc.rendered import MultiModalData, RenderedTokens
+from isc.multimodal import MultiModalData
+from isc.rendered import RenderedTokens
 from isc.types import Json, ParsedToolCall
 
 

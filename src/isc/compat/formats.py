@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
-from isc import registry
+from isc import catalogue, registry
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
+from isc.protocols import Encoder, Family
 from isc.template import TracedTemplate
-from isc.types import Encoder, Family
 
 _NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max", "audio_cache_max"))
 """Fields that say nothing of the format."""
@@ -82,7 +82,7 @@ def _grammar(field: str, name: str | None) -> str | None:
 def _named(name: str, of_model: Family | None) -> Family | None:
     """The family of a configuration's name, as the model has it; None where isc has no such family."""
     family_name, variant = OTHER_NAMES.get(name, (name, None))
-    kind = registry.families().get(family_name)
+    kind = catalogue.families().get(family_name)
     if kind is None:
         return None
     if variant is None and type(of_model) is kind:
@@ -92,7 +92,7 @@ def _named(name: str, of_model: Family | None) -> Family | None:
 
 def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
     """The family with these options, checked as a decoder does."""
-    name, kind = registry.family_name(family), type(family)
+    name, kind = catalogue.family_name(family), type(family)
     values: dict[str, Any] = structs.asdict(family)  # type: ignore[arg-type]  # every family is a Struct
     fields = [field for field in values if field != "variant"]
     unknown = [option for option in options if option not in fields]
@@ -130,7 +130,7 @@ def _template(
         raise UnknownModelError(
             f"isc has no family for {getattr(tokenizer, 'name_or_path', tokenizer)!r} under this configuration, and "
             "the tokenizer has no chat template; the configurations with a family are "
-            f"{', '.join([*registry.families(), *OTHER_NAMES])}"
+            f"{', '.join([*catalogue.families(), *OTHER_NAMES])}"
         )
     return TracedTemplate(
         template,

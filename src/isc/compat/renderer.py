@@ -8,14 +8,14 @@ from typing import Any
 from msgspec import Struct
 
 import isc
-from isc import registry
+from isc import catalogue, registry
 from isc.compat.formats import family_of
 from isc.compat.responses import ParsedResponse, response
 from isc.compat.tokens import RenderedTokens
 from isc.convert import Messages, Tools
 from isc.encoders import as_encoder
+from isc.protocols import Encoder
 from isc.sources import Source
-from isc.types import Encoder
 
 
 class Tokenizer(Struct, frozen=True):
@@ -121,7 +121,7 @@ class Renderer(Struct, frozen=True):
     @property
     def checks_names(self) -> bool:
         """Whether a call of a tool that was not offered is marked: for GLM, whose calls engines then drop."""
-        return registry.family_name(self.renderer.family).startswith("glm-")
+        return catalogue.family_name(self.renderer.family).startswith("glm-")
 
     @property
     def is_prefix_stable(self) -> bool:
@@ -150,4 +150,4 @@ def create_renderer(
     encoder = tokenizer.encoder if isinstance(tokenizer, Tokenizer) else as_encoder(tokenizer)
     family = family_of(config, tokenizer, encoder, chat_template_kwargs or {})
     retention = None if config is None else config.thinking_retention
-    return Renderer(isc.Renderer(family, encoder, retention), config)
+    return Renderer(isc.create_renderer(encoder, family, thinking_retention=retention), config)

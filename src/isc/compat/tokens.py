@@ -20,7 +20,7 @@ class PlaceholderRange:
 
 @dataclass
 class MultiModalData:
-    """Media of a render by modality. `mm_items` stays empty: isc names media, a processor makes tensors of them."""
+    """Media of a render by modality; `mm_items` are what a processor made of them, as NumPy arrays."""
 
     mm_hashes: dict[str, list[str]] = field(default_factory=dict)
     mm_placeholders: dict[str, list[PlaceholderRange]] = field(default_factory=dict)
@@ -144,4 +144,8 @@ def _media(found: isc.MultiModalData | None) -> MultiModalData | None:
         modality: [PlaceholderRange(place.offset, place.length) for place in places]
         for modality, places in found.placeholders.items()
     }
-    return MultiModalData({modality: list(hashes) for modality, hashes in found.hashes.items()}, ranges)
+    items = {
+        modality: [{name: array.values() for name, array in (item or {}).items()} for item in made]
+        for modality, made in found.items.items()
+    }
+    return MultiModalData({modality: list(hashes) for modality, hashes in found.hashes.items()}, ranges, items)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
 from isc.jsontext import json_text
-from isc.segments import arguments_text, body, content_text, scaffold, special, spelled, unsupported_role
+from isc.segments import (
+    arguments_text,
+    body,
+    content_pieces,
+    content_text,
+    placeholder,
+    scaffold,
+    special,
+    spelled,
+    unsupported_role,
+)
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -19,8 +29,10 @@ from isc.types import (
     Segment,
     Segments,
     SystemMessage,
+    TextPart,
     ToolCall,
     ToolMessage,
+    UserMessage,
 )
 
 IM_START: Final = "<|im_start|>"
@@ -35,7 +47,8 @@ END_TOOL_RESPONSE: Final = "</tool_response>"
 SPECIALS: Final = (
     END_OF_TEXT, IM_START, IM_END, TOOL_CALL, END_TOOL_CALL, TOOL_RESPONSE, END_TOOL_RESPONSE, THINK, END_THINK
 )  # fmt: skip
-VISION_SPECIALS: Final = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+IMAGE_PAD: Final = "<|image_pad|>"
+VISION_SPECIALS: Final = ("<|vision_start|>", "<|vision_end|>", IMAGE_PAD, "<|video_pad|>")
 
 _WRAPPED: Final = re.compile(r"\s*" + TOOL_RESPONSE)
 _THINK_CLOSING: Final = (scaffold("\n"), special(END_THINK), scaffold("\n\n"))
@@ -44,6 +57,8 @@ OPEN_THINKING: Final = (special(THINK), scaffold("\n"))
 NO_THINKING: Final = (special(THINK), scaffold("\n\n"), special(END_THINK), scaffold("\n\n"))
 
 _NEWLINE: Final = scaffold("\n")
+_VISION_START: Final = special("<|vision_start|>")
+_VISION_END: Final = special("<|vision_end|>")
 _TOOL_RESPONSE: Final = special(TOOL_RESPONSE)
 _END_TOOL_RESPONSE: Final = special(END_TOOL_RESPONSE)
 _TOOL_CALL: Final = special(TOOL_CALL)
@@ -69,9 +84,27 @@ def im_start(role: str) -> tuple[Segment, ...]:
 CLOSE: Final = (special(IM_END), scaffold("\n"))
 
 
-def im_turn(role: str, text: str) -> tuple[Segment, ...]:
-    """A turn that says one text."""
-    return (*im_start(role), body(text), *CLOSE)
+def im_turn(role: str, *content: Segment) -> tuple[Segment, ...]:
+    """A turn that says this."""
+    return (*im_start(role), *content, *CLOSE)
+
+
+def text_content(chat: Chat, index: int) -> tuple[Segment, ...]:
+    """What a message says, in formats that know text only."""
+    return (body(content_text(chat, index)),)
+
+
+def vision_content(chat: Chat, index: int, *, numbered: bool) -> Iterator[Segment]:
+    """What a message says, images between their markers; `numbered` counts them through the conversation."""
+    number = chat.images_before(index)
+    for piece in content_pieces(chat, index):
+        if isinstance(piece, str):
+            yield body(piece)
+            continue
+        number += 1
+        if numbered:
+            yield scaffold(f"Picture {number}: ")
+        yield from (_VISION_START, placeholder(IMAGE_PAD, piece), _VISION_END)
 
 
 def hermes_opening(chat: Chat) -> Iterator[Segment]:
@@ -87,7 +120,7 @@ def hermes_opening(chat: Chat) -> Iterator[Segment]:
         yield from spelled(_TOOLS_TAIL, (TOOL_CALL, END_TOOL_CALL))
         yield from CLOSE
     elif system is not None:
-        yield from im_turn("system", system)
+        yield from im_turn("system", body(system))
 
 
 def tool_lines(chat: Chat) -> Iterator[Segment]:
@@ -96,20 +129,25 @@ def tool_lines(chat: Chat) -> Iterator[Segment]:
         yield scaffold("\n" + json_text(tool.schema))
 
 
-def hermes_turn(chat: Chat, index: int, family: str, *, thinks: bool) -> Segments:
-    """One message; results in a row share a user turn; a leading system message is said in the opening."""
+def hermes_turn(
+    chat: Chat, index: int, family: str, content: Callable[[Chat, int], Segments] = text_content, *, thinks: bool
+) -> Segments:
+    """One message; results in a row share a user turn; a leading system message is said in the opening.
+
+    `content` is what users and tools say.
+    """
     message = chat.messages[index]
     if isinstance(message, AssistantMessage):
         return _hermes_answer(chat, index, message, thinks=thinks)
     if isinstance(message, ToolMessage):
-        return tool_response(
-            content_text(chat, index), opens=chat.role(index - 1) != "tool", closes=chat.role(index + 1) != "tool"
-        )
+        opens, closes = chat.role(index - 1) != "tool", chat.role(index + 1) != "tool"
+        return tool_response(content(chat, index), opens=opens, closes=closes)
     if isinstance(message, DeveloperMessage):
         raise unsupported_role(chat, index, family, "use role 'system'")
     if index == 0 and isinstance(message, SystemMessage):
         return ()
-    return im_turn(ROLES[type(message)], content_text(chat, index))
+    said = content(chat, index) if isinstance(message, UserMessage) else text_content(chat, index)
+    return im_turn(ROLES[type(message)], *said)
 
 
 def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks: bool) -> Iterator[Segment]:
@@ -138,10 +176,10 @@ def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> Iterator[Segme
         yield _END_TOOL_CALL
 
 
-def tool_response(text: str, *, opens: bool, closes: bool) -> tuple[Segment, ...]:
+def tool_response(content: Segments, *, opens: bool, closes: bool) -> tuple[Segment, ...]:
     """A tool result inside a user turn, which the first of results in a row opens and the last closes."""
     head = im_start("user") if opens else (_NEWLINE,)
-    inside = (_TOOL_RESPONSE, _NEWLINE, body(text), _NEWLINE, _END_TOOL_RESPONSE)
+    inside = (_TOOL_RESPONSE, _NEWLINE, *content, _NEWLINE, _END_TOOL_RESPONSE)
     return (*head, *inside, *(CLOSE if closes else ()))
 
 
@@ -159,12 +197,20 @@ def last_query_index(chat: Chat) -> int:
 def last_query(chat: Chat, *, trim: bool = False) -> int | None:
     """The last user message that is not itself a wrapped tool result (`trim`: or one with white space around it)."""
     for index in reversed(chat.user_indices):
-        text = content_text(chat, index)
+        text = _spelled_content(chat, index)
         if trim and _WRAPPED.match(text):
             text = text.strip()
         if not (text.startswith(TOOL_RESPONSE) and text.endswith(END_TOOL_RESPONSE)):
             return index
     return None
+
+
+def _spelled_content(chat: Chat, index: int) -> str:
+    """What a message says, anything but text as a marker."""
+    content = chat.messages[index].content
+    if isinstance(content, tuple):
+        return "".join(part.text if isinstance(part, TextPart) else IMAGE_PAD for part in content)
+    return content or ""
 
 
 def split_inline_reasoning(text: str) -> tuple[str, str]:

@@ -8,9 +8,9 @@ from typing import Final
 
 from isc.errors import ConversationError
 from isc.families import _chatml as chatml
-from isc.families._xml_calls import xml_call, xml_calls
+from isc.families._xml_calls import TOOLS_HEAD, TOOLS_TAIL, xml_call, xml_calls
 from isc.parse import bracketed_turn, until
-from isc.segments import body, content_text, scaffold, spelled, unsupported_role
+from isc.segments import body, content_text, scaffold, stripped, unsupported_role
 from isc.types import (
     AssistantMessage,
     Chat,
@@ -28,21 +28,8 @@ from isc.types import (
 SPECIALS: Final = (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
 STOP_TOKENS: Final = (chatml.IM_END, chatml.END_OF_TEXT)
 
-_TOOLS_HEAD: Final = scaffold("# Tools\n\nYou have access to the following functions:\n\n<tools>")
-_TOOLS_TAIL: Final = spelled(
-    "\n</tools>\n\nIf you choose to call a function ONLY reply in the following format with NO suffix:\n\n"
-    "<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>\nvalue_1\n</parameter>\n"
-    "<parameter=example_parameter_2>\nThis is the value for the second parameter\nthat can span\nmultiple lines\n"
-    "</parameter>\n</function>\n</tool_call>\n\n<IMPORTANT>\nReminder:\n"
-    "- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested within "
-    "<tool_call></tool_call> XML tags\n"
-    "- Required parameters MUST be specified\n"
-    "- You may provide optional reasoning for your function call in natural language BEFORE the function call, but NOT "
-    "after\n"
-    "- If there is no function call available, answer the question like normal with your current knowledge and do not "
-    "tell the user about function calls\n</IMPORTANT>",
-    chatml.SPECIALS,
-)
+_APART: Final = scaffold("\n\n")
+_TOGETHER: Final = scaffold("")
 
 
 def opening(chat: Chat) -> Iterator[Segment]:
@@ -58,31 +45,37 @@ def opening(chat: Chat) -> Iterator[Segment]:
     text = content_text(chat, 0).strip() if has_system else ""
     if chat.tools:
         yield from chatml.im_start("system")
-        yield _TOOLS_HEAD
+        yield TOOLS_HEAD
         yield from chatml.tool_lines(chat)
-        yield from _TOOLS_TAIL
+        yield from TOOLS_TAIL
         if text:
             yield scaffold("\n\n")
             yield body(text)
         yield from chatml.CLOSE
     elif has_system:
-        yield from chatml.im_turn("system", text)
+        yield from chatml.im_turn("system", body(text))
 
 
-def turn(chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool) -> Segments:
+def turn(
+    chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool, numbered: bool
+) -> Segments:
     """One message; results in a row share a user turn, whose head is missing where a result stands first of all."""
     message = chat.messages[index]
     if isinstance(message, AssistantMessage):
         return _answer(chat, index, message, spell, keeps_thinking=keeps_thinking)
     if isinstance(message, ToolMessage):
-        text = content_text(chat, index).strip()
-        opens = index > 0 and chat.role(index - 1) != "tool"
-        return chatml.tool_response(text, opens=opens, closes=chat.role(index + 1) != "tool")
+        opens, closes = index > 0 and chat.role(index - 1) != "tool", chat.role(index + 1) != "tool"
+        return chatml.tool_response(_content(chat, index, numbered=numbered), opens=opens, closes=closes)
     if isinstance(message, UserMessage):
-        return chatml.im_turn("user", content_text(chat, index).strip())
+        return chatml.im_turn("user", *_content(chat, index, numbered=numbered))
     if index == 0 and isinstance(message, SystemMessage):
         return ()
     raise unsupported_role(chat, index, family, "a system message must be the first, and there is no developer")
+
+
+def _content(chat: Chat, index: int, *, numbered: bool) -> list[Segment]:
+    """What a user or a tool says, without the white space around it."""
+    return stripped(chatml.vision_content(chat, index, numbered=numbered))
 
 
 def _answer(
@@ -97,7 +90,7 @@ def _answer(
     if keeps_thinking or (query is not None and index > query):
         yield from chatml.think_block(reasoning.strip())
     yield body(content)
-    yield from xml_calls(message.tool_calls, spell, after=content)
+    yield from xml_calls(message.tool_calls, spell, apart=_APART if content else _TOGETHER)
     yield from chatml.CLOSE
 
 

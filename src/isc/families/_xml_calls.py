@@ -11,17 +11,33 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from isc.families._chatml import END_TOOL_CALL, TOOL_CALL
-from isc.parse import CallReading, argument
-from isc.segments import arguments_object, body, scaffold, special
+from isc.families._chatml import END_TOOL_CALL, SPECIALS, TOOL_CALL
+from isc.jsontext import json_text
+from isc.parse import CallReading, Pairs, unquoted_call
+from isc.segments import arguments_object, body, scaffold, special, spelled
 from isc.types import Json, Segment, ToolCall, ToolSpec
 
-Spelled: TypeAlias = tuple[str, list[tuple[str, str]]]
-"""A function's name, and keys with their values, as they are spelled."""
+Spelled: TypeAlias = tuple[str, Pairs]
+"""A function's name, and its parameters, as they are spelled."""
+
+TOOLS_HEAD: Final = scaffold("# Tools\n\nYou have access to the following functions:\n\n<tools>")
+TOOLS_TAIL: Final = spelled(
+    "\n</tools>\n\nIf you choose to call a function ONLY reply in the following format with NO suffix:\n\n"
+    "<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>\nvalue_1\n</parameter>\n"
+    "<parameter=example_parameter_2>\nThis is the value for the second parameter\nthat can span\nmultiple lines\n"
+    "</parameter>\n</function>\n</tool_call>\n\n<IMPORTANT>\nReminder:\n"
+    "- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested within "
+    "<tool_call></tool_call> XML tags\n"
+    "- Required parameters MUST be specified\n"
+    "- You may provide optional reasoning for your function call in natural language BEFORE the function call, but NOT "
+    "after\n"
+    "- If there is no function call available, answer the question like normal with your current knowledge and do not "
+    "tell the user about function calls\n</IMPORTANT>",
+    SPECIALS,
+)
 
 _CALL: Final = special(TOOL_CALL)
 _END_CALL: Final = special(END_TOOL_CALL)
-_APART: Final = scaffold("\n\n")
 _NEXT: Final = scaffold("\n")
 _FUNCTION: Final = scaffold("\n<function=")
 _TAG_END: Final = scaffold(">\n")
@@ -34,11 +50,10 @@ _LOOSE_NEXT: Final = re.compile(r"\n?</parameter>\s*<parameter=")
 _LOOSE_NAME: Final = re.compile(r"\s*<function=([^>\n]+)>")
 
 
-def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, after: str) -> Iterator[Segment]:
-    """The calls of a turn, set off from the content they come after; `spell` gives the text of a value."""
+def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, apart: Segment) -> Iterator[Segment]:
+    """The calls of a turn, set `apart` from what they come after; `spell` gives the text of a value."""
     for position, call in enumerate(calls):
-        if position or after:
-            yield _NEXT if position else _APART
+        yield _NEXT if position else apart
         yield _CALL
         yield _FUNCTION
         yield body(call.name)
@@ -49,12 +64,23 @@ def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, after:
         yield _END_CALL
 
 
+def printed(value: Json) -> str:
+    """A value as the `string` filter of a template prints it, objects and lists as JSON; `PRINTED` reads it back.
+
+    >>> printed(None), printed(True), printed({"deep": True})
+    ('None', 'True', '{"deep": true}')
+    """
+    return json_text(value) if isinstance(value, (Mapping, list, tuple)) else str(value)
+
+
+PRINTED: Final = {"True": "true", "False": "false", "None": "null"}
+
+
 def xml_call(raw: str, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> CallReading:
     r"""Read what stands between the markers; line breaks around tags may be missing.
 
     A value is text where its tool declares a string, or declares nothing and the text is not JSON; `words` are what
-    the format spells differently from JSON. Text that is not JSON where only other types are declared is kept as text
-    and makes the call `invalid_json`; a parameter given twice makes it `malformed_structure`.
+    the format spells differently from JSON. For the statuses see `unquoted_call`.
 
     >>> xml_call("\n<function=wait>\n<parameter=hours>\n5\n</parameter>\n</function>\n", (), {})
     ('ok', 'wait', {'hours': 5})
@@ -63,16 +89,7 @@ def xml_call(raw: str, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> C
     if found is None:
         attempted = _LOOSE_NAME.match(raw)
         return "malformed_structure", attempted.group(1) if attempted else None, None
-    name, pairs = found
-    declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
-    properties = declared if isinstance(declared, Mapping) else {}
-    readings = [(key, *argument(text, properties.get(key), words)) for key, text in pairs]
-    arguments = {key: value for key, _, value in readings}
-    if len(arguments) < len(pairs):
-        return "malformed_structure", name or None, None
-    if not name:
-        return "missing_name", None, arguments
-    return next((status for _, status, _ in readings if status != "ok"), "ok"), name, arguments
+    return unquoted_call(*found, tools, words)
 
 
 def _as_rendered(raw: str) -> Spelled | None:

@@ -2,38 +2,35 @@
 
 Follows `Qwen/Qwen3.5-9B` (template sha256 a4aee8afcf2e0711) and `Qwen/Qwen3.5-2B` (273d8e0e683b8850), which differ in
 the default of `enable_thinking`. Deviations: arguments given as JSON text are rendered as what the text says, where the
-template raises; image and video parts are refused. As the template does, isc refuses a conversation without a user
-query, a system message that is not the first and a `developer` message, and renders a tool result that stands first of
-all without the head of its turn.
+template raises; video parts, and images but in what users and tools say, are refused. As the template does, isc refuses
+a conversation without a user query, a system message that is not the first and a `developer` message, and renders a
+tool result that stands first of all without the head of its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from msgspec import Struct
 
 from isc.families import _chatml as chatml
 from isc.families import _trimmed as trimmed
-from isc.jsontext import json_text
-from isc.types import Chat, Json, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
-
-_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
+from isc.families._xml_calls import PRINTED, printed
+from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
 class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
-    """The Qwen3.5 models, text for now.
+    """The Qwen3.5 models.
 
     Args:
         enable_thinking: False makes the generation prompt answer with an empty think block, which is what the template
             of the 0.8B and 2B models does unless told otherwise.
-        add_vision_id: Number images and videos (`Picture 1: `); without effect on text.
+        add_vision_id: Number the images of the conversation (`Picture 1: `).
 
     Raises:
         ConversationError: From `opening`, where there is no user query; from `turn`, for a role without a turn.
 
-    >>> from isc.registry import family_for
+    >>> from isc.catalogue import family_for
     >>> family_for("Qwen/Qwen3.5-2B")
     Qwen35(enable_thinking=False, add_vision_id=False)
     """
@@ -57,7 +54,8 @@ class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message; results in a row share a user turn."""
-        return trimmed.turn(chat, index, "qwen3.5", argument_text, keeps_thinking=False)
+        numbered = self.add_vision_id
+        return trimmed.turn(chat, index, "qwen3.5", printed, keeps_thinking=False, numbered=numbered)
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn with its think block opened, or already closed."""
@@ -65,16 +63,7 @@ class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is JSON, `True`, `False` or `None` is not text."""
-        return trimmed.parse(sampled, tools, _WORDS)
-
-
-def argument_text(value: Json) -> str:
-    """A value as the template's `string` filter prints it, objects and lists as JSON.
-
-    >>> argument_text(None), argument_text(True), argument_text({"deep": True})
-    ('None', 'True', '{"deep": true}')
-    """
-    return json_text(value) if isinstance(value, (Mapping, list, tuple)) else str(value)
+        return trimmed.parse(sampled, tools, PRINTED)
 
 
 FAMILY: Final = Qwen35

@@ -1,9 +1,9 @@
 """Qwen3.6: Qwen3.5's turns, with argument values other than strings as JSON, and think blocks kept on demand.
 
 Follows `Qwen/Qwen3.6-35B-A3B` (template sha256 e84f32a23fdda276). Deviations: arguments given as JSON text are rendered
-as what the text says, where the template raises; image and video parts are refused. As the template does, isc refuses a
-conversation without a user query, a system message that is not the first and a `developer` message, and renders a tool
-result that stands first of all without the head of its turn.
+as what the text says, where the template raises; video parts, and images but in what users and tools say, are refused.
+As the template does, isc refuses a conversation without a user query, a system message that is not the first and a
+`developer` message, and renders a tool result that stands first of all without the head of its turn.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from isc.types import Chat, Json, ParsedResponse, Reasoning, Sampled, Segments, 
 
 
 class Qwen36(Struct, frozen=True, tag_field="family", tag="qwen3.6"):
-    """The Qwen3.6 models, text for now.
+    """The Qwen3.6 models.
 
     Args:
         enable_thinking: False makes the generation prompt answer with an empty think block.
         preserve_thinking: True renders a think block in every assistant turn, not only after the last user query, so
             that a conversation stays a prefix of every longer one.
-        add_vision_id: Number images and videos (`Picture 1: `); without effect on text.
+        add_vision_id: Number the images of the conversation (`Picture 1: `).
 
     Raises:
         ConversationError: From `opening`, where there is no user query; from `turn`, for a role without a turn.
@@ -54,7 +54,8 @@ class Qwen36(Struct, frozen=True, tag_field="family", tag="qwen3.6"):
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message; results in a row share a user turn."""
-        return trimmed.turn(chat, index, "qwen3.6", argument_text, keeps_thinking=self.preserve_thinking)
+        keeps, numbered = self.preserve_thinking, self.add_vision_id
+        return trimmed.turn(chat, index, "qwen3.6", argument_text, keeps_thinking=keeps, numbered=numbered)
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn with its think block opened, or already closed."""

@@ -1,14 +1,15 @@
 """Qwen3-VL: Qwen3's turns and JSON calls; the thinking models reason, the instruct models do not.
 
 Follows `Qwen/Qwen3-VL-8B-Instruct` (template sha256 3636d0f0bd6bef02) and `Qwen/Qwen3-VL-8B-Thinking`
-(36e042fe45641f06). Deviations: image and video parts are refused; content `None` is empty, where the templates raise; a
-`developer` message and, for the instruct models, a system message that is not the first are refused, where the
-templates drop them.
+(36e042fe45641f06). Deviations: video parts, and images but in what users and tools say, are refused; content `None` is
+empty, where the templates raise; a `developer` message and, for the instruct models, a system message that is not the
+first are refused, where the templates drop them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar, Final, Literal
 
 from msgspec import Struct
@@ -32,11 +33,11 @@ Variant = Literal["instruct", "thinking"]
 
 
 class Qwen3VL(Struct, frozen=True, tag_field="family", tag="qwen3-vl"):
-    """The Qwen3-VL models, text for now.
+    """The Qwen3-VL models.
 
     Args:
         variant: Which template: the instruct models', or the thinking models'.
-        add_vision_id: Number images and videos (`Picture 1: `); without effect on text.
+        add_vision_id: Number the images of the conversation (`Picture 1: `).
 
     Raises:
         ConversationError: From `turn`, for a role without a turn.
@@ -73,7 +74,8 @@ class Qwen3VL(Struct, frozen=True, tag_field="family", tag="qwen3-vl"):
             return _instruct_answer(chat, index, message)
         if self.variant == "instruct" and index and isinstance(message, SystemMessage):
             raise unsupported_role(chat, index, "qwen3-vl", "a system message must be the first")
-        return chatml.hermes_turn(chat, index, "qwen3-vl", thinks=self.variant == "thinking")
+        content = partial(chatml.vision_content, numbered=self.add_vision_id)
+        return chatml.hermes_turn(chat, index, "qwen3-vl", content, thinks=self.variant == "thinking")
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn; the thinking models' has an open think block."""

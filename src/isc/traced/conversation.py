@@ -141,6 +141,7 @@ def _with_sampled(
 ) -> Iterator[Segment]:
     """The segments with what each assistant turn samples as body."""
     begun: set[int] = set()
+    before = UNOWNED
     for owner, group in groupby(segments, lambda segment: segment.message):
         prompt = prompts.get(owner)
         if prompt is None:
@@ -149,21 +150,23 @@ def _with_sampled(
             yield from _sampled_chunk(list(group), owner, (), closers)
         else:
             begun.add(owner)
-            yield from _begun_turn(list(group), owner, prompt, given, closers)
+            yield from _begun_turn(list(group), owner, before, prompt, given, closers)
+        before = owner
 
 
 def _begun_turn(
     turn: Sequence[Segment],
     owner: int,
+    before: int,
     prompt: Prompt,
     given: Mapping[str, Sequence[Segment]],
     closers: frozenset[str],
 ) -> Iterable[Segment]:
-    """A turn from its start; what closes the turn before, and stands there in any case, is that turn's."""
+    """A turn from its start; what closes the turn of `before`, and stands there in any case, is that turn's."""
     closing = prompt.text[: prompt.closing]
     if not closing or not "".join(segment.text for segment in turn[:_MOST_CLOSING]).startswith(closing):
         return _sampled_chunk(turn, owner, given[prompt.text[prompt.closing :]], closers)
-    return _given_back(_sampled_chunk(turn, owner, given[prompt.text], closers), owner, len(closing))
+    return _given_back(_sampled_chunk(turn, owner, given[prompt.text], closers), before, len(closing))
 
 
 def _sampled_chunk(
@@ -173,12 +176,12 @@ def _sampled_chunk(
     return owned(owner, sampled(chunk, given, closed))
 
 
-def _given_back(turn: Sequence[Segment], owner: int, remaining: int) -> Iterator[Segment]:
-    """A turn whose first characters, as far as they are scaffold, are those of the turn before."""
+def _given_back(turn: Sequence[Segment], before: int, remaining: int) -> Iterator[Segment]:
+    """A turn whose first characters, as far as they are scaffold, are those of the turn of message `before`."""
     for segment in turn:
         if remaining and not segment.body and len(segment.text) <= remaining:
             remaining -= len(segment.text)
-            yield Segment(segment.text, segment.kind, False, owner - 1)
+            yield Segment(segment.text, segment.kind, False, before)
         else:
             remaining = 0
             yield segment

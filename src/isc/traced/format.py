@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -18,6 +18,8 @@ from isc.traced.rendering import Written, compiled, write
 from isc.traced.values import Inputs
 
 Dicts: TypeAlias = Sequence[Mapping[str, Any]]
+_TOOL_OPTIONS: Final = frozenset(("custom_tools", "python_tools", "xml_tools"))
+"""The options by which templates take tool schemas besides `tools`."""
 
 
 class Format(Struct, frozen=True, cache_hash=True):
@@ -68,7 +70,10 @@ def written_of(chosen: Format, messages: Dicts, tools: Dicts | None, *, add_gene
         "messages": inputs.messages(messages),
         "tools": inputs.tools(tools),
         "documents": None,
-        **{name: inputs.data(value) for name, value in options_of(chosen.options).items()},
+        **{
+            name: inputs.tools(value) if name in _TOOL_OPTIONS else inputs.data(value)
+            for name, value in options_of(chosen.options).items()
+        },
     }
     return _run(chosen, variables, inputs, messages, add_generation_prompt)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, takewhile
 from typing import Final, NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from isc.segments import specials_pattern
 from isc.traced.origins import TEMPLATE, Kind, Origin, Place, Run
@@ -89,6 +89,7 @@ def owned_segments(written: Written, layout: Layout) -> list[Segment]:
     pieces = list(_pieces(written, layout))
     owners = _owners(pieces, layout, written.tail)
     _give_tools(pieces, owners, layout.opening_owner)
+    _give_defaults(pieces, owners, layout)
     return joined(_separated(list(map(_segment, pieces, owners)), layout.closers))
 
 
@@ -166,6 +167,8 @@ def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     owners: list[int] = []
     stretch: list[_Piece] = []
     outside = layout.opening_owner
+    turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
+    layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
     for piece in pieces:
         if piece.place is None and piece.start < layout.prompt_start:
             stretch.append(piece)
@@ -228,6 +231,18 @@ def _give_tools(pieces: Sequence[_Piece], owners: list[int], opening_owner: int)
     after = next((place for place in range(schemas[-1], right + 1) if pieces[place].special), None)
     start, end = (before, after) if before is not None and after is not None else (first, schemas[-1])
     owners[start : end + 1] = [opening_owner] * (end + 1 - start)
+
+
+def _give_defaults(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> None:
+    """A turn in the template's own words before the first message's, said in its iteration, belongs to the opening."""
+    if layout.opening_owner == 0 or 0 not in owners:
+        return
+    start = owners.index(0)
+    turn = takewhile(lambda place: owners[place] == 0, range(start, len(pieces)))
+    closes = [place for place in turn if pieces[place].special and pieces[place].text in layout.closers]
+    if len(closes) < 2 or any(pieces[place].origin is not TEMPLATE for place in range(start, closes[0])):
+        return
+    owners[start : closes[0] + 1] = [layout.opening_owner] * (closes[0] + 1 - start)
 
 
 def _reach(pieces: Sequence[_Piece], owners: Sequence[int], place: int, step: int) -> int:

@@ -1,0 +1,230 @@
+"""Images of a conversation: read and measured for a render, made pixel values only when asked for.
+
+`ImageProcessor` is what a renderer holds. How many placeholders an image takes follows from its size alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from isc import convert
+from isc.convert import Messages
+from isc.errors import LoadError, MediaError, OptionError
+from isc.media.cache import BoundedCache
+from isc.media.processing import Process, QwenProcess
+from isc.media.reading import Limits, Resolver, decoded, source_of
+from isc.media.settings import FixedPlaceholders, ImageSettings, QwenImages, image_settings
+from isc.multimodal import Array, MultiModalData
+from isc.protocols import Family
+from isc.rendered import RenderedTokens
+from isc.types import Chat, MediaPart, Message
+
+__all__ = [
+    "FixedPlaceholders",
+    "ImageProcessor",
+    "ImageSettings",
+    "Limits",
+    "Process",
+    "QwenImages",
+    "QwenProcess",
+    "Resolver",
+]
+
+_LIMITS: Final = Limits()
+_CACHE_BYTES: Final = 512 << 20
+_SIZES_KEPT: Final = 65536
+
+
+class ImageProcessor:
+    """Reads images, counts their placeholders and makes their pixel values. Safe to share between threads.
+
+    Args:
+        settings: How many placeholders an image takes.
+        process: What makes arrays of an upright RGB image; None where nothing does.
+        resolve_media: From the reference in an image part, such as a URL, to bytes, a path or a PIL image. Without it,
+            paths and data URLs are read and other references refused: isc fetches nothing by itself.
+        limits: What is refused unread.
+        cache_bytes: Bound of the cache of arrays, in bytes.
+
+    >>> processor = ImageProcessor(FixedPlaceholders(1))
+    >>> processor.measured(MediaPart("image", {}, hash="9f86", width=640, height=480)).placeholders
+    1
+    """
+
+    def __init__(
+        self,
+        settings: ImageSettings,
+        process: Process | None = None,
+        *,
+        resolve_media: Resolver | None = None,
+        limits: Limits = _LIMITS,
+        cache_bytes: int = _CACHE_BYTES,
+    ) -> None:
+        self.settings = settings
+        self.process = process
+        self.resolve_media = resolve_media
+        self.limits = limits
+        self.cache = BoundedCache[dict[str, Array]](cache_bytes, _byte_count)
+        self._sizes = BoundedCache[tuple[int, int]](_SIZES_KEPT, lambda _: 1)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, resolve_media: Resolver | None = None) -> ImageProcessor:
+        """The processor of a `preprocessor_config.json`.
+
+        Args:
+            config: The object in the file.
+            resolve_media: See the class.
+
+        Raises:
+            OptionError: A processor isc does not know, or a setting that is missing or impossible.
+
+        >>> config = {"image_processor_type": "Qwen2VLImageProcessorFast", "patch_size": 16, "merge_size": 2,
+        ...     "temporal_patch_size": 2, "size": {"shortest_edge": 65536, "longest_edge": 16777216}}
+        >>> ImageProcessor.from_config(config).settings.count(640, 480)
+        300
+        """
+        settings = image_settings(config)
+        if settings is None:
+            kind = config.get("image_processor_type")
+            raise OptionError(f"image processor {kind!r} is not known; pass ImageProcessor(settings, process) instead")
+        return cls(settings, QwenProcess(config), resolve_media=resolve_media)
+
+    def __reduce__(self) -> tuple[Callable[..., ImageProcessor], tuple[object, ...]]:
+        return _rebuilt, (self.settings, self.process, self.resolve_media, self.limits, self.cache.limit)
+
+    def measured(self, part: MediaPart) -> MediaPart:
+        """An image part with what a render needs: hash, size and number of placeholders.
+
+        Args:
+            part: As the caller gave it; read unless it has a hash and a size already.
+
+        Raises:
+            MediaError: It cannot be read, or the processor refuses its size; the path is relative to the part.
+        """
+        found, reference, width, height = part.hash, part.reference, part.width, part.height
+        if found is None:
+            source = source_of(part.raw, self.resolve_media, self.limits)
+            found, reference = source.hash, source.reference
+            width, height = self._sizes.get(found, lambda: decoded(source, self.limits).size)
+        try:
+            count = self.settings.count(width, height)
+        except OptionError as error:
+            raise MediaError("", str(error)) from None
+        return replace(part, hash=found, reference=reference, width=width, height=height, placeholders=count)
+
+    def arrays(self, part: MediaPart) -> dict[str, Array]:
+        """What the model's processor makes of an image, e.g. `pixel_values` and `image_grid_thw`; cached by its hash.
+
+        Args:
+            part: A measured part.
+
+        Raises:
+            MediaError: The image is no longer what was measured, or its grid does not fit its placeholders.
+            LoadError: There is no processor, or what it needs is not installed.
+        """
+        return self.cache.get(part.hash, lambda: self._made(part))
+
+    def processed(self, rendered: RenderedTokens, messages: Messages | None = None) -> RenderedTokens:
+        """A render with what the model's processor makes of its images: `pixel_values`, grids.
+
+        Args:
+            rendered: A render, bridge or extension; items that it has are kept.
+            messages: The messages that its images came in; without them images are read again by their references.
+
+        Returns:
+            The same render, with `multi_modal_data.items`.
+
+        Raises:
+            MediaError: An image is not at hand, or is no longer what was rendered.
+            LoadError: There is no processor, or what it needs is not installed.
+        """
+        data = rendered.multi_modal_data
+        if data is None or "image" not in data.hashes:
+            return rendered
+        chat = Chat(()) if messages is None else measured_chat(convert.chat(messages, complete=False), self)
+        known = {part.hash: part for message in chat.messages for part in image_parts(message)}
+        made = list(data.filled(data.items)["image"])
+        for number, item in enumerate(made):
+            try:
+                made[number] = item or self.arrays(known.get(data.hashes["image"][number]) or _referenced(data, number))
+            except MediaError as error:
+                raise error.within(f"multi_modal_data.image[{number}]") from None
+        return replace(rendered, multi_modal_data=replace(data, items={**data.items, "image": tuple(made)}))
+
+    def _made(self, part: MediaPart) -> dict[str, Array]:
+        if self.process is None:
+            raise LoadError("this model's image processor is code of its own, which isc never runs; pass process=...")
+        source = source_of(part.raw, self.resolve_media, self.limits)
+        if source.hash != part.hash:
+            raise MediaError("", f"is not the image that was rendered: its hash was {part.hash}", source.hash)
+        made = self.process(decoded(source, self.limits))
+        stood_for = self.settings.count_of(made)
+        if stood_for != part.placeholders:
+            raise MediaError("", f"has {part.placeholders} placeholders, but the processor made {stood_for} of it")
+        return {name: Array.of(values) for name, values in made.items()}
+
+
+def image_processor(
+    config: Mapping[str, Any], family: Family, resolve_media: Resolver | None = None
+) -> ImageProcessor | None:
+    """The processor of a model, from its settings or from what its format says; None where neither tells."""
+    each: int | None = getattr(family, "placeholders_per_image", None)
+    if each is not None:
+        return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media)
+    known = image_settings(config) is not None
+    return ImageProcessor.from_config(config, resolve_media=resolve_media) if known else None
+
+
+def _referenced(data: MultiModalData, number: int) -> MediaPart:
+    """An image of a render, to be read by its reference."""
+    reference = data.filled(data.references)["image"][number]
+    content_hash, place = data.hashes["image"][number], data.placeholders["image"][number]
+    if reference is None:
+        raise MediaError("", "was given without a reference; pass the messages it came in", content_hash)
+    return MediaPart("image", {"image": reference}, content_hash, reference, placeholders=place.length)
+
+
+def _rebuilt(
+    settings: ImageSettings, process: Process | None, resolve_media: Resolver | None, limits: Limits, cache_bytes: int
+) -> ImageProcessor:
+    return ImageProcessor(settings, process, resolve_media=resolve_media, limits=limits, cache_bytes=cache_bytes)
+
+
+def _byte_count(arrays: Mapping[str, Array]) -> int:
+    return sum(len(array.data) for array in arrays.values())
+
+
+def image_parts(message: Message) -> list[MediaPart]:
+    """The images of a message."""
+    content = message.content if isinstance(message.content, tuple) else ()
+    return [part for part in content if isinstance(part, MediaPart) and part.modality == "image"]
+
+
+def measured_chat(chat: Chat, processor: ImageProcessor, name: str = "messages") -> Chat:
+    """A chat whose image parts are measured; an error's path says which part could not be.
+
+    Args:
+        chat: The chat.
+        processor: What measures.
+        name: What the messages are called in the paths of errors.
+    """
+    messages = list(chat.messages)
+    for index, message in enumerate(messages):
+        if type(message.content) is tuple:
+            messages[index] = _measured_message(message, processor, f"{name}[{index}]")
+    return replace(chat, messages=tuple(messages))
+
+
+def _measured_message(message: Message, processor: ImageProcessor, path: str) -> Message:
+    assert isinstance(message.content, tuple)
+    parts = list(message.content)
+    for position, part in enumerate(parts):
+        if isinstance(part, MediaPart) and part.modality == "image":
+            try:
+                parts[position] = processor.measured(part)
+            except MediaError as error:
+                raise error.within(f"{path}.content[{position}]") from None
+    return replace(message, content=tuple(parts))

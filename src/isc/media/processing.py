@@ -1,0 +1,50 @@
+"""What a model's own image processor makes of an image: pixel values and grids, by transformers' NumPy processors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
+
+from isc.errors import LoadError
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+Process: TypeAlias = "Callable[[Image], Mapping[str, numpy.ndarray[Any, Any]]]"
+"""An upright RGB image to arrays by name, with one row or one row of patches for it."""
+
+
+class QwenProcess(Struct, frozen=True, dict=True):
+    """Qwen-VL's processor with the settings of a `preprocessor_config.json`: `pixel_values` and `image_grid_thw`.
+
+    Raises:
+        LoadError: On the first image, where transformers or Pillow is not installed.
+    """
+
+    config: Mapping[str, Any]
+
+    @cached_property
+    def _processor(self) -> Any:  # noqa: ANN401 - untyped in transformers
+        try:
+            return _qwen_processor().from_dict(dict(self.config))
+        except ImportError as error:
+            raise LoadError(f"pixel values need transformers and Pillow ({error}); pip install isc[images]") from error
+
+    def __call__(self, image: Image) -> Mapping[str, numpy.ndarray[Any, Any]]:
+        """Arrays of one image."""
+        return dict(self._processor(images=[image], return_tensors="np"))
+
+
+def _qwen_processor() -> Any:  # noqa: ANN401 - untyped in transformers
+    """The processor that needs NumPy only; transformers 5 gave it another name."""
+    try:
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+    except ImportError:
+        from transformers import Qwen2VLImageProcessor
+
+        return Qwen2VLImageProcessor
+    return Qwen2VLImageProcessorPil

@@ -1,0 +1,137 @@
+"""How many placeholder tokens an image takes: a pure function of its size and the model's settings, without pixels.
+
+Qwen's image processors scale an image so that both edges are multiples of a merged patch and its area lies within
+bounds; each merged patch is one placeholder: facts of transformers' `Qwen2VLImageProcessor`, to which tests hold this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
+
+from isc.errors import OptionError
+from isc.types import Json
+
+if TYPE_CHECKING:
+    import numpy
+
+_LONGEST_BY_SHORTEST = 200
+_QWEN_PROCESSORS = frozenset(("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"))
+
+
+class ImageSettings(Protocol):
+    """What a model does with the size of an image."""
+
+    def count(self, width: int, height: int) -> int:
+        """Placeholder tokens of an image of so many pixels."""
+
+    def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
+        """Placeholder tokens that a processor's arrays of one image stand for."""
+
+
+class FixedPlaceholders(Struct, frozen=True, tag=True):
+    """Every image takes the same number of placeholders, whatever its size: one for Kimi K2.5.
+
+    >>> FixedPlaceholders(1).count(4000, 3000)
+    1
+    """
+
+    each: int
+
+    def count(self, width: int, height: int) -> int:
+        """Placeholder tokens of an image."""
+        return self.each
+
+    def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
+        """Placeholder tokens of an image."""
+        return self.each
+
+
+class QwenImages(Struct, frozen=True, tag=True):
+    """Settings of Qwen-VL's image processor, as `preprocessor_config.json` gives them.
+
+    Args:
+        patch_size: Edge of a patch, in pixels.
+        merge_size: Patches along each edge of what becomes one token.
+        temporal_patch_size: Frames of a patch; a still image is repeated.
+        min_pixels: Smallest area an image is scaled up to.
+        max_pixels: Largest area an image is scaled down to.
+
+    Raises:
+        OptionError: A number is not positive, or the bounds are crossed.
+
+    >>> QwenImages(16, merge_size=2, temporal_patch_size=2, min_pixels=65536, max_pixels=16777216).count(640, 480)
+    300
+    """
+
+    patch_size: int
+    merge_size: int
+    temporal_patch_size: int
+    min_pixels: int
+    max_pixels: int
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is not int or value <= 0:
+                raise OptionError(f"image settings: {name} must be a positive integer, not {value!r}")
+        if self.min_pixels > self.max_pixels:
+            raise OptionError(f"image settings: min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> QwenImages:
+        """The settings in a `preprocessor_config.json`, in its older (`min_pixels`) or newer (`size`) spelling.
+
+        Raises:
+            OptionError: One is missing, or no positive integer.
+        """
+        size = config.get("size")
+        size = size if isinstance(size, Mapping) else {}
+        return cls(
+            config.get("patch_size", 0),
+            config.get("merge_size", 0),
+            config.get("temporal_patch_size", 0),
+            config.get("min_pixels") or size.get("shortest_edge", 0),
+            config.get("max_pixels") or size.get("longest_edge", 0),
+        )
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an image is scaled to, both multiples of a merged patch's edge.
+
+        Raises:
+            OptionError: One edge is more than 200 times the other, which the processor refuses.
+        """
+        if max(width, height) > _LONGEST_BY_SHORTEST * min(width, height):
+            problem = f"one edge of an image may be at most {_LONGEST_BY_SHORTEST} times the other"
+            raise OptionError(f"{problem}, not {width} x {height} pixels; crop or pad it")
+        unit = self.patch_size * self.merge_size
+        wide, high = (round(edge / unit) * unit for edge in (width, height))
+        if wide * high > self.max_pixels:
+            scale = math.sqrt(width * height / self.max_pixels)
+            wide, high = (max(unit, math.floor(edge / scale / unit) * unit) for edge in (width, height))
+        elif wide * high < self.min_pixels:
+            scale = math.sqrt(self.min_pixels / (width * height))
+            wide, high = (math.ceil(edge * scale / unit) * unit for edge in (width, height))
+        return wide, high
+
+    def count(self, width: int, height: int) -> int:
+        """Placeholder tokens of an image: the merged patches it is cut into."""
+        wide, high = self.resized(width, height)
+        unit = self.patch_size * self.merge_size
+        return (wide // unit) * (high // unit)
+
+    def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
+        """Placeholder tokens that a grid of patches stands for."""
+        return int(arrays["image_grid_thw"].prod()) // self.merge_size**2
+
+
+def image_settings(config: Mapping[str, Json]) -> ImageSettings | None:
+    """The settings of a `preprocessor_config.json`; None for a processor that isc does not know.
+
+    Raises:
+        OptionError: The processor is known, but a setting is missing or impossible.
+    """
+    return QwenImages.of(config) if config.get("image_processor_type") in _QWEN_PROCESSORS else None

@@ -1,0 +1,88 @@
+"""What a chat format and a vocabulary are to isc: the protocols that families and encoders keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, Span, ToolSpec
+
+
+@runtime_checkable
+class Family(Protocol):
+    """One chat format: a frozen Struct whose fields are its options and whose tag is its name.
+
+    Methods are pure and yield segments; no ids, masks or owners are known here. `turn_close` is the special that ends
+    an assistant turn, None where the next role's marker does. `keeps_history`: no later message changes how an earlier
+    one is rendered.
+
+    Two more are optional: `ended(sampled)`, an `Ended` that tells where a completion stopped, for formats that close
+    turns in several ways; `turn_start`, the special with which a prompt begins a turn, for formats whose turns are
+    several messages, reasoning among them.
+    """
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Every special the format spells, in the order an artificial vocabulary gives them ids."""
+
+    @property
+    def turn_close(self) -> str | None:
+        """The special that closes an assistant turn."""
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """The specials at which sampling stops; without a turn close, the one that ends a conversation comes first."""
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether a rendered conversation stays a prefix of every longer one."""
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """How reasoning is bracketed; None for formats without it."""
+
+    def opening(self, chat: Chat) -> Segments:
+        """What comes before the first turn: BOS, system, tools; a leading system message is rendered here."""
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """Message `index`, empty for a leading system message."""
+
+    def generation_prompt(self, chat: Chat) -> Segments:
+        """What asks the model for the next turn."""
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """The inverse of `turn`: never raises."""
+
+
+def has_reasoning(family: Family) -> bool:
+    """Whether a format has reasoning: between markers, or in messages of its own."""
+    return family.reasoning is not None or hasattr(family, "turn_start")
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Text to ids and back. Text is always encoded ordinary: no added token is ever recognized in it."""
+
+    @property
+    def specials(self) -> Mapping[str, int]:
+        """Every added token by its spelling."""
+
+    @property
+    def strips(self) -> Mapping[str, tuple[bool, bool]]:
+        """The added tokens that swallow white space to their left, to their right."""
+
+    @property
+    def byte_lengths(self) -> Sequence[int] | None:
+        """Bytes of each id's text by id; None for a vocabulary that is not byte-level."""
+
+    def normalize(self, text: str) -> str:
+        """The text as the vocabulary counts its bytes."""
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterable[Sequence[int]]:
+        """Ids of each text, in one call to the engine."""
+
+    def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        """Ids of a text and the characters of it that each came from."""
+
+    def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes ids stand for; an id outside the vocabulary stands for nothing."""

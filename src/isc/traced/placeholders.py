@@ -1,0 +1,46 @@
+"""Which of a template's specials stand for images: the n-th placeholder in a message's turn is its n-th image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isc.errors import ConversationError
+from isc.segments import IMAGE_TOKENS, content_pieces
+from isc.types import Chat, MediaPart, Segment
+
+
+def placed(segments: Sequence[Segment], chat: Chat) -> list[Segment]:
+    """A conversation's segments, its images' placeholders standing for them.
+
+    Args:
+        segments: Owned segments, owners being indices into the chat's messages.
+        chat: The chat, its images measured.
+
+    Raises:
+        ConversationError: An image was not measured, or the template shows none or too many placeholders for it.
+    """
+    images = [_images(chat, index) for index in range(len(chat.messages))]
+    if not any(images):
+        return list(segments)
+    shown = [0] * len(images)
+    found: list[Segment] = []
+    for segment in segments:
+        owner = segment.message
+        if segment.kind == "special" and segment.text in IMAGE_TOKENS and owner >= 0 and images[owner]:
+            if shown[owner] < len(images[owner]):
+                part = images[owner][shown[owner]]
+                found.append(Segment(segment.text, "special", True, owner, part.placeholders, part))
+            shown[owner] += 1
+        else:
+            found.append(segment)
+    for index, parts in enumerate(images):
+        if shown[index] != len(parts):
+            problem = f"has {len(parts)} images, but the template shows {shown[index]} placeholders for them"
+            raise ConversationError(f"messages[{index}].content", problem)
+    return found
+
+
+def _images(chat: Chat, index: int) -> list[MediaPart]:
+    if not isinstance(chat.messages[index].content, tuple):
+        return []
+    return [piece for piece in content_pieces(chat, index) if not isinstance(piece, str)]

@@ -1,0 +1,64 @@
+"""Images for tests, and the settings that vision models publish in `preprocessor_config.json`."""
+
+from __future__ import annotations
+
+import base64
+import io
+import random
+from typing import Any
+
+from PIL import Image
+
+import isc
+
+QWEN2_VL: dict[str, Any] = {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "min_pixels": 3136,
+    "max_pixels": 12845056,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+QWEN3_VL: dict[str, Any] = {
+    "image_processor_type": "Qwen2VLImageProcessorFast",
+    "size": {"longest_edge": 16777216, "shortest_edge": 65536},
+    "patch_size": 16,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+
+
+def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """An image of that size whose pixels the seed says."""
+    small = Image.frombytes("RGB", (4, 4), random.Random(seed).randbytes(48))
+    return small.resize((width, height), Image.Resampling.BILINEAR).convert(mode)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's own
+    """An image as a file's bytes."""
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
+
+
+def lazy(content: bytes) -> Image.Image:
+    """A PIL image that is not decoded yet."""
+    return Image.open(io.BytesIO(content))
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """Bytes as a data URL of that type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def part(value: object, key: str = "image") -> isc.MediaPart:
+    """An image part as an unchecked caller gives it."""
+    return isc.MediaPart("image", {"type": "image", key: value})  # type: ignore[dict-item]  # untrusted on purpose
+
+
+PNG = encoded(picture(64, 48))
+JPEG = encoded(picture(64, 48), "JPEG")
