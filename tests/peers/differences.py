@@ -18,6 +18,16 @@ from peers.sides import Sides, Turn
 
 _PIECES: Final = re.compile(r"<[^<>\s]{1,40}>|\s|[^\s<]+|<")
 _THINK: Final = re.compile(r"(?:<think>|</think>|\n)*")
+_OWN_TURNS: Final = {
+    "deepseek-v3": "DeepSeek's turns",
+    "deepseek-r1": "DeepSeek's turns",
+    "kimi-k2": "Kimi's turns",
+    "kimi-k2.5": "Kimi's turns",
+    "llama-3": "Llama's turns",
+    "nemotron-3": "Nemotron's turns",
+    "gpt-oss": "Harmony's turns",
+}
+"""Formats whose template `renderers` follows in the main; that isc follows it is checked for every conversation."""
 _USER: Final = re.compile(r"\n*(?:<\|im_start\|>user)?\n*")
 
 
@@ -28,8 +38,8 @@ def of_render(both: Sides, conversation: Conversation, *, add_generation_prompt:
     ours = both.ours.render(messages, **options)
     try:
         theirs = both.theirs.render([*messages], **options)
-    except Exception as error:
-        return {f"?raises {type(error).__name__}"}
+    except ValueError:
+        return {"refused"}
     if ours.token_ids == theirs.token_ids:
         return set(_columns(both, ours, theirs))
     parsed = both.parsing.render(messages, **options)
@@ -51,7 +61,10 @@ def _main_variant(both: Sides, conversation: Conversation, options: Mapping[str,
         return both.default.render_ids(messages, **options)
     except ConversationError:
         kept = [message for place, message in enumerate(messages) if not place or message["role"] != "system"]
+    try:
         return both.default.render_ids(kept, **options)
+    except ConversationError:
+        return None
 
 
 def _texts(both: Sides, ours: Sequence[int], theirs: Sequence[int], template: str) -> Iterator[str]:
@@ -80,10 +93,17 @@ def _hunk(family: str, ours: str, theirs: str) -> str:
         return "white space stripped"
     if family == "glm-5.1" and (ours, theirs) == ("<think>", ""):
         return "think block dropped"
-    if family.startswith("qwen3") and "<|im_start|>user" in theirs and _USER.fullmatch(theirs) and not ours.strip():
+    if (
+        family.startswith(("qwen3", "nemotron"))
+        and "<|im_start|>user" in theirs
+        and _USER.fullmatch(theirs)
+        and not ours.strip()
+    ):
         return "result without a turn"
     if family.startswith("qwen3") and _THINK.fullmatch(theirs) and not ours.strip():
         return "think block added"
+    if family in _OWN_TURNS:
+        return _OWN_TURNS[family]
     return f"?text {ours!r} {theirs!r}"
 
 
@@ -111,8 +131,14 @@ _Token: TypeAlias = tuple[int, bool, bool]
 
 def _token(role: str | None, mine: _Token, other: _Token, *, first: bool) -> str:
     """What a token that is attributed differently comes from."""
-    if role in ("system", "developer") and other[0] == -1 and not mine[2] and not other[2]:
+    if not mine[2] and not other[2] and role in ("system", "developer", None):
         return "opening"
+    if not mine[2] and not other[2] and role == "user" and other[0] in (-1, mine[0] + 1):
+        return "asked by the user"
+    if role == "system" and other[0] <= mine[0] and other[2] and not (mine[2] and mine[0] == other[0]):
+        return "system messages joined"
+    if role == "tool" and mine[0] == other[0] and not mine[2] and other[2]:
+        return "quotes"
     if mine[0] == other[0] and role == "assistant" and mine[1] == mine[2] and other[1] == other[2]:
         return "sampled after the prompt" if mine[1] else "prefilled"
     if mine[0] == other[0] and mine[2] and first and not mine[1] and not other[1]:
@@ -123,7 +149,10 @@ def _token(role: str | None, mine: _Token, other: _Token, *, first: bool) -> str
 def of_bridge(both: Sides, turn: Turn) -> set[str]:
     """How two bridges after a turn differ."""
     given = (turn.prompt_ids, turn.completion_ids, turn.following)
-    ours = both.parsing.bridge_to_next_turn(*given, tools=turn.tools)
+    try:
+        ours = both.parsing.bridge_to_next_turn(*given, tools=turn.tools)
+    except ConversationError as error:
+        return {"result of no call" if "result of no call" in error.problem else f"?{error}"}
     theirs = both.theirs.bridge_to_next_turn(*given, tools=turn.tools)
     if ours is None or theirs is None:
         return _refused(both, turn, ours is None, theirs is None)
@@ -131,7 +160,7 @@ def of_bridge(both: Sides, turn: Turn) -> set[str]:
         return set(_columns(both, ours, theirs))
     known = len(turn.prompt_ids) + len(turn.completion_ids)
     if theirs.token_ids[:known] != ours.token_ids[:known]:
-        return {"?rewrites ids"}
+        return {"ids dropped" if len(theirs.token_ids) < len(ours.token_ids) else "?rewrites ids"}
     found = set(_tails(both, ours.token_ids[known:], theirs.token_ids[known:]))
     if both.default is not None and any(name.startswith("?") for name in found):
         main = both.default.bridge_to_next_turn(*given, tools=turn.tools)
@@ -147,6 +176,10 @@ def _refused(both: Sides, turn: Turn, ours: bool, theirs: bool) -> set[str]:
     reason = getattr(both.ours.renderer.plan_bridge(*given, turn.tools), "reason", None)
     if both.default is not None and (both.default.bridge_to_next_turn(*given, tools=turn.tools) is None) == theirs:
         return {"variant"}
+    if theirs:
+        return {"renders anew"}
+    if ours and reason == "reasoning_stopped":
+        return {"stopped in reasoning"}
     return {"retention"} if ours and reason == "retention" else {f"?refused {reason}"}
 
 
@@ -171,7 +204,7 @@ def _tails(both: Sides, ours: Sequence[int], theirs: Sequence[int]) -> Iterator[
         yield "closed after another stop"
         left = left.removeprefix(family.turn_close)
     if left != right:
-        yield f"?bridge {left[:60]!r} {right[:60]!r}"
+        yield _OWN_TURNS.get(family_name(both.case.family), f"?bridge {left[:60]!r} {right[:60]!r}")
 
 
 def of_parse(both: Sides, turn: Turn) -> set[str]:
@@ -179,9 +212,18 @@ def of_parse(both: Sides, turn: Turn) -> set[str]:
     options: dict[str, Any] = {"tools": turn.tools, "prompt_ids": turn.prompt_ids}
     ours = both.ours.parse_response(turn.completion_ids, **options)
     theirs = both.theirs.parse_response(list(turn.completion_ids), **options)
+    if (
+        ours.reasoning_complete
+        and not theirs.reasoning_complete
+        and "<｜tool▁calls▁begin｜>" in theirs.reasoning_content
+    ):
+        return {"call in open reasoning"}
+    if family_name(both.case.family) == "gpt-oss" and theirs.content.startswith("<|channel|>"):
+        return {"header prefilled"}
     found = set(_words(both, ours, theirs))
     if len(ours.tool_calls) != len(theirs.tool_calls):
-        return found | {f"?calls {len(ours.tool_calls)} {len(theirs.tool_calls)}"}
+        fewer = len(theirs.tool_calls) < len(ours.tool_calls)
+        return {"call not read" if fewer else f"?calls {len(ours.tool_calls)} {len(theirs.tool_calls)}"}
     for mine, other in zip(ours.tool_calls, theirs.tool_calls, strict=True):
         found |= set(_call(mine, other))
     return found
@@ -198,10 +240,14 @@ def _words(both: Sides, ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN40
         return
     if ours.content != theirs.content:
         stripped = (ours.content.strip(), theirs.content.strip())
-        closed = both.ours.renderer.family.turn_close is None and theirs.content.endswith(both.case.family.specials)
+        closed = theirs.content.endswith((*both.case.family.specials, *both.case.family.stop_tokens))
         yield "white space kept" if stripped[0] == stripped[1] else "marker read as text" if closed else "?content"
     mine, other = ours.reasoning_content, theirs.reasoning_content
     if mine != other:
+        stopped = any((other or "").endswith(stop) for stop in both.ours.renderer.family.stop_tokens)
+        if stopped and not ours.reasoning_complete:
+            yield "stopped in reasoning"
+            return
         same = (mine or "").strip() == (other or "").strip()
         yield "?reasoning" if not same else "white space kept" if (mine or "") and (other or "") else "empty reasoning"
     if ours.reasoning_complete != theirs.reasoning_complete:
@@ -209,17 +255,24 @@ def _words(both: Sides, ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN40
 
 
 def _call(ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN401
-    if ours.token_span != theirs.token_span or ours.id != theirs.id:
-        yield f"?call {ours.token_span} {theirs.token_span} {ours.id} {theirs.id}"
-    if ours.raw != theirs.raw:
+    mine, other = ((call.status, call.name, call.arguments, call.id) for call in (ours, theirs))
+    if ours.status == "unclosed_block" and mine != other:
+        yield "call cut off"
+        return
+    if (ours.status, theirs.status) == ("missing_name", "ok") and theirs.name == (theirs.id or "").split(":")[0]:
+        yield "call named by its id"
+        return
+    if ours.token_span != theirs.token_span:
+        within = theirs.token_span[0] <= ours.token_span[0] < ours.token_span[1] <= theirs.token_span[1]
+        yield "calls in one block" if within else f"?span {ours.token_span} {theirs.token_span}"
+    elif ours.raw != theirs.raw:
         yield "raw call" if ours.raw.strip() == theirs.raw.strip() else "?raw"
+    if ours.id != theirs.id:
+        yield f"?id {ours.id} {theirs.id}"
     if ours.status != theirs.status:
-        yield (
-            "undeclared argument"
-            if (ours.status, theirs.status) == ("ok", "invalid_json")
-            else (f"?status {ours.status} {theirs.status}")
-        )
+        undeclared = (ours.status, theirs.status) == ("ok", "invalid_json")
+        yield "undeclared argument" if undeclared else f"?status {ours.status} {theirs.status}"
     if ours.name != theirs.name:
         yield f"?name {ours.name} {theirs.name} {ours.status}"
     if ours.arguments != theirs.arguments:
-        yield "arguments" if ours.status != "unclosed_block" else "?arguments"
+        yield "arguments"

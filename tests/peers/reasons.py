@@ -19,8 +19,8 @@ RENDERED: Final = {
         '`isc.Renderer(body_specials="parse")` does too, and then all ids here are equal.',
     ),
     "opening": Reason(
-        "owner of BOS, tools block and the system turn's markers: the caller's system message in isc, -1 in renderers",
-        "Law 2: the opening belongs to the caller's system message where there is one. All of it is scaffold in both.",
+        "owner of BOS, tools block, default system text and the system turn's markers: -1 or the first message in renderers",
+        "Law 2: the opening belongs to the caller's system message where there is one, else to nobody. All of it is scaffold in both.",
     ),
     "prefilled": Reason(
         "what the generation prompt gives (`<think>`, an empty think block) is sampled in renderers, scaffold in isc",
@@ -66,8 +66,44 @@ RENDERED: Final = {
         "Law 1: the template gives it to turns after the last query only (Qwen3.5, 3.6) or to none (Qwen3). It is what the "
         "sampler saw, so renderers can bridge at a user turn; isc renders those anew.",
     ),
+    "DeepSeek's turns": Reason(
+        "DeepSeek V3, R1: system messages after the first, calls and results in a row, a user turn after results",
+        "Law 1: the template joins all system messages at the top and puts line breaks and section markers otherwise.",
+    ),
+    "system messages joined": Reason(
+        "DeepSeek: a later system message, which the template moves to the top, is the first one's in renderers, separators too",
+        "Law 2: its owner is the message the caller wrote; law 3: what joins them is scaffold.",
+    ),
+    "asked by the user": Reason(
+        "DeepSeek: the `<｜Assistant｜>` that the template prints with a user turn is the next message's in renderers",
+        "Law 2: a user turn has it whatever follows, so it is that turn's.",
+    ),
+    "Kimi's turns": Reason(
+        "Kimi: reasoning of earlier turns, white space around it, the line break after the default system text",
+        "Law 1: which turns keep their reasoning, and as what, the template of the model's revision says.",
+    ),
+    "Llama's turns": Reason(
+        "Llama 3: non-ASCII text in results and tools is escaped in renderers; turns that the template does not print so",
+        "Law 1: the template's `tojson` is that of transformers, which escapes nothing.",
+    ),
+    "quotes": Reason(
+        "Llama 3: the quotes that the template prints around a result are content in renderers",
+        "Law 3: they are no bytes of the message.",
+    ),
+    "Nemotron's turns": Reason(
+        "Nemotron 3: empty descriptions of tools and the low-effort line are missing in renderers",
+        "Law 1: the template prints them.",
+    ),
+    "Harmony's turns": Reason(
+        "gpt-oss: renderers renders by openai-harmony, with a channel in the generation prompt, results without JSON quotes, "
+        "`functions.unknown` for a result without a name, other TypeScript",
+        "Law 1: the model's template; the name of a result is found by its call.",
+    ),
+    "refused": Reason(
+        "Nemotron 3: renderers has no developer role", "Law 1: the template prints such a turn as any other role's."
+    ),
     "result without a turn": Reason(
-        "Qwen3.5, 3.6: a tool result right after the system turn has no `<|im_start|>user` in isc",
+        "Qwen3.5, 3.6, Nemotron 3: a tool result right after the system turn has no `<|im_start|>user` in isc",
         "Law 1: so does the template render it, which counts on a call before every result.",
     ),
 }
@@ -85,6 +121,22 @@ BRIDGED: Final = {
         "a completion that ended with another stop token than the turn close (`<|endoftext|>`) is closed in isc, and left "
         "as it is in renderers",
         "Law 1: every turn of the template has its close; a turn that ends in `<|endoftext|>` occurs in no rendering.",
+    ),
+    "renders anew": Reason(
+        "renderers re-renders where isc bridges: DeepSeek R1 cut off in reasoning, Nemotron 3 Ultra with `medium_effort`",
+        "Law 6: the extension is what a fresh render gives, so the cheaper way is open.",
+    ),
+    "stopped in reasoning": Reason(
+        "another stop token sampled inside open reasoning: isc refuses to bridge, renderers takes it for text",
+        "Law 9: no turn of the format looks like that.",
+    ),
+    "ids dropped": Reason(
+        "DeepSeek: after a close in the middle of a completion renderers drops the ids that follow",
+        "Law 6: a bridge begins with every id that was sampled.",
+    ),
+    "result of no call": Reason(
+        "gpt-oss: a tool result without `name` in a bridge is refused by isc",
+        "Law 9: the format prints the tool's name, and the call that has it is not among the new messages.",
     ),
     "end of text added": Reason(
         "GLM: renderers puts `<|endoftext|>` before the next turn of a completion that no marker ended",
@@ -122,8 +174,28 @@ PARSED: Final = {
         "Law 8: an initial think marker opens reasoning; it is a control token, not text.",
     ),
     "marker read as text": Reason(
-        "the marker that ended the turn (`<|assistant|>`) stays in the content in renderers",
-        "Law 4: it closes the turn.",
+        "the marker or stop that ended the turn (`<|assistant|>`, `[EOS]`, `</s>`) stays in the content in renderers",
+        "Law 4: it closes the turn, and is a stop token of the format in both.",
+    ),
+    "call cut off": Reason(
+        "a call that was cut off has name, arguments or id in renderers, or another status, by format; never in isc.compat",
+        "verifiers runs every call that has a name. `isc.Renderer` tells what can be read of it.",
+    ),
+    "call named by its id": Reason(
+        "Kimi: an id that is not `functions.name:index` is the tool's name in renderers, `missing_name` in isc",
+        "Law 9: such an id names no tool.",
+    ),
+    "call not read": Reason(
+        "calls that renderers leaves in the content: a second section (DeepSeek), one cut off or in another channel",
+        "Every attempted call is kept, with its status.",
+    ),
+    "call in open reasoning": Reason(
+        "DeepSeek R1: a call while reasoning is open is reasoning in renderers",
+        "A tool-call marker ends reasoning that was not closed.",
+    ),
+    "header prefilled": Reason(
+        "gpt-oss: renderers prompts with `<|channel|>analysis<|message|>` and reads completions as what follows it",
+        "Law 1: the template's generation prompt is `<|start|>assistant`; the model chooses its channel.",
     ),
     "spelled marker": Reason(
         "reasoning that spells `</think>` in ordinary tokens ends there in renderers",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +25,7 @@ from isc.compat.formats import OTHER_NAMES, family_of
 from isc.encoders import VocabularyEncoder, embedded, from_file
 from isc.testing import Conversation, Reference, Writer
 from isc.training import _sampled_ids
-from references import stand_in, tokenizer_of
+from references import stand_in, tokenizer_of, write_harmony_ranks
 
 
 class Sides(Struct, frozen=True):
@@ -61,8 +63,14 @@ def configuration(case: Case) -> tuple[str, dict[str, Any]] | None:
     return None if lacking else (str(kind.model_fields["name"].default), asked)
 
 
-SHARED = tuple(case for case in CASES if configuration(case) is not None)
-"""The cases that `renderers` has a format for, with their options."""
+SHARED = tuple(case for case in CASES if case.tokenizer and configuration(case) is not None)
+"""The cases of models with a tokenizer in the reference that `renderers` has a format for, with their options."""
+
+
+_ALSO = ("<|media_begin|>", "<|media_content|>", "<|media_pad|>", "<|media_end|>", "<tool_call>", "</tool_call>")
+"""Specials that `renderers` wants of a vocabulary though it is to render no media, or has them as text."""
+_ON_STAND_IN = ("llama-3",)
+"""Families whose tokenizer in the reference lacks a special that `renderers` wants."""
 
 
 @lru_cache(maxsize=2)
@@ -80,22 +88,45 @@ def sides(case: Case, reference: Path) -> Sides:
     asked = configuration(case)
     assert asked is not None
     name, fields = asked
-    place = reference / "tokenizers" / case.tokenizer
-    known = bool(case.tokenizer) and (place / "tokenizer.json").is_file()
-    tokenizer, encoder = _tokenizer(place if known else None, () if known else case.family.specials)
+    files = reference / "tokenizers" / case.tokenizer
+    known = (files / "tokenizer.json").is_file() and family_name(case.family) not in _ON_STAND_IN
+    place = files if known else None
+    specials = tuple(dict.fromkeys((*case.family.specials, *_ALSO)))
+    tokenizer, encoder = _tokenizer(place, () if place else specials)
     tokenizer.chat_template = (reference / "templates" / case.template).read_text(encoding="utf-8")
     tokenizer.bos_token, tokenizer.eos_token = case.bos_token or None, case.eos_token or None
     family = family_of(CONFIGS[name](**fields), tokenizer, encoder, {})
     kinds = {k.model_fields["name"].default: k for k in vars(renderers.configs).values() if _names_a_format(k)}
-    main = structs.replace(family, variant=type(family)().variant) if hasattr(family, "variant") else family  # type: ignore[attr-defined, type-var]  # a Struct
+    ours, main = isc.create_renderer(encoder, family), _main(family)
+    os.environ.setdefault("TIKTOKEN_ENCODINGS_BASE", _ranks(reference))
     return Sides(
         case,
-        Renderer(isc.Renderer(family, encoder)),
+        Renderer(ours),
         renderers.create_renderer(tokenizer, kinds[name](**fields)),
-        Renderer(isc.Renderer(family, encoder, None, "parse")),
-        Renderer(isc.Renderer(main, encoder, None, "parse")) if main != family else None,
-        (case if known else structs.replace(case, tokenizer="")).reference(reference),
+        Renderer(structs.replace(ours, body_specials="parse")),
+        Renderer(structs.replace(isc.create_renderer(encoder, main), body_specials="parse")) if main else None,
+        (case if place else structs.replace(case, tokenizer="")).reference(reference),
     )
+
+
+@lru_cache(maxsize=1)
+def _ranks(reference: Path) -> str:
+    """A directory with the vocabulary of Harmony, which `renderers` reads through openai-harmony."""
+    place = Path(tempfile.mkdtemp(prefix="harmony"))
+    write_harmony_ranks(reference, place)
+    return str(place)
+
+
+def _main(family: isc.Family) -> isc.Family | None:
+    """The main variant with a family's options; None where it is the main variant, or has other options."""
+    if not hasattr(family, "variant"):
+        return None
+    main = type(family)().variant  # type: ignore[attr-defined]  # it has one
+    try:
+        found: isc.Family = structs.replace(family, variant=main)  # type: ignore[type-var]  # a Struct
+    except isc.errors.OptionError:
+        return None
+    return found if found != family else None
 
 
 def _names_a_format(kind: object) -> bool:
