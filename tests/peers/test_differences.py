@@ -12,7 +12,7 @@ from peers.differences import of_bridge, of_parse, of_render
 from peers.reasons import BRIDGED, PARSED, REASONS, RENDERED
 from peers.sides import SHARED, conversations, sides, turns
 
-COUNT = 100
+COUNT = 120
 
 
 @pytest.fixture(scope="module")
