@@ -102,7 +102,10 @@ def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: 
     granted = []
     roles = ("user", "tool") if case.family.keeps_history else ("tool",)
 
-    @given(answered(case), testing.conversations(Shape(roles, specials=case.family.specials), longest=3))
+    @given(
+        answered(case),
+        testing.conversations(Shape(roles, specials=case.family.specials, images=case.images), longest=3),
+    )
     def check(conversation: Conversation, new: Conversation) -> None:
         answers = [conversation, thoughtful(conversation)]
         if "tool" in case.roles and not case.results_follow_calls:
