@@ -44,10 +44,9 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         unclosed = renderer.bridge_to_next_turn(prompt.token_ids, completion, new[0], tools, media)
         require(unclosed and unclosed.token_ids == bridged.token_ids, "the close is given twice, or not", new)
     extended = renderer.extend(prompt, completion + close, new[0], tools)
-    require(extended is not None, "a bridge is granted that extend refuses", conversation, new)
     assert extended is not None
-    require(extended.token_ids == bridged.token_ids, "extend and bridge differ", conversation)
-    require(extended.multi_modal_data == bridged.multi_modal_data, "extend and bridge differ in media", new)
+    same = extended.token_ids == bridged.token_ids and extended.multi_modal_data == bridged.multi_modal_data
+    require(same, "extend and bridge differ", conversation, new)
     if renderer.family.keeps_history:
         _check_fresh(extended, renderer.render([*messages, *new[0]], tools, True), conversation, new)
     return True
