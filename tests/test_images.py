@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -189,3 +191,13 @@ def test_kimi_has_one_placeholder_an_image_and_needs_no_settings() -> None:
     assert [place.length for place in rendered.multi_modal_data.placeholders["image"]] == [1]
     wrap = ["<|media_begin|>", "image", "<|media_content|>", "<|media_end|>", "\n", "<|im_end|>"]
     assert spelled(renderer, [user([IMAGE])], body=False)[-6:] == wrap
+
+
+def test_the_page_s_example_runs(root: Path) -> None:
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (root / "docs" / "images.md").read_text(encoding="utf-8"), re.DOTALL)
+    for block in blocks:
+        exec(compile(block, "images.md", "exec"), names)
+    assert names["prompt"].multi_modal_data.placeholders["image"][0].length == 300
+    [item] = names["full"].multi_modal_data.items["image"]
+    assert item["pixel_values"].values().shape == (1200, 1536)
