@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 import isc
 from golden_conversations import assistant, call, system, tool, user
@@ -191,6 +192,24 @@ def test_kimi_has_one_placeholder_an_image_and_needs_no_settings() -> None:
     assert [place.length for place in rendered.multi_modal_data.placeholders["image"]] == [1]
     wrap = ["<|media_begin|>", "image", "<|media_content|>", "<|media_end|>", "\n", "<|im_end|>"]
     assert spelled(renderer, [user([IMAGE])], body=False)[-6:] == wrap
+
+
+def test_an_episode_shows_images_and_shows_them_again_where_it_is_rendered_anew(vision: isc.Renderer) -> None:
+    def played(renderer: isc.Renderer) -> isc.rollout.Episode:
+        state = isc.rollout.Rollout.start(renderer, [user([IMAGE])])
+        for new in ([user([SAYS, IMAGE])], None):
+            answer = (*next(iter(renderer.encoder.encode_batch(["A cat."]))), renderer.get_stop_token_ids()[0])
+            state = state.after_completion(answer, [-1.0] * len(answer))
+            state = state.after_messages(new) if new else state
+        return state.finish()
+
+    anew = structs.replace(vision, thinking_retention="tool_cycle")
+    extended, rendered = played(vision), played(anew)
+    assert (len(extended.rerenders), [one.reason for one in rendered.rerenders]) == (0, ["retention"])
+    assert extended.rendered.token_ids == rendered.rendered.token_ids
+    assert extended.rendered.multi_modal_data == rendered.rendered.multi_modal_data
+    assert extended.rendered.multi_modal_data is not None
+    assert extended.rendered.multi_modal_data.count("image") == 2
 
 
 def test_the_page_s_example_runs(root: Path) -> None:

@@ -17,10 +17,10 @@ class Family(Protocol):
     one is rendered.
 
     Further members are optional. `ended(sampled)`: an `Ended` that tells where a completion stopped, for formats that
-    close turns in several ways. `turn_start`: the special with which a prompt begins a turn, for formats whose turns are
-    several messages, reasoning among them. `for_vocabulary(specials)`: the value for a vocabulary, for formats of which
-    some markers may be tokens or text. `template_variables(chat)`: what the model's own tokenizer passes to its template
-    besides, which checks need. `placeholders_per_image`: tokens of an image where these do not depend on its size.
+    close turns in several ways. `turn_start`: the special with which a prompt begins a turn, for formats whose turns
+    are several messages, reasoning among them. `for_vocabulary(specials)`: the value for a vocabulary, for formats of
+    which some markers may be tokens or text. `template_variables(chat)`: what the model's own tokenizer passes to its
+    template besides. `placeholders_per_image`: tokens of an image, where these do not depend on its size.
     """
 
     @property
