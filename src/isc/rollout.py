@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from isc import bridge
 from isc.bridge import Refusal, RefusalReason
 from isc.convert import Messages, Tools
-from isc.errors import OptionError, RolloutError
+from isc.errors import ConversationError, OptionError, RolloutError
 from isc.parse import spelling
 from isc.protocols import Encoder
 from isc.render import Renderer
@@ -192,6 +192,8 @@ class Rollout(Struct, frozen=True):
         completion = self._completion("followed by messages")
         tools = self.chat.tools
         new = self.renderer.chat_after(new_messages, tools, self.prompt.multi_modal_data).messages
+        if not new:
+            raise ConversationError("new_messages", "there are none; finish ends the episode with the completion")
         chat = Chat((*self.chat.messages, self._said(completion), *new), tools)
         before = self._answered(completion)
         extended = self.renderer.extend(self.prompt, completion.token_ids, new, tools)
