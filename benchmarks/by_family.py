@@ -4,7 +4,7 @@
     python benchmarks/by_family.py --rounds 3 --dry-run --only kimi-k2
 
 Conversations are the agent's as far as a format takes them: some have one call a turn, no content beside calls, or no
-tools.
+tools, and results so much longer that all are about 32,000 tokens.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from cases import CASES, Case  # noqa: E402 - found through the path set above
-from references import encoder_of, write_harmony_ranks  # noqa: E402
+from references import as_the_template_takes_it, encoder_of, write_harmony_ranks  # noqa: E402
 
 Messages: TypeAlias = list[dict[str, Any]]
 Variant: TypeAlias = Callable[[Any], object]
-CYCLES = 33  # of an agent's conversation: about 32,000 tokens
+CYCLES, TOKENS = 33, 32_000  # of an agent's conversation
 MOST, LEAST = 3.0, {"transformers": 15.0, "renderers": 12.0, "short": 8.0}
 
 
@@ -73,14 +73,18 @@ class Subject:
         everybody: dict[str, Variant] = {
             "isc": lambda given: self.isc.render(given, self.offered),
             "bare": lambda given: [list(ids) for ids in encode([given])],
-            "transformers": self._by_template,
+            "transformers": self._by_template if self.case.calls_alone else self._by_transformers,
             "renderers": lambda given: self.peer.render(given, tools=self.offered),
         }
         missing = {"transformers": self.tokenizer is None, "renderers": self.peer is None}
         return {name: one for name, one in everybody.items() if not missing.get(name) and self._works(name, one)}
 
+    def _by_transformers(self, given: Messages) -> object:
+        options = self.case.options
+        return self.tokenizer.apply_chat_template(given, tools=self.offered, tokenize=True, **options)
+
     def _by_template(self, given: Messages) -> object:
-        """The two steps of `apply_chat_template`, which itself drops content that is None before some templates ask."""
+        """The two steps of `apply_chat_template`, which itself drops content that is None before a template asks."""
         text = self.template.text((given, self.offered), add_generation_prompt=False)
         return self.tokenizer(text, add_special_tokens=False)
 
@@ -99,7 +103,7 @@ class Subject:
         found = self._suited(messages)
         if variant == "bare":
             return "".join(segment.text for segment in self.isc.segments(found, self.offered))
-        return found
+        return as_the_template_takes_it(found, self.case.adaptations) if variant == "transformers" else found
 
     def _suited(self, messages: Messages) -> Messages:
         """The conversation as far as the format takes it."""
@@ -160,9 +164,21 @@ def measured(reference: Path, rounds: int, only: str | None) -> Iterator[Figures
                 yield _figures(Subject(case, reference), rounds)
 
 
+def _lines(subject: Subject) -> int:
+    """Lines of a tool's result that make the conversation as long as Qwen3's, whatever the format leaves out of it."""
+
+    def tokens(lines: int) -> int:
+        return len(subject.isc.render(subject.given("isc", agent(1, CYCLES, lines)), subject.offered))
+
+    few, more = tokens(9), tokens(29)
+    return max(1, round(9 + 20 * (TOKENS - few) / (more - few)))
+
+
 def _figures(subject: Subject, rounds: int) -> Figures:
     variants = subject.variants()
-    long = interleaved(variants, lambda seed: agent(seed, CYCLES), rounds=rounds, warm_up=2, prepare=subject.given)
+    lines = _lines(subject)
+    fresh = partial(agent, cycles=CYCLES, lines=lines)
+    long = interleaved(variants, fresh, rounds=rounds, warm_up=2, prepare=subject.given)
     both = {name: variants[name] for name in ("isc", "renderers") if name in variants}
     many = interleaved(
         {name: partial(_each, one) for name, one in both.items()},
@@ -170,7 +186,7 @@ def _figures(subject: Subject, rounds: int) -> Figures:
         rounds=max(3, rounds // 2),
         warm_up=1,
     )
-    tokens = len(subject.isc.render(subject.given("isc", agent(1, CYCLES)), subject.offered))
+    tokens = len(subject.isc.render(subject.given("isc", agent(1, CYCLES, lines)), subject.offered))
     faster = {name: long[name] / long["isc"] for name in ("transformers", "renderers") if name in long}
     return Figures(
         family_name(subject.case.family),

@@ -72,20 +72,23 @@ def tools() -> list[dict[str, Any]]:
     ]
 
 
-def agent(seed: int, cycles: int) -> list[dict[str, Any]]:
-    """A task, then so many cycles of reasoning, two calls and their results (about 900 tokens), then an answer."""
+def agent(seed: int, cycles: int, lines: int = 9) -> list[dict[str, Any]]:
+    """A task, then so many cycles of reasoning, two calls and their results, then an answer.
+
+    With nine lines a result, a cycle is about 900 tokens.
+    """
     source = Source(seed)
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": source.prose(120)},
         {"role": "user", "content": source.prose(150)},
     ]
     for cycle in range(cycles):
-        messages.extend(_cycle(source, cycle))
+        messages.extend(_cycle(source, cycle, lines))
     messages.append({"role": "assistant", "content": source.prose(120), "reasoning_content": source.prose(80)})
     return messages
 
 
-def _cycle(source: Source, cycle: int) -> Iterator[dict[str, Any]]:
+def _cycle(source: Source, cycle: int, lines: int) -> Iterator[dict[str, Any]]:
     calls = [
         {
             "id": f"call_{cycle}_{position}",
@@ -101,7 +104,7 @@ def _cycle(source: Source, cycle: int) -> Iterator[dict[str, Any]]:
         "tool_calls": calls,
     }
     for call in calls:
-        yield {"role": "tool", "tool_call_id": call["id"], "content": source.log(9)}
+        yield {"role": "tool", "tool_call_id": call["id"], "content": source.log(lines)}
 
 
 def short(seed: int) -> list[dict[str, Any]]:

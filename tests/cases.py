@@ -11,7 +11,10 @@ from msgspec import Struct
 
 import isc
 from golden_conversations import CONVERSATIONS
+from image_files import QWEN3_VL, images_of
 from isc.encoders import VocabularyEncoder, embedded
+from isc.media import ImageProcessor
+from isc.segments import IMAGE_TOKENS
 from isc.testing import Conversation, Shape
 from references import Adaptation, Preparation, TemplateReference, parts_joined, unprepared
 
@@ -27,7 +30,7 @@ class Case(Struct, frozen=True):
     conversation before the template. `spells`: tags that are no specials, for bodies to spell. `bridges`: whether a
     turn is ever rendered with the generation prompt at its head, which a bridge goes on from. `now`: the day that the
     template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are taken without their tools.
-    For the rest see `Shape`.
+    With `images` bodies spell no placeholder, which no processor expects. For the rest see `Shape`.
     """
 
     name: str
@@ -56,18 +59,21 @@ class Case(Struct, frozen=True):
     values: str = "(?s:.*)"
     tools: bool = True
     bridges: bool = True
+    images: bool = False
 
     def shape(self) -> Shape:
         """Conversations this format takes; bodies spell its specials and some of others."""
         spelled = (*self.family.specials, *self.spells, "<|vision_start|>", "[INST]", "<s>", "<|eot_id|>")
         named: dict[str, Any] = {name: getattr(self, name) for name in Shape.__struct_fields__ if hasattr(self, name)}
-        return Shape(**named, specials=spelled)
+        return Shape(**named, specials=tuple(text for text in spelled if not self.images or text not in IMAGE_TOKENS))
 
     def takes(self, conversation: Conversation) -> bool:
         """Whether the format knows the conversation's roles, and the template can spell its arguments."""
         calls = (call for message in conversation[0] for call in message.get("tool_calls") or ())
         as_text = any(isinstance(call["function"]["arguments"], str) for call in calls)
         known = all(message["role"] in self.roles for message in conversation[0])
+        if not self.images and any(images_of(conversation[0])):
+            return False
         return known and (self.text_arguments or not as_text)
 
     def golden(self, name: str) -> Conversation:
@@ -86,8 +92,15 @@ class Case(Struct, frozen=True):
             bos_token=self.bos_token,
             eos_token=self.eos_token,
             now=self.now,
+            processor=QWEN3_VL if self.images and not hasattr(self.family, "placeholders_per_image") else None,
             **self.options,
         )
+
+    def renderer(self, encoder: VocabularyEncoder) -> isc.Renderer:
+        """The family on a vocabulary, with what measures images if it takes any."""
+        by_size = self.images and not hasattr(self.family, "placeholders_per_image")
+        images = ImageProcessor.from_config(QWEN3_VL) if by_size else None
+        return isc.create_renderer(encoder, self.family, images=images)
 
     def encoder(self, real_encoder: Callable[[str], VocabularyEncoder]) -> VocabularyEncoder:
         """The model's vocabulary, or its stand-in."""

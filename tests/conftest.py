@@ -18,9 +18,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import isc
+from image_files import QWEN3_VL
 from isc.cli import Exit, main
 from isc.encoders import VocabularyEncoder, embedded
 from isc.families.qwen3 import Qwen3
+from isc.media import ImageProcessor
 from references import encoder_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +67,13 @@ def qwen3(real_encoder: Callable[[str], VocabularyEncoder]) -> isc.Renderer:
 def small() -> isc.Renderer:
     """Qwen3 on the vocabulary that isc carries itself: needs no reference, loads in no time."""
     return isc.create_renderer(embedded(Qwen3().specials), Qwen3())
+
+
+@pytest.fixture(scope="session")
+def vision() -> isc.Renderer:
+    """Qwen3-VL on the same vocabulary, numbering images; what measures them has the model's own settings."""
+    family = isc.Qwen3VL(add_vision_id=True)
+    return isc.create_renderer(embedded(family.specials), family, images=ImageProcessor.from_config(QWEN3_VL))
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def call(name: str, arguments: Any, identity: str | None = None) -> Message:  # 
     return {**found, "id": identity} if identity else found
 
 
-def tool(content: str, identity: str | None = None, name: str | None = None) -> Message:
+def tool(content: Any, identity: str | None = None, name: str | None = None) -> Message:  # noqa: ANN401 - text or parts
     message: Message = {"role": "tool", "content": content}
     if name is not None:
         message["name"] = name
@@ -54,6 +54,8 @@ SEARCH: Message = {
 }
 NOW: Message = {"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}}  # fmt: skip
 TOOLS = [SEARCH, NOW]
+IMAGE = {"type": "image", "hash": "0a" * 32, "width": 640, "height": 480}
+SMALL = {"type": "image", "hash": "1b" * 32, "width": 8, "height": 9}
 
 CONVERSATIONS: dict[str, Conversation] = {
     "plain": ([user("Hi"), assistant("Hello!")], None),
@@ -142,6 +144,16 @@ CONVERSATIONS: dict[str, Conversation] = {
     "system_in_the_middle": ([user("a"), system("now be rude"), assistant("no", reasoning="why"), user("b")], None),
     "no_user": ([system("s"), assistant("a", reasoning="r"), assistant("b", reasoning="q")], None),
     "content_none": ([user("x"), assistant(None, call("now", {})), tool("")], TOOLS),
+    "images": (
+        [
+            user([{"type": "text", "text": "what is "}, IMAGE, {"type": "text", "text": "?"}]),
+            assistant("a cat", call("now", {}, "1")),
+            tool([IMAGE, {"type": "text", "text": " seen at noon"}], "1"),
+            assistant("two cats"),
+            user([SMALL, IMAGE]),
+        ],
+        TOOLS,
+    ),
     "text_parts": (
         [user([{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]), assistant("three")],
         None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import random
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from PIL import Image
@@ -43,6 +45,24 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:  # 
     target = io.BytesIO()
     image.save(target, kind, **options)
     return target.getvalue()
+
+
+def images_of(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The image parts of messages, in order."""
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            yield from (part for part in content if part.get("type") == "image")
+
+
+def expanded(text: str, messages: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> str:
+    """A template's text as Qwen's processor hands it to the tokenizer: a placeholder for every merged patch."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    patches = Qwen2VLImageProcessorPil.from_dict(dict(config)).get_number_of_image_patches
+    merged = config["merge_size"] ** 2
+    counts = iter([patches(part["height"], part["width"]) // merged for part in images_of(messages)])
+    return re.sub(re.escape("<|image_pad|>"), lambda pad: pad.group() * next(counts), text)
 
 
 def lazy(content: bytes) -> Image.Image:

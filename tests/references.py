@@ -16,6 +16,7 @@ import tiktoken
 from tiktoken.load import load_tiktoken_bpe
 from tokenizers import AddedToken, Tokenizer
 
+from image_files import expanded
 from isc.encoders import VocabularyEncoder, from_file, from_rank_file
 from isc.ranks import KIMI_K2
 from isc.testing import Conversation
@@ -179,6 +180,7 @@ class TemplateReference:
         specials: tuple[str, ...] = (),
         prepare: Preparation = unprepared,
         now: str = "",
+        processor: Mapping[str, Any] | None = None,
         **options: Any,  # noqa: ANN401 - a template's own
     ) -> None:
         self.template, self.digest = template_of(template)
@@ -187,6 +189,7 @@ class TemplateReference:
         self.adaptations = adaptations
         self.prepare = prepare
         self.options = options
+        self.processor = processor
         self.clock = f"{{% macro strftime_now(pattern) %}}{now}{{% endmacro %}}" if now else ""
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
@@ -201,7 +204,8 @@ class TemplateReference:
             add_generation_prompt=add_generation_prompt,
             **{**self.options, **variables},
         )
-        return str(rendered[0][0])
+        text = str(rendered[0][0])
+        return text if self.processor is None else expanded(text, messages, self.processor)
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
         """Ids of a text, specials recognized, and the characters each came from."""

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-import isc
 from cases import CASES, Case
 from golden_conversations import CONVERSATIONS
 from isc.encoders import embedded
@@ -41,7 +41,7 @@ def unheard(conversation: Conversation) -> bool:
 def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
     source = (reference / "templates" / case.template).read_text(encoding="utf-8")
     encoder = embedded(case.family.specials)
-    by_hand = isc.create_renderer(encoder, case.family)
+    by_hand = case.renderer(encoder)
     template = TracedTemplate(
         source,
         bos_token=case.bos_token,
@@ -54,7 +54,7 @@ def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
     compared = 0
     for messages, tools in conversations(case):
         (given, tools_given), variables = case.prepare((messages, tools))
-        traced = isc.create_renderer(encoder, template.with_options(variables))
+        traced = structs.replace(by_hand, family=template.with_options(variables))
         for asked in (False, True):
             try:
                 ours = by_hand.render(messages, tools, asked)

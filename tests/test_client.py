@@ -226,3 +226,20 @@ def test_an_engine_without_the_endpoint(small: isc.Renderer) -> None:
     with pytest.raises(EngineRefusedError, match="sglang") as raised:
         sent(small, answer, prompt_ids=[5])
     assert (raised.value.status, raised.value.excerpt) == (404, "Not Found")
+
+
+def test_media_of_a_prompt_are_told_by_their_hashes(vision: isc.Renderer) -> None:
+    shown = [{"role": "user", "content": [{"type": "image", "hash": "9f86", "width": 64, "height": 48}]}]
+    start = vision.render(shown).token_ids.index(vision.encoder.specials["<|image_pad|>"])
+    found = body(vision, messages=shown)
+    assert found["features"] == {
+        "mm_hashes": {"image": ["9f86"]},
+        "mm_placeholders": {"image": [{"offset": start, "length": 70}]},
+        "kwargs_data": None,
+    }
+    generation, _ = sent(vision, messages=shown)
+    assert generation.multi_modal_data == vision.render(shown, add_generation_prompt=True).multi_modal_data
+    with pytest.raises(isc.OptionError, match="pass them to SGLang as extra_body"):
+        body(vision, messages=shown, protocol="sglang")
+    told = body(vision, messages=shown, protocol="sglang", extra_body={"image_data": ["cat.png"]})
+    assert told["image_data"] == ["cat.png"]

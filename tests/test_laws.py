@@ -24,9 +24,9 @@ vocabularies = pytest.mark.parametrize("vocabulary", ["own", "adversarial"])
 @pytest.fixture
 def renderer(case: Case, vocabulary: str, request: pytest.FixtureRequest) -> isc.Renderer:
     if vocabulary == "adversarial":
-        return isc.create_renderer(testing.adversarial_encoder(case.family.specials), case.family)
+        return case.renderer(testing.adversarial_encoder(case.family.specials))
     real_encoder: Callable[[str], VocabularyEncoder] = request.getfixturevalue("real_encoder")
-    return isc.create_renderer(case.encoder(real_encoder), case.family)
+    return case.renderer(case.encoder(real_encoder))
 
 
 @cases
@@ -102,7 +102,10 @@ def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: 
     granted = []
     roles = ("user", "tool") if case.family.keeps_history else ("tool",)
 
-    @given(answered(case), testing.conversations(Shape(roles, specials=case.family.specials), longest=3))
+    @given(
+        answered(case),
+        testing.conversations(Shape(roles, specials=case.family.specials, images=case.images), longest=3),
+    )
     def check(conversation: Conversation, new: Conversation) -> None:
         answers = [conversation, thoughtful(conversation)]
         if "tool" in case.roles and not case.results_follow_calls:
@@ -117,7 +120,7 @@ def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: 
 @cases
 def test_parsing_any_ids_never_raises(case: Case) -> None:
     encoder = testing.adversarial_encoder(case.family.specials)
-    renderer = isc.create_renderer(encoder, case.family)
+    renderer = case.renderer(encoder)
     special_ids = strategies.sampled_from(sorted(encoder.specials.values()))
     any_ids = strategies.lists(special_ids | strategies.integers(-5, len(encoder) + 5), max_size=40)
 

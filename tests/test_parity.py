@@ -32,18 +32,18 @@ def golden(case: Case) -> dict[str, Any]:
 
 @cases
 def test_text_equals_the_golden(case: Case) -> None:
-    renderer = isc.create_renderer(embedded(case.family.specials), case.family)
+    renderer = case.renderer(embedded(case.family.specials))
     rows = golden(case)["rows"]
     assert len(rows) >= 25
     for row in rows:
         messages, tools = case.golden(row["conversation"])
         segments = renderer.segments(messages, tools, row["generation_prompt"])
-        assert "".join(segment.text for segment in segments) == row["text"], row["conversation"]
+        assert "".join(segment.text * segment.repeat for segment in segments) == row["text"], row["conversation"]
 
 
 @cases
 def test_what_the_format_cannot_render_is_refused(case: Case) -> None:
-    renderer = isc.create_renderer(embedded(case.family.specials), case.family)
+    renderer = case.renderer(embedded(case.family.specials))
     for name, path in case.refuses.items():
         with pytest.raises(isc.ConversationError) as error:
             renderer.render(*case.golden(name))
@@ -54,7 +54,7 @@ def test_what_the_format_cannot_render_is_refused(case: Case) -> None:
 def test_ids_equal_the_golden_but_at_sampling_cuts(
     case: Case, reference: Path, real_encoder: Callable[[str], VocabularyEncoder]
 ) -> None:
-    renderer = isc.create_renderer(case.encoder(real_encoder), case.family)
+    renderer = case.renderer(case.encoder(real_encoder))
     equal = 0
     for row in golden(case)["rows"]:
         conversation = case.golden(row["conversation"])
@@ -78,7 +78,7 @@ def test_random_conversations_equal_the_template(
     case: Case, reference: Path, real_encoder: Callable[[str], VocabularyEncoder], record_property: Callable[..., None]
 ) -> None:
     """2,000 conversations: text always equal; ids equal but where a token of the reference spans a sampling cut."""
-    renderer = isc.create_renderer(case.encoder(real_encoder), case.family)
+    renderer = case.renderer(case.encoder(real_encoder))
     independent = case.reference(reference)
     factor = 10 if os.environ.get("ISC_PROFILE") == "nightly" else 1
     cut: Counter[str] = Counter()

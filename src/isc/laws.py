@@ -54,6 +54,8 @@ def parity(
 ) -> tuple[CutToken, ...]:
     """The stream's text is byte for byte what the template renders, and ids equal the reference's.
 
+    A placeholder counts as often as it is repeated, in the reference's text too.
+
     Ids are compared under `body_specials="parse"`, which is what the reference does; they may differ only where a token
     of the reference, or a word that its pre-tokenizer finds, spans a sampling cut or an edge of a special of the format
     (a text that ends with `]~!b` makes `]~!b[` of the `[e~[` after it), and then equal the reference's encoding of the
@@ -62,7 +64,7 @@ def parity(
     messages, tools = conversation
     theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)
     segments = list(renderer.segments(messages, tools, add_generation_prompt))
-    ours = "".join(segment.text for segment in segments)
+    ours = "".join(segment.text * segment.repeat for segment in segments)
     require(ours == theirs, "texts differ", difference(ours, theirs), conversation)
     rendered = renderer.render(messages, tools, add_generation_prompt, body_specials="parse")
     ids, offsets = reference.encode(theirs)
@@ -89,18 +91,18 @@ def difference(ours: str, theirs: str) -> str:
 def _cuts(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[int]:
     """Characters at which sampling starts or stops."""
     owners = [s.message if s.body and roles[s.message] == "assistant" else UNOWNED for s in segments]
-    ends = accumulate(len(segment.text) for segment in segments)
+    ends = accumulate(len(segment.text) * segment.repeat for segment in segments)
     return (end for end, before, after in zip(ends, owners, owners[1:], strict=False) if before != after)
 
 
 def _special_edges(segments: Sequence[Segment]) -> Iterator[int]:
     """Characters at which specials begin and end."""
-    ends = accumulate(len(segment.text) for segment in segments)
+    ends = accumulate(len(segment.text) * segment.repeat for segment in segments)
     return (
         edge
         for segment, end in zip(segments, ends, strict=True)
         if segment.kind == "special"
-        for edge in (end - len(segment.text), end)
+        for edge in (end - len(segment.text) * segment.repeat, end)
     )
 
 
@@ -150,13 +152,13 @@ def _cut(first: Segment, second: Segment, roles: Sequence[str]) -> bool:
 
 def _stretch_ids(renderer: Renderer, stretch: Sequence[Segment]) -> list[int]:
     if stretch[0].kind == "special":
-        return [renderer.encoder.specials[stretch[0].text]]
+        return [renderer.encoder.specials[stretch[0].text]] * stretch[0].repeat
     return list(next(iter(renderer.encoder.encode_batch(["".join(segment.text for segment in stretch)]))))
 
 
 def _slow_owners(renderer: Renderer, stretch: Sequence[Segment], ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
     """Owner of each token from an owner for every byte."""
-    owners = [(s.message, s.body) for s in stretch for _ in s.text.encode()]
+    owners = [(s.message, s.body) for s in stretch for _ in s.text.encode() * s.repeat]
     position = 0
     for token_id in ids:
         touched = owners[position : position + len(renderer.encoder.decode_bytes((token_id,)))]
@@ -246,5 +248,5 @@ def no_forgery(renderer: Renderer, conversation: Conversation) -> None:
     messages, tools = conversation
     special_ids = set(renderer.encoder.specials.values())
     found = [token_id for token_id in renderer.render(messages, tools).token_ids if token_id in special_ids]
-    spelled = [s.text for s in renderer.segments(messages, tools) if s.kind == "special"]
+    spelled = [s.text for s in renderer.segments(messages, tools) if s.kind == "special" for _ in range(s.repeat)]
     require(found == [renderer.encoder.specials[text] for text in spelled], "a special was forged", found, spelled)

@@ -16,9 +16,11 @@ class Family(Protocol):
     an assistant turn, None where the next role's marker does. `keeps_history`: no later message changes how an earlier
     one is rendered.
 
-    Two more are optional: `ended(sampled)`, an `Ended` that tells where a completion stopped, for formats that close
-    turns in several ways; `turn_start`, the special with which a prompt begins a turn, for formats whose turns are
-    several messages, reasoning among them.
+    Further members are optional. `ended(sampled)`: an `Ended` that tells where a completion stopped, for formats that
+    close turns in several ways. `turn_start`: the special with which a prompt begins a turn, for formats whose turns
+    are several messages, reasoning among them. `for_vocabulary(specials)`: the value for a vocabulary, for formats of
+    which some markers may be tokens or text. `template_variables(chat)`: what the model's own tokenizer passes to its
+    template besides. `placeholders_per_image`: tokens of an image, where these do not depend on its size.
     """
 
     @property

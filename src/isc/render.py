@@ -204,13 +204,13 @@ class Renderer(Struct, frozen=True):
         plan = getattr(self.family, "plan_bridge", None)
         if plan is None:
             plan = partial(bridge.plan, self.family)
-        given = self._continued(new_messages, tools, previous_multi_modal_data)
+        given = self.chat_after(new_messages, tools, previous_multi_modal_data)
         known = (self.encoder, self.thinking_retention, previous_prompt_ids, previous_completion_ids, given)
         found: Extension | Refusal = plan(*known, add_generation_prompt=add_generation_prompt)
         return found
 
-    def _continued(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
-        """New messages as a chat that goes on from earlier ones."""
+    def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
+        """New messages as a chat that goes on from earlier ones, which show this media."""
         new = list(new_messages)
         given = convert.chat(new, tools, complete=False, name="new_messages") if new else Chat((), ())
         return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")

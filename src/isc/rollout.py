@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from isc import bridge, convert
+from isc import bridge
 from isc.bridge import Refusal, RefusalReason
 from isc.convert import Messages, Tools
-from isc.errors import OptionError, RolloutError
+from isc.errors import ConversationError, OptionError, RolloutError
 from isc.parse import spelling
 from isc.protocols import Encoder
 from isc.render import Renderer
@@ -132,7 +132,7 @@ class Rollout(Struct, frozen=True):
         Raises:
             ConversationError: Something cannot be rendered.
         """
-        chat = convert.chat(messages, tools)
+        chat = renderer.chat(messages, tools)
         rendered = renderer.render_chat(chat, add_generation_prompt=True)
         return cls(renderer, chat, SampledTokens(rendered, (), (None,) * len(rendered)))
 
@@ -191,7 +191,9 @@ class Rollout(Struct, frozen=True):
         """
         completion = self._completion("followed by messages")
         tools = self.chat.tools
-        new = convert.chat(new_messages, tools, complete=False, name="new_messages").messages
+        new = self.renderer.chat_after(new_messages, tools, self.prompt.multi_modal_data).messages
+        if not new:
+            raise ConversationError("new_messages", "there are none; finish ends the episode with the completion")
         chat = Chat((*self.chat.messages, self._said(completion), *new), tools)
         before = self._answered(completion)
         extended = self.renderer.extend(self.prompt, completion.token_ids, new, tools)

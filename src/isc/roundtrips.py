@@ -29,9 +29,10 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     if full.token_ids[: len(prompt)] != prompt.token_ids:
         return False
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
+    media = prompt.multi_modal_data
     close = _close_by_next(renderer, renderer.chat([*messages, *new[0]], tools), len(messages))
     try:
-        bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools)
+        bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools, media)
     except ConversationError:
         bridged = None
         require(_refused(renderer, [*messages, *new[0]], tools), "a bridge raises where a render does not", new)
@@ -40,15 +41,22 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     previous = prompt.token_ids + completion + close
     require(bridged.token_ids[: len(previous)] == previous, "a bridge rewrote ids", conversation, new)
     if close:
-        unclosed = renderer.bridge_to_next_turn(prompt.token_ids, completion, new[0], tools)
+        unclosed = renderer.bridge_to_next_turn(prompt.token_ids, completion, new[0], tools, media)
         require(unclosed and unclosed.token_ids == bridged.token_ids, "the close is given twice, or not", new)
     extended = renderer.extend(prompt, completion + close, new[0], tools)
-    require(extended is not None and extended.token_ids == bridged.token_ids, "extend and bridge differ", conversation)
+    assert extended is not None
+    same = extended.token_ids == bridged.token_ids and extended.multi_modal_data == bridged.multi_modal_data
+    require(same, "extend and bridge differ", conversation, new)
     if renderer.family.keeps_history:
-        fresh = renderer.render([*messages, *new[0]], tools, True)
-        require(bridged.token_ids == fresh.token_ids, "a bridge is no fresh render", conversation, new)
-        require(extended and extended.sampled_mask == fresh.sampled_mask, "extend samples unlike a fresh render", new)
+        _check_fresh(extended, renderer.render([*messages, *new[0]], tools, True), conversation, new)
     return True
+
+
+def _check_fresh(extended: RenderedTokens, fresh: RenderedTokens, *facts: object) -> None:
+    """An extension is a fresh render but for owners: what belonged to the generation prompt is nobody's."""
+    require(extended.token_ids == fresh.token_ids, "a bridge is no fresh render", *facts)
+    require(extended.multi_modal_data == fresh.multi_modal_data, "a bridge has other media", *facts)
+    require(extended.sampled_mask == fresh.sampled_mask, "extend samples unlike a fresh render", *facts)
 
 
 def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tools) -> bool:

@@ -112,7 +112,7 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
         if texts:
             found.append(Segment("".join(texts), "text", True))
             texts.clear()
-        found.append(replace(segment, body=True))
+        found.append(Segment(segment.text, "special", True, segment.message, segment.repeat, segment.media))
     if texts:
         found.append(Segment("".join(texts), "text", True))
     return found
@@ -121,9 +121,11 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
     """The turn cut where its generation prompt ended; only scaffold can have come from the prompt."""
     same = len(prompt)
-    if turn[:same] != prompt:  # the two may be cut into segments differently
-        turn, prompt = _coalesced(turn), _coalesced(prompt)
+    if turn[:same] != prompt:
         same = _equal_segments(turn, prompt)
+        if any(map(_may_be_cut, (*turn[same : same + 1], *prompt[same : same + 1]))):
+            turn, prompt = _coalesced(turn), _coalesced(prompt)
+            same = _equal_segments(turn, prompt)
     head, tail = turn[:same], turn[same:]
     if same == len(prompt) or not tail or tail[0].kind == "special" or tail[0].body or prompt[same].kind == "special":
         return head, tail
@@ -131,6 +133,11 @@ def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[S
     shared = _shared_text(text, prompt[same].text)
     given, rest = (Segment(part, "text", False, message) for part in (text[:shared], text[shared:]))
     return [*head, given] if shared else head, [rest, *tail[1:]] if shared < len(text) else tail[1:]
+
+
+def _may_be_cut(segment: Segment) -> bool:
+    """Whether the same text could be cut into segments differently here."""
+    return not segment.text or (segment.kind == "text" and not segment.body)
 
 
 def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:

@@ -62,13 +62,25 @@ def _case(
     adaptations: tuple[Adaptation, ...] = (),
     roles: tuple[str, ...] = ("system", "developer", "user", "assistant", "tool"),
     options: Mapping[str, bool] = {},
+    *,
+    images: bool = False,
 ) -> Case:
     template = f"moonshotai--Kimi-{template}.jinja"
-    return Case(name, family, template, tokenizer, options, roles=roles, prepare=prepare, adaptations=adaptations)
+    return Case(
+        name,
+        family,
+        template,
+        tokenizer,
+        options,
+        roles=roles,
+        prepare=prepare,
+        adaptations=adaptations,
+        images=images,
+    )
 
 
-def _newer(name: str, family: isc.Family, template: str, **options: bool) -> Case:
-    return _case(name, family, template, "kimi-k2.5", tools_declared, options=options)
+def _newer(name: str, family: isc.Family, template: str, *, images: bool = False, **options: bool) -> Case:
+    return _case(name, family, template, "kimi-k2.5", tools_declared, options=options, images=images)
 
 
 _K25, _K26 = "K2.5/chat_template", "K2.6/chat_template.backport-miles"
@@ -86,6 +98,7 @@ CASES = (
     ),
     _case("kimi-k2-thinking", KimiK2(variant="thinking"), "K2-Thinking/chat_template", "kimi-k2.5", ids_native),
     _newer("kimi-k2.5", KimiK25(), _K25),
+    _newer("kimi-k2.5-images", KimiK25(), _K25, images=True),
     _newer("kimi-k2.5-thinking", KimiK25(), _K25, thinking=True),
     _newer("kimi-k2.5-no-thinking", KimiK25(thinking=False), _K25, thinking=False),
     _newer("kimi-k2.6", KimiK25(variant="k2.6"), _K26),

@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[list[Message], str, str]] = {
     "line 85: a later system message": ([user("a"), system("s")], "messages[1].role", "must be the first"),
     "line 144: a developer": ([user("a"), {"role": "developer", "content": "d"}], "messages[1].role", "no such turn"),
     "an image": ([user([{"type": "text", "text": "see"}, IMAGE])], "messages[0].content[1]", "no image processor"),
-    "an image from a tool": ([user("a"), tool([IMAGE])], "messages[1].content[0]", "no image processor"),  # type: ignore[arg-type]
+    "an image from a tool": ([user("a"), tool([IMAGE])], "messages[1].content[0]", "no image processor"),
 }
 
 

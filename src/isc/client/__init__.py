@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from isc.client.generation import Generation, Usage
 from isc.client.lane import off_loop
 from isc.client.limits import prompt_limit
-from isc.client.protocols import PROTOCOLS, Asked, EngineProtocol, ProtocolName, wire
+from isc.client.protocols import PROTOCOLS, Asked, EngineProtocol, ProtocolName, media_features, wire
 from isc.client.responses import REQUEST, Answer, Completion, check_counts, check_prompt, check_request, kept
 from isc.client.retries import Retries
 from isc.client.transport import Endpoint, Request, connect, endpoint, exchange
@@ -70,7 +70,8 @@ async def generate(  # noqa: PLR0913 - what an engine can be asked for
         protocol: `"vllm"` or `"sglang"`.
         cache_salt: vLLM: keeps prefix caches of different salts apart.
         priority: vLLM: smaller is earlier, where it schedules by priority.
-        features: vLLM: media of the prompt.
+        features: vLLM: media of the prompt. None sends hashes and placeholders of what `messages` or
+            `prompt_attribution` show, without the items: the engine must hold these already.
         max_prompt_len: Longest prompt in tokens; None asks the engine, once.
         extra_body: Further fields of the request.
         extra_headers: Further HTTP headers.
@@ -107,7 +108,8 @@ async def generate(  # noqa: PLR0913 - what an engine can be asked for
     spoken, to, name = PROTOCOLS[protocol], endpoint(client, extra_headers), f"{REQUEST}{uuid4().hex}"
     params, extra = _sampling_params(renderer, sampling_params or {}), _json(extra_body or {}, "extra_body")
     prompt = await off_loop(_prompt, renderer, messages, tools, prompt_ids, prompt_attribution)
-    asked = Asked(model, prompt.json, params, cache_salt, priority, features, extra)
+    shown = features if features is not None else _shown(prompt, protocol, extra)
+    asked = Asked(model, prompt.json, params, cache_salt, priority, shown, extra)
     request = Request(spoken.path, name, lambda attempt: wire(spoken, asked, attempt))
     await _check_length(to, spoken, prompt, max_prompt_len, model, name, retries)
     answer = await _answer(to, request, retries)
@@ -142,6 +144,18 @@ def _prompt(
     if not ids:
         raise OptionError("the prompt has no tokens")
     return _Prompt(ids, attribution, Raw(msgspec.json.encode(ids)))
+
+
+def _shown(prompt: _Prompt, protocol: ProtocolName, extra: Mapping[str, Json]) -> Mapping[str, Json] | None:
+    """The media of a prompt, for the engine that is asked by their hashes."""
+    media = None if prompt.attribution is None else prompt.attribution.multi_modal_data
+    if media is None or not media.hashes:
+        return None
+    if protocol == "vllm":
+        return media_features(media)
+    if "image_data" not in extra:
+        raise OptionError('the prompt shows images: pass them to SGLang as extra_body={"image_data": [...]}')
+    return None
 
 
 def _checked_ids(prompt_ids: Sequence[int]) -> tuple[int, ...]:

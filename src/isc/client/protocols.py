@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from isc.client.responses import Answer, Completion, TokenId, check_logprobs, decoded
 from isc.errors import EngineAbortedError, OptionError
+from isc.multimodal import MultiModalData
 from isc.types import Json
 
 ProtocolName: TypeAlias = Literal["vllm", "sglang"]
@@ -58,6 +59,15 @@ class EngineProtocol(Protocol):
 
     def limit(self, answers: Sequence[Answer], model: str | None) -> int | None:
         """The longest prompt in tokens; None where the engine does not tell."""
+
+
+def media_features(media: MultiModalData) -> dict[str, Json]:
+    """What vLLM is told of a prompt's media: hashes of items that it holds; to encode items takes vLLM itself."""
+    places = {
+        modality: [{"offset": place.offset, "length": place.length} for place in found]
+        for modality, found in media.placeholders.items()
+    }
+    return {"mm_hashes": dict(media.hashes), "mm_placeholders": places, "kwargs_data": None}
 
 
 class _Token(Struct, gc=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -18,7 +18,7 @@ from isc.errors import ConversationError
 from isc.families._kimi_typescript import declarations
 from isc.jsontext import decode_json
 from isc.parse import CallReading, content_and_calls, known, marked_call, reasoning, spelling, until
-from isc.segments import arguments_text, body, content_text, is_special, scaffold, special
+from isc.segments import arguments_text, body, content_pieces, content_text, is_special, placeholder, scaffold, special
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -45,6 +45,8 @@ _THINK: Final = ("<think>", "</think>")
 STOP_TOKENS: Final = (IM_END, "[EOS]")
 SPECIALS: Final = (*STOP_TOKENS, *_MARKERS.values(), _SYSTEM, _MIDDLE, *_SECTION, *_CALL, _ARGUMENT)
 THINKING_SPECIALS: Final = (*SPECIALS, *_THINK)
+_MEDIA: Final = ("<|media_begin|>", "<|media_content|>", "<|media_pad|>", "<|media_end|>")
+MEDIA_SPECIALS: Final = (*THINKING_SPECIALS, *_MEDIA)
 
 REASONING: Final = Reasoning(*_THINK, closing=(special(_THINK[1]),), enders=(_SECTION[0], _CALL[0]))
 OPEN_THINKING: Final = (special(_THINK[0]),)
@@ -97,12 +99,35 @@ def system_turn(text: str) -> tuple[Segment, ...]:
     return (*head("system"), scaffold(text), _CLOSE)
 
 
-def turn(chat: Chat, index: int, *, named: bool = True, framed: str = "\n") -> tuple[Segment, ...]:
+def text_content(chat: Chat, index: int) -> tuple[Segment, ...]:
+    """What a message says, in formats that know text only."""
+    return (body(content_text(chat, index)),)
+
+
+def media_content(chat: Chat, index: int) -> Iterator[Segment]:
+    """What a message says, each image as one placeholder in its wrap and a line break."""
+    begin, middle, pad, end = _MEDIA
+    for piece in content_pieces(chat, index):
+        if isinstance(piece, str):
+            yield body(piece)
+        else:
+            yield from (special(begin), scaffold("image"), special(middle))
+            yield from (placeholder(pad, piece), special(end), scaffold("\n"))
+
+
+def turn(
+    chat: Chat,
+    index: int,
+    content: Callable[[Chat, int], Iterable[Segment]] = text_content,
+    *,
+    named: bool = True,
+    framed: str = "\n",
+) -> tuple[Segment, ...]:
     """What anybody but the assistant says; a result after the id of the call it answers."""
     message = chat.messages[index]
     opened = head(ROLES[type(message)], message.name if named else None)
     answers = (scaffold(f"## Return of {message.tool_call_id or ''}{framed}"),) if type(message) is ToolMessage else ()
-    return (*opened, *answers, body(content_text(chat, index)), _CLOSE)
+    return (*opened, *answers, *content(chat, index), _CLOSE)
 
 
 def answer(

@@ -2,7 +2,8 @@
 
 Follows `moonshotai/Kimi-K2.5` (template sha256 7c91e4b3578b518b; `tools_ts_str` by its FORMAT.md) and a reconstruction
 of `moonshotai/Kimi-K2.6` (b4b2cd69d0c6611d: the same with `preserve_thinking`). Deviations: a call without an id gets
-the native one, where the template renders none and so loses the function's name; images and videos are refused.
+the native one, where the template renders none and so loses the function's name; videos, and images but in what users
+and tools say, are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from isc.types import (
     Segment,
     Segments,
     SystemMessage,
+    ToolMessage,
     ToolSpec,
+    UserMessage,
 )
 
 Variant = Literal["k2.5", "k2.6"]
@@ -49,7 +52,8 @@ class KimiK25(Struct, frozen=True, tag_field="family", tag="kimi-k2.5"):
     preserve_thinking: bool = False
     variant: Variant = "k2.5"
 
-    specials: ClassVar[tuple[str, ...]] = kimi.THINKING_SPECIALS
+    specials: ClassVar[tuple[str, ...]] = kimi.MEDIA_SPECIALS
+    placeholders_per_image: ClassVar[int] = 1
     turn_close: ClassVar[str] = kimi.IM_END
     stop_tokens: ClassVar[tuple[str, ...]] = kimi.STOP_TOKENS
     reasoning: ClassVar[Reasoning] = kimi.REASONING
@@ -79,7 +83,8 @@ class KimiK25(Struct, frozen=True, tag_field="family", tag="kimi-k2.5"):
             return kimi.answer(chat, index, message, thinking, kimi.call_ids(chat, index, message))
         if index == 0 and isinstance(message, SystemMessage):
             return ()
-        return kimi.turn(chat, index)
+        content = kimi.media_content if type(message) in (UserMessage, ToolMessage) else kimi.text_content
+        return kimi.turn(chat, index, content)
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn with its think block opened, or already closed."""
