@@ -228,6 +228,11 @@ def content_text(chat: Chat, index: int) -> str:
     return content if isinstance(content, str) else "".join(content_texts(chat, index))
 
 
+def text_content(chat: Chat, index: int) -> tuple[Segment, ...]:
+    """What message `index` says, for formats that know text only."""
+    return (body(content_text(chat, index)),)
+
+
 def content_texts(chat: Chat, index: int) -> list[str]:
     """Content of message `index` as the texts it was given in, for formats that know text only; raises likewise."""
     content = chat.messages[index].content

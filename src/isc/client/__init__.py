@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from operator import index
 from uuid import uuid4
 
@@ -103,17 +104,21 @@ async def generate(  # noqa: PLR0913 - what an engine can be asked for
     >>> generation.completion_ids, generation.completion_logprobs, generation.finish_reason
     ((72,), (-0.5,), 'stop')
     """
-    if protocol not in PROTOCOLS:
-        raise OptionError(f"protocol is {protocol!r}: it must be one of {', '.join(PROTOCOLS)}")
-    spoken, to, name = PROTOCOLS[protocol], endpoint(client, extra_headers), f"{REQUEST}{uuid4().hex}"
+    spoken, to, name = _protocol(protocol), endpoint(client, extra_headers), f"{REQUEST}{uuid4().hex}"
     params, extra = _sampling_params(renderer, sampling_params or {}), _json(extra_body or {}, "extra_body")
     prompt = await off_loop(_prompt, renderer, messages, tools, prompt_ids, prompt_attribution)
-    shown = features if features is not None else _shown(prompt, protocol, extra)
-    asked = Asked(model, prompt.json, params, cache_salt, priority, shown, extra)
-    request = Request(spoken.path, name, lambda attempt: wire(spoken, asked, attempt))
+    media = _features(features, prompt, protocol, extra)
+    asked = Asked(model, prompt.json, params, cache_salt, priority, media, extra)
+    request = Request(spoken.path, name, partial(wire, spoken, asked))
     await _check_length(to, spoken, prompt, max_prompt_len, model, name, retries)
     answer = await _answer(to, request, retries)
     return await off_loop(_generation, answer, spoken, renderer, prompt, asked, tools, keep)
+
+
+def _protocol(name: ProtocolName) -> EngineProtocol:
+    if name not in PROTOCOLS:
+        raise OptionError(f"protocol is {name!r}: it must be one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
 
 
 class _Prompt(Struct, frozen=True):
@@ -146,8 +151,12 @@ def _prompt(
     return _Prompt(ids, attribution, Raw(msgspec.json.encode(ids)))
 
 
-def _shown(prompt: _Prompt, protocol: ProtocolName, extra: Mapping[str, Json]) -> Mapping[str, Json] | None:
-    """The media of a prompt, for the engine that is asked by their hashes."""
+def _features(
+    given: Mapping[str, Json] | None, prompt: _Prompt, protocol: ProtocolName, extra: Mapping[str, Json]
+) -> Mapping[str, Json] | None:
+    """What was given, else the media of the prompt by their hashes."""
+    if given is not None:
+        return given
     media = None if prompt.attribution is None else prompt.attribution.multi_modal_data
     if media is None or not media.hashes:
         return None

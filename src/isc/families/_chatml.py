@@ -17,6 +17,7 @@ from isc.segments import (
     scaffold,
     special,
     spelled,
+    text_content,
     unsupported_role,
 )
 from isc.types import (
@@ -87,11 +88,6 @@ CLOSE: Final = (special(IM_END), scaffold("\n"))
 def im_turn(role: str, *content: Segment) -> tuple[Segment, ...]:
     """A turn that says this."""
     return (*im_start(role), *content, *CLOSE)
-
-
-def text_content(chat: Chat, index: int) -> tuple[Segment, ...]:
-    """What a message says, in formats that know text only."""
-    return (body(content_text(chat, index)),)
 
 
 def vision_content(chat: Chat, index: int, *, numbered: bool) -> Iterator[Segment]:

@@ -18,7 +18,17 @@ from isc.errors import ConversationError
 from isc.families._kimi_typescript import declarations
 from isc.jsontext import decode_json
 from isc.parse import CallReading, content_and_calls, known, marked_call, reasoning, spelling, until
-from isc.segments import arguments_text, body, content_pieces, content_text, is_special, placeholder, scaffold, special
+from isc.segments import (
+    arguments_text,
+    body,
+    content_pieces,
+    content_text,
+    is_special,
+    placeholder,
+    scaffold,
+    special,
+    text_content,
+)
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -99,11 +109,6 @@ def system_turn(text: str) -> tuple[Segment, ...]:
     return (*head("system"), scaffold(text), _CLOSE)
 
 
-def text_content(chat: Chat, index: int) -> tuple[Segment, ...]:
-    """What a message says, in formats that know text only."""
-    return (body(content_text(chat, index)),)
-
-
 def media_content(chat: Chat, index: int) -> Iterator[Segment]:
     """What a message says, each image as one placeholder in its wrap and a line break."""
     begin, middle, pad, end = _MEDIA
@@ -149,19 +154,6 @@ def answer(
 def think_block(reasoning_content: str | None) -> tuple[Segment, ...]:
     """Reasoning between its markers, as it stands."""
     return (NO_THINKING[0], body(reasoning_content or ""), NO_THINKING[1])
-
-
-def last_plain_answer(chat: Chat) -> int:
-    """Where the last assistant turn without calls stands, up to which reasoning is dropped; -1 where there is none."""
-    found: int | None = chat.__dict__.get("last_plain_answer")  # every turn asks: found once, as Chat.user_indices is
-    if found is None:
-        plain = (index for index in range(len(chat.messages) - 1, -1, -1) if _is_plain_answer(chat.messages[index]))
-        found = chat.__dict__["last_plain_answer"] = next(plain, -1)
-    return found
-
-
-def _is_plain_answer(message: object) -> bool:
-    return isinstance(message, AssistantMessage) and not message.tool_calls
 
 
 def call_ids(chat: Chat, index: int, message: AssistantMessage) -> list[str]:

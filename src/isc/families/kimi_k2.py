@@ -113,7 +113,7 @@ class KimiK2(Struct, frozen=True, tag_field="family", tag="kimi-k2"):
             return kimi.answer(chat, index, AssistantMessage(tool_calls=calls), (), ids)
         thinking: tuple[Segment, ...] = ()
         if self.variant == "thinking":
-            dropped = index <= kimi.last_plain_answer(chat)
+            dropped = index <= chat.last_answer
             thinking = kimi.think_block(None if dropped else message.reasoning_content)
         return kimi.answer(chat, index, message, thinking, kimi.call_ids(chat, index, message))
 

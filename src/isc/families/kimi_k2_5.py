@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from isc.errors import OptionError
 from isc.families import _kimi as kimi
+from isc.segments import text_content
 from isc.types import (
     AssistantMessage,
     Chat,
@@ -78,12 +79,12 @@ class KimiK25(Struct, frozen=True, tag_field="family", tag="kimi-k2.5"):
         """One message."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
-            keeps = self.preserve_thinking or index > kimi.last_plain_answer(chat)
+            keeps = self.preserve_thinking or index > chat.last_answer
             thinking = kimi.think_block(message.reasoning_content if self.thinking and keeps else None)
             return kimi.answer(chat, index, message, thinking, kimi.call_ids(chat, index, message))
         if index == 0 and isinstance(message, SystemMessage):
             return ()
-        content = kimi.media_content if type(message) in (UserMessage, ToolMessage) else kimi.text_content
+        content = kimi.media_content if type(message) in (UserMessage, ToolMessage) else text_content
         return kimi.turn(chat, index, content)
 
     def generation_prompt(self, chat: Chat) -> Segments:
