@@ -63,8 +63,8 @@ def configuration(case: Case) -> tuple[str, dict[str, Any]] | None:
     return None if lacking else (str(kind.model_fields["name"].default), asked)
 
 
-SHARED = tuple(case for case in CASES if case.tokenizer and configuration(case) is not None)
-"""The cases of models with a tokenizer in the reference that `renderers` has a format for, with their options."""
+SHARED = tuple(case for case in CASES if case.tokenizer and not case.images and configuration(case) is not None)
+"""The cases of text, of models with a tokenizer in the reference, that `renderers` has a format for with their options."""
 
 
 _ALSO = ("<|media_begin|>", "<|media_content|>", "<|media_pad|>", "<|media_end|>", "<tool_call>", "</tool_call>")
