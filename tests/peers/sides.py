@@ -64,7 +64,7 @@ def configuration(case: Case) -> tuple[str, dict[str, Any]] | None:
 
 
 SHARED = tuple(case for case in CASES if case.tokenizer and not case.images and configuration(case) is not None)
-"""The cases of text, of models with a tokenizer in the reference, that `renderers` has a format for with their options."""
+"""The cases of text whose model has a tokenizer in the reference, and whose options `renderers` has."""
 
 
 _ALSO = ("<|media_begin|>", "<|media_content|>", "<|media_pad|>", "<|media_end|>", "<tool_call>", "</tool_call>")
