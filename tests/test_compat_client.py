@@ -100,7 +100,7 @@ def test_media_are_refused(small: isc.Renderer, options: dict[str, Any]) -> None
 CLIENTS: dict[str, tuple[Any, tuple[int, float]]] = {
     "openai": (openai.AsyncOpenAI(api_key="k", max_retries=2, timeout=7.5), (3, 7.5)),
     "openai without a limit": (openai.AsyncOpenAI(api_key="k", max_retries=0, timeout=None), (1, math.inf)),
-    "openai, limits of each phase": (openai.AsyncOpenAI(api_key="k", timeout=httpx.Timeout(5, read=60)), (3, 60)),
+    "openai, limits of each phase": (openai.AsyncOpenAI(api_key="k", timeout=openai.Timeout(5, read=60)), (3, 60)),
     "httpx": (httpx.AsyncClient(timeout=None), (1, math.inf)),
 }
 """Clients, and how often and how long a call may try."""
