@@ -27,10 +27,11 @@ class Case(Struct, frozen=True):
 
     `refuses`: the golden conversations that it cannot render, each with the path of the error. `adaptations`: what is
     done to messages that isc renders and the template cannot. `prepare`: what the model's own tokenizer does to a
-    conversation before the template. `spells`: tags that are no specials, for bodies to spell. `bridges`: whether a
-    turn is ever rendered with the generation prompt at its head, which a bridge goes on from. `now`: the day that the
-    template's clock tells, YYYY-MM-DD. Without `offers_tools` the golden conversations are taken without their tools.
-    With `images` bodies spell no placeholder, which no processor expects. For the rest see `Shape`.
+    conversation before the template. `spells`: tags that are no specials, for bodies to spell; `unspelled`: specials
+    that bodies leave out, for the reason the case gives. `bridges`: whether a turn is ever rendered with the generation
+    prompt at its head, which a bridge goes on from. `now`: the day that the template's clock tells, YYYY-MM-DD. Without
+    `offers_tools` the golden conversations are taken without their tools. With `images` bodies spell no placeholder,
+    which no processor expects. For the rest see `Shape`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Case(Struct, frozen=True):
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
     prepare: Preparation = unprepared
     spells: tuple[str, ...] = ()
+    unspelled: tuple[str, ...] = ()
     now: str = ""
     text_arguments: bool = True
     offers_tools: bool = True
@@ -65,7 +67,8 @@ class Case(Struct, frozen=True):
         """Conversations this format takes; bodies spell its specials and some of others."""
         spelled = (*self.family.specials, *self.spells, "<|vision_start|>", "[INST]", "<s>", "<|eot_id|>")
         named: dict[str, Any] = {name: getattr(self, name) for name in Shape.__struct_fields__ if hasattr(self, name)}
-        return Shape(**named, specials=tuple(text for text in spelled if not self.images or text not in IMAGE_TOKENS))
+        never = {*self.unspelled, *(IMAGE_TOKENS if self.images else ())}
+        return Shape(**named, specials=tuple(text for text in spelled if text not in never))
 
     def takes(self, conversation: Conversation) -> bool:
         """Whether the format knows the conversation's roles, and the template can spell its arguments."""

@@ -32,6 +32,9 @@ def _case(name: str, family: LagunaXS2, template: str = "chat_template", **optio
         refuses={name: calling.get(name, "messages[1].tool_calls") for name in _CALLS} if raw else {},
         adaptations=(parts_joined, arguments_as_objects),
         spells=_CALL_TAGS,
+        unspelled=("</assistant>",)
+        if raw
+        else (),  # the template takes a spelled close for the turn's, a bridge does not
         keys=_ANY if family.tokens else _KEYS,
         values=_ANY if family.tokens else _VALUES,
         bridges=not family.preserve_thinking,  # prompts with `</think>`, renders `<think>`
