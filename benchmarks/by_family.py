@@ -10,6 +10,7 @@ tools, and results so much longer that all are about 32,000 tokens.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import fastokens
 import msgspec
 
 import isc
@@ -30,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from cases import CASES, Case  # noqa: E402 - found through the path set above
-from references import as_the_template_takes_it, encoder_of, write_harmony_ranks  # noqa: E402
+from references import as_the_template_takes_it, encoder_of, ranks_of, write_harmony_ranks  # noqa: E402
 
 Messages: TypeAlias = list[dict[str, Any]]
 Variant: TypeAlias = Callable[[Any], object]
@@ -64,15 +66,15 @@ class Subject:
         self.isc = isc.create_renderer(encoder_of(reference, case.tokenizer), case.family)
         self.offered = tools() if case.offers_tools else None
         self.template = case.reference(reference)
+        self.bare = _bare(case, reference)
         self.tokenizer = _tokenizer(case, reference)
         self.peer = _peer(case, self.tokenizer)
 
     def variants(self) -> dict[str, Variant]:
         """Who renders a conversation that `given` prepared, as far as it can."""
-        encode = self.isc.encoder.encode_batch
         everybody: dict[str, Variant] = {
             "isc": lambda given: self.isc.render(given, self.offered),
-            "bare": lambda given: [list(ids) for ids in encode([given])],
+            "bare": self.bare,
             "transformers": self._by_template if self.case.calls_alone else self._by_transformers,
             "renderers": lambda given: self.peer.render(given, tools=self.offered),
         }
@@ -117,6 +119,15 @@ class Subject:
             alone = calls and (self.shape.calls_alone or not self.shape.content_with_calls)
             found.append({**message, **({"tool_calls": calls} if calls else {}), **({"content": ""} if alone else {})})
         return found
+
+
+def _bare(case: Case, reference: Path) -> Variant:
+    """The fastest engine on a text as it stands, specials recognized, ids as a list."""
+    path = reference / "tokenizers" / case.tokenizer
+    if (path / "tokenizer.json").is_file():
+        fast = fastokens.Tokenizer.from_json_str((path / "tokenizer.json").read_text(encoding="utf-8"))
+        return lambda text: fast.encode(text).ids
+    return partial(ranks_of(path).encode, allowed_special="all")
 
 
 def _tokenizer(case: Case, reference: Path) -> Any:  # noqa: ANN401 - transformers' own
@@ -176,6 +187,8 @@ def _lines(subject: Subject) -> int:
 
 def _figures(subject: Subject, rounds: int) -> Figures:
     variants = subject.variants()
+    gc.collect()
+    gc.freeze()  # what tests and peers hold is no part of a render
     lines = _lines(subject)
     fresh = partial(agent, cycles=CYCLES, lines=lines)
     long = interleaved(variants, fresh, rounds=rounds, warm_up=2, prepare=subject.given)

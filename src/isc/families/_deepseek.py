@@ -90,13 +90,18 @@ def plain_turn(chat: Chat, index: int, family: str) -> tuple[Segment, ...]:
 
 def previous(chat: Chat, index: int) -> int:
     """The message with a turn before this one; -1 where there is none."""
-    return next((k for k in range(index - 1, -1, -1) if not isinstance(chat.messages[k], SystemMessage)), -1)
+    index -= 1
+    while index >= 0 and type(chat.messages[index]) is SystemMessage:
+        index -= 1
+    return index
 
 
 def following(chat: Chat, index: int) -> int:
     """The message with a turn after this one, or the end."""
-    end = len(chat.messages)
-    return next((k for k in range(index + 1, end) if not isinstance(chat.messages[k], SystemMessage)), end)
+    index += 1
+    while index < len(chat.messages) and type(chat.messages[index]) is SystemMessage:
+        index += 1
+    return index
 
 
 def called_before(chat: Chat, index: int) -> bool:
