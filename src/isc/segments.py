@@ -67,9 +67,11 @@ def is_special(segment: Segment, *texts: str) -> bool:
 def owned(message: int, segments: Segments) -> list[Segment]:
     """Segments as that message's, empty texts left out; one that already names its owner keeps it."""
     return [
-        Segment(segment.text, segment.kind, segment.body, message, segment.repeat, segment.media)
-        if segment.message == UNOWNED
-        else segment
+        segment
+        if segment.message != UNOWNED
+        else Segment(segment.text, segment.kind, segment.body, message)
+        if segment.media is None
+        else replace(segment, message=message)
         for segment in segments
         if segment.text
     ]
@@ -112,7 +114,11 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
         if texts:
             found.append(Segment("".join(texts), "text", True))
             texts.clear()
-        found.append(Segment(segment.text, "special", True, segment.message, segment.repeat, segment.media))
+        found.append(
+            Segment(segment.text, "special", True, segment.message)
+            if segment.media is None
+            else replace(segment, body=True)
+        )
     if texts:
         found.append(Segment("".join(texts), "text", True))
     return found

@@ -79,12 +79,13 @@ def _encoded(
             marks.append((len(token_ids), message, body))
         if piece.kind == "text":
             token_ids += next(encoded)[1]
+        elif (token_id := special_ids.get(piece.text)) is None:
+            raise _missing(piece.text)
+        elif piece.media is None:
+            token_ids.append(token_id)
         else:
-            if piece.text not in special_ids:
-                raise _missing(piece.text)
-            if piece.media is not None:
-                media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
-            token_ids += [special_ids[piece.text]] * piece.repeat
+            media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
+            token_ids += [token_id] * piece.repeat
     return tuple(token_ids), _runs(marks, len(token_ids)), media
 
 
