@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -142,3 +143,11 @@ def test_a_resolver_that_raises_is_told(processor: ImageProcessor) -> None:
     processor = ImageProcessor.from_config(QWEN3_VL, resolve_media=resolve)
     with pytest.raises(isc.MediaError, match="resolve_media raised TimeoutError: no answer"):
         processor.measured(part("a.png"))
+
+
+def test_without_pillow_the_error_says_what_to_install(
+    processor: ImageProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(isc.LoadError, match=r"pip install isc\[images\]"):
+        processor.measured(part(PNG))

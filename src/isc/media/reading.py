@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from msgspec import Struct
 
-from isc.errors import MediaError
+from isc.errors import LoadError, MediaError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -149,11 +149,15 @@ def decoded(source: Source, limits: Limits) -> Image:
 
     Raises:
         MediaError: Whatever is wrong with it.
+        LoadError: Pillow is not installed.
     """
     if not isinstance(source.data, bytes):
         found: Image = source.data
         return found
-    import PIL.Image
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise LoadError(f"reading images needs Pillow ({error}); pip install isc[images]") from error
 
     PIL.Image.init()
     known = [name for name in FORMATS if name in PIL.Image.OPEN]
