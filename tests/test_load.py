@@ -85,7 +85,8 @@ def test_no_template_is_an_error_that_lists_what_is_known_and_how_to_pass_a_fami
         isc.load(directory)
     message = str(caught.value)
     assert all(f"{name}: " in message for name in isc.families())
-    assert "Qwen/Qwen3-8B" in message
+    assert "qwen3: Qwen/Qwen3-0.6B and 29 more" in message
+    assert "`isc families` lists them all" in message
     assert f"isc.load({str(directory)!r}, family=isc." in message
 
 

@@ -109,16 +109,20 @@ def family_for(model: str) -> Family:
 def unknown_model(model: str, call: str = "") -> UnknownModelError:
     """The error for a model without a family: what is near, and what is known."""
     near = difflib.get_close_matches(model, models(), n=3, cutoff=0.75)
-    known = "; ".join(
-        f"{name}: {', '.join(m for m, family in models().items() if family_name(family) == name)}"
-        for name in families()
-    )
+    known = "; ".join(f"{name}: {_served(name)}" for name in families())
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     example = next(iter(families().values())).__name__
     return UnknownModelError(
         f"no family is known for {model!r}.{meant} If its format is one of these, pass it: "
-        f"{call or f'isc.load({model!r}'}, family=isc.{example}()). Known models by family: {known}"
+        f"{call or f'isc.load({model!r}'}, family=isc.{example}()). Known models by family (`isc families` lists "
+        f"them all): {known}"
     )
+
+
+def _served(name: str) -> str:
+    """The first model of a family, and how many more there are."""
+    first, *more = (model for model, family in models().items() if family_name(family) == name)
+    return f"{first} and {len(more)} more" if more else first
 
 
 def family_of_template(template: str) -> Family | None:

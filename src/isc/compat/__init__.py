@@ -74,5 +74,8 @@ if not TYPE_CHECKING:  # a type checker would take every misspelled name for a c
     def __getattr__(name: str) -> object:
         """A configuration, and with it pydantic, when one is first asked for."""
         if name == "config_from_name" or name.endswith("Config"):
-            return getattr(import_module(f"{__name__}.configs"), name)
+            try:
+                return getattr(import_module(f"{__name__}.configs"), name)
+            except ModuleNotFoundError as error:
+                raise ImportError(f"configurations need pydantic ({error}): pip install 'isc[compat]'") from error
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
