@@ -54,16 +54,17 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         count = len(self.message_roles)
-        last = (UNOWNED - 1, False)
+        last_message, last_body = UNOWNED - 1, False
         mergeable = False
         total = 0
         for run in self.runs:
-            owner = (run.message, run.body)
-            if run.length <= 0 or not UNOWNED <= run.message < count or owner == (UNOWNED, True):
+            message, body = run.message, run.body
+            if run.length <= 0 or not UNOWNED <= message < count or (body and message == UNOWNED):
                 raise AttributionError(f"{run}: {_problem(run, count)}")
             total += run.length
-            mergeable = mergeable or owner == last
-            last = owner
+            if message == last_message and body == last_body:
+                mergeable = True
+            last_message, last_body = message, body
         if total != len(self.token_ids):
             raise AttributionError(f"runs cover {total} tokens, but there are {len(self.token_ids)} token_ids")
         if len(self.message_tool_names) != count:
