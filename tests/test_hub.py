@@ -15,6 +15,7 @@ from loopback_hub import BROKEN, GATED, Hub, Model, serve
 from tokenizer_files import qwen3_file
 
 KNOWN = "Qwen/Qwen3-8B"
+VISION = "Qwen/Qwen3-VL-8B-Instruct"
 SECONDS = 3.0
 
 
@@ -31,6 +32,7 @@ def hub() -> Iterator[Hub]:
     later = qwen3_file("<|later|>").replace("<|im_end|>", "<|im_stop|>").replace("<|later|>", "<|im_end|>")
     models = {
         KNOWN: Model({"main": {"tokenizer.json": good.encode()}, "v2": {"tokenizer.json": later.encode()}}),
+        VISION: Model({"main": {"tokenizer.json": qwen3_file(*isc.Qwen3VL().specials[-4:]).encode()}}),
         "someone/untold": _file("tokenizer.json", good),
         "someone/empty": _file("README.md", "nothing else"),
         "someone/gated": Model(refused=GATED),
@@ -70,6 +72,7 @@ def online(hub: Hub, home: Path) -> dict[str, Outcome]:
     """Every load that the hub can answer, with an empty cache at first."""
     calls = {
         "known": Call(KNOWN),
+        "vision": Call(VISION),
         "revision": Call(KNOWN, revision="v2"),
         "no revision": Call(KNOWN, revision="v3"),
         "untold": Call("someone/untold"),
@@ -87,7 +90,7 @@ def online(hub: Hub, home: Path) -> dict[str, Outcome]:
 def offline(online: dict[str, Outcome], hub: Hub, home: Path) -> dict[str, Outcome]:
     """The same cache under `HF_HUB_OFFLINE`."""
     calls = {"known": Call(KNOWN), "revision": Call(KNOWN, revision="v2"), "empty": _given("empty")}
-    calls |= {"ranks": _given("ranks")}
+    calls |= {"ranks": _given("ranks"), "vision": Call(VISION)}
     calls |= {"never seen": Call("Qwen/Qwen3-4B"), "untold": Call("someone/never-seen")}
     return _run(calls, _environment(hub.endpoint, home, HF_HUB_OFFLINE="1"))
 
@@ -165,7 +168,7 @@ def test_a_model_without_a_template_is_an_unknown_model(online: dict[str, Outcom
     found = online["untold"]
     assert found.error == "UnknownModelError"
     assert "isc.load('someone/untold', family=isc." in found.message
-    assert KNOWN in found.message
+    assert "qwen3: Qwen/Qwen3-0.6B and" in found.message
 
 
 def test_a_model_whose_template_is_unknown_is_loaded_by_it(online: dict[str, Outcome]) -> None:
@@ -190,6 +193,12 @@ def test_a_cut_transfer_leaves_nothing_behind(online: dict[str, Outcome], hub: H
 
 def test_offline_a_cached_model_loads(online: dict[str, Outcome], offline: dict[str, Outcome]) -> None:
     assert offline["known"].token_ids == online["known"].token_ids
+
+
+def test_offline_texts_of_a_model_with_images_need_no_settings_of_these(
+    online: dict[str, Outcome], offline: dict[str, Outcome]
+) -> None:
+    assert offline["vision"].token_ids == online["vision"].token_ids != ()
 
 
 def test_offline_a_cached_revision_loads(online: dict[str, Outcome], offline: dict[str, Outcome]) -> None:

@@ -69,7 +69,13 @@ def _image_processor(model: Source, family: Family, resolve_media: Resolver | No
         return None
     from isc.media import image_processor
 
-    return image_processor(model.processor_settings(), family, resolve_media)
+    try:
+        config = model.processor_settings()
+    except LoadError:
+        if model.is_directory:
+            raise
+        config = {}  # not in the cache and no hub: texts need no image processor, and an image says that it is missing
+    return image_processor(config, family, resolve_media)
 
 
 def traced(
