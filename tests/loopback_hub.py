@@ -1,4 +1,4 @@
-"""A hub of models on 127.0.0.1 that speaks the file protocol of huggingface.co: `HEAD` and `GET` of resolved files."""
+"""A hub of models on 127.0.0.1 that speaks the file protocol of the real one: `HEAD` and `GET` of resolved files."""
 
 from __future__ import annotations
 
