@@ -91,6 +91,21 @@ def test_a_bridge_carries_earlier_images_and_numbers_go_on(resolving: isc.Render
         assert set(bridged.token_ids[place.offset : place.offset + place.length]) == {pad}
 
 
+def test_images_do_not_follow_those_of_a_prompt_without_its_media(vision: isc.Renderer) -> None:
+    prompt = vision.render([user([IMAGE])], add_generation_prompt=True)
+    close = vision.get_stop_token_ids()[:1]
+    refused = vision.plan_bridge(prompt.token_ids, close, [user([IMAGE])])
+    assert isinstance(refused, isc.Refusal)
+    assert refused.reason == "depends_on_history"
+    assert "pass its previous_multi_modal_data" in refused.detail
+    for granted in (
+        vision.plan_bridge(prompt.token_ids, close, [user([IMAGE])], None, prompt.multi_modal_data),
+        vision.plan_bridge(prompt.token_ids, close, [user("a")]),
+        vision.plan_bridge(vision.render_ids([user("a")], None, True), close, [user([IMAGE])]),
+    ):
+        assert isinstance(granted, isc.Extension)
+
+
 def test_a_bad_image_of_a_new_message_is_named_as_the_caller_counts(vision: isc.Renderer) -> None:
     prompt = vision.render([user("a")], add_generation_prompt=True)
     with pytest.raises(isc.MediaError) as error:

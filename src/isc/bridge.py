@@ -17,7 +17,7 @@ from isc.multimodal import MultiModalData, followed
 from isc.parse import reasoning_start
 from isc.protocols import Encoder, Family, has_reasoning
 from isc.rendered import RenderedTokens, Run
-from isc.segments import is_special, owned
+from isc.segments import IMAGE_TOKENS, is_special, owned
 from isc.tokens import fold, unfold
 from isc.types import (
     UNOWNED,
@@ -90,7 +90,7 @@ def ending(
         return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
     if not given.messages:
         return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
-    refusal = _refused_messages(given, retention)
+    refusal = _refused_messages(given, retention) or _unknown_images(given, encoder, prompt_ids)
     if refusal is not None:
         return refusal
     stops = {encoder.specials.get(text): text for text in family.stop_tokens}
@@ -166,6 +166,18 @@ def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | No
             )
             return Refusal("retention", detail)
     return None
+
+
+def _unknown_images(given: Chat, encoder: Encoder, prompt_ids: Sequence[int]) -> Refusal | None:
+    """Why images cannot follow those of a prompt of which no media are known: numbers and ranges would be wrong."""
+    if given.earlier_images or not given.images_before(len(given.messages)):
+        return None
+    if not any(encoder.specials.get(text) in prompt_ids for text in IMAGE_TOKENS):
+        return None
+    detail = (
+        "the prompt shows images: pass its previous_multi_modal_data, which new images are numbered and placed after"
+    )
+    return Refusal("depends_on_history", detail)
 
 
 def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[Segment] | Refusal:
