@@ -25,7 +25,7 @@ import msgspec
 
 import isc
 from conversations import agent, short, tools
-from isc.catalogue import family_name
+from isc.formats.catalogue import family_name
 from measure import interleaved, machine, put
 
 ROOT = Path(__file__).resolve().parent.parent

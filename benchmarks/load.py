@@ -25,7 +25,7 @@ import httpx
 import isc
 from conversations import agent, tools
 from isc.client import Generation, connect, generate
-from isc.encoders import embedded, from_file
+from isc.encoding.encoders import embedded, from_file
 from run import Row, at_most, table, write
 
 ROOT = Path(__file__).resolve().parent.parent

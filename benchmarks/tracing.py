@@ -10,8 +10,8 @@ from typing import Any
 
 from conversations import agent, tools
 from isc.errors import Error
-from isc.reference import FileReference
-from isc.template import TracedTemplate
+from isc.testing.reference import FileReference
+from isc.traced.template import TracedTemplate
 from measure import interleaved
 
 Conversation = tuple[list[dict[str, Any]], list[dict[str, Any]] | None]

@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 
 from isc import convert
-from isc.catalogue import families, models
+from isc.conversation.renderer import stream
 from isc.errors import ConversationError, OptionError
-from isc.protocols import Family
-from isc.render import stream
+from isc.formats.base import Family
+from isc.formats.catalogue import list_families, models
 from isc.types import Chat, Segment
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
@@ -59,7 +59,7 @@ def main() -> int:
     """Write or check the page; the exit code is 1 where it is stale."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    page = HEAD + "".join(section(name, kind) for name, kind in sorted(families().items()))
+    page = HEAD + "".join(section(name, kind) for name, kind in sorted(list_families().items()))
     stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page
     if parser.parse_args().check:
         print(f"{PAGE.name} is {'stale: run python scripts/families_doc.py' if stale else 'up to date'}")

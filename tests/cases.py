@@ -12,9 +12,9 @@ from msgspec import Struct
 import isc
 from golden_conversations import CONVERSATIONS
 from image_files import QWEN3_VL, images_of
-from isc.encoders import VocabularyEncoder, embedded
+from isc.encoding.encoders import VocabularyEncoder, embedded
+from isc.formats.segments import IMAGE_TOKENS
 from isc.media import ImageProcessor
-from isc.segments import IMAGE_TOKENS
 from isc.testing import Conversation, Shape
 from references import Adaptation, Preparation, TemplateReference, parts_joined, unprepared
 
@@ -111,10 +111,10 @@ class Case(Struct, frozen=True):
 
 
 def _cases() -> tuple[Case, ...]:
-    """Every family's cases: `CASES` of each `tests/families/*_cases.py`."""
+    """Every family's cases: `CASES` of each `tests/formats/*_cases.py`."""
     found: list[Case] = []
-    for path in sorted((Path(__file__).parent / "families").glob("*_cases.py")):
-        found.extend(importlib.import_module(f"families.{path.stem}").CASES)
+    for path in sorted((Path(__file__).parent / "formats").glob("*_cases.py")):
+        found.extend(importlib.import_module(f"formats.{path.stem}").CASES)
     return tuple(found)
 
 

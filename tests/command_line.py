@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isc.build import batches
+from isc.build.samples import batches
 from isc.cli import main, running
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "conversations.jsonl"

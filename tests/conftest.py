@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, settings
 import isc
 from image_files import QWEN3_VL
 from isc.cli import Exit, main
-from isc.encoders import VocabularyEncoder, embedded
-from isc.families.qwen3 import Qwen3
+from isc.encoding.encoders import VocabularyEncoder, embedded
+from isc.formats.qwen3 import Qwen3
 from isc.media import ImageProcessor
 from references import encoder_of
 

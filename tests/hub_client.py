@@ -60,7 +60,7 @@ def _outcome(call: Call, slept: list[float]) -> Outcome:
     slept.clear()
     start = time.perf_counter()
     try:
-        renderer = isc.load(call.source, isc.families()[call.family]() if call.family else None, call.revision)
+        renderer = isc.load(call.source, isc.list_families()[call.family]() if call.family else None, call.revision)
     except Exception as error:
         waited = time.perf_counter() - start + sum(slept)
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind in vars(isc).values()]

@@ -17,8 +17,8 @@ from tiktoken.load import load_tiktoken_bpe
 from tokenizers import AddedToken, Tokenizer
 
 from image_files import expanded
-from isc.encoders import VocabularyEncoder, from_file, from_rank_file
-from isc.ranks import KIMI_K2
+from isc.encoding.encoders import VocabularyEncoder, from_file, from_rank_file
+from isc.encoding.rank_files import KIMI_K2
 from isc.testing import Conversation
 
 _HARMONY_SPECIALS = 199_998

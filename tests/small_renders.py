@@ -6,8 +6,8 @@ import re
 
 import isc
 from golden_conversations import Message
-from isc.encoders import embedded
-from isc.segments import spelled
+from isc.encoding.encoders import embedded
+from isc.formats.segments import spelled
 
 
 def renderer_of(family: isc.Family) -> isc.Renderer:

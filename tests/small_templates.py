@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isc.template import TracedTemplate
+from isc.traced.template import TracedTemplate
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"

@@ -10,7 +10,7 @@ import pytest
 
 import isc
 from hub_client import CHAT, Call, Outcome, outcomes
-from isc.encoders import from_tokenizer_json
+from isc.encoding.encoders import from_tokenizer_json
 from loopback_hub import BROKEN, GATED, Hub, Model, serve
 from tokenizer_files import qwen3_file
 

@@ -15,10 +15,10 @@ import tiktoken
 from tokenizers import Tokenizer
 
 import isc
-from isc.catalogue import check_family_module
-from isc.encoders import VocabularyEncoder, embedded, from_file
-from isc.families.qwen3 import Qwen3
-from isc.template import TracedTemplate
+from isc.encoding.encoders import VocabularyEncoder, embedded, from_file
+from isc.formats.catalogue import check_family_module
+from isc.formats.qwen3 import Qwen3
+from isc.traced.template import TracedTemplate
 from tokenizer_files import qwen3_file, transformers_tokenizer
 
 CHAT = [
@@ -84,7 +84,7 @@ def test_no_template_is_an_error_that_lists_what_is_known_and_how_to_pass_a_fami
     with pytest.raises(isc.UnknownModelError) as caught:
         isc.load(directory)
     message = str(caught.value)
-    assert all(f"{name}: " in message for name in isc.families())
+    assert all(f"{name}: " in message for name in isc.list_families())
     assert "qwen3: Qwen/Qwen3-0.6B and 29 more" in message
     assert "`isc families` lists them all" in message
     assert f"isc.load({str(directory)!r}, family=isc." in message
@@ -224,14 +224,14 @@ def test_the_same_file_is_read_once(directory: Path) -> None:
     ],
 )
 def test_a_module_that_is_no_family_is_named(names: dict[str, object], problem: str) -> None:
-    module = ModuleType("isc.families.broken")
+    module = ModuleType("isc.formats.broken")
     module.__dict__.update(names)
-    with pytest.raises(isc.FamilyError, match=rf"isc\.families\.broken.*{problem}"):
+    with pytest.raises(isc.FamilyError, match=rf"isc\.formats\.broken.*{problem}"):
         check_family_module(module)
 
 
 def test_every_known_model_has_a_family_that_is_discovered() -> None:
-    assert type(isc.family_for("Qwen/Qwen3-8B")) in isc.families().values()
+    assert type(isc.family_for("Qwen/Qwen3-8B")) in isc.list_families().values()
 
 
 def test_the_embedded_vocabulary_takes_on_any_specials() -> None:

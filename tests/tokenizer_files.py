@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from isc.families.qwen3 import Qwen3
+from isc.formats.qwen3 import Qwen3
 
 Document = dict[str, Any]
 """A decoded tokenizer.json."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from isc.template import TracedTemplate
+from isc.traced.template import TracedTemplate
 from traced_tools import NOW
 
 PLACE = Path(os.environ.get("ISC_REFERENCE") or Path(__file__).resolve().parent.parent.parent / "shared" / "reference")

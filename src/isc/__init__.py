@@ -3,9 +3,13 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from isc import convert, encoders, errors
-from isc.bridge import Extension, Refusal
-from isc.catalogue import families, family_for
+from isc import convert, errors
+from isc.conversation.bridge import Extension, Refusal
+from isc.conversation.renderer import Renderer
+from isc.conversation.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
+from isc.encoding import encoders
+from isc.encoding.base import Encoder
+from isc.encoding.fold import attribute_text_segments, fold, unfold
 from isc.errors import (
     AttributionError,
     ClientError,
@@ -33,13 +37,10 @@ from isc.errors import (
     TrajectoryError,
     UnknownModelError,
 )
-from isc.multimodal import MultiModalData, PlaceholderRange
-from isc.protocols import Encoder, Family
-from isc.registry import create_renderer, load
-from isc.render import Renderer
-from isc.rendered import RenderedTokens, Run
-from isc.tokens import attribute_text_segments, fold, unfold
-from isc.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
+from isc.formats.base import Family
+from isc.formats.catalogue import family_for, list_families
+from isc.loading import create_renderer, load
+from isc.rendered import MultiModalData, PlaceholderRange, RenderedTokens, Run
 from isc.types import (
     AssistantMessage,
     Chat,
@@ -58,24 +59,26 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
-    from isc import client, media, rollout, template
-    from isc.families.deepseek_r1 import DeepSeekR1
-    from isc.families.deepseek_v3 import DeepSeekV3
-    from isc.families.deepseek_v3_1 import DeepSeekV31
-    from isc.families.glm4_5 import Glm45
-    from isc.families.glm5 import Glm5
-    from isc.families.glm5_1 import Glm51
-    from isc.families.gpt_oss import GptOss
-    from isc.families.kimi_k2 import KimiK2
-    from isc.families.kimi_k2_5 import KimiK25
-    from isc.families.laguna_xs_2 import LagunaXS2
-    from isc.families.llama_3 import Llama3
-    from isc.families.minimax_m2 import MiniMaxM2
-    from isc.families.nemotron_3 import Nemotron3
-    from isc.families.qwen3 import Qwen3
-    from isc.families.qwen3_5 import Qwen35
-    from isc.families.qwen3_6 import Qwen36
-    from isc.families.qwen3_vl import Qwen3VL
+    from isc import client, media
+    from isc.conversation import rollout
+    from isc.formats.deepseek_r1 import DeepSeekR1
+    from isc.formats.deepseek_v3 import DeepSeekV3
+    from isc.formats.deepseek_v3_1 import DeepSeekV31
+    from isc.formats.glm4_5 import Glm45
+    from isc.formats.glm5 import Glm5
+    from isc.formats.glm5_1 import Glm51
+    from isc.formats.gpt_oss import GptOss
+    from isc.formats.kimi_k2 import KimiK2
+    from isc.formats.kimi_k2_5 import KimiK25
+    from isc.formats.laguna_xs_2 import LagunaXS2
+    from isc.formats.llama_3 import Llama3
+    from isc.formats.minimax_m2 import MiniMaxM2
+    from isc.formats.nemotron_3 import Nemotron3
+    from isc.formats.qwen3 import Qwen3
+    from isc.formats.qwen3_5 import Qwen35
+    from isc.formats.qwen3_6 import Qwen36
+    from isc.formats.qwen3_vl import Qwen3VL
+    from isc.traced import template
 
 __version__ = "0.1.0"
 
@@ -155,9 +158,9 @@ __all__ = [
     "create_renderer",
     "encoders",
     "errors",
-    "families",
     "family_for",
     "fold",
+    "list_families",
     "load",
     "media",
     "rollout",
@@ -165,15 +168,20 @@ __all__ = [
     "unfold",
 ]
 
-_LATER = frozenset(("client", "media", "rollout", "template"))
+_LATER = {
+    "client": "isc.client",
+    "media": "isc.media",
+    "rollout": "isc.conversation.rollout",
+    "template": "isc.traced.template",
+}
 
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for an object
 
     def __getattr__(name: str) -> object:
         """Family classes and the modules that load more than most need, imported when one is first asked for."""
         if name in _LATER:
-            return import_module(f"isc.{name}")
-        for family in families().values():
+            return import_module(_LATER[name])
+        for family in list_families().values():
             if family.__name__ == name:
                 return family
         raise AttributeError(f"module 'isc' has no attribute {name!r}")

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias, TypeVar, get_args
 from msgspec import UNSET
 from msgspec.structs import asdict
 
+from isc._json import json_object_text, json_value, utf_8_text
 from isc.errors import ConversationError
-from isc.jsontext import json_object_text, json_value, utf_8_text
 from isc.types import (
     ROLES,
     AssistantMessage,

@@ -266,3 +266,25 @@ class Reasoning(Struct, frozen=True):
     closer: str
     closing: tuple[Segment, ...]
     enders: tuple[str, ...] = ()
+
+
+class LostPiece(Struct, frozen=True):
+    """Text whose origin an operation lost track of: scaffold, and never searched for specials."""
+
+    text: str
+    operation: str
+
+
+class Report(Struct, frozen=True):
+    """What isc found out about a template, and where it knows nothing.
+
+    `reasoning` and `tool_calls` name known grammars, None where parsing gives content only. `lost` lists the pieces of
+    a conversation whose origin is unknown.
+    """
+
+    turn_close: str | None
+    stop_tokens: tuple[str, ...]
+    reasoning: str | None
+    tool_calls: str | None
+    keeps_history: bool
+    lost: tuple[LostPiece, ...] = ()

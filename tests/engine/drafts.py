@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from typing import TypeAlias
 
-from isc.families.qwen3 import Qwen3
-from isc.protocols import Encoder
-from isc.segments import spelled
+from isc.encoding.base import Encoder
+from isc.formats.qwen3 import Qwen3
+from isc.formats.segments import spelled
 
 Draft: TypeAlias = list[int | None]
 

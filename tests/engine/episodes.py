@@ -14,9 +14,9 @@ from engine.model import TinyModel
 from engine.server import Engine, served
 from golden_conversations import TOOLS, tool, user
 from isc.client import ProtocolName, connect, generate
-from isc.encoders import VocabularyEncoder, embedded
-from isc.families.qwen3 import Qwen3
-from isc.rollout import Episode, Rollout
+from isc.conversation.rollout import Episode, Rollout
+from isc.encoding.encoders import VocabularyEncoder, embedded
+from isc.formats.qwen3 import Qwen3
 from isc.types import ParsedResponse
 
 EPISODES = 60

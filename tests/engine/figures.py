@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from engine.episodes import RENDERERS, SEED, Played, play_all, vocabulary  # noqa: E402 - found through the path set above
 from engine.incumbent import Followed, Tokens, followed, tokens  # noqa: E402
 from engine.model import TinyModel  # noqa: E402
-from isc.rollout import SampledTokens  # noqa: E402
+from isc.conversation.rollout import SampledTokens  # noqa: E402
 
 PAGE = ROOT / "docs" / "engine.md"
 START, END = "<!-- measured: start -->", "<!-- measured: end -->"

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.episodes import RENDERERS, Played, Turn
 from golden_conversations import TOOLS
-from isc.families.qwen3 import Qwen3
+from isc.formats.qwen3 import Qwen3
 from isc.traced.values import chat_messages
 from isc.types import Chat, Message, UserMessage
 from references import stand_in

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from engine.drafts import draft
 from engine.model import LONGEST, Sample, TinyModel
-from isc.protocols import Encoder
+from isc.encoding.base import Encoder
 
 Event = MutableMapping[str, Any]
 MODEL = "tiny-qwen3"

@@ -15,7 +15,7 @@ from engine.episodes import RENDERERS, Played, play_all, vocabulary
 from engine.model import LONGEST, TinyModel
 from engine.server import Engine, served
 from isc.client import ProtocolName, connect, generate
-from isc.rollout import SampledTokens
+from isc.conversation.rollout import SampledTokens
 
 TOLERANCE = 1e-4
 

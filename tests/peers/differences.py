@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Final, TypeAlias
 
-from isc.catalogue import family_name
 from isc.compat import RenderedTokens
 from isc.errors import ConversationError
+from isc.formats.catalogue import family_name
 from isc.testing import Conversation
 from peers.sides import Sides, Turn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from isc.families.qwen3 import Qwen3
+from isc.formats.qwen3 import Qwen3
 from references import stand_in
 
 

@@ -18,13 +18,13 @@ from transformers import PreTrainedTokenizerFast
 import isc
 from cases import CASES, Case
 from isc import convert
-from isc.catalogue import family_name
 from isc.compat import Renderer
 from isc.compat.configs import CONFIGS
 from isc.compat.formats import OTHER_NAMES, family_of
-from isc.encoders import VocabularyEncoder, embedded, from_file
+from isc.conversation.training import _sampled_ids
+from isc.encoding.encoders import VocabularyEncoder, embedded, from_file
+from isc.formats.catalogue import family_name
 from isc.testing import Conversation, Reference, Writer
-from isc.training import _sampled_ids
 from references import stand_in, tokenizer_of, write_harmony_ranks
 
 

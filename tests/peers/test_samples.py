@@ -11,7 +11,7 @@ import renderers
 
 import isc.compat
 from cases import Case
-from isc.catalogue import family_name
+from isc.formats.catalogue import family_name
 from peers.sides import SHARED, Sides, conversations, sides
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import assert_never, assert_type
 
 import isc
-from isc.encoders import VocabularyEncoder, embedded, from_rank_file, from_tokenizer_json
+from isc.encoding.encoders import VocabularyEncoder, embedded, from_rank_file, from_tokenizer_json
 
 type_of_call: isc.ToolCall = isc.ToolCall("add", {"numbers": [1, 2.5, None, {"deep": True}]}, id="1")
 messages: list[isc.Message] = [

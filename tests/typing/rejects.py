@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import isc
-from isc.encoders import embedded, from_tokenizer_json
+from isc.encoding.encoders import embedded, from_tokenizer_json
 
 
 def loading() -> None:

@@ -11,13 +11,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from isc.check import CheckReport, Named, Outcome, built_in, check_model
+from isc.build.conversations import conversation, documents
 from isc.cli import Exit
 from isc.cli.arguments import File, Whole, console
 from isc.cli.commands import app
 from isc.cli.files import named, opened
 from isc.cli.formats import family_value
-from isc.conversations import conversation, documents
+from isc.testing.conformance import CheckReport, Named, Outcome, built_in, check_model
 
 _STYLES = {"holds": "green", "fails": "bold red", "told": "yellow", "not tried": "dim"}
 

@@ -12,17 +12,17 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 import isc
-from isc.build import Settings, parse_loss
+from isc.build.conversations import Conversation, InputError, conversation, documents
+from isc.build.conversations import tools as decoded_tools
+from isc.build.samples import Settings, parse_loss
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
 from isc.cli.files import BuildPaths, named, opened, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries, identity
 from isc.cli.running import Job, print_summary, run_build, sample_format
-from isc.conversations import Conversation, InputError, conversation, documents
-from isc.conversations import tools as decoded_tools
+from isc.conversation.renderer import Renderer
 from isc.errors import ConversationError, Error, OptionError
-from isc.render import Renderer
 
 _HELP = """\
 Chat messages to the exact token ids a model reads, with the owner of every token.

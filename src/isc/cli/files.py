@@ -19,9 +19,9 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from isc import arrow
-from isc.build import Built, Rejected, Settings, Tally, columns
-from isc.conversations import InputError
+from isc.build import arrow
+from isc.build.conversations import InputError
+from isc.build.samples import Built, Rejected, Settings, Tally, columns
 from isc.errors import OptionError
 
 STDIN = "-"

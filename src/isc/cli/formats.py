@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
-from isc.catalogue import families, family_name, models
-from isc.encoders import embedded
+from isc.conversation.renderer import Renderer
+from isc.encoding.encoders import embedded
 from isc.errors import OptionError
-from isc.protocols import Family
-from isc.registry import create_renderer, load
-from isc.render import Renderer
+from isc.formats.base import Family
+from isc.formats.catalogue import family_name, list_families, models
+from isc.loading import create_renderer, load
 
 EMBEDDED = "embedded"
 EMBEDDED_NOTICE = "ids are of isc's embedded vocabulary; pass --model NAME for a model's own"
@@ -43,7 +43,7 @@ def choose(family: str | None, model: str | None, options: Sequence[str] = ()) -
         renderer = load(model, None if family is None else _family(family))
         return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
     if family is None:
-        known = ", ".join(families())
+        known = ", ".join(list_families())
         raise OptionError(
             f"which chat format? Pass --family with one of {known}, or --model with a hub id or directory"
         )
@@ -63,11 +63,11 @@ def family_value(name: str | None, options: Sequence[str] = ()) -> Family | None
 
 
 def _family(name: str) -> Family:
-    if name in families():
-        return families()[name]()
+    if name in list_families():
+        return list_families()[name]()
     if name in models():
         return models()[name]
-    raise OptionError(f"there is no family {name!r}; families are {', '.join(families())}")
+    raise OptionError(f"there is no family {name!r}; families are {', '.join(list_families())}")
 
 
 def with_options(family: Family, options: Sequence[str]) -> Family:
@@ -152,7 +152,7 @@ class FamilyEntry(Struct, frozen=True):
 
 def entries() -> list[FamilyEntry]:
     """Every family, by name."""
-    return [_entry(name, kind) for name, kind in sorted(families().items())]
+    return [_entry(name, kind) for name, kind in sorted(list_families().items())]
 
 
 def _entry(name: str, kind: type[Family]) -> FamilyEntry:

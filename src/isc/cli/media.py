@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from isc.multimodal import MultiModalData
-from isc.rendered import RenderedTokens
+from isc.rendered import MultiModalData, RenderedTokens
 
 
 class MediaItem(Struct, frozen=True):

@@ -11,8 +11,10 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from isc import arrow
-from isc.build import Built, SampleFormat, Settings, batches
+from isc.build import arrow
+from isc.build.conversations import InputError, is_whole
+from isc.build.samples import Built, SampleFormat, Settings, batches
+from isc.build.workers import WorkerError, built
 from isc.cli import Exit
 from isc.cli.arguments import Manner
 from isc.cli.files import (
@@ -29,10 +31,8 @@ from isc.cli.files import (
 )
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE
 from isc.cli.show import tally_table
-from isc.conversations import InputError, is_whole
+from isc.conversation.renderer import Renderer
 from isc.errors import OptionError
-from isc.render import Renderer
-from isc.workers import WorkerError, built
 
 _REPORTED_LINES = 20
 _WORTH_WORKERS = 16 * 1024 * 1024

@@ -14,10 +14,10 @@ from rich.cells import chop_cells
 from rich.table import Table
 from rich.text import Text
 
-from isc.build import NOBODY, Tally
+from isc.build.samples import NOBODY, Tally
 from isc.cli.formats import FamilyEntry
 from isc.cli.media import MediaItem, media_items
-from isc.protocols import Encoder
+from isc.encoding.base import Encoder
 from isc.rendered import RenderedTokens, Run
 from isc.types import UNOWNED, Span
 

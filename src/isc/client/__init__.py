@@ -13,6 +13,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Raw, Struct
 
+from isc._json import json_value
 from isc.client.generation import Generation, Usage
 from isc.client.lane import off_loop
 from isc.client.limits import prompt_limit
@@ -20,10 +21,9 @@ from isc.client.protocols import PROTOCOLS, Asked, EngineProtocol, ProtocolName,
 from isc.client.responses import REQUEST, Answer, Completion, check_counts, check_prompt, check_request, kept
 from isc.client.retries import Retries
 from isc.client.transport import Endpoint, Request, connect, endpoint, exchange
+from isc.conversation.renderer import Renderer
 from isc.convert import Messages, Tools
 from isc.errors import ConversationError, EngineRefusedError, OptionError, OverlongPromptError
-from isc.jsontext import json_value
-from isc.render import Renderer
 from isc.rendered import RenderedTokens
 from isc.types import Json
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from isc.multimodal import MultiModalData
-from isc.rendered import RenderedTokens
+from isc.rendered import MultiModalData, RenderedTokens
 from isc.types import Json, ParsedToolCall
 
 

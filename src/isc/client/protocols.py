@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from isc.client.responses import Answer, Completion, TokenId, check_logprobs, decoded
 from isc.errors import EngineAbortedError, OptionError
-from isc.multimodal import MultiModalData
+from isc.rendered import MultiModalData
 from isc.types import Json
 
 ProtocolName: TypeAlias = Literal["vllm", "sglang"]

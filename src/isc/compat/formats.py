@@ -9,10 +9,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
-from isc import catalogue, registry
+from isc import loading
+from isc.encoding.base import Encoder
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
-from isc.protocols import Encoder, Family
-from isc.template import TracedTemplate
+from isc.formats import catalogue
+from isc.formats.base import Family
+from isc.traced.template import TracedTemplate
 
 _NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max", "audio_cache_max"))
 """Fields that say nothing of the format."""
@@ -53,7 +55,7 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
     if name == "default":
         chosen = {field: _grammar(field, options.pop(field, None)) for field in _GRAMMARS}
         return _template(tokenizer, encoder, options, chosen["reasoning_parser"], chosen["tool_parser"])
-    found = registry.family_of_tokenizer(tokenizer)
+    found = loading.family_of_tokenizer(tokenizer)
     if name != "auto":
         found = _named(name, found)
     return _with_options(found, options) if found is not None else _traced(name, tokenizer, encoder, options)
@@ -82,7 +84,7 @@ def _grammar(field: str, name: str | None) -> str | None:
 def _named(name: str, of_model: Family | None) -> Family | None:
     """The family of a configuration's name, as the model has it; None where isc has no such family."""
     family_name, variant = OTHER_NAMES.get(name, (name, None))
-    kind = catalogue.families().get(family_name)
+    kind = catalogue.list_families().get(family_name)
     if kind is None:
         return None
     if variant is None and type(of_model) is kind:
@@ -130,7 +132,7 @@ def _template(
         raise UnknownModelError(
             f"isc has no family for {getattr(tokenizer, 'name_or_path', tokenizer)!r} under this configuration, and "
             "the tokenizer has no chat template; the configurations with a family are "
-            f"{', '.join([*catalogue.families(), *OTHER_NAMES])}"
+            f"{', '.join([*catalogue.list_families(), *OTHER_NAMES])}"
         )
     return TracedTemplate(
         template,

@@ -8,14 +8,15 @@ from typing import Any
 from msgspec import Struct
 
 import isc
-from isc import catalogue, registry
+from isc import loading
+from isc._sources import Source
 from isc.compat.formats import family_of
 from isc.compat.responses import ParsedResponse, response
 from isc.compat.tokens import RenderedTokens
 from isc.convert import Messages, Tools
-from isc.encoders import as_encoder
-from isc.protocols import Encoder
-from isc.sources import Source
+from isc.encoding.base import Encoder
+from isc.encoding.encoders import as_encoder
+from isc.formats import catalogue
 
 
 class Tokenizer(Struct, frozen=True):
@@ -73,7 +74,7 @@ def load_tokenizer(model_name_or_path: str) -> Tokenizer:
         LoadError: A file is missing or cannot be fetched.
         EncoderError: The tokenizer cannot be accounted for.
     """
-    return Tokenizer(Source(model_name_or_path), registry.load_encoder(model_name_or_path))
+    return Tokenizer(Source(model_name_or_path), loading.load_encoder(model_name_or_path))
 
 
 class Renderer(Struct, frozen=True):

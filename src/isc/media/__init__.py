@@ -13,13 +13,12 @@ from msgspec.structs import replace
 from isc import convert
 from isc.convert import Messages
 from isc.errors import LoadError, MediaError, OptionError
+from isc.formats.base import Family
 from isc.media.cache import BoundedCache
 from isc.media.processing import Process, QwenProcess
 from isc.media.reading import Limits, Resolver, decoded, source_of
 from isc.media.settings import FixedPlaceholders, ImageSettings, QwenImages, image_settings
-from isc.multimodal import Array, MultiModalData
-from isc.protocols import Family
-from isc.rendered import RenderedTokens
+from isc.rendered import Array, MultiModalData, RenderedTokens
 from isc.types import Chat, MediaPart, Message
 
 __all__ = [

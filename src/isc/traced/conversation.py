@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 
 from msgspec import Struct
 
-from isc.segments import owned, sampled
+from isc.formats.segments import owned, sampled
 from isc.traced.format import Dicts, Format, text_of, written_of
 from isc.traced.origins import Kind
 from isc.traced.ownership import Find, Layout, cut_at_specials, finder, joined, owned_segments

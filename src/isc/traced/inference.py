@@ -14,8 +14,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from isc.errors import TemplateError
-from isc.parse import CallReading, json_call
-from isc.segments import scaffold, special, spelled
+from isc.formats.reading.scanners import CallReading, json_call
+from isc.formats.segments import scaffold, special, spelled
 from isc.traced.conversation import Closing, conversation
 from isc.traced.format import Dicts, Format, text_of
 from isc.types import Reasoning, Segment
@@ -30,28 +30,6 @@ _TOOL: Final[Mapping[str, Any]] = {"role": "tool", "content": "y", "tool_call_id
 _PARAMETERS: Final = {"type": "object", "properties": {}}
 _TOOLS: Final = ({"type": "function", "function": {"name": "f", "description": "d", "parameters": _PARAMETERS}},)
 _ARGUMENTS: Final[tuple[object, ...]] = ({}, "{}")
-
-
-class LostPiece(Struct, frozen=True):
-    """Text whose origin an operation lost track of: scaffold, and never searched for specials."""
-
-    text: str
-    operation: str
-
-
-class Report(Struct, frozen=True):
-    """What isc found out about a template, and where it knows nothing.
-
-    `reasoning` and `tool_calls` name known grammars, None where parsing gives content only. `lost` lists the pieces of
-    a conversation whose origin is unknown.
-    """
-
-    turn_close: str | None
-    stop_tokens: tuple[str, ...]
-    reasoning: str | None
-    tool_calls: str | None
-    keeps_history: bool
-    lost: tuple[LostPiece, ...] = ()
 
 
 class Grammar(Struct, frozen=True):

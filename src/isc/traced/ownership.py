@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct, structs
 
-from isc.segments import specials_pattern
+from isc.formats.segments import specials_pattern
 from isc.traced.origins import TEMPLATE, Kind, Origin, Place, Run
 from isc.traced.rendering import Written
 from isc.types import UNOWNED, Segment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isc.errors import ConversationError
-from isc.segments import IMAGE_TOKENS, content_pieces
+from isc.formats.segments import IMAGE_TOKENS, content_pieces
 from isc.types import Chat, MediaPart, Segment
 
 

@@ -1,0 +1,233 @@
+"""Lines of conversations to training samples: batches of lines in, encoded rows out. Pure: no file, nothing printed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Struct
+
+from isc.build import arrow
+from isc.build.conversations import conversation
+from isc.errors import EncoderError, Error, OptionError
+from isc.conversation.renderer import Renderer
+from isc.conversation.training import TrainingSample, build_training_sample
+from isc.types import Role
+
+SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
+NOBODY = "nobody"
+
+_BODIES = "-bodies"
+_BATCH_BYTES = 256 * 1024
+
+
+class LineError(Error, ValueError):
+    """A line that can be rendered, but not become a sample as the options ask."""
+
+
+class Loss(Struct, frozen=True):
+    """What is trained on: what the model samples (`assistant`), and the bodies of messages of these roles."""
+
+    assistant: bool
+    body_roles: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "+".join([*(["assistant"] if self.assistant else []), *(role + _BODIES for role in self.body_roles)])
+
+
+def loss_terms() -> tuple[str, ...]:
+    """Every term of a loss."""
+    return ("assistant", *(role + _BODIES for role in get_args(Role) if role != "assistant"))
+
+
+def parse_loss(text: str) -> Loss:
+    """Read terms joined by `+`.
+
+    Args:
+        text: E.g. `assistant+tool-bodies`. Order and repetition do not matter.
+
+    Raises:
+        OptionError: A term is unknown; lists them.
+
+    >>> str(parse_loss("tool-bodies+assistant"))
+    'assistant+tool-bodies'
+    """
+    terms = [term.strip() for term in text.split("+")]
+    for term in terms:
+        if term not in loss_terms():
+            raise OptionError(f"--loss: {term!r} is no term; terms, joined by +, are {', '.join(loss_terms())}")
+    roles = [term.removesuffix(_BODIES) for term in loss_terms()[1:] if term in terms]
+    return Loss("assistant" in terms, tuple(roles))
+
+
+class Settings(Struct, frozen=True):
+    """All that decides which row a line becomes, so that two builds can be told apart.
+
+    `family`, `vocabulary` and `version` describe the renderer for that purpose; nothing is loaded by them.
+    """
+
+    loss: Loss
+    format: SampleFormat = "jsonl"
+    attribution: bool = False
+    ensure_final_stop: bool = False
+    max_tokens: int | None = None
+    images: bool = False
+    family: str = ""
+    vocabulary: str = ""
+    version: str = ""
+
+
+Row: TypeAlias = dict[str, object]
+"""A training sample as it is written, by column."""
+
+
+class RoleTally(Struct, frozen=True):
+    """Tokens of one role."""
+
+    tokens: int = 0
+    body: int = 0
+    trained: int = 0
+
+    def __add__(self, other: RoleTally) -> RoleTally:
+        return RoleTally(self.tokens + other.tokens, self.body + other.body, self.trained + other.trained)
+
+
+class Tally(Struct, frozen=True):
+    """What became of some lines; `roles` counts tokens, those without an owner under `NOBODY`."""
+
+    samples: int = 0
+    rejected: int = 0
+    roles: dict[str, RoleTally] = {}
+
+    def __add__(self, other: Tally) -> Tally:
+        names = dict.fromkeys((*self.roles, *other.roles))
+        empty = RoleTally()
+        roles = {name: self.roles.get(name, empty) + other.roles.get(name, empty) for name in names}
+        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles)
+
+
+class Rejected(Struct, frozen=True):
+    """A line that became no sample, and why."""
+
+    line: int
+    reason: str
+    original: bytes
+
+
+class Batch(Struct, frozen=True):
+    """Consecutive lines of the input as they stand there; the first is line number `first`."""
+
+    first: int
+    lines: tuple[bytes, ...]
+
+
+class Built(Struct, frozen=True):
+    """What a batch became: encoded rows, rejected lines, and how much of the input that accounts for."""
+
+    rows: bytes
+    rejected: tuple[Rejected, ...]
+    tally: Tally
+    lines: int
+    input_bytes: int
+
+
+def columns(settings: Settings) -> tuple[str, ...]:
+    """The names of a row's columns."""
+    attribution = ("message_indices", "is_content", "sampled_mask", "message_roles") if settings.attribution else ()
+    return ("input_ids", "loss_mask", *attribution, *(("multi_modal_data",) if settings.images else ()))
+
+
+def tally_of(sample: TrainingSample) -> Tally:
+    """One sample's tokens by role."""
+    roles: dict[str, RoleTally] = {}
+    spans = deque(sample.loss_spans)
+    for run, (start, end) in sample.rendered.spans():
+        while spans and spans[0][1] <= start:
+            spans.popleft()
+        trained = run.length if spans and spans[0][0] <= start else 0
+        role = sample.rendered.role(run) or NOBODY
+        roles[role] = roles.get(role, RoleTally()) + RoleTally(end - start, run.length * run.body, trained)
+    return Tally(samples=1, roles=roles)
+
+
+def batches(lines: Iterable[bytes], first: int = 1, size: int = _BATCH_BYTES) -> Iterator[Batch]:
+    """Lines in groups of about `size` bytes, the first of them being line number `first`."""
+    group: list[bytes] = []
+    held = 0
+    for line in lines:
+        group.append(line)
+        held += len(line)
+        if held >= size:
+            yield Batch(first, tuple(group))
+            first += len(group)
+            group, held = [], 0
+    if group:
+        yield Batch(first, tuple(group))
+
+
+def build_sample(renderer: Renderer, settings: Settings, line: bytes) -> TrainingSample:
+    """The sample of one line.
+
+    Raises:
+        Error: The line is no conversation, cannot be rendered, has nothing to train on or has too many tokens.
+    """
+    found = conversation(line)
+    sample = build_training_sample(
+        renderer,
+        found.messages,
+        found.tools,
+        role_to_mask=None if settings.loss.assistant else {},
+        content_sft_roles=settings.loss.body_roles,
+        ensure_final_stop=settings.ensure_final_stop,
+        require_trainable=True,
+    )
+    count = len(sample.token_ids)
+    if settings.max_tokens is not None and count > settings.max_tokens:
+        raise LineError(f"{count} tokens, more than --max-tokens {settings.max_tokens}")
+    return sample
+
+
+def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Batch) -> Built:
+    """The samples of some lines; under `strict` of those before the first bad one, which is then not accounted for.
+
+    Args:
+        renderer: Format and vocabulary.
+        settings: What to train on, and how rows are written.
+        strict: Whether to stop at a bad line.
+        batch: The lines.
+    """
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    tally = Tally()
+    done = 0
+    for number, line in enumerate(batch.lines, batch.first):
+        try:
+            if line.strip():
+                sample = build_sample(renderer, settings, line)
+                rows.append(_row(sample, settings))
+                tally += tally_of(sample)
+        except EncoderError:
+            raise  # the vocabulary is at fault, and every other line would fail as well
+        except Exception as error:  # whatever one line does, the others are not to be lost by it
+            reason = str(error) if isinstance(error, Error) else f"internal error: {type(error).__name__}: {error}"
+            rejected.append(Rejected(number, reason, line))
+            if strict:
+                break
+            tally += Tally(rejected=1)
+        done += 1
+    read = sum(map(len, batch.lines[:done]))
+    return Built(_encoded(rows, settings.format), tuple(rejected), tally, done, read)
+
+
+def _row(sample: TrainingSample, settings: Settings) -> Row:
+    row: Row = {"input_ids": sample.token_ids, "loss_mask": sample.loss_mask}
+    row.update((name, getattr(sample.rendered, name)) for name in columns(settings)[len(row) :])
+    return row
+
+
+def _encoded(rows: Sequence[Row], form: SampleFormat) -> bytes:
+    if form == "parquet":
+        return arrow.record_batch(rows) if rows else b""
+    return b"".join([msgspec.json.encode(row) + b"\n" for row in rows])

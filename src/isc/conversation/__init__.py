@@ -1,0 +1,1 @@
+"""What people do with a format and a vocabulary: render, bridge, train, play."""

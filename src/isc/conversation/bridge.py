@@ -1,0 +1,273 @@
+"""Extension: previous ids, unchanged, then what closes the completion, the new turns and a generation prompt.
+
+`plan` says whether a conversation can go on without rewriting an id, and with which segments, or why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from isc import convert
+from isc.encoding.base import Encoder
+from isc.encoding.fold import fold, unfold
+from isc.errors import ConversationError
+from isc.formats.base import Family, has_reasoning
+from isc.formats.reading.scanners import reasoning_start
+from isc.formats.segments import IMAGE_TOKENS, is_special, owned
+from isc.rendered import MultiModalData, RenderedTokens, Run, followed
+from isc.types import (
+    UNOWNED,
+    AssistantMessage,
+    BodySpecials,
+    Chat,
+    Ended,
+    Reasoning,
+    Sampled,
+    Segment,
+    ThinkingRetention,
+    UserMessage,
+)
+
+RefusalReason: TypeAlias = Literal[
+    "no_prompt",
+    "no_new_messages",
+    "assistant_message",
+    "reasoning_stopped",
+    "retention",
+    "wrong_turn_close",
+    "rewrites_history",
+    "depends_on_history",
+]
+_OPENER_WITHIN = 8  # sampled tokens in which an initial reasoning opener is looked for
+
+
+class Refusal(Struct, frozen=True):
+    """Why a conversation cannot be extended: a closed set of reasons, and what was found."""
+
+    reason: RefusalReason
+    detail: str
+
+
+class Extension(Struct, frozen=True):
+    """What follows the previous ids. Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on."""
+
+    segments: tuple[Segment, ...]
+    chat: Chat
+
+    def tail(self, encoder: Encoder, first_owner: int, body_specials: BodySpecials) -> RenderedTokens:
+        """The ids that are added, with the sampled turn as message `first_owner` (-1: nobody's)."""
+        roles = [""] * (first_owner + 1) + [str(self.chat.role(k)) for k in range(1, len(self.chat.messages))]
+        names = [None] * (first_owner + 1) + list(convert.tool_names(self.chat.messages))[1:]
+        shifted = (s if s.message == UNOWNED else replace(s, message=s.message + first_owner) for s in self.segments)
+        return fold(shifted, encoder, roles, names, body_specials)
+
+
+class Ending(Struct, frozen=True):
+    """How a completion ended and what comes next: the stop it ended with, what closes what it left open.
+
+    `chat` is a stand-in for the sampled turn, then the new messages.
+    """
+
+    chat: Chat
+    stop: str | None
+    closing: tuple[Segment, ...]
+
+
+def ending(
+    family: Family,
+    encoder: Encoder,
+    retention: ThinkingRetention,
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    given: Chat,
+) -> Ending | Refusal:
+    """What every bridge starts from, or why there is none."""
+    if not prompt_ids:
+        return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
+    if not given.messages:
+        return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
+    refusal = _refused_messages(given, retention) or _unknown_images(given, encoder, prompt_ids)
+    if refusal is not None:
+        return refusal
+    stops = {encoder.specials.get(text): text for text in family.stop_tokens}
+    stop = stops.get(completion_ids[-1]) if completion_ids else None
+    turn = _ended(family, encoder, prompt_ids, completion_ids)
+    if turn.reasoning_open and stop is not None:
+        detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
+        return Refusal("reasoning_stopped", detail)
+    return Ending(replace(given, messages=(turn.message, *given.messages)), stop, tuple(owned(0, turn.closing)))
+
+
+def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Ended:
+    """Where a completion stopped: told by the format itself, or by its reasoning markers."""
+    tell: Callable[[Sampled], Ended] | None = getattr(family, "ended", None)
+    if tell is not None:
+        return tell(sampled_turn(family, encoder, prompt_ids, completion_ids))
+    markers = family.reasoning
+    if markers is None or not reasoning_open(markers, encoder, prompt_ids, completion_ids):
+        return Ended()
+    return Ended(markers.closing, reasoning_open=True)
+
+
+def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Sampled:
+    """Sampled ids as segments, with what the prompt says of the turn they are in."""
+    markers = family.reasoning
+    is_open = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
+    found = unfold(completion_ids, encoder, reasoning_open=is_open)
+    start = encoder.specials.get(getattr(family, "turn_start", ""))
+    held = next((k for k in range(1, len(prompt_ids) + 1) if prompt_ids[-k] == start), 0) if start is not None else 0
+    if not held:
+        return found
+    return replace(found, prompted=unfold(prompt_ids[-held:], encoder).segments)
+
+
+def plan(
+    family: Family,
+    encoder: Encoder,
+    retention: ThinkingRetention | None,
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    given: Chat,
+    *,
+    add_generation_prompt: bool = True,
+) -> Extension | Refusal:
+    """Decide on an extension; see `Renderer.plan_bridge`."""
+    drops_reasoning = has_reasoning(family) and not family.keeps_history
+    policy = retention or ("tool_cycle" if drops_reasoning else "all")
+    found = ending(family, encoder, policy, prompt_ids, completion_ids, given)
+    if isinstance(found, Refusal):
+        return found
+    sealed = _sealed(family, found, add_generation_prompt)
+    return sealed if isinstance(sealed, Refusal) else Extension((*found.closing, *sealed), found.chat)
+
+
+def _new_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
+    """A new message's turn; an error names the message as the caller counts it."""
+    try:
+        return owned(index, family.turn(chat, index))
+    except ConversationError as error:
+        path = error.path.replace(f"messages[{index}]", f"new_messages[{index - 1}]", 1)
+        raise type(error)(path, error.problem, error.value) from None
+
+
+def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | None:
+    for index, message in enumerate(given.messages):
+        if isinstance(message, AssistantMessage):
+            detail = f"new_messages[{index}] is an assistant turn: it was not sampled here; render the conversation"
+            return Refusal("assistant_message", detail)
+        if isinstance(message, UserMessage) and retention == "tool_cycle":
+            detail = (
+                f"new_messages[{index}] is a user turn, after which this format drops earlier reasoning; render the "
+                'conversation, or keep reasoning with thinking_retention="all"'
+            )
+            return Refusal("retention", detail)
+    return None
+
+
+def _unknown_images(given: Chat, encoder: Encoder, prompt_ids: Sequence[int]) -> Refusal | None:
+    """Why images cannot follow those of a prompt of which no media are known: numbers and ranges would be wrong."""
+    if given.earlier_images or not given.images_before(len(given.messages)):
+        return None
+    if not any(encoder.specials.get(text) in prompt_ids for text in IMAGE_TOKENS):
+        return None
+    detail = (
+        "the prompt shows images: pass its previous_multi_modal_data, which new images are numbered and placed after"
+    )
+    return Refusal("depends_on_history", detail)
+
+
+def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[Segment] | Refusal:
+    """The close of the sampled turn as far as it is missing, then the new turns."""
+    chat = found.chat
+    turns: list[Segment] = []
+    for k in range(1, len(chat.messages)):
+        turn = _new_turn(family, chat, k)
+        if not turn and chat.role(k) == "system":
+            detail = f"new_messages[{k - 1}] is a system message, said in the opening here; render the conversation"
+            return Refusal("rewrites_history", detail)
+        turns += turn
+    if add_generation_prompt:
+        turns.extend(family.generation_prompt(chat))
+    if hasattr(family, "ended"):  # what was open is closed
+        return turns
+    if family.turn_close is None:
+        return _without_sampled_marker(family, turns, found.stop)
+    placeholder = owned(0, family.turn(chat, 0))
+    closes = [k for k, segment in enumerate(placeholder) if is_special(segment, family.turn_close)]
+    return [*_unsampled(placeholder[closes[-1] + (found.stop == family.turn_close) :]), *turns]
+
+
+def _without_sampled_marker(family: Family, turns: list[Segment], stop: str | None) -> list[Segment] | Refusal:
+    """Turns of a format whose next role's marker closes a turn: not given again where it was sampled.
+
+    The first stop token of such a format ends a conversation and closes no turn.
+    """
+    if stop in (None, family.stop_tokens[0]):
+        return _unsampled(turns)
+    marker = turns[0].text if turns and turns[0].message == 0 else None
+    if stop == marker:
+        return turns[1:]
+    detail = f"the model closed its turn with {stop}, but the new messages need {marker or 'another close'}"
+    return Refusal("wrong_turn_close", detail)
+
+
+def _unsampled(segments: Sequence[Segment]) -> list[Segment]:
+    """What closes the sampled turn in the model's place is not body of it."""
+    return [Segment(s.text, s.kind, s.body and s.message != 0, s.message) for s in segments]
+
+
+def reasoning_open(
+    markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]
+) -> bool:
+    """Whether the completion ends inside reasoning that it or the prompt opened."""
+    specials = encoder.specials
+    opened = prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
+    if not opened and not opens_reasoning(markers, encoder, completion_ids):
+        return False
+    return not any(specials.get(text) in completion_ids for text in (markers.closer, *markers.enders))
+
+
+def opens_reasoning(markers: Reasoning, encoder: Encoder, completion_ids: Sequence[int]) -> bool:
+    """Whether a completion begins with the reasoning opener."""
+    start = unfold(completion_ids[:_OPENER_WITHIN], encoder)
+    return reasoning_start(start.segments, markers.opener) is not None
+
+
+def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
+    """Whether the last special of a prompt is the reasoning opener; looks back no further than that."""
+    special_ids = set(encoder.specials.values())
+    last = next((token_id for token_id in reversed(prompt_ids) if token_id in special_ids), None)
+    return last is not None and last == encoder.specials.get(markers.opener)
+
+
+def after(
+    prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...], media: MultiModalData | None, tail: RenderedTokens
+) -> RenderedTokens:
+    """A bridge: previous ids as nobody's scaffold, then the tail; the prompt is copied once."""
+    length = len(prompt_ids) + len(completion_ids)
+    runs = (Run(length, UNOWNED, False), *tail.runs)
+    ids = prompt_ids + (completion_ids + tail.token_ids)
+    found = followed(media, length, tail.multi_modal_data)
+    return RenderedTokens(ids, runs, tail.message_roles, tail.message_tool_names, found)
+
+
+def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
+    """A render that keeps its attribution, then a completion as a sampled assistant message, then the tail."""
+    owner = len(previous.message_roles)
+    completion = tuple(completion_ids)
+    runs = (Run(len(completion), owner, True),) if completion else ()
+    roles, names = (*previous.message_roles, "assistant"), (*previous.message_tool_names, None)
+    media = previous.multi_modal_data
+    if tail is None:
+        return RenderedTokens(previous.token_ids + completion, previous.runs + runs, roles, names, media)
+    return RenderedTokens(
+        previous.token_ids + (completion + tail.token_ids),
+        previous.runs + runs + tail.runs,
+        roles + tail.message_roles[owner + 1 :],
+        names + tail.message_tool_names[owner + 1 :],
+        followed(media, len(previous) + len(completion), tail.multi_modal_data),
+    )

@@ -1,0 +1,298 @@
+"""`Renderer`: a family bound to an encoder. Every method is a composition of streams, folded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from isc import convert
+from isc.conversation import bridge
+from isc.conversation.bridge import Extension, Refusal
+from isc.convert import Messages, Tools
+from isc.encoding.base import Encoder
+from isc.encoding.fold import fold
+from isc.errors import MissingSpecialError
+from isc.formats.base import Family
+from isc.formats.segments import opening_owner, owned, sampled
+from isc.rendered import MultiModalData, RenderedTokens
+from isc.types import (
+    UNOWNED,
+    AssistantMessage,
+    BodySpecials,
+    Chat,
+    ParsedResponse,
+    Report,
+    Segment,
+    Segments,
+    ThinkingRetention,
+)
+
+if TYPE_CHECKING:
+    from isc.media import ImageProcessor
+
+
+def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
+    """A conversation as owned segments, with what the model samples marked as body (laws 2 and 4)."""
+    return chain.from_iterable(_turns(family, chat, add_generation_prompt=add_generation_prompt))
+
+
+def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterator[Segments]:
+    """The opening, each turn and the generation prompt."""
+    whole = getattr(family, "conversation", None)
+    if whole is not None:  # a format that cannot be rendered turn by turn
+        yield whole(chat, add_generation_prompt=add_generation_prompt)
+        return
+    if add_generation_prompt:
+        chat = replace(chat, add_generation_prompt=True)
+    yield owned(opening_owner(chat), family.opening(chat))
+    for index, message in enumerate(chat.messages):
+        turn = family.turn(chat, index)
+        if isinstance(message, AssistantMessage):
+            turn = sampled(turn, family.generation_prompt(chat.before(index)), family.turn_close)
+        yield owned(index, turn)
+    if add_generation_prompt:
+        yield family.generation_prompt(chat)
+
+
+class Renderer(Struct, frozen=True):
+    """A chat format and a vocabulary: messages to ids with attribution, ids to messages, the next prompt from the last.
+
+    Immutable, hashable by identity of its parts, safe to share between threads; pickles by the source of its parts.
+
+    Args:
+        family: The chat format with its options.
+        encoder: Text to ids.
+        thinking_retention: When a bridge may keep earlier reasoning: `"all"` always, `"tool_cycle"` until the next user
+            message; None derives it from the family.
+        body_specials: What becomes of a special that a message spells: `"text"` (the default) leaves it text, `"parse"`
+            makes it the control token as `apply_chat_template` does, `"reject"` raises.
+        images: What reads and measures images; None where the model takes none.
+
+    >>> import isc
+    >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+    >>> rendered = renderer.render([{"role": "user", "content": "hi"}], add_generation_prompt=True)
+    >>> rendered.message_roles, sum(rendered.is_content)
+    (('user',), 1)
+    """
+
+    family: Family
+    encoder: Encoder
+    thinking_retention: ThinkingRetention | None = None
+    body_specials: BodySpecials = "text"
+    images: ImageProcessor | None = None
+
+    def segments(
+        self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
+    ) -> Iterator[Segment]:
+        """The conversation as a lazy stream of owned segments; concatenated texts are what the template renders.
+
+        Args:
+            messages: Message records or OpenAI dicts.
+            tools: Tool specs, wrapped or bare.
+            add_generation_prompt: Whether to end with what asks the model for its turn.
+
+        Raises:
+            ConversationError: Something in messages or tools cannot be rendered; its path says where.
+        """
+        chat = self.chat(messages, tools)
+        return stream(self.family, chat, add_generation_prompt=add_generation_prompt)
+
+    def render(
+        self,
+        messages: Messages,
+        tools: Tools = None,
+        add_generation_prompt: bool = False,
+        *,
+        body_specials: BodySpecials | None = None,
+    ) -> RenderedTokens:
+        """The conversation as token ids with the owner of every token.
+
+        Args:
+            messages: Message records or OpenAI dicts.
+            tools: Tool specs, wrapped or bare.
+            add_generation_prompt: Whether to end with what asks the model for its turn.
+            body_specials: Overrides the renderer's policy for this call.
+
+        Returns:
+            Ids, and per token its message and whether it is body.
+
+        Raises:
+            ConversationError: Something in messages or tools cannot be rendered; its path says where.
+            MissingSpecialError: The vocabulary lacks a special of the format.
+        """
+        chat = self.chat(messages, tools)
+        return self.render_chat(chat, add_generation_prompt=add_generation_prompt, body_specials=body_specials)
+
+    def chat(self, messages: Messages, tools: Tools = None) -> Chat:
+        """Messages and tools as the checked chat that families render, its images measured.
+
+        Raises:
+            ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
+        """
+        return self._measured(convert.chat(messages, tools), "messages")
+
+    def _measured(self, chat: Chat, name: str) -> Chat:
+        if self.images is None:
+            return chat
+        from isc.media import measured_chat
+
+        return measured_chat(chat, self.images, name)
+
+    def render_chat(
+        self, chat: Chat, *, add_generation_prompt: bool = False, body_specials: BodySpecials | None = None
+    ) -> RenderedTokens:
+        """`render` of a chat that is converted already."""
+        return fold(
+            stream(self.family, chat, add_generation_prompt=add_generation_prompt),
+            self.encoder,
+            chat.roles,
+            convert.tool_names(chat.messages),
+            body_specials or self.body_specials,
+        )
+
+    def render_ids(
+        self,
+        messages: Messages,
+        tools: Tools = None,
+        add_generation_prompt: bool = False,
+        *,
+        body_specials: BodySpecials | None = None,
+    ) -> tuple[int, ...]:
+        """The ids of `render`."""
+        return self.render(messages, tools, add_generation_prompt, body_specials=body_specials).token_ids
+
+    def parse_response(
+        self, token_ids: Sequence[int], tools: Tools = None, prompt_ids: Sequence[int] | None = None
+    ) -> ParsedResponse:
+        """Read sampled ids back into content, reasoning and tool calls. Never raises on ids.
+
+        Args:
+            token_ids: What the model sampled after the generation prompt, stop token included or not.
+            tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
+            prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
+        """
+        found = bridge.sampled_turn(self.family, self.encoder, prompt_ids or (), token_ids)
+        return self.family.parse(found, convert.tool_specs(tools))
+
+    def plan_bridge(
+        self,
+        previous_prompt_ids: Sequence[int],
+        previous_completion_ids: Sequence[int],
+        new_messages: Messages,
+        tools: Tools = None,
+        previous_multi_modal_data: MultiModalData | None = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> Extension | Refusal:
+        """Whether the conversation can go on without rewriting an id: with what, or why not.
+
+        Args:
+            previous_prompt_ids: The prompt of the last turn.
+            previous_completion_ids: What was sampled for it, complete or cut off.
+            new_messages: What came since: tool results, user messages; no assistant turn.
+            tools: Tool specs, for formats whose turns depend on them.
+            previous_multi_modal_data: Media of the prompt, for formats that number them.
+            add_generation_prompt: Whether the extension ends with what asks the model for its turn.
+
+        Raises:
+            ConversationError: A new message cannot be rendered.
+        """
+        plan = getattr(self.family, "plan_bridge", None)
+        if plan is None:
+            plan = partial(bridge.plan, self.family)
+        given = self.chat_after(new_messages, tools, previous_multi_modal_data)
+        known = (self.encoder, self.thinking_retention, previous_prompt_ids, previous_completion_ids, given)
+        found: Extension | Refusal = plan(*known, add_generation_prompt=add_generation_prompt)
+        return found
+
+    def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
+        """New messages as a chat that goes on from earlier ones, which show this media."""
+        new = list(new_messages)
+        given = convert.chat(new, tools, complete=False, name="new_messages") if new else Chat((), ())
+        return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
+
+    def bridge_to_next_turn(
+        self,
+        previous_prompt_ids: Sequence[int],
+        previous_completion_ids: Sequence[int],
+        new_messages: Messages,
+        tools: Tools = None,
+        previous_multi_modal_data: MultiModalData | None = None,
+    ) -> RenderedTokens | None:
+        """The next prompt, beginning with every previous id; None where `plan_bridge` refuses.
+
+        Returns:
+            Ids whose owners index `new_messages`; everything before them is nobody's scaffold. Earlier media are
+            carried forward.
+        """
+        ids = previous_prompt_ids, previous_completion_ids
+        plan = self.plan_bridge(*ids, new_messages, tools, previous_multi_modal_data)
+        if isinstance(plan, Refusal):
+            return None
+        prompt, completion = map(tuple, ids)
+        return bridge.after(prompt, completion, previous_multi_modal_data, self.tail(plan, UNOWNED))
+
+    def extend(
+        self,
+        previous: RenderedTokens,
+        completion_ids: Sequence[int],
+        new_messages: Messages = (),
+        tools: Tools = None,
+    ) -> RenderedTokens | None:
+        """A bridge that keeps what is known of the prompt: the completion becomes a sampled assistant message.
+
+        Args:
+            previous: The prompt, as rendered or extended before.
+            completion_ids: What was sampled for it.
+            new_messages: What came since; none ends the conversation with the completion.
+            tools: Tool specs, for formats whose turns depend on them.
+
+        Returns:
+            Prompt, completion, new turns and generation prompt under one message table, or None where refused.
+        """
+        new = list(new_messages)
+        if not new:
+            return bridge.continued(previous, completion_ids, None)
+        plan = self.plan_bridge(previous.token_ids, completion_ids, new, tools, previous.multi_modal_data)
+        if isinstance(plan, Refusal):
+            return None
+        return bridge.continued(previous, completion_ids, self.tail(plan, len(previous.message_roles)))
+
+    def tail(self, extension: Extension, sampled_turn: int) -> RenderedTokens:
+        """The ids an extension adds, the turn that was sampled being message `sampled_turn`, or nobody's (-1)."""
+        return extension.tail(self.encoder, sampled_turn, self.body_specials)
+
+    def get_stop_token_ids(self) -> tuple[int, ...]:
+        """The ids at which a sampler must stop, the turn close first.
+
+        Raises:
+            MissingSpecialError: The vocabulary lacks one.
+        """
+        missing = [text for text in self.family.stop_tokens if text not in self.encoder.specials]
+        if missing:
+            raise MissingSpecialError(f"the tokenizer has no token {missing[0]!r}, at which this format stops")
+        return tuple(self.encoder.specials[text] for text in self.family.stop_tokens)
+
+    def report(self, messages: Messages | None = None, tools: Tools = None) -> Report | None:
+        """What was found out about a traced template: its stops, its grammars, and text whose origin was lost.
+
+        Args:
+            messages: A conversation to look for lost pieces in.
+            tools: Its tools.
+
+        Returns:
+            The report; None for a family written by hand, of which nothing had to be found out.
+        """
+        tell = getattr(self.family, "report", None)
+        found: Report | None = None if tell is None else tell(messages, tools)
+        return found
+
+    @property
+    def is_prefix_stable(self) -> bool:
+        """Whether appending turns never changes how earlier ones are rendered."""
+        return self.family.keeps_history

@@ -1,0 +1,245 @@
+"""Loss masks and samples for training, computed run by run from a render's attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from isc.conversation import bridge
+from isc.conversation.bridge import Refusal
+from isc.conversation.renderer import Renderer
+from isc.convert import Messages, Tools
+from isc.encoding.fold import fold
+from isc.errors import NothingToTrainError, OptionError, TrajectoryError
+from isc.formats.segments import closing, owned, sampled
+from isc.rendered import RenderedTokens
+from isc.types import ROLES, AssistantMessage, Chat, Message, Span, ToolMessage, UserMessage
+
+RoleToMask: TypeAlias = Callable[[Message], bool] | Mapping[str, bool]
+"""Which messages are trained on: a predicate on messages, or a truth value a role (roles left out: no)."""
+
+
+class TrainingSample(Struct, frozen=True, dict=True):
+    """A conversation to train on.
+
+    Attributes:
+        rendered: Ids and attribution.
+        loss_spans: Half-open token spans that are trained on, in order, not touching.
+    """
+
+    rendered: RenderedTokens
+    loss_spans: tuple[Span, ...]
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The ids the model reads."""
+        return self.rendered.token_ids
+
+    @cached_property
+    def loss_mask(self) -> tuple[bool, ...]:
+        """For each token whether it is trained on."""
+        mask = [False] * len(self.rendered)
+        for start, end in self.loss_spans:
+            mask[start:end] = [True] * (end - start)
+        return tuple(mask)
+
+    @property
+    def trainable_tokens(self) -> int:
+        """How many tokens are trained on."""
+        return sum(end - start for start, end in self.loss_spans)
+
+
+class TrajectoryStep(Struct, frozen=True, dict=True):
+    """A prompt and what followed it, as the sampler saw it: `rendered` holds both, `prompt_length` says where."""
+
+    rendered: RenderedTokens
+    prompt_length: int
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The prompt, generation prompt included."""
+        return self.rendered.token_ids[: self.prompt_length]
+
+    @property
+    def completion_ids(self) -> tuple[int, ...]:
+        """Everything after the prompt."""
+        return self.rendered.token_ids[self.prompt_length :]
+
+    @property
+    def prompt_mask(self) -> tuple[bool, ...]:
+        """All False: a prompt is not trained on."""
+        return (False,) * self.prompt_length
+
+    @cached_property
+    def completion_mask(self) -> tuple[bool, ...]:
+        """For each token of the completion whether the model sampled it."""
+        return self.rendered.sampled_mask[self.prompt_length :]
+
+
+def build_training_sample(
+    renderer: Renderer,
+    messages: Messages,
+    tools: Tools = None,
+    role_to_mask: RoleToMask | None = None,
+    content_sft_roles: Collection[str] | None = None,
+    message_loss_mask: Sequence[bool | int] | None = None,
+    ensure_final_stop: bool = False,
+    *,
+    require_trainable: bool = False,
+) -> TrainingSample:
+    """A conversation with the tokens to train on.
+
+    What the model samples is trained on in the assistant messages that `role_to_mask` picks; of the roles in
+    `content_sft_roles` the body is trained on, never the scaffold around it.
+
+    Args:
+        renderer: Format and vocabulary.
+        messages: Message records or OpenAI dicts.
+        tools: Tool specs, wrapped or bare.
+        role_to_mask: Which messages are trained on; None trains on every assistant message. A message of another role
+            that it picks is trained on by its body.
+        content_sft_roles: Roles whose body is trained on besides, e.g. `{"tool"}`.
+        message_loss_mask: One truth value a message; a message marked false is not trained on whatever else says so.
+        ensure_final_stop: Add the stop token that a last assistant turn of this format is left without.
+        require_trainable: Raise where nothing would be trained on.
+
+    Raises:
+        OptionError: `message_loss_mask` is not as long as `messages`, or a role does not exist.
+        NothingToTrainError: No token is trained on, under `require_trainable`.
+        ConversationError: Something cannot be rendered.
+
+    >>> import isc
+    >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+    >>> chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    >>> sample = isc.build_training_sample(renderer, chat)
+    >>> sample.trainable_tokens == sum(sample.loss_mask)
+    True
+    """
+    chat = renderer.chat(messages, tools)
+    rendered = renderer.render_chat(chat)
+    if ensure_final_stop:
+        rendered = _with_final_stop(renderer, chat, rendered)
+    trained = _trained_messages(chat, role_to_mask, content_sft_roles or (), message_loss_mask)
+    spans = tuple(_loss_spans(rendered, trained))
+    if require_trainable and not spans:
+        roles = ", ".join(dict.fromkeys(rendered.message_roles))
+        raise NothingToTrainError(
+            f"no token would be trained on in this conversation of {roles}; check the loss options"
+        )
+    return TrainingSample(rendered, spans)
+
+
+def _trained_messages(
+    chat: Chat,
+    role_to_mask: RoleToMask | None,
+    content_sft_roles: Collection[str],
+    message_loss_mask: Sequence[bool | int] | None,
+) -> frozenset[int]:
+    """Messages whose body is trained on; of an assistant message that is what the model samples."""
+    _check_roles(content_sft_roles, "content_sft_roles")
+    if isinstance(role_to_mask, Mapping):
+        _check_roles(role_to_mask, "role_to_mask")
+    if message_loss_mask is not None and len(message_loss_mask) != len(chat.messages):
+        counts = f"{len(message_loss_mask)} values for {len(chat.messages)} messages"
+        raise OptionError(f"message_loss_mask has {counts}; give one a message")
+    return frozenset(
+        index
+        for index, message in enumerate(chat.messages)
+        if (message_loss_mask is None or message_loss_mask[index])
+        and (chat.role(index) in content_sft_roles or _picked(message, str(chat.role(index)), role_to_mask))
+    )
+
+
+def _picked(message: Message, role: str, role_to_mask: RoleToMask | None) -> bool:
+    if role_to_mask is None:
+        return isinstance(message, AssistantMessage)
+    return bool(role_to_mask.get(role, False) if isinstance(role_to_mask, Mapping) else role_to_mask(message))
+
+
+def _check_roles(roles: Collection[str], name: str) -> None:
+    if isinstance(roles, str):
+        raise OptionError(f"{name} must be a set of roles, not the string {roles!r}")
+    unknown = [role for role in roles if role not in ROLES.values()]
+    if unknown:
+        raise OptionError(f"{name}: {unknown[0]!r} is no role; roles are {', '.join(ROLES.values())}")
+
+
+def _loss_spans(rendered: RenderedTokens, trained: frozenset[int]) -> list[Span]:
+    spans: list[Span] = []
+    for run, (start, end) in rendered.spans():
+        if run.body and run.message in trained:
+            touches = spans and spans[-1][1] == start
+            spans.append((spans.pop()[0] if touches else start, end))
+    return spans
+
+
+def _with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -> RenderedTokens:
+    """The render with the close of its last assistant turn, where the format leaves that to the next turn."""
+    last = len(chat.messages) - 1
+    message = chat.messages[last]
+    if not isinstance(message, AssistantMessage) or renderer.family.turn_close is not None:
+        return rendered
+    following = ToolMessage("") if message.tool_calls else UserMessage("")
+    close = closing(renderer.family, Chat((*chat.messages, following), chat.tools), last + 1)
+    return rendered + fold(close, renderer.encoder, rendered.message_roles, rendered.message_tool_names)
+
+
+def build_trajectory_step(
+    renderer: Renderer, prompt_messages: Messages, completion_messages: Messages, tools: Tools = None
+) -> TrajectoryStep:
+    """A rollout that is kept as messages, as the ids its sampler saw: each turn after the prompt it answered.
+
+    Args:
+        renderer: Format and vocabulary.
+        prompt_messages: The conversation before the rollout.
+        completion_messages: Assistant turns and what came between them, first an assistant turn.
+        tools: Tool specs, wrapped or bare.
+
+    Raises:
+        TrajectoryError: The format rewrites earlier turns somewhere in the rollout, so no one sequence of ids holds it.
+        ConversationError: Something cannot be rendered.
+    """
+    prompt = list(prompt_messages)
+    chat = renderer.chat([*prompt, *completion_messages], tools)
+    rendered = renderer.render_chat(Chat(chat.messages[: len(prompt)], chat.tools), add_generation_prompt=True)
+    length = len(rendered)
+    position = len(prompt)
+    while position < len(chat.messages):
+        if chat.role(position) != "assistant":
+            raise TrajectoryError(f"completion_messages[{position - len(prompt)}]: an assistant turn must come here")
+        end = next(
+            (k for k in range(position + 1, len(chat.messages)) if chat.role(k) == "assistant"), len(chat.messages)
+        )
+        turn = _sampled_ids(renderer, chat, position)
+        following = chat.messages[position + 1 : end]
+        if not following and end < len(chat.messages):
+            raise TrajectoryError(f"completion_messages[{end - len(prompt)}] follows an assistant turn unprompted")
+        if following:
+            rendered = _extended(renderer, rendered, turn, following, goes_on=end < len(chat.messages))
+        else:
+            rendered = bridge.continued(rendered, turn, None)
+        position = end
+    return TrajectoryStep(rendered, length)
+
+
+def _sampled_ids(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
+    """What the model would have sampled to say message `index` of a chat, up to what closes it."""
+    family, prompt = renderer.family, renderer.family.generation_prompt(chat.before(index))
+    turn = owned(index, sampled(family.turn(chat.before(index + 1), index), prompt, family.turn_close))
+    if index + 1 < len(chat.messages):
+        turn += closing(family, chat.before(index + 2), index + 1)
+    roles = [""] * index + ["assistant"]
+    said = [segment for segment in turn if segment.body and segment.message == index]
+    return fold(said, renderer.encoder, roles, None, renderer.body_specials).token_ids
+
+
+def _extended(
+    renderer: Renderer, rendered: RenderedTokens, turn: tuple[int, ...], following: Sequence[Message], *, goes_on: bool
+) -> RenderedTokens:
+    plan = renderer.plan_bridge(rendered.token_ids, turn, following, add_generation_prompt=goes_on)
+    if isinstance(plan, Refusal):
+        raise TrajectoryError(f"the turns after message {len(rendered.message_roles)} do not extend it: {plan.detail}")
+    return bridge.continued(rendered, turn, renderer.tail(plan, len(rendered.message_roles)))

@@ -1,0 +1,114 @@
+"""Streams before they are encoded: cut into stretches, searched for spelled specials, white space given to specials."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+
+from msgspec.structs import replace
+
+from isc.errors import SpecialInBodyError
+from isc.formats.segments import specials_pattern
+from isc.types import UNOWNED, Segment, Segments, Span
+
+_WHITE_SPACE = " \t\n\r\x0b\x0c\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+
+
+Piece = Segment | list[Segment]
+"""A special or a lone text, or several texts that are encoded together."""
+
+
+def stretches(segments: Segments, sampling: frozenset[int]) -> tuple[list[Piece], list[str]]:
+    """What is encoded together, texts up to a special or to where sampling starts or stops, and the texts of these."""
+    pieces: list[Piece] = []
+    texts: list[str] = []
+    open_text = False  # whether the last piece is text that may go on
+    sampled_by = UNOWNED
+    for segment in segments:
+        if segment.kind == "special":
+            open_text = False
+            pieces.append(segment)
+        elif segment.text:
+            sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
+            if open_text and sampler == sampled_by:
+                last = pieces[-1]
+                if isinstance(last, list):
+                    last.append(segment)
+                else:
+                    pieces[-1] = [last, segment]
+                texts[-1] += segment.text
+            else:
+                open_text = True
+                sampled_by = sampler
+                pieces.append(segment)
+                texts.append(segment.text)
+    return pieces, texts
+
+
+def scanned(
+    segments: Segments, specials: tuple[str, ...], sampling: frozenset[int], *, reject: bool
+) -> Iterator[Segment]:
+    """The stream with specials that text spells made specials, or refused."""
+    pattern = specials_pattern(specials)
+    for piece in stretches(segments, sampling)[0]:
+        stretch = [piece] if isinstance(piece, Segment) else piece
+        matches = list(pattern.finditer("".join(s.text for s in stretch))) if stretch[0].kind == "text" else []
+        if matches and reject:
+            _refuse(stretch, matches[0].start(), matches[0].group())
+        yield from _cut_out(stretch, [match.span() for match in matches]) if matches else stretch
+
+
+def _refuse(stretch: Sequence[Segment], place: int, text: str) -> None:
+    ends = list(accumulate(len(segment.text) for segment in stretch))
+    message = stretch[bisect_right(ends, place)].message
+    path = f"messages[{message}]" if message != UNOWNED else "tools"
+    raise SpecialInBodyError(path, 'spells a control token; use body_specials="text" to render it as plain text', text)
+
+
+def _cut_out(stretch: Sequence[Segment], spans: Sequence[Span]) -> Iterator[Segment]:
+    """A stretch with these characters made specials of the best owner they touch."""
+    text = "".join(segment.text for segment in stretch)
+    ends = list(accumulate(len(segment.text) for segment in stretch))
+    position = 0
+    for start, end in [*spans, (len(text), len(text))]:
+        while position < start:
+            owner = stretch[bisect_right(ends, position)]
+            stop = min(start, ends[bisect_right(ends, position)])
+            yield Segment(text[position:stop], "text", owner.body, owner.message)
+            position = stop
+        if start < end:
+            touched = stretch[bisect_right(ends, start) : bisect_right(ends, end - 1) + 1]
+            owner = next((segment for segment in touched if segment.body), touched[0])
+            yield Segment(text[start:end], "special", owner.body, owner.message)
+            position = end
+
+
+def absorbed(segments: Segments, strips: Mapping[str, tuple[bool, bool]]) -> Iterator[Segment]:
+    """The stream without the white space that its specials swallow; a special that swallows body becomes body."""
+    items = list(segments)
+    for position, segment in enumerate(items):
+        left, right = strips.get(segment.text, (False, False)) if segment.kind == "special" else (False, False)
+        swallowed = [
+            *(_trim(items, position - 1, -1) if left else ()),
+            *(_trim(items, position + 1, 1) if right else ()),
+        ]
+        body = next((owner for owner in swallowed if owner.body), None)
+        if body is not None and not segment.body:
+            items[position] = replace(segment, body=True, message=body.message)
+    return iter(items)
+
+
+def _trim(items: list[Segment], position: int, step: int) -> Iterator[Segment]:
+    """Take white space off the texts next to a special, in place; yields those that lost some."""
+    while 0 <= position < len(items) and items[position].kind == "text":
+        segment = items[position]
+        kept = segment.text.rstrip(_WHITE_SPACE) if step < 0 else segment.text.lstrip(_WHITE_SPACE)
+        if kept != segment.text:
+            yield segment
+            items[position] = Segment(kept, "text", segment.body, segment.message)
+        if kept:
+            return
+        position += step

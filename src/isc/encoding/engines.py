@@ -1,0 +1,147 @@
+"""The engines that turn ordinary text into ids, and the probe on which they must agree with `tokenizers`."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from isc.encoding.rank_files import Limits, chunks
+from isc.encoding.vocabulary import Vocabulary
+from isc.types import Span
+
+if TYPE_CHECKING:
+    import tiktoken
+
+PROBE = (
+    "The quick brown fox. It's 1234567890 -- don't!",
+    "漢字かな交じり文、中文测试，한국어 텍스트",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 ✌🏽",
+    "e\u0301 n\u0303 \u0338 >\u0338 a\u0323\u0302 \u0915\u093c नमस्ते السَّلام",
+    "line\r\nline\r\n\r\n\tx\n\n\n  y   \n",
+    " " * 70 + "x" + "\t" * 30 + "\u00a0\u3000 ",
+    '{"key": [1, 2.50, -3e10], "nested": {"a": null}}',
+)
+_FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
+
+
+_IDS = attrgetter("ids")  # one list at a time: hundreds at once would set off the garbage collector
+_FEW, _SHORT = 16, 20_000  # texts of a short conversation, and their characters
+_REPEATED, _KEPT = 64, 4096  # characters of a text that formats repeat (a header, a line break), and how many are kept
+
+
+class Engine(Protocol):
+    """What turns ordinary texts into ids, in one call."""
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]: ...
+
+
+class TokenizersEngine:
+    """The reference engine: any tokenizer.json."""
+
+    def __init__(self, document: str) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_str(document)
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        return map(_IDS, self.tokenizer.encode_batch(texts, add_special_tokens=False))
+
+    def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        found = self.tokenizer.encode(text, add_special_tokens=False)
+        return found.ids, list(_by_character(found.offsets, text))
+
+
+class FastokensEngine:
+    """The fast engine, for the byte-level vocabularies it knows.
+
+    Texts go down one by one: measured, its own batch call is no faster on two cores, and its threads wait on each other
+    where several processes encode. Much goes down as batches of one each: `encode` keeps the interpreter lock, and once
+    in some million tokens a call takes 50 ms and more, in which no event loop runs. A batch gives the lock up, at 0.3
+    microseconds a text. Ids of short texts are kept (the last 4096 of them): half the texts of a render are headers.
+    """
+
+    def __init__(self, document: str) -> None:
+        from fastokens import Tokenizer
+
+        self.tokenizer = Tokenizer.from_json_str(document)
+        self._known = lru_cache(maxsize=_KEPT)(self._encode)
+
+    def _encode(self, text: str) -> Sequence[int]:
+        return tuple(self.tokenizer.encode(text).ids)
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        known, encode, encode_batch = self._known, self.tokenizer.encode, self.tokenizer.encode_batch
+        if len(texts) <= _FEW and sum(map(len, texts)) <= _SHORT:
+            return (known(text) if len(text) <= _REPEATED else encode(text).ids for text in texts)
+        return (known(text) if len(text) <= _REPEATED else encode_batch([text])[0].ids for text in texts)
+
+
+class TiktokenEngine:
+    """A tiktoken `Encoding`, which encodes ordinary text as it is, within the limits a model's tokenizer sets."""
+
+    def __init__(self, encoding: tiktoken.Encoding, limits: Limits | None = None) -> None:
+        self.encoding = encoding
+        self.limits = limits
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        return map(self.encoding.encode_ordinary if self.limits is None else self._encode, texts)
+
+    def _encode(self, text: str) -> list[int]:
+        limits = self.limits
+        if limits is None or len(text) <= min(limits.text, limits.run):
+            return self.encoding.encode_ordinary(text)
+        return list(chain.from_iterable(map(self.encoding.encode_ordinary, chunks(text, limits))))
+
+
+def _by_character(offsets: Sequence[Span], text: str) -> Iterator[Span]:
+    """The offsets, where tokens that are one byte each share those of several characters (Unigram) told apart."""
+    for (start, end), group in groupby(offsets):
+        shared = list(group)
+        if len(shared) == 1 or end - start == 1:
+            yield from shared
+            continue
+        each = [(place, place + 1) for place in range(start, end) for _ in text[place].encode()]
+        yield from each if len(each) == len(shared) else shared
+
+
+def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callable[[str], str] | None:
+    """What the tokenizer does to a text before it splits it; None for nothing."""
+    normalizer = reference.tokenizer.normalizer
+    if normalizer is None:
+        return None
+    form = _FORMS.get(vocabulary.normalizer or "")
+    if form is not None:
+        return partial(unicodedata.normalize, form)
+    by_rust: Callable[[str], str] = normalizer.normalize_str
+    return by_rust
+
+
+def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary) -> tuple[FastokensEngine | None, str]:
+    """The fast engine if it encodes the probe as the reference does, else why not."""
+    try:
+        fast = FastokensEngine(ordinary)
+        probe = [*PROBE, "".join(vocabulary.specials), " ".join(vocabulary.specials)]
+        pairs = zip(probe, fast.encode_batch(probe), reference.encode_batch(probe), strict=True)
+        wrong = next((text for text, ours, theirs in pairs if list(ours) != list(theirs)), None)
+    except Exception as error:  # a fast engine that fails in any way is not used
+        return None, f"it cannot load this vocabulary ({error})"
+    return (fast, "") if wrong is None else (None, f"it encodes {wrong!r} differently")
+
+
+def same_text(found: str, text: str) -> bool:
+    """Whether two texts differ in their Unicode normal form at most."""
+    return unicodedata.normalize("NFKC", found) == unicodedata.normalize("NFKC", text)
+
+
+def tiles(offsets: Sequence[Span], length: int) -> bool:
+    """Whether the characters of the tokens leave no gap."""
+    covered = 0
+    for start, end in offsets:
+        if start > covered:
+            return False
+        covered = max(covered, end)
+    return covered == length

@@ -1,0 +1,162 @@
+"""The one place where text becomes ids and ids get their attribution (`fold`), and ids become text again (`unfold`).
+
+A token is body iff one of its bytes is; among equals its first byte names the owner. Byte-level vocabularies need no
+offsets for that: a stretch's tokens concatenate to its bytes, so a seam is found by adding up token lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+
+from isc.encoding._boundaries import Mark, attributions
+from isc.encoding._units import Piece, absorbed, scanned, stretches
+from isc.encoding.base import Encoder
+from isc.errors import MissingSpecialError
+from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered
+from isc.types import UNOWNED, BodySpecials, Sampled, Segment, Segments
+
+_NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
+
+
+def fold(
+    segments: Segments,
+    encoder: Encoder,
+    message_roles: Sequence[str] = (),
+    message_tool_names: Sequence[str | None] | None = None,
+    body_specials: BodySpecials = "text",
+) -> RenderedTokens:
+    """Turn a stream of owned segments into ids with attribution, in one batch encode.
+
+    Args:
+        segments: The stream; owners are indices into `message_roles`, or -1.
+        encoder: Text to ids.
+        message_roles: Role of each message, by index.
+        message_tool_names: Tool name of each message, by index; all None by default.
+        body_specials: What becomes of a special spelled inside text: `"text"` leaves it text, `"parse"` makes it the
+            token as `apply_chat_template` does, `"reject"` refuses it.
+
+    Returns:
+        The ids and their runs.
+
+    Raises:
+        MissingSpecialError: The vocabulary lacks a special of the stream.
+        SpecialInBodyError: Text spells a special, under `"reject"`.
+    """
+    roles = tuple(message_roles)
+    sampling = frozenset([index for index, role in enumerate(roles) if role == "assistant"])
+    if body_specials != "text":
+        segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
+    if encoder.strips:
+        segments = absorbed(segments, encoder.strips)
+    token_ids, runs, media = _encoded(*stretches(segments, sampling), encoder)
+    names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
+    return RenderedTokens(token_ids, runs, roles, names, gathered(media) if media else None)
+
+
+def _encoded(
+    pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder
+) -> tuple[tuple[int, ...], tuple[Run, ...], list[Placed]]:
+    """Ids, runs and media of stretches and specials, all texts in one batch; a run ends where the attribution does."""
+    encoded = zip(texts, encoder.encode_batch(texts), strict=True)
+    special_ids = encoder.specials
+    token_ids: list[int] = []
+    marks: list[Mark] = []
+    media: list[Placed] = []
+    message, body = _NOBODY, False
+    for piece in pieces:
+        if isinstance(piece, list):
+            text, ids = next(encoded)
+            start = len(token_ids)
+            for token, message, body in attributions(piece, text, ids, encoder):
+                marks.append((start + token, message, body))
+            token_ids += ids
+            continue
+        if piece.message != message or piece.body != body:
+            message, body = piece.message, piece.body
+            marks.append((len(token_ids), message, body))
+        if piece.kind == "text":
+            token_ids += next(encoded)[1]
+        elif (token_id := special_ids.get(piece.text)) is None:
+            raise _missing(piece.text)
+        elif piece.media is None:
+            token_ids.append(token_id)
+        else:
+            media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
+            token_ids += [token_id] * piece.repeat
+    return tuple(token_ids), _runs(marks, len(token_ids)), media
+
+
+def _runs(marks: list[Mark], count: int) -> tuple[Run, ...]:
+    """Runs from the tokens at which attributions begin; what covers no token is no run."""
+    runs: list[Run] = []
+    begin, last_message, last_body = 0, _NOBODY, False
+    for start, message, body in (*marks, (count, _NOBODY, True)):
+        if message == last_message and body == last_body:
+            continue
+        if start > begin:
+            runs.append(Run(start - begin, last_message, last_body))
+        begin, last_message, last_body = start, message, body
+    return tuple(runs)
+
+
+def _missing(text: str) -> MissingSpecialError:
+    return MissingSpecialError(
+        f"the tokenizer has no token {text!r}, which this format spells; load the model's own, or pass another family"
+    )
+
+
+def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool = False) -> Sampled:
+    """Ids as segments: specials by id, what lies between them decoded. Ids outside the vocabulary stand for nothing.
+
+    Args:
+        token_ids: Sampled ids, anything a sampler or a fuzzer can produce.
+        encoder: Ids to text.
+        reasoning_open: Whether the prompt before them ended inside open reasoning.
+
+    Returns:
+        Segments with the token each starts at.
+    """
+    spellings = {token_id: text for text, token_id in encoder.specials.items()}
+    marks = [k for k, known in enumerate(map(spellings.__contains__, token_ids)) if known]
+    segments: list[Segment] = []
+    starts: list[int] = []
+    position = 0
+    for mark in chain(marks, (len(token_ids),)):
+        if position < mark:
+            starts.append(position)
+            segments.append(Segment(encoder.decode_bytes(token_ids[position:mark]).decode("utf-8", "replace")))
+        if mark < len(token_ids):
+            starts.append(mark)
+            segments.append(Segment(spellings[token_ids[mark]], "special"))
+        position = mark + 1
+    token_bytes = partial(_bytes_at, token_ids, encoder)
+    return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open, token_bytes=token_bytes)
+
+
+def _bytes_at(token_ids: Sequence[int], encoder: Encoder, position: int) -> bytes:
+    """Bytes of the token at a position."""
+    return encoder.decode_bytes((token_ids[position],))
+
+
+def attribute_text_segments(
+    encoder: Encoder, segments: Sequence[tuple[str, bool]]
+) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """Encode texts in one pass and say of each token whether a byte of it is content.
+
+    Args:
+        encoder: Text to ids.
+        segments: Texts with whether they are content, in order; all are ordinary text.
+
+    Returns:
+        The ids of the joined text, and one flag a token.
+
+    >>> from isc.encoding.encoders import embedded
+    >>> ids, is_content = attribute_text_segments(embedded(()), [("Question: ", False), ("why", True)])
+    >>> is_content[0], is_content[-1]
+    (False, True)
+    """
+    stream = (Segment(text, "text", content, 0 if content else UNOWNED) for text, content in segments)
+    rendered = fold(stream, encoder, ("user",))
+    return rendered.token_ids, rendered.is_content

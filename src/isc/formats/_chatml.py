@@ -1,0 +1,217 @@
+"""What ChatML formats share: `<|im_start|>role` turns, `<think>` blocks, tools and calls as JSON (Hermes style)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from isc._json import json_text
+from isc.formats.segments import (
+    arguments_text,
+    body,
+    content_pieces,
+    content_text,
+    placeholder,
+    scaffold,
+    special,
+    spelled,
+    text_content,
+    unsupported_role,
+)
+from isc.types import (
+    ROLES,
+    AssistantMessage,
+    Chat,
+    Content,
+    DeveloperMessage,
+    Reasoning,
+    Segment,
+    Segments,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+
+IM_START: Final = "<|im_start|>"
+IM_END: Final = "<|im_end|>"
+END_OF_TEXT: Final = "<|endoftext|>"
+THINK: Final = "<think>"
+END_THINK: Final = "</think>"
+TOOL_CALL: Final = "<tool_call>"
+END_TOOL_CALL: Final = "</tool_call>"
+TOOL_RESPONSE: Final = "<tool_response>"
+END_TOOL_RESPONSE: Final = "</tool_response>"
+SPECIALS: Final = (
+    END_OF_TEXT, IM_START, IM_END, TOOL_CALL, END_TOOL_CALL, TOOL_RESPONSE, END_TOOL_RESPONSE, THINK, END_THINK
+)  # fmt: skip
+IMAGE_PAD: Final = "<|image_pad|>"
+VISION_SPECIALS: Final = ("<|vision_start|>", "<|vision_end|>", IMAGE_PAD, "<|video_pad|>")
+
+_WRAPPED: Final = re.compile(r"\s*" + TOOL_RESPONSE)
+_THINK_CLOSING: Final = (scaffold("\n"), special(END_THINK), scaffold("\n\n"))
+THINK_REASONING: Final = Reasoning(THINK, END_THINK, _THINK_CLOSING, (TOOL_CALL,))
+OPEN_THINKING: Final = (special(THINK), scaffold("\n"))
+NO_THINKING: Final = (special(THINK), scaffold("\n\n"), special(END_THINK), scaffold("\n\n"))
+
+_NEWLINE: Final = scaffold("\n")
+_VISION_START: Final = special("<|vision_start|>")
+_VISION_END: Final = special("<|vision_end|>")
+_TOOL_RESPONSE: Final = special(TOOL_RESPONSE)
+_END_TOOL_RESPONSE: Final = special(END_TOOL_RESPONSE)
+_TOOL_CALL: Final = special(TOOL_CALL)
+_END_TOOL_CALL: Final = special(END_TOOL_CALL)
+
+_TOOLS_HEAD: Final = (
+    "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+    "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
+)
+_TOOLS_TAIL: Final = (
+    "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+    "<tool_call></tool_call> XML tags:\n<tool_call>\n"
+    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
+)
+
+
+@lru_cache(maxsize=16)
+def im_start(role: str) -> tuple[Segment, ...]:
+    """The head of a turn."""
+    return special(IM_START), scaffold(f"{role}\n")
+
+
+CLOSE: Final = (special(IM_END), scaffold("\n"))
+
+
+def im_turn(role: str, *content: Segment) -> tuple[Segment, ...]:
+    """A turn that says this."""
+    return (*im_start(role), *content, *CLOSE)
+
+
+def vision_content(chat: Chat, index: int, *, numbered: bool) -> Iterator[Segment]:
+    """What a message says, images between their markers; `numbered` counts them through the conversation."""
+    number = chat.images_before(index)
+    for piece in content_pieces(chat, index):
+        if isinstance(piece, str):
+            yield body(piece)
+            continue
+        number += 1
+        if numbered:
+            yield scaffold(f"Picture {number}: ")
+        yield from (_VISION_START, placeholder(IMAGE_PAD, piece), _VISION_END)
+
+
+def hermes_opening(chat: Chat) -> Iterator[Segment]:
+    """The system turn, if there is a system message or there are tools, which come after what the system says."""
+    system = content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else None
+    if chat.tools:
+        yield from im_start("system")
+        if system is not None:
+            yield body(system)
+            yield scaffold("\n\n")
+        yield scaffold(_TOOLS_HEAD)
+        yield from tool_lines(chat)
+        yield from spelled(_TOOLS_TAIL, (TOOL_CALL, END_TOOL_CALL))
+        yield from CLOSE
+    elif system is not None:
+        yield from im_turn("system", body(system))
+
+
+def tool_lines(chat: Chat) -> Iterator[Segment]:
+    """The tools as JSON schemas, a line each."""
+    for tool in chat.tools:
+        yield scaffold("\n" + json_text(tool.schema))
+
+
+def hermes_turn(
+    chat: Chat, index: int, family: str, content: Callable[[Chat, int], Segments] = text_content, *, thinks: bool
+) -> Segments:
+    """One message; results in a row share a user turn; a leading system message is said in the opening.
+
+    `content` is what users and tools say.
+    """
+    message = chat.messages[index]
+    if isinstance(message, AssistantMessage):
+        return _hermes_answer(chat, index, message, thinks=thinks)
+    if isinstance(message, ToolMessage):
+        opens, closes = chat.role(index - 1) != "tool", chat.role(index + 1) != "tool"
+        return tool_response(content(chat, index), opens=opens, closes=closes)
+    if isinstance(message, DeveloperMessage):
+        raise unsupported_role(chat, index, family, "use role 'system'")
+    if index == 0 and isinstance(message, SystemMessage):
+        return ()
+    said = content(chat, index) if isinstance(message, UserMessage) else text_content(chat, index)
+    return im_turn(ROLES[type(message)], *said)
+
+
+def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks: bool) -> Iterator[Segment]:
+    """What the model said, with its reasoning where it answers the last user query."""
+    reasoning, content = message.reasoning_content, content_text(chat, index)
+    if reasoning is None and thinks:
+        reasoning, content = split_inline_reasoning(content)
+    yield from im_start("assistant")
+    last = index == len(chat.messages) - 1
+    if thinks and (last or reasoning) and index > last_query_index(chat):
+        yield from think_block(reasoning or "")
+        yield body(content.lstrip("\n"))
+    else:
+        yield body(content)
+    yield from hermes_calls(message.tool_calls, after=content)
+    yield from CLOSE
+
+
+def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> Iterator[Segment]:
+    """The calls of a turn, a line each, set off from the content they come after."""
+    for position, call in enumerate(calls):
+        if position or after:
+            yield _NEWLINE
+        yield _TOOL_CALL
+        yield body(f'\n{{"name": "{call.name}", "arguments": {arguments_text(call)}}}\n')
+        yield _END_TOOL_CALL
+
+
+def tool_response(content: Segments, *, opens: bool, closes: bool) -> tuple[Segment, ...]:
+    """A tool result inside a user turn, which the first of results in a row opens and the last closes."""
+    head = im_start("user") if opens else (_NEWLINE,)
+    inside = (_TOOL_RESPONSE, _NEWLINE, *content, _NEWLINE, _END_TOOL_RESPONSE)
+    return (*head, *inside, *(CLOSE if closes else ()))
+
+
+def think_block(reasoning: str) -> tuple[Segment, ...]:
+    """Reasoning between its markers, and what separates it from the content."""
+    return (special(THINK), _NEWLINE, body(reasoning.strip("\n")), *_THINK_CLOSING)
+
+
+def last_query_index(chat: Chat) -> int:
+    """The last user message that is not itself a wrapped tool result; the last message where there is none."""
+    found = last_query(chat)
+    return len(chat.messages) - 1 if found is None else found
+
+
+def last_query(chat: Chat, *, trim: bool = False) -> int | None:
+    """The last user message that is not itself a wrapped tool result (`trim`: or one with white space around it)."""
+    for index in reversed(chat.user_indices):
+        text = _spelled_content(chat, index)
+        if trim and _WRAPPED.match(text):
+            text = text.strip()
+        if not (text.startswith(TOOL_RESPONSE) and text.endswith(END_TOOL_RESPONSE)):
+            return index
+    return None
+
+
+def _spelled_content(chat: Chat, index: int) -> str:
+    """What a message says, anything but text as a marker."""
+    content = chat.messages[index].content
+    if isinstance(content, tuple):
+        return "".join(part.text if isinstance(part, TextPart) else IMAGE_PAD for part in content)
+    return content or ""
+
+
+def split_inline_reasoning(text: str) -> tuple[str, str]:
+    """Reasoning and content of a text that spells its think block, as the templates take it apart."""
+    if END_THINK not in text:
+        return "", text
+    pieces = text.split(END_THINK)
+    return pieces[0].rstrip("\n").split(THINK)[-1].lstrip("\n"), pieces[-1].lstrip("\n")

@@ -1,0 +1,215 @@
+"""What Kimi formats share: `<|im_user|>name<|im_middle|>` turns, results after the id they answer, calls by their id.
+
+A call says its function in its id, `functions.search:0`, and nowhere else. The model's own tokenizer sorts every object
+in the tools by key before its template sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec import structs
+
+from isc._json import decode_json
+from isc.errors import ConversationError
+from isc.formats._kimi_typescript import declarations
+from isc.formats.reading.scanners import CallReading, content_and_calls, known, marked_call, reasoning, spelling, until
+from isc.formats.segments import (
+    arguments_text,
+    body,
+    content_pieces,
+    content_text,
+    is_special,
+    placeholder,
+    scaffold,
+    special,
+    text_content,
+)
+from isc.types import (
+    ROLES,
+    AssistantMessage,
+    Chat,
+    Json,
+    ParsedResponse,
+    ParsedToolCall,
+    Reasoning,
+    Sampled,
+    Segment,
+    ToolMessage,
+    ToolSpec,
+)
+
+IM_END: Final = "<|im_end|>"
+_SYSTEM: Final = "<|im_system|>"
+_MIDDLE: Final = "<|im_middle|>"
+_MARKERS: Final = {"user": "<|im_user|>", "assistant": "<|im_assistant|>"}
+_SECTION: Final = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")
+_CALL: Final = ("<|tool_call_begin|>", "<|tool_call_end|>")
+_ARGUMENT: Final = "<|tool_call_argument_begin|>"
+_THINK: Final = ("<think>", "</think>")
+# tokenizer_config.json of moonshotai/Kimi-K2-Instruct: eos_token is [EOS]
+STOP_TOKENS: Final = (IM_END, "[EOS]")
+SPECIALS: Final = (*STOP_TOKENS, *_MARKERS.values(), _SYSTEM, _MIDDLE, *_SECTION, *_CALL, _ARGUMENT)
+THINKING_SPECIALS: Final = (*SPECIALS, *_THINK)
+_MEDIA: Final = ("<|media_begin|>", "<|media_content|>", "<|media_pad|>", "<|media_end|>")
+MEDIA_SPECIALS: Final = (*THINKING_SPECIALS, *_MEDIA)
+
+REASONING: Final = Reasoning(*_THINK, closing=(special(_THINK[1]),), enders=(_SECTION[0], _CALL[0]))
+OPEN_THINKING: Final = (special(_THINK[0]),)
+NO_THINKING: Final = (special(_THINK[0]), special(_THINK[1]))
+
+_CLOSE: Final = special(IM_END)
+_NATIVE_ID: Final = re.compile(r"\s*functions\.(.+):[0-9]+\s*", re.DOTALL)
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_SPACED: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
+
+
+def head(role: str, name: str | None = None) -> tuple[Segment, ...]:
+    """What opens a turn: who speaks, by a name of its own or by its role."""
+    return special(_MARKERS.get(role, _SYSTEM)), scaffold(name or role), special(_MIDDLE)
+
+
+def tools_json(chat: Chat, *, compact: bool = True) -> str:
+    """The tools as JSON, every object sorted by key.
+
+    Raises:
+        ConversationError: They cannot be sorted so.
+    """
+    try:
+        return (_COMPACT if compact else _SPACED).encode([tool.schema for tool in chat.tools])
+    except (TypeError, RecursionError) as error:
+        raise ConversationError("tools", f"cannot be sorted by key, which this format does: {error}") from None
+
+
+@lru_cache(maxsize=16)
+def tools_typescript(tools: str) -> str:
+    """Tools that are given as sorted JSON as TypeScript, or that JSON if it cannot say them; the last 16 are kept."""
+    try:
+        return declarations(decode_json(tools)) or tools
+    except ValueError:
+        return tools
+
+
+def template_variables(chat: Chat) -> dict[str, Json]:
+    """The tools as the model's own tokenizer passes them to the template."""
+    return {"tools": decode_json(tools_json(chat)) if chat.tools else None}
+
+
+def tools_turn(tools: str) -> tuple[Segment, ...]:
+    """The tools in a turn of their own."""
+    return special(_SYSTEM), scaffold("tool_declare"), special(_MIDDLE), scaffold(tools), _CLOSE
+
+
+def system_turn(text: str) -> tuple[Segment, ...]:
+    """The system message that a template says where the caller says none."""
+    return (*head("system"), scaffold(text), _CLOSE)
+
+
+def media_content(chat: Chat, index: int) -> Iterator[Segment]:
+    """What a message says, each image as one placeholder in its wrap and a line break."""
+    begin, middle, pad, end = _MEDIA
+    for piece in content_pieces(chat, index):
+        if isinstance(piece, str):
+            yield body(piece)
+        else:
+            yield from (special(begin), scaffold("image"), special(middle))
+            yield from (placeholder(pad, piece), special(end), scaffold("\n"))
+
+
+def turn(
+    chat: Chat,
+    index: int,
+    content: Callable[[Chat, int], Iterable[Segment]] = text_content,
+    *,
+    named: bool = True,
+    framed: str = "\n",
+) -> tuple[Segment, ...]:
+    """What anybody but the assistant says; a result after the id of the call it answers."""
+    message = chat.messages[index]
+    opened = head(ROLES[type(message)], message.name if named else None)
+    answers = (scaffold(f"## Return of {message.tool_call_id or ''}{framed}"),) if type(message) is ToolMessage else ()
+    return (*opened, *answers, *content(chat, index), _CLOSE)
+
+
+def answer(
+    chat: Chat, index: int, message: AssistantMessage, thinking: Sequence[Segment], identities: Sequence[str]
+) -> Iterator[Segment]:
+    """What the assistant says: its think block, content, calls by their ids."""
+    yield from head("assistant", message.name)
+    yield from thinking
+    yield body(content_text(chat, index))
+    if message.tool_calls:
+        yield special(_SECTION[0])
+        for call, identity in zip(message.tool_calls, identities, strict=True):
+            yield from (special(_CALL[0]), body(identity))
+            yield from (special(_ARGUMENT), body(arguments_text(call)), special(_CALL[1]))
+        yield special(_SECTION[1])
+    yield _CLOSE
+
+
+def think_block(reasoning_content: str | None) -> tuple[Segment, ...]:
+    """Reasoning between its markers, as it stands."""
+    return (NO_THINKING[0], body(reasoning_content or ""), NO_THINKING[1])
+
+
+def call_ids(chat: Chat, index: int, message: AssistantMessage) -> list[str]:
+    """The ids of a turn's calls; one without gets the native id, counted through the conversation."""
+    calls = message.tool_calls
+    if all(call.id for call in calls):
+        return [call.id or "" for call in calls]
+    earlier = (one for one in chat.messages[:index] if isinstance(one, AssistantMessage))
+    first = sum(len(one.tool_calls) for one in earlier)
+    return [call.id or native_id(call.name, first + place) for place, call in enumerate(calls)]
+
+
+def native_id(name: str, number: int) -> str:
+    """A call's id as the model writes it.
+
+    >>> native_id("search", 0)
+    'functions.search:0'
+    """
+    return f"functions.{name}:{number}"
+
+
+def parse(sampled: Sampled, tools: Sequence[ToolSpec], markers: Reasoning | None) -> ParsedResponse:
+    """Read a sampled turn back; nothing is trimmed."""
+    turn = until(sampled, STOP_TOKENS)
+    position, (thought, complete) = (0, (None, True)) if markers is None else reasoning(turn, 0, markers)
+    pieces, calls = content_and_calls(
+        turn, position, _CALL[0], lambda found, place: _call(found, place, tools), around=_SECTION
+    )
+    return ParsedResponse("".join(pieces), thought, calls, complete)
+
+
+def _call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:
+    after, call = marked_call(sampled, position, *_CALL, _read_call)
+    identity, _ = _cut_at_argument(sampled.segments[position + 1 : after])
+    return after, known(structs.replace(call, id=identity or None), tools)
+
+
+def _read_call(inside: Sequence[Segment]) -> CallReading:
+    """An id that names the function, then JSON."""
+    identity, text = _cut_at_argument(inside)
+    native = _NATIVE_ID.fullmatch(identity)
+    name = native[1] if native else None
+    if text is None:
+        return "malformed_structure", name, None
+    try:
+        arguments: Json = decode_json(text)
+    except ValueError:
+        return "invalid_json", name, None
+    if not isinstance(arguments, dict):
+        return "malformed_structure", name, None
+    return "ok" if name else "missing_name", name, arguments
+
+
+def _cut_at_argument(inside: Sequence[Segment]) -> tuple[str, str | None]:
+    """The texts before and after the marker between id and arguments; no second where it is missing."""
+    markers = (_ARGUMENT, _CALL[1])
+    place = next((k for k, segment in enumerate(inside) if is_special(segment, *markers)), len(inside))
+    missing = place == len(inside) or inside[place].text != _ARGUMENT
+    return spelling(inside[:place]), None if missing else spelling(inside[place + 1 :])

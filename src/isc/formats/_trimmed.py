@@ -1,0 +1,109 @@
+"""What Qwen3.5 and later share: ChatML turns with trimmed texts, tools before the system text, XML calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from isc.errors import ConversationError
+from isc.formats import _chatml as chatml
+from isc.formats.reading.scanners import bracketed_turn, until
+from isc.formats.reading.xml_calls import TOOLS_HEAD, TOOLS_TAIL, xml_call, xml_calls
+from isc.formats.segments import body, content_text, scaffold, stripped, unsupported_role
+from isc.types import (
+    AssistantMessage,
+    Chat,
+    Json,
+    ParsedResponse,
+    Sampled,
+    Segment,
+    Segments,
+    SystemMessage,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+SPECIALS: Final = (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
+STOP_TOKENS: Final = (chatml.IM_END, chatml.END_OF_TEXT)
+
+_APART: Final = scaffold("\n\n")
+_TOGETHER: Final = scaffold("")
+
+
+def opening(chat: Chat) -> Iterator[Segment]:
+    """The system turn, if there is a system message or there are tools, which come before what the system says.
+
+    Raises:
+        ConversationError: No message is a user query, without which the template renders nothing.
+    """
+    if chatml.last_query(chat, trim=True) is None:
+        problem = "hold no user query (a user message that is not a wrapped tool result); this format needs one"
+        raise ConversationError("messages", problem)
+    has_system = isinstance(chat.messages[0], SystemMessage)
+    text = content_text(chat, 0).strip() if has_system else ""
+    if chat.tools:
+        yield from chatml.im_start("system")
+        yield TOOLS_HEAD
+        yield from chatml.tool_lines(chat)
+        yield from TOOLS_TAIL
+        if text:
+            yield scaffold("\n\n")
+            yield body(text)
+        yield from chatml.CLOSE
+    elif has_system:
+        yield from chatml.im_turn("system", body(text))
+
+
+def turn(
+    chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool, numbered: bool
+) -> Segments:
+    """One message; results in a row share a user turn, whose head is missing where a result stands first of all."""
+    message = chat.messages[index]
+    if isinstance(message, AssistantMessage):
+        return _answer(chat, index, message, spell, keeps_thinking=keeps_thinking)
+    if isinstance(message, ToolMessage):
+        opens, closes = index > 0 and chat.role(index - 1) != "tool", chat.role(index + 1) != "tool"
+        return chatml.tool_response(_content(chat, index, numbered=numbered), opens=opens, closes=closes)
+    if isinstance(message, UserMessage):
+        return chatml.im_turn("user", *_content(chat, index, numbered=numbered))
+    if index == 0 and isinstance(message, SystemMessage):
+        return ()
+    raise unsupported_role(chat, index, family, "a system message must be the first, and there is no developer")
+
+
+def _content(chat: Chat, index: int, *, numbered: bool) -> list[Segment]:
+    """What a user or a tool says, without the white space around it."""
+    return stripped(chatml.vision_content(chat, index, numbered=numbered))
+
+
+def _answer(
+    chat: Chat, index: int, message: AssistantMessage, spell: Callable[[Json], str], *, keeps_thinking: bool
+) -> Iterator[Segment]:
+    """What the model said, with a think block where it answers the last user query or where thinking is kept."""
+    reasoning, content = message.reasoning_content, content_text(chat, index).strip()
+    if reasoning is None:
+        reasoning, content = chatml.split_inline_reasoning(content)
+    query = chatml.last_query(chat, trim=True)
+    yield from chatml.im_start("assistant")
+    if keeps_thinking or (query is not None and index > query):
+        yield from chatml.think_block(reasoning.strip())
+    yield body(content)
+    yield from xml_calls(message.tool_calls, spell, apart=_APART if content else _TOGETHER)
+    yield from chatml.CLOSE
+
+
+def generation_prompt(*, thinks: bool) -> tuple[Segment, ...]:
+    """The head of an assistant turn with its think block opened, or already closed."""
+    return (*chatml.im_start("assistant"), *(chatml.OPEN_THINKING if thinks else chatml.NO_THINKING))
+
+
+def parse(sampled: Sampled, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> ParsedResponse:
+    """Read a sampled turn back, without the white space that the format does not keep."""
+    markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
+    read = partial(xml_call, tools=tools, words=words)
+    found = bracketed_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, markers, read, tools)
+    thought = found.reasoning_content
+    thought = None if thought is None else thought.strip()
+    return ParsedResponse(found.content.rstrip(), thought, found.tool_calls, found.reasoning_complete)

@@ -1,0 +1,136 @@
+"""Which families there are and which models they serve.
+
+Families are discovered: every format's module under `isc.formats` exports `FAMILY` (its
+Struct), `MODELS` (exact model name -> family value) and `TEMPLATES` (sha256 of a chat template, 16 digits -> value).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+from msgspec import Struct
+
+from isc import formats
+from isc.errors import FamilyError, UnknownModelError
+from isc.formats.base import Family
+
+
+@lru_cache(maxsize=1)
+def list_families() -> Mapping[str, type[Family]]:
+    """Every family by its name.
+
+    Raises:
+        FamilyError: A format's module has no `FAMILY`, or one that is not a family; names the module.
+
+    >>> "qwen3" in list_families()
+    True
+    """
+    return {_name(module): module.FAMILY for module in _modules()}
+
+
+@lru_cache(maxsize=1)
+def models() -> Mapping[str, Family]:
+    """Every known model's family value, by exact model name."""
+    return {name: family for module in _modules() for name, family in module.MODELS.items()}
+
+
+@lru_cache(maxsize=1)
+def _templates() -> Mapping[str, Family]:
+    return {digest: family for module in _modules() for digest, family in getattr(module, "TEMPLATES", {}).items()}
+
+
+_COMMON = frozenset(("base", "catalogue", "segments"))
+"""Modules of `isc.formats` that are no format."""
+
+
+def _modules() -> Iterator[ModuleType]:
+    for found in pkgutil.iter_modules(formats.__path__):
+        if not (found.ispkg or found.name.startswith("_") or found.name in _COMMON):
+            module = importlib.import_module(f"{formats.__name__}.{found.name}")
+            check_family_module(module)
+            yield module
+
+
+def check_family_module(module: ModuleType) -> None:
+    """Raise a `FamilyError` that names the module if what it exports is not a family."""
+    family = getattr(module, "FAMILY", None)
+    if family is None:
+        raise FamilyError(f"{module.__name__} has no FAMILY: set it to the module's family Struct")
+    if not (isinstance(family, type) and issubclass(family, Struct)):
+        raise FamilyError(f"{module.__name__}.FAMILY must be a msgspec Struct class, not {family!r}")
+    configuration = family.__struct_config__
+    if not configuration.frozen or configuration.tag is None:
+        raise FamilyError(f"{module.__name__}.FAMILY must be a frozen Struct with a tag, its name")
+    for name, value in {"FAMILY()": family(), **getattr(module, "MODELS", {})}.items():
+        if not isinstance(value, Family):
+            missing = sorted(part for part in _members() if not hasattr(value, part))
+            raise FamilyError(f"{module.__name__}, {name}: not a family, it lacks {', '.join(missing)}")
+
+
+def _members() -> list[str]:
+    return [name for name in vars(Family) if not name.startswith("_")]
+
+
+def _name(module: ModuleType) -> str:
+    return str(module.FAMILY.__struct_config__.tag)
+
+
+def family_name(family: Family) -> str:
+    """The name of a family value.
+
+    >>> family_name(family_for("Qwen/Qwen3-8B"))
+    'qwen3'
+    """
+    configuration: Any = getattr(family, "__struct_config__", None)
+    return str(configuration.tag) if configuration is not None else type(family).__name__
+
+
+def family_for(model: str) -> Family:
+    """The family value of an exact model name.
+
+    Args:
+        model: A hub id such as `Qwen/Qwen3-8B`.
+
+    Raises:
+        UnknownModelError: No family serves this name; says which are near and what is known.
+
+    >>> family_for("Qwen/Qwen3-4B-Thinking-2507").variant
+    'thinking_2507'
+    """
+    try:
+        return models()[model]
+    except KeyError:
+        raise unknown_model(model) from None
+
+
+def unknown_model(model: str, call: str = "") -> UnknownModelError:
+    """The error for a model without a family: what is near, and what is known."""
+    near = difflib.get_close_matches(model, models(), n=3, cutoff=0.75)
+    known = "; ".join(f"{name}: {_served(name)}" for name in list_families())
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    example = next(iter(list_families().values())).__name__
+    return UnknownModelError(
+        f"no family is known for {model!r}.{meant} If its format is one of these, pass it: "
+        f"{call or f'isc.load({model!r}'}, family=isc.{example}()). Known models by family (`isc families` lists "
+        f"them all): {known}"
+    )
+
+
+def _served(name: str) -> str:
+    """The first model of a family, and how many more there are."""
+    first, *more = (model for model, family in models().items() if family_name(family) == name)
+    return f"{first} and {len(more)} more" if more else first
+
+
+def family_of_template(template: str) -> Family | None:
+    """The family of a template that is known byte for byte; a trailing newline does not change what it renders."""
+    stripped = template.rstrip("\n")
+    digests = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (template, stripped, stripped + "\n"))
+    return next((_templates()[digest] for digest in digests if digest in _templates()), None)

@@ -1,0 +1,133 @@
+"""GLM-5.1: the line-less turns of GLM-5, reasoning as it stands, empty think blocks where none was given, bare tools.
+
+Follows `zai-org/GLM-5.1` (template sha256 03b1bbff20331e54). Tools are listed without their wrapper and without
+`strict`, those with `defer_loading` not at all; lists of text are joined. Deviations: those of `glm4_5` on arguments as
+JSON text, content None, other parts than text (here also `tool_reference`) and `developer` messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Final
+
+from msgspec import Struct
+
+from isc._json import json_text
+from isc.formats import _glm as glm
+from isc.formats.segments import body, content_text
+from isc.types import (
+    AssistantMessage,
+    Chat,
+    Json,
+    ParsedResponse,
+    Reasoning,
+    Sampled,
+    Segment,
+    Segments,
+    ToolMessage,
+    ToolSpec,
+)
+
+_NOT_SHOWN: Final = ("defer_loading", "strict")
+
+
+class Glm51(Struct, frozen=True, tag_field="family", tag="glm-5.1"):
+    """The GLM-5.1 text models.
+
+    Args:
+        enable_thinking: False closes the think block in the generation prompt, and adds none to answers that lack one.
+        clear_thinking: False keeps the reasoning of earlier turns, which a user message drops otherwise.
+
+    Raises:
+        ValidationError: An option of another type, where a value is decoded by msgspec.
+
+    >>> Glm51().stop_tokens
+    ('<|endoftext|>', '<|user|>', '<|observation|>')
+    """
+
+    enable_thinking: bool = True
+    clear_thinking: bool = True
+
+    specials: ClassVar[tuple[str, ...]] = glm.SPECIALS
+    turn_close: ClassVar[None] = None  # the next role's marker closes a turn
+    stop_tokens: ClassVar[tuple[str, ...]] = glm.STOP_TOKENS
+    reasoning: ClassVar[Reasoning] = glm.REASONING
+
+    @property
+    def keeps_history(self) -> bool:
+        """Never: whether an answer without reasoning shows an empty think block depends on what follows it.
+
+        `thinking_retention="all"` lets a bridge go on all the same.
+        """
+        return False
+
+    def opening(self, chat: Chat) -> Segments:
+        """Start marks, tools in a system turn of their own, a leading system message."""
+        shown = (_tool(tool.function) for tool in chat.tools if not tool.function.get("defer_loading"))
+        return glm.opening(chat, shown, glm.ONE_LINE)
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """One message; results in a row share an observation turn."""
+        message = chat.messages[index]
+        if isinstance(message, AssistantMessage):
+            return self._assistant(chat, index, message)
+        if isinstance(message, ToolMessage):
+            response = glm.tool_response(content_text(chat, index), glm.ONE_LINE)
+            return response if chat.role(index - 1) == "tool" else (glm.marker(chat, index, glm.OBSERVATION), *response)
+        return glm.plain_turn(chat, index, "glm-5.1", glm.ONE_LINE)
+
+    def _assistant(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
+        reasoning, content = message.reasoning_content, content_text(chat, index)
+        if reasoning is None:
+            reasoning, content = _split_inline_reasoning(content)
+        if reasoning is None and self._thought(chat, index):
+            reasoning = ""
+        yield glm.marker(chat, index, glm.ASSISTANT)
+        if reasoning is not None and not (self.clear_thinking and index < glm.last_user_index(chat)):
+            yield glm.THINK
+            yield body(reasoning)
+        yield glm.END_THINK
+        yield from glm.answer(content, message.tool_calls, glm.ONE_LINE)
+
+    def _thought(self, chat: Chat, index: int) -> bool:
+        """Whether an answer without reasoning counts as one that thought nothing."""
+        if index > glm.last_user_index(chat):
+            return self.enable_thinking
+        return not self.clear_thinking and _query_was_reasoned_about(chat, index)
+
+    def generation_prompt(self, chat: Chat) -> Segments:
+        """The assistant's marker and an open think block, or a closed one."""
+        return glm.generation_prompt(chat, glm.THINK if self.enable_thinking else glm.END_THINK)
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """Read a sampled turn back."""
+        return glm.parse(sampled, tools, glm.ONE_LINE)
+
+
+def _tool(function: Mapping[str, Json]) -> str:
+    """A tool's function as the template's `tool_to_json` prints it: keys as they stand, values as JSON."""
+    shown = (f'"{key}": {json_text(value)}' for key, value in function.items() if key not in _NOT_SHOWN)
+    return f"{{{', '.join(shown)}}}"
+
+
+def _split_inline_reasoning(content: str) -> tuple[str | None, str]:
+    """Reasoning and content of a text that spells its think block; nothing is trimmed."""
+    before, close, _ = content.partition("</think>")
+    return (before.rpartition("<think>")[2], content.rpartition("</think>")[2]) if close else (None, content)
+
+
+def _query_was_reasoned_about(chat: Chat, index: int) -> bool:
+    """Whether an answer to the user message that `index` answers, too, was given with reasoning."""
+    start = max((user for user in chat.user_indices if user < index), default=None)
+    if start is None:
+        return False
+    end = next((user for user in chat.user_indices if user > index), len(chat.messages))
+    answers = chat.messages[start:end]
+    return any(isinstance(answer, AssistantMessage) and answer.reasoning_content is not None for answer in answers)
+
+
+FAMILY: Final = Glm51
+
+MODELS: Final = {f"zai-org/GLM-5.1{kind}": Glm51() for kind in ("", "-FP8")}
+
+TEMPLATES: Final = {"03b1bbff20331e54": Glm51()}

@@ -1,0 +1,263 @@
+"""Laguna: tags that open and close turns, `</think>` prefilled unless it thinks, calls as pairs of key and value.
+
+Follows `poolside/Laguna-XS.2` (template sha256 cefcef90515772c0) and `poolside/Laguna-XS-2.1` (2d3c724b3c2e9eb7, and
+444819b8ad461287, which thinks by default and has `preserve_thinking`). The start mark and the tags of answers and
+reasoning are tokens; of the other tags a vocabulary has those it has, to which a renderer fits the family, and the rest
+is text. Deviations: a list of text parts is its text, where the template takes it for nothing; arguments given as JSON
+text are read as the object they say, where the template fails; `developer` messages are refused, where the template
+drops them, and so are calls beside content that spells none under `render_assistant_messages_raw`.
+
+Where `<tool_call>` is text, content that spells it reads as an attempted call. And nothing is quoted: a key with a tag
+in it cannot be told apart, nor a value that spells what ends one, see `isc.text_markers.calls_of_pairs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import ClassVar, Final, Literal, TypeAlias, get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from isc._json import json_text
+from isc.errors import ConversationError, OptionError
+from isc.formats._chatml import END_THINK, THINK, split_inline_reasoning
+from isc.formats.reading.scanners import reasoning, reasoning_start, spelling, until
+from isc.formats.reading.text_markers import calls_of_pairs, cut_markers
+from isc.formats.segments import arguments_object, body, content_text, scaffold, special, spelled, unsupported_role
+from isc.types import (
+    ROLES,
+    AssistantMessage,
+    Chat,
+    DeveloperMessage,
+    ParsedResponse,
+    Reasoning,
+    Sampled,
+    Segment,
+    Segments,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+)
+
+Variant: TypeAlias = Literal["xs.2", "xs-2.1"]
+
+_START: Final = "〈|EOS|〉"
+_ANSWER: Final = ("<assistant>", "</assistant>")
+_CALL: Final = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+_TURNS: Final = ("<system>", "</system>", "<user>", "</user>", "<tool_response>", "</tool_response>")
+TAGS: Final = (*_TURNS, *_CALL)
+"""The tags that are tokens where the vocabulary has them, and text elsewhere."""
+
+_DEFAULT_SYSTEM: Final = (
+    "You are a helpful, conversationally-fluent assistant made by Poolside. You are here to be helpful to users "
+    "through natural language conversations."
+)
+_TOOLS_HEAD: Final = (
+    "### Tools\n\nYou may call functions to assist with the user query.\n"
+    "All available function signatures are listed below:\n<available_tools>\n"
+)
+_THINK_FIRST: Final = "Wrap your thinking in '<think>', '</think>' tags, followed by a function call. "
+_HOW_TO_CALL: Final = (
+    "\n\n{}For each function call, return an unescaped XML-like object with function name and arguments within "
+    "'<tool_call>' and '</tool_call>' tags, like here:\n{}<tool_call>function-name\n"
+    "<arg_key>argument-key</arg_key>\n<arg_value>value-of-argument-key</arg_value>\n</tool_call>"
+)
+
+
+class LagunaXS2(Struct, frozen=True, tag_field="family", tag="laguna-xs.2"):
+    """The Laguna XS.2 and XS-2.1 models.
+
+    Args:
+        variant: Whose template.
+        enable_thinking: Prefill `<think>` instead of `</think>`; for XS-2.1 also keep the reasoning of every turn.
+        preserve_thinking: XS-2.1: keep the reasoning of every turn, whether the next is to think or not.
+        render_assistant_messages_raw: XS.2: take an assistant's content for the whole turn as it was sampled, tags
+            included. They are the model's own only under `body_specials="parse"`; reasoning and calls are not rendered
+            beside them, and a parsed turn's content is the whole turn.
+        tokens: Which tags the vocabulary has as tokens; a renderer finds them itself.
+
+    Raises:
+        OptionError: The variant's template has no such option, or `tokens` holds something else than these tags.
+
+    >>> LagunaXS2(variant="xs-2.1", enable_thinking=True).turn_close
+    '</assistant>'
+    """
+
+    variant: Variant = "xs.2"
+    enable_thinking: bool = False
+    preserve_thinking: bool = False
+    render_assistant_messages_raw: bool = False
+    tokens: tuple[str, ...] = ()
+
+    turn_close: ClassVar[str] = _ANSWER[1]
+    stop_tokens: ClassVar[tuple[str, ...]] = (_ANSWER[1], _START)
+    keeps_history: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.variant not in get_args(Variant):
+            raise OptionError(
+                f"laguna-xs.2: variant must be one of {', '.join(get_args(Variant))}, not {self.variant!r}"
+            )
+        for option, variant in (("preserve_thinking", "xs-2.1"), ("render_assistant_messages_raw", "xs.2")):
+            if getattr(self, option) and self.variant != variant:
+                raise OptionError(f"laguna-xs.2: the template of {self.variant} has no {option}; {variant} has")
+        unknown = [tag for tag in self.tokens if tag not in TAGS]
+        if unknown:
+            raise OptionError(f"laguna-xs.2: {unknown[0]!r} is none of the tags {' '.join(TAGS)}")
+
+    def for_vocabulary(self, specials: Collection[str]) -> LagunaXS2:
+        """The same options with the tags as tokens that the vocabulary has so."""
+        return replace(self, tokens=tuple(tag for tag in TAGS if tag in specials))
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """The tags that are always tokens, then those that this vocabulary has."""
+        return (_START, *_ANSWER, THINK, END_THINK, *self.tokens)
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """A think block; None where turns are rendered raw, which may leave it open as they like."""
+        return None if self.render_assistant_messages_raw else self._thinking
+
+    @property
+    def _thinking(self) -> Reasoning:
+        """A think block; a call's opener ends it too where it is a token."""
+        closing = (*self._line, special(END_THINK), *self._line)
+        return Reasoning(THINK, END_THINK, closing, tuple(tag for tag in _CALL[:1] if tag in self.tokens))
+
+    @property
+    def _line(self) -> tuple[Segment, ...]:
+        """What XS.2 breaks a line with, where XS-2.1 has nothing."""
+        return (scaffold("\n"),) if self.variant == "xs.2" else ()
+
+    def _tag(self, text: str) -> Segment:
+        return special(text) if text in self.tokens else scaffold(text)
+
+    def opening(self, chat: Chat) -> Iterator[Segment]:
+        """The start mark, then what the system says, or a default, and the tools; no such turn where all are empty."""
+        yield special(_START)
+        says = isinstance(chat.messages[0], SystemMessage)
+        text = content_text(chat, 0).rstrip() if says else _DEFAULT_SYSTEM
+        old = self.variant == "xs.2"
+        if not (text or chat.tools or (self.enable_thinking and not old)):
+            return
+        yield self._tag("<system>")
+        yield from self._line
+        if text:
+            yield from self._line
+            yield body(text) if says else scaffold(text)
+        if chat.tools:
+            if text or old:
+                yield scaffold("\n\n")
+            yield scaffold(_TOOLS_HEAD)
+            yield from (scaffold(json_text(tool.schema) + "\n") for tool in chat.tools)
+            yield scaffold("</available_tools>")
+            if old:
+                thinks = (_THINK_FIRST, "<think> your thoughts here </think>\n") if self.enable_thinking else ("", "")
+                yield from spelled(_HOW_TO_CALL.format(*thinks), self.specials)
+        yield from self._line
+        yield self._tag("</system>")
+        yield scaffold("\n")
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """One message between its tags; a leading system message is said in the opening."""
+        message = chat.messages[index]
+        if isinstance(message, AssistantMessage):
+            return self._raw(chat, index, message) if self.render_assistant_messages_raw else self._answer(chat, index)
+        if isinstance(message, DeveloperMessage):
+            raise unsupported_role(chat, index, "laguna-xs.2", "use role 'system'")
+        if isinstance(message, SystemMessage) and not index:
+            return ()
+        role = "tool_response" if isinstance(message, ToolMessage) else ROLES[type(message)]
+        inside = (*self._line, body(content_text(chat, index)), *self._line)
+        return self._tag(f"<{role}>"), *inside, self._tag(f"</{role}>"), scaffold("\n")
+
+    def _answer(self, chat: Chat, index: int) -> Iterator[Segment]:
+        message = chat.messages[index]
+        assert isinstance(message, AssistantMessage)
+        yield special(_ANSWER[0])
+        yield from self._line
+        content, thought = content_text(chat, index), message.reasoning_content or ""
+        if self.variant == "xs.2":
+            content, thought, thinks = _without_inline_reasoning(content, thought)
+        else:
+            thinks = self.enable_thinking or self.preserve_thinking
+        if thinks:
+            yield from (special(THINK), *self._line, body(thought), *self._line)
+        yield special(END_THINK)
+        yield from self._line
+        if content:
+            yield body(content)
+            yield from self._line
+        for call in message.tool_calls:
+            yield from self._call(call)
+            yield from self._line
+        yield special(_ANSWER[1])
+        yield scaffold("\n")
+
+    def _call(self, call: ToolCall) -> Iterator[Segment]:
+        opener, closer, key, end_key, value, end_value = map(self._tag, _CALL)
+        yield from (opener, body(call.name), *self._line)
+        for name, given in arguments_object(call).items():
+            yield from (key, body(f"{name}"), end_key, *self._line)
+            yield from (value, body(given if isinstance(given, str) else json_text(given)), end_value, *self._line)
+        yield closer
+
+    def _raw(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
+        """Content as it stands, with what the prompt gave before it and the turn's close, unless it spells them."""
+        content = content_text(chat, index)
+        if message.tool_calls and _CALL[0] not in content:
+            problem = f"render_assistant_messages_raw renders content alone; spell the calls there ({_CALL[0]} ...)"
+            raise ConversationError(f"messages[{index}].tool_calls", problem)
+        *head, prefilled = self.generation_prompt(chat)
+        yield from head
+        if not content.startswith(prefilled.text):
+            yield prefilled
+        yield body(content)
+        if not content.endswith((_ANSWER[1], _ANSWER[1] + "\n")):
+            yield from (scaffold("\n"), special(_ANSWER[1]))
+        yield scaffold("\n")
+
+    def generation_prompt(self, chat: Chat) -> tuple[Segment, ...]:
+        """The tag of an answer and a think block's opener, or its close."""
+        return (special(_ANSWER[0]), *self._line, special(THINK if self.enable_thinking else END_THINK))
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """Read a sampled turn back."""
+        whole = until(sampled, self.stop_tokens)
+        turn = cut_markers(whole, tuple(tag for tag in _CALL if tag not in self.tokens))
+        if self.render_assistant_messages_raw:
+            opened = self.enable_thinking and reasoning_start(turn.segments, THINK) is None
+            turn = replace(turn, reasoning_open=opened)
+        position, (thought, complete) = reasoning(turn, 0, self._thinking)
+        if not complete:  # a call's opener that is text ends only what no close does
+            position, (thought, complete) = reasoning(turn, 0, replace(self._thinking, enders=_CALL[:1]))
+        if thought is None:
+            position = reasoning_start(turn.segments, END_THINK) or 0
+        pieces, calls = calls_of_pairs(turn, position, _CALL, tools)
+        content = pieces[0] + "".join(piece for piece in pieces[1:] if piece.strip())
+        if self.variant == "xs.2":
+            thought, content = thought and thought.strip(), content.strip()
+        if self.render_assistant_messages_raw:
+            content = spelling(whole.segments).removesuffix("\n")
+        return ParsedResponse(content, thought, calls, complete)
+
+
+def _without_inline_reasoning(content: str, thought: str) -> tuple[str, str, bool]:
+    """Content and reasoning, both trimmed, and whether there is reasoning; content may spell it, unless it is given."""
+    inline, content = split_inline_reasoning(content)
+    thought = thought or inline
+    return content.strip(), thought.strip(), bool(thought)
+
+
+FAMILY: Final = LagunaXS2
+
+MODELS: Final = {"poolside/Laguna-XS.2": LagunaXS2(), "poolside/Laguna-XS-2.1": LagunaXS2(variant="xs-2.1")}
+
+TEMPLATES: Final = {
+    "cefcef90515772c0": LagunaXS2(),
+    "2d3c724b3c2e9eb7": LagunaXS2(variant="xs-2.1"),
+    "444819b8ad461287": LagunaXS2(variant="xs-2.1", enable_thinking=True),
+}

@@ -1,0 +1,213 @@
+"""MiniMax-M2: `]~b]` turns closed by `[e~[`, a default identity, XML calls in a block, reasoning after the last query.
+
+Follows `MiniMaxAI/MiniMax-M2` (template sha256 55beae30a60db5ce), `MiniMax-M2.5` (2acb65a5f306d728) and `MiniMax-M2.7`
+(e604aa54631c68cc), which differ in the default identity; M2.1's is theirs with its own name. `<invoke>`, `<parameter>`
+and `<response>` are text, glued to what they wrap. As the template does, isc refuses a tool result where the last
+assistant turn made no call. Deviations: arguments given as JSON text are rendered as what the text says, where the
+template fails; content None is no content, where the template prints "None" or fails; a system message that is not the
+first, a `developer` message and other parts than text are refused, where the template drops them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Final
+
+from msgspec import Struct
+
+from isc._json import json_text
+from isc.errors import ConversationError
+from isc.formats._chatml import split_inline_reasoning
+from isc.formats._glm import last_user_index
+from isc.formats.reading.invoke_calls import INVOKE, calls_of_block, invokes
+from isc.formats.reading.scanners import reasoning, until
+from isc.formats.reading.text_markers import cut_markers
+from isc.formats.segments import (
+    body,
+    content_text,
+    content_texts,
+    is_special,
+    scaffold,
+    special,
+    spelled,
+    unsupported_role,
+)
+from isc.types import (
+    AssistantMessage,
+    Chat,
+    ParsedResponse,
+    ParsedToolCall,
+    Reasoning,
+    Sampled,
+    Segment,
+    Segments,
+    SystemMessage,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+_SPECIALS: Final = (
+    "]~!b[", "]~b]", "[e~[", "<think>", "</think>", "<minimax:tool_call>", "</minimax:tool_call>"
+)  # fmt: skip
+_BEGIN, _ROLE, _CLOSE, _THINK, _END_THINK, _CALLS, _END_CALLS = map(special, _SPECIALS)
+_NEWLINE: Final = scaffold("\n")
+_END_REASONING: Final = (_NEWLINE, _END_THINK, scaffold("\n\n"))
+
+_TOOLS_HEAD: Final = scaffold(
+    "\n\n# Tools\nYou may call one or more tools to assist with the user query.\n"
+    "Here are the tools available in JSONSchema format:\n\n<tools>\n"
+)
+_TOOLS_TAIL: Final = spelled(
+    "</tools>\n\nWhen making tool calls, use XML format to invoke tools and pass parameters:\n\n<minimax:tool_call>\n"
+    '<invoke name="tool-name-1">\n<parameter name="param-key-1">param-value-1</parameter>\n'
+    '<parameter name="param-key-2">param-value-2</parameter>\n...\n</invoke>\n</minimax:tool_call>',
+    _SPECIALS,
+)
+_FACTS: Final = {"current_date": "\nCurrent date: ", "current_location": "\nCurrent location: "}
+
+
+class MiniMaxM2(Struct, frozen=True, tag_field="family", tag="minimax-m2"):
+    """The MiniMax-M2 models.
+
+    A system message may have `current_date` and `current_location`, texts that are told after its content.
+
+    Args:
+        model_identity: What the system turn says where no system message does.
+
+    Raises:
+        ConversationError: From `opening`, for a result without a call; from `turn`, for a role without a turn.
+
+    >>> from isc.formats.catalogue import family_for
+    >>> family_for("MiniMaxAI/MiniMax-M2.5").model_identity
+    'You are a helpful assistant. Your name is MiniMax-M2.5 and is built by MiniMax.'
+    """
+
+    model_identity: str = "You are a helpful assistant."
+
+    specials: ClassVar[tuple[str, ...]] = _SPECIALS
+    turn_close: ClassVar[str] = _CLOSE.text
+    stop_tokens: ClassVar[tuple[str, ...]] = (_CLOSE.text,)
+    reasoning: ClassVar[Reasoning] = Reasoning(_THINK.text, _END_THINK.text, _END_REASONING, (_CALLS.text,))
+
+    @property
+    def keeps_history(self) -> bool:
+        """Never: a new user message drops the reasoning before it."""
+        return False
+
+    def opening(self, chat: Chat) -> Iterator[Segment]:
+        """The system turn, which is always there: what a system message says or the identity, then the tools."""
+        _check_results(chat)
+        first = chat.messages[0]
+        asks = isinstance(first, SystemMessage)
+        yield from (_BEGIN, _ROLE, scaffold("system\n"))
+        yield body(content_text(chat, 0)) if asks and first.content else scaffold(self.model_identity)
+        for key, wording in _FACTS.items():
+            fact = first.extra.get(key) if asks else None
+            if fact:
+                if not isinstance(fact, str):
+                    raise ConversationError(f"messages[0].{key}", "must be a string", fact)
+                yield scaffold(wording)
+                yield body(fact)
+        if chat.tools:
+            yield _TOOLS_HEAD
+            for tool in chat.tools:
+                yield scaffold(f"<tool>{json_text(tool.function)}</tool>\n")
+            yield from _TOOLS_TAIL
+        yield from (_CLOSE, _NEWLINE)
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """One message; results in a row share a turn; a leading system message is said in the opening."""
+        message = chat.messages[index]
+        if isinstance(message, AssistantMessage):
+            return _answer(chat, index, message)
+        if isinstance(message, ToolMessage):
+            return _responses(chat, index)
+        if isinstance(message, UserMessage):
+            return (_ROLE, scaffold("user\n"), body(content_text(chat, index)), _CLOSE, _NEWLINE)
+        if index == 0 and isinstance(message, SystemMessage):
+            return ()
+        raise unsupported_role(chat, index, "minimax-m2", "a system message must be the first, there is no developer")
+
+    def generation_prompt(self, chat: Chat) -> Segments:
+        """The head of an assistant turn with its think block opened."""
+        return (_ROLE, scaffold("ai\n"), _THINK, _NEWLINE)
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """Read a sampled turn back."""
+        turn = cut_markers(until(sampled, self.stop_tokens), INVOKE)
+        position, (thought, complete) = reasoning(turn, 0, self.reasoning)
+        pieces = [""]
+        calls: list[ParsedToolCall] = []
+        while position < len(turn.segments):
+            if is_special(turn.segments[position], _CALLS.text):
+                position, found = calls_of_block(turn, position, (_CALLS.text, _END_CALLS.text), tools)
+                calls.extend(found)
+                pieces.append("")
+            else:
+                pieces[-1] += turn.segments[position].text
+                position += 1
+        content = pieces[0]
+        if thought is not None:
+            thought = thought if sampled.reasoning_open else thought.removeprefix("\n")
+            thought = thought.removesuffix("\n") if complete else thought
+            content = content.removeprefix("\n\n") if content.startswith("\n\n") else content.lstrip("\n")
+        content = content.removesuffix("\n") if calls else content
+        content += "".join(piece for piece in pieces[1:] if piece.strip())
+        return ParsedResponse(content, thought, tuple(calls), complete)
+
+
+def _check_results(chat: Chat) -> None:
+    """Raise for a tool result where the last assistant turn made no call."""
+    calls = False
+    for index, message in enumerate(chat.messages):
+        if isinstance(message, AssistantMessage):
+            calls = bool(message.tool_calls)
+        elif isinstance(message, ToolMessage) and not calls:
+            raise unsupported_role(chat, index, "minimax-m2", "the last assistant turn before it must make a call")
+
+
+def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
+    """What the model said, with its reasoning where no user message follows."""
+    thought, content = message.reasoning_content, content_text(chat, index)
+    if thought is None and _END_THINK.text in content:
+        thought, content = split_inline_reasoning(content)
+        content = content.rstrip("\n")
+    yield from (_ROLE, scaffold("ai\n"))
+    if thought and index > last_user_index(chat):
+        yield from (_THINK, _NEWLINE, body(thought), *_END_REASONING)
+    yield body(content)
+    if message.tool_calls:
+        yield from (_NEWLINE, _CALLS, *invokes(message.tool_calls), _END_CALLS)
+    yield from (_CLOSE, _NEWLINE)
+
+
+def _responses(chat: Chat, index: int) -> Iterator[Segment]:
+    """A tool result; a list has a response for each item, which then ends on a line of its own."""
+    content = chat.messages[index].content
+    if chat.role(index - 1) != "tool":
+        yield from (_ROLE, scaffold("tool"))
+    for text in content_texts(chat, index) if content is not None else [""]:
+        yield from (scaffold("\n<response>"), body(text))
+        yield scaffold("\n</response>" if isinstance(content, tuple) else "</response>")
+    if chat.role(index + 1) != "tool":
+        yield from (_CLOSE, _NEWLINE)
+
+
+FAMILY: Final = MiniMaxM2
+
+
+def _named(version: str) -> MiniMaxM2:
+    return MiniMaxM2(f"You are a helpful assistant. Your name is MiniMax-{version} and is built by MiniMax.")
+
+
+MODELS: Final = {
+    "MiniMaxAI/MiniMax-M2": MiniMaxM2(),
+    **{f"MiniMaxAI/MiniMax-{version}": _named(version) for version in ("M2.1", "M2.5", "M2.7")},
+}
+
+TEMPLATES: Final = {
+    "55beae30a60db5ce": MiniMaxM2(),
+    "2acb65a5f306d728": _named("M2.5"),
+    "e604aa54631c68cc": _named("M2.7"),
+}

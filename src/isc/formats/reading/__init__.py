@@ -1,0 +1,1 @@
+"""Ids back to messages: scanners over sampled segments, and one module a call grammar."""

@@ -1,0 +1,195 @@
+"""Harmony read back: the messages of a sampled turn, complete or cut off anywhere.
+
+Headers and ends are specials by id; a text is whatever stands between, never scanned. The recipient may stand with the
+role or with the channel: `assistant to=functions.f<|channel|>commentary json` and
+`assistant<|channel|>commentary to=functions.f <|constrain|>json` say the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from isc._json import decode_json
+from isc.formats import _harmony as harmony
+from isc.formats.reading.scanners import CallReading, find_special, known, spelling
+from isc.formats.segments import is_special
+from isc.types import AssistantMessage, Ended, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolCall, ToolSpec
+
+_ENDS: Final = (harmony.END, harmony.RETURN, harmony.CALL)
+_BREAKS: Final = (*_ENDS, harmony.END_OF_TEXT, harmony.START)
+_TO: Final = re.compile(r"(?:^|\s)to=(\S*)")
+_NOBODY: Final = ("all", "assistant")
+
+
+class _Header(Struct, frozen=True):
+    """What a header says, as far as it goes.
+
+    `role` is as spelled, `rest` what else stands with it; `channel` is None where no channel mark was given.
+    """
+
+    role: str
+    rest: str
+    channel: str | None
+    recipient: str | None
+
+
+class _Spoken(Struct, frozen=True):
+    """A message's place among the segments: where it starts, where its text does (None: the header was not finished).
+
+    `end` is where the text or the unfinished header ends, `close` the special that stands there and ends the message.
+    """
+
+    header: _Header
+    opened: bool
+    start: int
+    text: int | None
+    end: int
+    close: str | None
+
+    @property
+    def after(self) -> int:
+        """Where the next message starts."""
+        return self.end + (self.close is not None)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the model's: no other role is named."""
+        return self.header.role in ("", harmony.ROLE)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it is reasoning."""
+        return self.text is not None and self.header.channel == "analysis" and self.header.recipient is None
+
+
+def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
+    """A sampled turn up to its stop: analysis is reasoning, what goes to a recipient is a call, the rest is content."""
+    given, segments = _turn(sampled)
+    thoughts: list[str] = []
+    contents: list[str] = []
+    calls: list[ParsedToolCall] = []
+    messages = _messages(segments)
+    for message in messages:
+        if not message.is_own or (message.close is not None and message.after <= given):
+            continue
+        if message.header.recipient is not None:
+            calls.extend(_calls(message, sampled, segments, given, tools))
+        elif message.text is None:
+            contents.append("" if message.header.channel is not None else message.header.rest)
+        else:
+            text = spelling(segments[max(message.text, given) : message.end])
+            (thoughts if message.thinks else contents).append(text)
+    complete = not (messages[-1].thinks and messages[-1].close != harmony.END)
+    thought = "\n".join(filter(None, thoughts)) if thoughts else None
+    return ParsedResponse("\n".join(filter(None, contents)), thought, tuple(calls), complete)
+
+
+def ended(sampled: Sampled) -> Ended:
+    """What completes a turn that was cut off, and which function it called last."""
+    messages = _messages(_turn(sampled)[1])
+    last = messages[-1]
+    names = [name for message in messages if (name := _function(message))]
+    turn = AssistantMessage("", tool_calls=tuple(ToolCall(name, {}) for name in names[-1:]))
+    closing: tuple[Segment, ...] = ()
+    if last.opened and last.close not in _ENDS:
+        closing = _closing(last)
+    return Ended(closing, last.thinks and last.close != harmony.END, turn)
+
+
+def _closing(message: _Spoken) -> tuple[Segment, ...]:
+    """What a message lacks; one of another role needs no channel."""
+    header = message.header
+    return harmony.completed(
+        role=bool(header.role),
+        channel=header.channel if message.is_own else "none",
+        text=message.text is not None,
+        recipient=header.recipient is not None,
+    )
+
+
+def _turn(sampled: Sampled) -> tuple[int, tuple[Segment, ...]]:
+    """All segments of the turn, and how many of them the prompt gave."""
+    given = sampled.prompted or harmony.PROMPT
+    return len(given), (*given, *sampled.segments)
+
+
+def _messages(segments: tuple[Segment, ...]) -> list[_Spoken]:
+    """The messages of a turn, at least one, up to the first stop."""
+    turn = Sampled(segments, ())
+    found: list[_Spoken] = []
+    position = 0
+    while position < len(segments):
+        found.append(_message(turn, position))
+        position = found[-1].after
+        if found[-1].close in harmony.STOP_TOKENS:
+            break
+    return found
+
+
+def _message(turn: Sampled, start: int) -> _Spoken:
+    segments = turn.segments
+    opened = is_special(segments[start], harmony.START)
+    end = mark = find_special(turn, start + opened, harmony.MESSAGE, *_BREAKS)
+    text = None
+    if mark < len(segments) and is_special(segments[mark], harmony.MESSAGE):
+        text = mark + 1
+        end = find_special(turn, text, *_BREAKS)
+    close = segments[end].text if end < len(segments) and not is_special(segments[end], harmony.START) else None
+    return _Spoken(_header(segments[start + opened : mark], opened=opened), opened, start, text, end, close)
+
+
+def _header(segments: Sequence[Segment], *, opened: bool) -> _Header:
+    """A header from what stands between the marks around it; a text that no start mark opens names no role."""
+    marks = [place for place, segment in enumerate(segments) if is_special(segment, harmony.CHANNEL)]
+    author = spelling(segments[: marks[0]] if marks else segments)
+    role = ""
+    if opened:
+        role = harmony.ROLE if author.startswith(harmony.ROLE) else author
+    rest = author[len(role) :]
+    recipient = rest.lstrip().removeprefix("to=") if rest.lstrip().startswith("to=") else None
+    channel = None
+    if marks:
+        words = "".join(" " if s.kind == "special" else s.text for s in segments[marks[0] + 1 :])
+        found = _TO.search(words)
+        channel = "".join(_TO.sub(" ", words).split()[:1])
+        recipient = found.group(1) if found and recipient is None else recipient
+    return _Header(role, rest, channel, None if recipient in _NOBODY else recipient)
+
+
+def _function(message: _Spoken) -> str:
+    """The function that a message calls, "" where it calls none."""
+    recipient = message.header.recipient or ""
+    told = message.is_own and message.text is not None and recipient.startswith(harmony.FUNCTIONS)
+    return recipient.removeprefix(harmony.FUNCTIONS) if told else ""
+
+
+def _calls(
+    message: _Spoken, sampled: Sampled, segments: Sequence[Segment], given: int, tools: Sequence[ToolSpec]
+) -> list[ParsedToolCall]:
+    """The call that a message attempts; none where all of it stood in the prompt."""
+    span = sampled.starts[max(message.start - given, 0)], sampled.starts[max(message.after - given, 0)]
+    if span[0] == span[1]:
+        return []
+    raw = "" if message.text is None else spelling(segments[max(message.text, given) : message.end])
+    status, name, arguments = _reading(message, raw)
+    return [known(ParsedToolCall(raw, name, arguments, span, status), tools)]
+
+
+def _reading(message: _Spoken, raw: str) -> CallReading:
+    """Status, name and arguments; what no special ends counts as ended where it is the JSON of an object."""
+    if message.text is None:
+        return "unclosed_block", None, None
+    name = (message.header.recipient or "").removeprefix(harmony.FUNCTIONS) or None
+    try:
+        value = decode_json(raw)
+    except ValueError:
+        return ("invalid_json" if message.close in _ENDS else "unclosed_block"), name, None
+    arguments = value if isinstance(value, dict) else None
+    if name is None:
+        return "missing_name", None, arguments
+    well_ended = message.close in (None, harmony.CALL, harmony.END_OF_TEXT)
+    return ("ok" if well_ended and arguments is not None else "malformed_structure"), name, arguments

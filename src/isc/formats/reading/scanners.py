@@ -1,0 +1,277 @@
+"""Scanners that families share: (sampled, position) -> (position, value). Markers are specials by id, never text.
+
+Nothing here raises, whatever was sampled; every attempted call is kept with a status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from isc._json import decode_json
+from isc.formats.segments import is_special
+from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
+
+CallReading: TypeAlias = tuple[CallStatus, str | None, Mapping[str, Json] | None]
+"""Status, name and arguments, as far as they could be read."""
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+"""Keys and values as they are spelled."""
+
+_DEEPEST_SCHEMA = 16
+
+
+def spelling(segments: Sequence[Segment]) -> str:
+    """Segments as text, specials by their spelling."""
+    return "".join(segment.text for segment in segments)
+
+
+def find_special(sampled: Sampled, position: int, *texts: str) -> int:
+    """Where the next of these specials stands, or the end."""
+    segments = sampled.segments
+    return next((k for k in range(position, len(segments)) if is_special(segments[k], *texts)), len(segments))
+
+
+def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
+    """What was sampled before the first stop token."""
+    end = find_special(sampled, 0, *stop_tokens)
+    return replace(sampled, segments=sampled.segments[:end], starts=sampled.starts[: end + 1], ends=sampled.ends[:end])
+
+
+def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
+    """Where reasoning starts: after an opener that only white space precedes; None where there is none."""
+    for position, segment in enumerate(segments):
+        if is_special(segment, opener):
+            return position + 1
+        if segment.kind == "special" or segment.text.strip():
+            return None
+    return None
+
+
+def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int, tuple[str | None, bool]]:
+    """Reasoning at the start of a turn and whether it was brought to an end; None where none was opened.
+
+    Only an initial opener, or one the prompt left open, opens it; its first closer ends it, and so does an ender, which
+    is not used up.
+    """
+    start = position
+    if not sampled.reasoning_open:
+        found = reasoning_start(sampled.segments[position:], markers.opener)
+        if found is None:
+            return position, (None, True)
+        start += found
+    end = find_special(sampled, start, markers.closer, *markers.enders)
+    text = spelling(sampled.segments[start:end])
+    if end == len(sampled.segments):
+        return end, (text, False)
+    after = end + 1 if is_special(sampled.segments[end], markers.closer) else end
+    return after, (text, True)
+
+
+def marked_call(
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    closer: str,
+    read: Callable[[Sequence[Segment]], CallReading],
+    enders: Sequence[str] = (),
+) -> tuple[int, ParsedToolCall]:
+    """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end.
+
+    `enders` are further specials that end a call that was not closed, and are not used up.
+    """
+    end = find_special(sampled, position + 1, opener, closer, *enders)
+    closed = end < len(sampled.segments) and is_special(sampled.segments[end], closer)
+    after = end + 1 if closed else end
+    inside = sampled.segments[position + 1 : end]
+    status, name, arguments = read(inside)
+    span = sampled.span(position, after)
+    return after, ParsedToolCall(spelling(inside), name, arguments, span, status if closed else "unclosed_block")
+
+
+def tool_call(
+    sampled: Sampled, position: int, opener: str, closer: str, read: Callable[[str], CallReading]
+) -> tuple[int, ParsedToolCall]:
+    """`marked_call` of a format that spells its calls as text."""
+    return marked_call(sampled, position, opener, closer, lambda inside: read(spelling(inside)))
+
+
+def content_and_calls(
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    call: Callable[[Sampled, int], tuple[int, ParsedToolCall]],
+    around: Sequence[str] = (),
+) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
+    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads.
+
+    `around` are specials that bracket calls together: no text.
+    """
+    pieces = [""]
+    calls: list[ParsedToolCall] = []
+    while position < len(sampled.segments):
+        if is_special(sampled.segments[position], opener):
+            position, found = call(sampled, position)
+            calls.append(found)
+            pieces.append("")
+        else:
+            if not is_special(sampled.segments[position], *around):
+                pieces[-1] += sampled.segments[position].text
+            position += 1
+    return pieces, tuple(calls)
+
+
+def bracketed_turn(
+    sampled: Sampled,
+    markers: Reasoning | None,
+    call_markers: tuple[str, str],
+    read: Callable[[str], CallReading],
+    tools: Sequence[ToolSpec],
+) -> ParsedResponse:
+    """A turn of the common shape: reasoning, content, then calls between two specials, each on a line of its own."""
+    position, thought, complete = 0, None, True
+    if markers is not None:
+        position, (thought, complete) = reasoning(sampled, 0, markers)
+
+    def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
+        after, one = tool_call(found, place, *call_markers, read)
+        return after, known(one, tools)
+
+    pieces, calls = content_and_calls(sampled, position, call_markers[0], call)
+    content = pieces[0].removesuffix("\n") if calls else pieces[0]
+    content += "".join(piece for piece in pieces[1:] if piece.strip())
+    if thought is not None:
+        thought = thought.strip("\n")
+        content = content.lstrip("\n") or ("\n" if calls and len(pieces[0]) > len("\n\n") else "")
+    return ParsedResponse(content, thought, calls, complete)
+
+
+def known(call: ParsedToolCall, tools: Sequence[ToolSpec]) -> ParsedToolCall:
+    """The call, marked where it names none of the offered tools."""
+    if call.status != "ok" or not tools or call.name in {tool.name for tool in tools}:
+        return call
+    return ParsedToolCall(call.raw, call.name, call.arguments, call.token_span, "unknown_tool", call.id)
+
+
+def json_call(raw: str, key: str = "arguments") -> CallReading:
+    """Read `{"name": ..., "arguments": {...}}`; `key` is what the format calls the arguments.
+
+    >>> json_call('{"name": "now", "arguments": {}}')
+    ('ok', 'now', {})
+    >>> json_call('{"name": "now", "arguments": 3}')
+    ('malformed_structure', 'now', None)
+    """
+    try:
+        value = decode_json(raw)
+    except ValueError:
+        return "invalid_json", None, None
+    if not isinstance(value, dict):
+        return "malformed_structure", None, None
+    name, arguments = value.get("name"), value.get(key)
+    arguments = arguments if isinstance(arguments, dict) else None
+    if name is None or name == "":
+        return "missing_name", None, arguments
+    if not isinstance(name, str):
+        return "malformed_structure", None, arguments
+    return ("malformed_structure" if arguments is None else "ok"), name, arguments
+
+
+_JSON_TYPES: Mapping[type, frozenset[str]] = {
+    bool: frozenset(("boolean",)),
+    int: frozenset(("integer", "number")),
+    float: frozenset(("number",)),
+    list: frozenset(("array",)),
+    dict: frozenset(("object",)),
+    type(None): frozenset(("null",)),
+}
+
+
+_NO_STRINGS = frozenset().union(*_JSON_TYPES.values())
+
+
+def unquoted(text: str, schema: Json = None) -> Json:
+    """The value of an argument that a format spells without quotes, strings as they are and the rest as JSON.
+
+    It is the text itself where the schema says string, or where it is not the JSON of a value other than a string;
+    where the schema allows strings among others, a value is taken for another type only if the schema names that type.
+
+    >>> unquoted("7"), unquoted("7", {"type": "string"}), unquoted("7", {"type": ["string", "null"]}), unquoted("seven")
+    (7, '7', '7', 'seven')
+    """
+    types = declared_types(schema)
+    if types == {"string"}:
+        return text
+    try:
+        value: Json = decode_json(text)
+    except ValueError:
+        return text
+    if isinstance(value, str) or ("string" in types and not types & _JSON_TYPES[type(value)]):
+        return text
+    return value
+
+
+def argument(text: str, schema: Json = None, words: Mapping[str, str] = {}) -> tuple[CallStatus, Json]:
+    """An unquoted argument's value under its schema, and whether it could be read so: `ok`, or `invalid_json`.
+
+    Text that is not JSON where only other types than strings are declared is kept as text and told by the status.
+    `words` are what the format spells differently from JSON.
+
+    >>> argument("seven", {"type": "integer"}), argument("True", words={"True": "true"})
+    (('invalid_json', 'seven'), ('ok', True))
+    """
+    value = unquoted(words.get(text, text), schema)
+    if not isinstance(value, str):
+        return "ok", value
+    types = declared_types(schema)
+    return "invalid_json" if types and types <= _NO_STRINGS else "ok", text
+
+
+def unquoted_call(
+    name: str | None, pairs: Pairs | None, tools: Sequence[ToolSpec], words: Mapping[str, str] = {}
+) -> CallReading:
+    """Read a call whose name and arguments a format spells without quotes; None for pairs that cannot be made out.
+
+    Text that is not JSON where only other types than strings are declared is kept as text and makes the call
+    `invalid_json`; a key given twice makes it `malformed_structure`. `words` as in `argument`.
+
+    >>> unquoted_call("wait", [("hours", "5")], ())
+    ('ok', 'wait', {'hours': 5})
+    """
+    declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
+    properties = declared if isinstance(declared, Mapping) else {}
+    readings = [(key, *argument(text, properties.get(key), words)) for key, text in pairs or ()]
+    arguments = {key: value for key, _, value in readings}
+    if pairs is None or len(arguments) < len(pairs):
+        return "malformed_structure", name or None, None
+    if not name:
+        return "missing_name", None, arguments
+    return next((status for _, status, _ in readings if status != "ok"), "ok"), name, arguments
+
+
+def declared_types(schema: Json) -> frozenset[str]:
+    """The JSON types a schema allows, as far as it names them; empty where it does not tell.
+
+    >>> sorted(declared_types({"anyOf": [{"type": "integer"}, {"enum": ["all"]}]}))
+    ['integer', 'string']
+    """
+    return frozenset(_declared(schema, 0))
+
+
+def _declared(schema: Json, depth: int) -> Iterator[str]:
+    if not isinstance(schema, Mapping) or depth > _DEEPEST_SCHEMA:
+        return
+    named = schema.get("type")
+    if isinstance(named, str):
+        yield named
+    elif isinstance(named, (list, tuple)):
+        yield from (name for name in named if isinstance(name, str))
+    else:
+        for key in ("anyOf", "oneOf"):
+            alternatives = schema.get(key)
+            for alternative in alternatives if isinstance(alternatives, (list, tuple)) else ():
+                yield from _declared(alternative, depth + 1)
+        values = schema.get("enum")
+        for value in values if isinstance(values, (list, tuple)) else ():
+            yield from {"string"} if isinstance(value, str) else _JSON_TYPES.get(type(value), ())

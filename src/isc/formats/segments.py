@@ -1,0 +1,271 @@
+"""Build and combine segment streams. No tokenizer is known here: functions from streams to streams."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+
+from msgspec.structs import replace
+
+from isc._json import decode_json, json_text
+from isc.errors import ConversationError
+from isc.formats.base import Family
+from isc.types import UNOWNED, Chat, Json, MediaPart, Segment, Segments, SystemMessage, TextPart, ToolCall
+
+IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
+"""The specials that stand for images in the formats that are known."""
+
+_LAST_LINE = re.compile(r".*\n", re.DOTALL)
+
+
+@lru_cache(maxsize=4096)
+def special(text: str) -> Segment:
+    """One special token, by its spelling."""
+    return Segment(text, "special")
+
+
+def scaffold(text: str) -> Segment:
+    """Text that the format adds."""
+    return Segment(text)
+
+
+def body(text: str) -> Segment:
+    """Text that a caller's message says."""
+    return Segment(text, "text", True)
+
+
+@lru_cache(maxsize=1024)
+def spelled(text: str, specials: tuple[str, ...]) -> tuple[Segment, ...]:
+    """Fixed wording of a format, its specials taken as specials: never call it with caller data.
+
+    >>> [segment.kind for segment in spelled("within <tool_call> tags", ("<tool_call>",))]
+    ['text', 'special', 'text']
+    """
+    pattern = specials_pattern(specials)
+    return tuple(
+        special(piece) if position % 2 else scaffold(piece)
+        for position, piece in enumerate(pattern.split(text))
+        if piece
+    )
+
+
+@lru_cache(maxsize=256)
+def specials_pattern(specials: tuple[str, ...]) -> re.Pattern[str]:
+    """One group that matches the longest special at a position."""
+    longest_first = sorted(specials, key=len, reverse=True)
+    return re.compile("(" + ("|".join(map(re.escape, longest_first)) or r"(?!)") + ")")
+
+
+def is_special(segment: Segment, *texts: str) -> bool:
+    """Whether a segment is one of these specials."""
+    return segment.kind == "special" and segment.text in texts
+
+
+def owned(message: int, segments: Segments) -> list[Segment]:
+    """Segments as that message's, empty texts left out; one that already names its owner keeps it."""
+    return [
+        segment
+        if segment.message != UNOWNED
+        else Segment(segment.text, segment.kind, segment.body, message)
+        if segment.media is None
+        else replace(segment, message=message)
+        for segment in segments
+        if segment.text
+    ]
+
+
+def opening_owner(chat: Chat) -> int:
+    """Who owns the opening: the caller's leading system message, else nobody."""
+    return 0 if chat.messages and isinstance(chat.messages[0], SystemMessage) else UNOWNED
+
+
+def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> list[Segment]:
+    """An assistant turn under law 4: what the generation prompt gave is scaffold, what the model samples is body.
+
+    The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
+    no prompt ends in the middle of one. What follows the turn close is scaffold.
+    """
+    head, tail = _split_prompt(list(turn), list(prompt))
+    end = len(tail)
+    for position in range(end - 1, -1, -1):
+        if tail[position].kind == "special" and tail[position].text == turn_close:
+            end = position + 1
+            break
+    return [*head, *_as_body(tail[:end]), *tail[end:]]
+
+
+def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
+    """What of turn `index` closes the turn before it: something only where a format has no turn close of its own."""
+    return [segment for segment in owned(index, family.turn(chat, index)) if segment.message == index - 1]
+
+
+def _as_body(segments: Sequence[Segment]) -> list[Segment]:
+    """All of it body, texts between specials as one."""
+    found: list[Segment] = []
+    texts: list[str] = []
+    for segment in segments:
+        if segment.kind == "text":
+            if segment.text:
+                texts.append(segment.text)
+            continue
+        if texts:
+            found.append(Segment("".join(texts), "text", True))
+            texts.clear()
+        found.append(
+            Segment(segment.text, "special", True, segment.message)
+            if segment.media is None
+            else replace(segment, body=True)
+        )
+    if texts:
+        found.append(Segment("".join(texts), "text", True))
+    return found
+
+
+def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """The turn cut where its generation prompt ended; only scaffold can have come from the prompt."""
+    same = len(prompt)
+    if turn[:same] != prompt:
+        same = _equal_segments(turn, prompt)
+        if any(map(_may_be_cut, (*turn[same : same + 1], *prompt[same : same + 1]))):
+            turn, prompt = _coalesced(turn), _coalesced(prompt)
+            same = _equal_segments(turn, prompt)
+    head, tail = turn[:same], turn[same:]
+    if same == len(prompt) or not tail or tail[0].kind == "special" or tail[0].body or prompt[same].kind == "special":
+        return head, tail
+    text, message = tail[0].text, tail[0].message
+    shared = _shared_text(text, prompt[same].text)
+    given, rest = (Segment(part, "text", False, message) for part in (text[:shared], text[shared:]))
+    return [*head, given] if shared else head, [rest, *tail[1:]] if shared < len(text) else tail[1:]
+
+
+def _may_be_cut(segment: Segment) -> bool:
+    """Whether the same text could be cut into segments differently here."""
+    return not segment.text or (segment.kind == "text" and not segment.body)
+
+
+def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:
+    """How many segments turn and prompt start with alike."""
+    for position, (ours, theirs) in enumerate(zip(turn, prompt, strict=False)):
+        if ours.text != theirs.text or ours.kind != theirs.kind or (ours.body and ours.kind == "text"):
+            return position
+    return min(len(turn), len(prompt))
+
+
+def _coalesced(segments: Sequence[Segment]) -> list[Segment]:
+    """Adjacent texts of one attribution as one."""
+    merged: list[Segment] = []
+    spoken = [segment for segment in segments if segment.text]
+    for (kind, is_body, message), group in groupby(spoken, lambda s: (s.kind, s.body, s.message)):
+        if kind == "special":
+            merged.extend(group)
+        else:
+            merged.append(Segment("".join(segment.text for segment in group), kind, is_body, message))
+    return merged
+
+
+def _shared_text(text: str, wanted: str) -> int:
+    """How many characters of a scaffold text the prompt gave, in whole lines."""
+    if text.startswith(wanted) or wanted.startswith(text):
+        return min(len(text), len(wanted))
+    line = _LAST_LINE.match(os.path.commonprefix((text, wanted)))
+    return line.end() if line else 0
+
+
+def placeholder(text: str, part: MediaPart) -> Segment:
+    """The special that stands for a media item, as often as the item takes; body of the message."""
+    return Segment(text, "special", True, UNOWNED, part.placeholders, part)
+
+
+def content_pieces(chat: Chat, index: int) -> list[str | MediaPart]:
+    """Content of message `index` as texts and measured images, for formats that know both.
+
+    Raises:
+        ConversationError: A part is neither, or images cannot be measured by this renderer.
+    """
+    content = chat.messages[index].content
+    if isinstance(content, str):
+        return [content]
+    pieces: list[str | MediaPart] = []
+    for position, part in enumerate(content or ()):
+        path = f"messages[{index}].content[{position}]"
+        if isinstance(part, TextPart):
+            pieces.append(part.text)
+        elif part.modality != "image":
+            raise ConversationError(path, f"{part.modality} parts are not supported; pass frames as images", part.raw)
+        elif not part.placeholders:
+            problem = (
+                "this renderer has no image processor, which says how many tokens an image takes; isc.load reads the "
+                "model's preprocessor_config.json, isc.create_renderer takes images=isc.media.ImageProcessor(...)"
+            )
+            raise ConversationError(path, problem)
+        else:
+            pieces.append(part)
+    return pieces
+
+
+def stripped(segments: Segments) -> list[Segment]:
+    """A stream without the white space at its ends."""
+    found = list(segments)
+    while found and found[0].kind == "text":
+        text = found[0].text.lstrip()
+        if text:
+            found[0] = replace(found[0], text=text)
+            break
+        del found[0]
+    while found and found[-1].kind == "text":
+        text = found[-1].text.rstrip()
+        if text:
+            found[-1] = replace(found[-1], text=text)
+            break
+        del found[-1]
+    return found
+
+
+def content_text(chat: Chat, index: int) -> str:
+    """Content of message `index` as one text, for formats that know text only.
+
+    Raises:
+        ConversationError: The content has an image or another part that is not text.
+    """
+    content = chat.messages[index].content
+    return content if isinstance(content, str) else "".join(content_texts(chat, index))
+
+
+def text_content(chat: Chat, index: int) -> tuple[Segment, ...]:
+    """What message `index` says, for formats that know text only."""
+    return (body(content_text(chat, index)),)
+
+
+def content_texts(chat: Chat, index: int) -> list[str]:
+    """Content of message `index` as the texts it was given in, for formats that know text only; raises likewise."""
+    content = chat.messages[index].content
+    if isinstance(content, str):
+        return [content]
+    texts: list[str] = []
+    for position, part in enumerate(content or ()):
+        if not isinstance(part, TextPart):
+            path = f"messages[{index}].content[{position}]"
+            raise ConversationError(path, f"this format takes text only, not {part.modality} parts", part.raw)
+        texts.append(part.text)
+    return texts
+
+
+def arguments_text(call: ToolCall) -> str:
+    """A call's arguments as JSON text: as they stand where the caller gave text."""
+    return call.arguments if isinstance(call.arguments, str) else json_text(call.arguments)
+
+
+def arguments_object(call: ToolCall) -> Mapping[str, Json]:
+    """A call's arguments as an object, for formats that spell them one by one: JSON text is read."""
+    if not isinstance(call.arguments, str):
+        return call.arguments
+    found: Mapping[str, Json] = decode_json(call.arguments)
+    return found
+
+
+def unsupported_role(chat: Chat, index: int, family: str, instead: str) -> ConversationError:
+    """The error for a role that a format has no turn for."""
+    return ConversationError(f"messages[{index}].role", f"{family} has no such turn; {instead}", chat.role(index))

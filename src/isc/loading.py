@@ -1,0 +1,221 @@
+"""From a model's name or directory to a `Renderer`: exact names and exact templates, never a guess, no remote code."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isc._sources import CONFIG, RANKS, TOKENIZER, Source
+from isc.conversation.renderer import Renderer
+from isc.encoding.base import Encoder
+from isc.encoding.encoders import VocabularyEncoder, as_encoder, from_file, from_known_rank_file
+from isc.errors import EncoderError, LoadError, TracedTemplateNotice
+from isc.formats.base import Family
+from isc.formats.catalogue import family_of_template, models, unknown_model
+from isc.formats.segments import IMAGE_TOKENS
+from isc.types import BodySpecials, Json, ThinkingRetention
+
+if TYPE_CHECKING:
+    from isc.media import ImageProcessor, Resolver
+    from isc.traced.template import TracedTemplate
+
+
+def load(
+    source: str | os.PathLike[str],
+    family: Family | None = None,
+    revision: str | None = None,
+    *,
+    thinking_retention: ThinkingRetention | None = None,
+    body_specials: BodySpecials = "text",
+    resolve_media: Resolver | None = None,
+) -> Renderer:
+    """A renderer for a model on the hub or in a local directory; never runs remote code.
+
+    Args:
+        source: Hub id (`Qwen/Qwen3-8B`) or directory, with `tokenizer.json` or a `tiktoken.model` that isc knows.
+        family: The chat format; None finds it by exact model name, or by the exact text of the model's chat template,
+            and takes any other template as it is, traced, which is said by a `TracedTemplateNotice`.
+        revision: Branch, tag or commit on the hub.
+        thinking_retention: See `Renderer`.
+        body_specials: See `Renderer`.
+        resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
+            or a PIL image. Without it paths and data URLs are read and URLs refused: isc fetches no media by itself.
+
+    Raises:
+        UnknownModelError: No family was given, none is known, and the model has no chat template.
+        LoadError: A file is missing, gated or cannot be fetched; names the file and the place.
+        EncoderError: The tokenizer is corrupt or cannot be accounted for.
+    """
+    model = Source(os.fspath(source), revision)
+    found = family if family is not None else known_family(model)
+    encoder = load_encoder(model.name, revision)
+    found = fitted(found or traced(model, encoder), encoder)
+    images = _image_processor(model, found, resolve_media)
+    return Renderer(found, encoder, thinking_retention, body_specials, images)
+
+
+def fitted(family: Family, encoder: Encoder) -> Family:
+    """The family as this vocabulary has it: a format may have markers that are tokens in one and text in another."""
+    fit = getattr(family, "for_vocabulary", None)
+    found: Family = family if fit is None else fit(encoder.specials)
+    return found
+
+
+def _image_processor(model: Source, family: Family, resolve_media: Resolver | None) -> ImageProcessor | None:
+    """What reads images for a model: None for a format without any, and where the model's processor is unknown."""
+    if IMAGE_TOKENS.isdisjoint(family.specials):
+        return None
+    from isc.media import image_processor
+
+    try:
+        config = model.processor_settings()
+    except LoadError:
+        if model.is_directory:
+            raise
+        config = {}  # not in the cache and no hub: texts need no image processor, and an image says that it is missing
+    return image_processor(config, family, resolve_media)
+
+
+def traced(
+    model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None, now: str = "2025-01-15"
+) -> TracedTemplate:
+    """A model's own chat template as a family, its specials and stops as its files give them.
+
+    Args:
+        model: Where the files lie.
+        encoder: The model's vocabulary.
+        options: The template's keyword arguments.
+        now: The moment that its clock tells.
+
+    Raises:
+        UnknownModelError: The model has no chat template.
+        TemplateError: The template cannot be compiled.
+    """
+    from isc.traced.template import TracedTemplate
+
+    template = model.chat_template()
+    if template is None:
+        raise unknown_model(model.name)
+    return TracedTemplate(
+        template,
+        bos_token=model.special("bos_token"),
+        eos_token=model.special("eos_token"),
+        now=now,
+        specials=tuple(encoder.specials),
+        stop_tokens=declared_stops(model, encoder) if model.stop_ids() else (),
+        template_kwargs=options,
+    )
+
+
+def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
+    """The encoder of a model on the hub or in a directory; pickles as this call, or by the file in the directory."""
+    model = Source(source, revision)
+    path = model.vocabulary()
+    if path.name == RANKS:
+        return _by_ranks(model, path)
+    if model.is_directory:
+        return from_file(path)
+    try:
+        return from_file(path).with_rebuild(load_encoder, source, revision)
+    except EncoderError as error:
+        raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
+
+
+def _by_ranks(model: Source, path: Path) -> VocabularyEncoder:
+    """The encoder of a model that has a rank file."""
+    configuration = model.text(CONFIG)
+    try:
+        found = from_known_rank_file(path, configuration)
+    except (LoadError, EncoderError) as error:
+        raise type(error)(f"{RANKS} of {model.name}: {error}") from error
+    place = str(Path(model.name).expanduser().resolve()) if model.is_directory else model.name
+    return found.with_rebuild(load_encoder, place, model.revision)
+
+
+def declared_stops(model: Source, encoder: VocabularyEncoder) -> tuple[str, ...]:
+    """The specials at which a model's own files say that sampling stops: end token and generation configuration."""
+    spellings = {token_id: text for text, token_id in encoder.specials.items()}
+    configured = (spellings[token_id] for token_id in model.stop_ids() if token_id in spellings)
+    return tuple(dict.fromkeys(filter(None, (model.special("eos_token"), *configured))))
+
+
+def create_renderer(
+    tokenizer: object,
+    family: Family | None = None,
+    *,
+    thinking_retention: ThinkingRetention | None = None,
+    body_specials: BodySpecials = "text",
+    images: ImageProcessor | None = None,
+) -> Renderer:
+    """A renderer on a tokenizer the caller holds.
+
+    Args:
+        tokenizer: A transformers fast tokenizer, `tokenizers.Tokenizer`, `tiktoken.Encoding` or an `Encoder`.
+        family: The chat format; None finds it from a transformers tokenizer's name or chat template, and takes any
+            other template as it is, traced, which is said by a `TracedTemplateNotice`.
+        thinking_retention: See `Renderer`.
+        body_specials: See `Renderer`.
+        images: See `Renderer`.
+
+    Raises:
+        UnknownModelError: No family was given and the tokenizer does not tell.
+        EncoderError: Not a tokenizer isc knows, or one it cannot account for.
+    """
+    encoder = as_encoder(tokenizer)
+    if family is None:
+        family = _family_of_tokenizer(tokenizer, encoder)
+    family = fitted(family, encoder)
+    if images is None and hasattr(family, "placeholders_per_image"):
+        from isc.media import image_processor
+
+        images = image_processor({}, family)
+    return Renderer(family, encoder, thinking_retention, body_specials, images)
+
+
+def family_of_tokenizer(tokenizer: object) -> Family | None:
+    """The family that a transformers tokenizer's model name or chat template tells; None where neither is known."""
+    template = getattr(tokenizer, "chat_template", None)
+    found = models().get(str(getattr(tokenizer, "name_or_path", None)))
+    return found or (family_of_template(template) if isinstance(template, str) else None)
+
+
+def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:
+    """The family that a transformers tokenizer tells, or its chat template."""
+    found = family_of_tokenizer(tokenizer)
+    if found is not None:
+        return found
+    name, template = (getattr(tokenizer, key, None) for key in ("name_or_path", "chat_template"))
+    if not isinstance(template, str):
+        named = str(name) if name else f"a {type(tokenizer).__name__} without a model name"
+        raise unknown_model(named, "isc.create_renderer(tokenizer")
+    from isc.traced.template import TracedTemplate
+
+    _notice(str(name or "this tokenizer"))
+    bos_token, eos_token = (getattr(tokenizer, key, None) for key in ("bos_token", "eos_token"))
+    return TracedTemplate(template, bos_token=bos_token, eos_token=eos_token, specials=tuple(encoder.specials))
+
+
+def _notice(name: str) -> None:
+    """Say that a model's own template is used."""
+    notice = (
+        f"no family is known for {name}: its own chat template is used, traced. `isc check` on the model's directory "
+        "tells whether template and masks can be trusted; pass family=... if it is one of the known formats"
+    )
+    warnings.warn(notice, TracedTemplateNotice, stacklevel=4)
+
+
+def known_family(model: Source) -> Family | None:
+    """The family of a model's exact name or exact template; None where its template must speak for itself."""
+    known = models().get(model.name)
+    if known is not None:
+        return known
+    template = model.chat_template()
+    if template is None:
+        raise unknown_model(model.name)
+    found = family_of_template(template)
+    if found is None:
+        _notice(model.name)
+    return found

@@ -1,0 +1,411 @@
+"""Conformance of a format: its text, ids and attribution held to the model's own template, and every law tried.
+
+One list of checks serves `isc check` and `isc.testing.check_family`. Nothing here needs Hypothesis.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct, structs
+
+from isc import convert
+from isc._sources import Source
+from isc.conversation.renderer import Renderer
+from isc.encoding.base import Encoder
+from isc.errors import Error
+from isc.formats.base import Family
+from isc.formats.catalogue import family_name
+from isc.formats.segments import is_special
+from isc.loading import create_renderer, declared_stops, known_family, load_encoder, traced
+from isc.rendered import RenderedTokens
+from isc.testing import laws
+from isc.testing.laws import Conversation, LawError, Reference
+from isc.testing.reference import FileReference
+from isc.testing.strategies import Shape, Writer, shape_of
+from isc.types import Json
+
+if TYPE_CHECKING:
+    from isc.traced.template import TracedTemplate
+
+
+Message: TypeAlias = dict[str, Any]
+Check: TypeAlias = Callable[[Conversation], Iterator[str]]
+"""What is wrong with one conversation, or has to be told of it: nothing where all is well."""
+Rendering: TypeAlias = Callable[[Conversation, bool], RenderedTokens]
+"""A conversation's ids, with a generation prompt or without."""
+
+
+def law(law: Callable[[Renderer, Conversation], None], renderer: Renderer) -> Check:
+    """A law of `isc.testing`, which raises where it does not hold."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        law(renderer, conversation)
+        return iter(())
+
+    return tried
+
+
+def text_parity(renderer: Renderer, reference: Reference) -> Check:
+    """Text equals what the template renders, with and without a generation prompt."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        for asked in (False, True):
+            theirs = reference.text(conversation, add_generation_prompt=asked)
+            ours = "".join(segment.text for segment in renderer.segments(*conversation, asked))
+            if ours != theirs:
+                yield laws.difference(ours, theirs)
+
+    return tried
+
+
+def id_parity(renderer: Renderer, reference: Reference) -> Check:
+    """Ids equal the reference's, but at sampling cuts."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        for asked in (False, True):
+            laws.parity(renderer, conversation, reference, add_generation_prompt=asked)
+        return iter(())
+
+    return tried
+
+
+def cut_tokens(renderer: Renderer, reference: Reference) -> Check:
+    """Tokens of the reference that span a place where a sampler's prompt ended."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        for token in laws.parity(renderer, conversation, reference):
+            before, after = token.text[: token.cut], token.text[token.cut :]
+            yield f"{before!r}|{after!r} is one token where the sampler's prompt ended"
+
+    return tried
+
+
+def prepared(family: Family, conversation: Conversation) -> Mapping[str, Json]:
+    """What the model's own tokenizer makes of a conversation's tools, by the template's variables; nothing for most."""
+    tell = getattr(family, "template_variables", None)
+    found: Mapping[str, Json] = {} if tell is None else tell(convert.chat(*conversation))
+    return found
+
+
+def by_template(family: Family, template: TracedTemplate, encoder: Encoder) -> Rendering:
+    """How a family's template, traced, renders what the model's tokenizer passes to it."""
+
+    def rendering(conversation: Conversation, asked: bool) -> RenderedTokens:
+        messages, tools = conversation
+        variables: dict[str, Any] = {"tools": tools, **prepared(family, conversation)}
+        given = variables.pop("tools")
+        return Renderer(template.with_options(variables), encoder).render(messages, given, asked)
+
+    return rendering
+
+
+def attribution_parity(renderer: Renderer, traced: Rendering) -> Check:
+    """Owners and bodies equal those that the traced template tells."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        for asked in (False, True):
+            ours, theirs = renderer.render(*conversation, asked), traced(conversation, asked)
+            if (ours.token_ids, ours.runs) != (theirs.token_ids, theirs.runs):
+                yield _first_difference(ours, theirs, renderer)
+
+    return tried
+
+
+def _first_difference(ours: RenderedTokens, theirs: RenderedTokens, renderer: Renderer) -> str:
+    columns = [
+        list(zip(rendered.token_ids, rendered.message_indices, rendered.is_content, strict=True))
+        for rendered in (ours, theirs)
+    ]
+    place = next((k for k, (a, b) in enumerate(zip(*columns, strict=False)) if a != b), min(map(len, columns)))
+    text = renderer.encoder.decode_bytes(ours.token_ids[max(0, place - 3) : place + 3]).decode("utf-8", "replace")
+    found = [column[place] if place < len(column) else None for column in columns]
+    return f"token {place} near {text!r}: (id, message, body) is {found[0]} by the family, {found[1]} by the template"
+
+
+def forgery(renderer: Renderer) -> Check:
+    """No special of the vocabulary, spelled in a body, becomes one, be it by the format itself."""
+
+    def specials(body: str) -> list[str]:
+        segments = renderer.segments([{"role": "user", "content": body}])
+        return [segment.text for segment in segments if segment.kind == "special"]
+
+    def tried(_: Conversation) -> Iterator[str]:
+        wanted = specials("ab")
+        for text in renderer.encoder.specials:
+            if specials(f"a{text}b{text}") != wanted:
+                yield f"a user message that spells {text!r} becomes that token"
+            laws.no_forgery(renderer, ([{"role": "user", "content": f"a{text}b{text}"}], None))
+
+    return tried
+
+
+def inverse(renderer: Renderer) -> Check:
+    """Parsing a last assistant turn returns it.
+
+    Its calls are tried without ids: where a format tells a call's function by the id, another one does not tell it.
+    """
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        messages, tools = conversation
+        if messages[-1]["role"] == "assistant":
+            laws.inverse(renderer, ([*messages[:-1], _without_ids(messages[-1])], tools))
+        return iter(())
+
+    return tried
+
+
+def _without_ids(message: Message) -> Message:
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": [{**call, "id": None} for call in calls]} if calls else message
+
+
+def prefix(renderer: Renderer) -> Check:
+    """Which append breaks the prefix, and where: what follows an assistant turn must leave all before it as it is."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        messages, tools = conversation
+        for end in range(1, len(messages)):
+            if messages[end - 1]["role"] == "assistant":
+                yield from _broken(renderer, messages[: end + 1], tools)
+
+    return tried
+
+
+def _broken(renderer: Renderer, messages: list[Message], tools: list[Message] | None) -> Iterator[str]:
+    """Whether the last message changes the ids before it; a format that refuses one of the two tells nothing."""
+    try:
+        shorter, longer = (renderer.render_ids(found, tools) for found in (messages[:-1], messages))
+    except Error:
+        return
+    same = next((k for k, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
+    if same < len(shorter) - 1:
+        appended = f"appending message {len(messages) - 1} ({messages[-1]['role']})"
+        yield f"{appended} changes ids before it from token {same} of {len(shorter)} on"
+
+
+def untrained_stops(renderer: Renderer, stops: Sequence[str]) -> Check:
+    """Every assistant turn ends with one of these stops.
+
+    Where the next turn's marker closes a turn, only a user's or a tool's turn can close it so.
+    """
+    own_close = renderer.family.turn_close is not None
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        segments = list(renderer.segments(*conversation))
+        roles = [message["role"] for message in conversation[0]]
+        for index, (role, following) in enumerate(zip(roles, [*roles[1:], ""], strict=True)):
+            if role != "assistant" or not (own_close or following in ("user", "tool")):
+                continue
+            drawn = [segment for segment in segments if segment.message == index and segment.body]
+            if drawn and not is_special(drawn[-1], *stops):
+                yield f"message {index} ends with {drawn[-1].text[-20:]!r}, at which nothing stops: {', '.join(stops)}"
+
+    return tried
+
+
+def empty_masks(renderer: Renderer) -> Check:
+    """Every assistant turn that says something has sampled tokens."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        counts = renderer.render(*conversation).tokens_per_message(sampled_only=True)
+        for index, message in enumerate(conversation[0]):
+            said = message.get("content") or message.get("tool_calls")
+            if message["role"] == "assistant" and said and not counts[index]:
+                yield f"message {index} is an assistant turn of which nothing is sampled: nothing to train on"
+
+    return tried
+
+
+Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
+
+BUILT_IN = 40
+_SHOWN = 3
+
+
+class Finding(Struct, frozen=True):
+    """One place where a check found something: the conversation by name, and what it was."""
+
+    conversation: str
+    detail: str
+
+
+class Outcome(Struct, frozen=True):
+    """What a check came to over all conversations.
+
+    `status`: `holds`, `fails`; `told` for facts that are no failure but must be known, `not tried` with the reason as
+    the only finding. `tried` counts conversations, `findings` holds the first few of `found`.
+    """
+
+    check: str
+    status: Status
+    tried: int
+    found: int
+    findings: tuple[Finding, ...] = ()
+
+
+class CheckReport(Struct, frozen=True):
+    """All outcomes for one renderer; `holds` is whether none fails."""
+
+    family: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no check fails."""
+        return all(outcome.status != "fails" for outcome in self.outcomes)
+
+
+Named: TypeAlias = tuple[str, Conversation]
+
+
+def built_in(shape: Shape, count: int = BUILT_IN) -> Iterator[Named]:
+    """Conversations made from fixed seeds, always the same."""
+    for seed in range(count):
+        yield f"built-in {seed}", Writer(random.Random(seed), shape).conversation()
+
+
+def check(
+    family: str,
+    renderer: Renderer,
+    conversations: Iterable[Named],
+    reference: Reference | None = None,
+    traced: Rendering | None = None,
+    stops: Sequence[str] = (),
+) -> CheckReport:
+    """Hold a renderer to its template and to the laws.
+
+    Args:
+        family: What the format is called in the report.
+        renderer: Format and vocabulary.
+        conversations: What to try, by name. What the format refuses with an `isc.Error` is told, not failed.
+        reference: The model's own template and tokenizer; without it parity is not tried.
+        traced: Renders by the model's template, traced, on the same vocabulary; without it attribution is not compared.
+        stops: The specials at which the model's own files say that sampling stops; empty takes the family's.
+
+    Returns:
+        An outcome for every check.
+    """
+    named, refused = _taken(renderer, reference, conversations)
+    without = "needs the model's own chat template"
+    known = isinstance(renderer.family, Struct)  # a template on its own may have no grammar that is known
+    untrained = untrained_stops(renderer, stops or renderer.family.stop_tokens)
+    attribution = None if traced is None else attribution_parity(renderer, traced)
+    text = ids = cut = None
+    if reference is not None:
+        text, ids, cut = (one(renderer, reference) for one in (text_parity, id_parity, cut_tokens))
+    outcomes = [
+        refused,
+        _outcome("text parity", named, text, without),
+        _outcome("id parity", named, ids, without),
+        _outcome("tokens across a sampling cut", named, cut, without, told=True),
+        _outcome("attribution parity", named, attribution, without),
+        *(_outcome(name, named, law(held, renderer)) for name, held in _LAWS.items()),
+        _outcome("forgery: bodies that spell every special", named[:1], forgery(renderer)),
+        _outcome("parsing is the inverse", named, inverse(renderer), told=not known),
+        _outcome("prefix stability", named, prefix(renderer), told=not renderer.is_prefix_stable),
+        _outcome("stops are trained", named, untrained, told=hasattr(renderer.family, "ended")),
+        _outcome("masks are not empty", named, empty_masks(renderer)),
+    ]
+    return CheckReport(family, tuple(outcomes))
+
+
+def check_model(source: str, family: Family | None, conversations: Callable[[Shape], Iterable[Named]]) -> CheckReport:
+    """Hold a model's family, or its own template where no family is known, to the model's files and to the laws.
+
+    Args:
+        source: Hub id or directory.
+        family: The chat format; None takes the known one, else the template itself, traced.
+        conversations: What to try, for the shape of chats that the format takes.
+
+    Raises:
+        LoadError: The model's files cannot be read.
+        UnknownModelError: No family is given or known, and there is no chat template.
+    """
+    model, encoder = Source(source), load_encoder(source)
+    known = family or known_family(model)
+    moment = _moment(known)
+    chosen = known or traced(model, encoder, now=moment.isoformat())
+    template = model.chat_template()
+    declared = declared_stops(model, encoder)
+    reference = traced_attribution = None
+    if template is not None:
+        options = {name: model.special(name) for name in ("bos_token", "eos_token")} | options_of(chosen)
+        prepare = partial(prepared, chosen)
+        reference = FileReference(template, model.vocabulary(), options, moment, encoder.specials, prepare)
+        if isinstance(chosen, Struct):
+            same = traced(model, encoder, options_of(chosen), moment.isoformat())
+            traced_attribution = by_template(chosen, same, encoder)
+    name = f"{source} as {family_name(chosen)}" if traced_attribution else f"{source} by its own template"
+    # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
+    shape = structs.replace(shape_of(chosen), text_arguments=False, keys=r"\w+")
+    stops = (*chosen.stop_tokens, *declared) if isinstance(chosen, Struct) else declared
+    return check(name, create_renderer(encoder, chosen), conversations(shape), reference, traced_attribution, stops)
+
+
+def _moment(family: Family | None) -> datetime:
+    """What the template's clock has to tell: the day that a family is set to, or the present, which families tell."""
+    day = getattr(family, "conversation_start_date", None)
+    with suppress(ValueError):
+        return datetime.fromisoformat(day or "")
+    return datetime.now().astimezone()
+
+
+def options_of(family: Family) -> dict[str, Json]:
+    """A family's options as keyword arguments of its template; None is an option that is not set."""
+    values = dict(msgspec.to_builtins(family)) if isinstance(family, Struct) else {}
+    return {name: value for name, value in values.items() if name != "family" and value is not None}
+
+
+_LAWS: dict[str, Callable[[Renderer, Conversation], None]] = {
+    "every token has its owner": laws.ownership,
+    "no body byte is lost": laws.body,
+    "what is sampled": laws.sampled,
+    "fold is a homomorphism": laws.homomorphism,
+    "no forgery": laws.no_forgery,
+}
+
+
+def _taken(
+    renderer: Renderer, reference: Reference | None, conversations: Iterable[Named]
+) -> tuple[list[Named], Outcome]:
+    """The conversations that format and template render, and those that one of them refuses."""
+    taken: list[Named] = []
+    refused: list[Finding] = []
+    for name, conversation in conversations:
+        try:
+            renderer.render(*conversation)
+            if reference is not None:
+                reference.text(conversation, add_generation_prompt=True)
+        except Error as error:
+            refused.append(Finding(name, str(error)))
+        else:
+            taken.append((name, conversation))
+    tried = len(taken) + len(refused)
+    status: Status = "fails" if tried and not taken else "told" if refused else "holds"
+    return taken, Outcome("conversations are rendered", status, tried, len(refused), tuple(refused[:_SHOWN]))
+
+
+def _outcome(
+    name: str, named: Sequence[Named], tried: Check | None, reason: str = "", *, told: bool = False
+) -> Outcome:
+    if tried is None:
+        return Outcome(name, "not tried", 0, 0, (Finding("", reason),))
+    findings = [Finding(label, detail) for label, conversation in named for detail in _details(tried, conversation)]
+    status: Status = "holds" if not findings else "told" if told else "fails"
+    return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))
+
+
+def _details(tried: Check, conversation: Conversation) -> list[str]:
+    try:
+        return list(tried(conversation))
+    except LawError as error:
+        return [str(error)]
+    except Error as error:
+        return [f"{type(error).__name__}: {error}"]

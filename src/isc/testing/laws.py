@@ -1,0 +1,413 @@
+"""The laws of isc (DESIGN 2) as functions: each raises `LawError` where it does not hold; its docstring is the law.
+
+`isc.testing` gives them to whoever writes a format.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise, takewhile
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from isc import convert
+from isc._json import json_text
+from isc.conversation.renderer import Renderer, stream
+from isc.encoding._boundaries import joins
+from isc.encoding.fold import fold
+from isc.errors import ConversationError
+from isc.formats.segments import arguments_object, closing
+from isc.rendered import RenderedTokens
+from isc.types import UNOWNED, AssistantMessage, Chat, Json, ParsedResponse, Segment, Span, ToolCall
+
+Conversation: TypeAlias = tuple[list[dict[str, Any]], list[dict[str, Any]] | None]
+"""Messages and tools, as OpenAI dicts."""
+
+
+class LawError(AssertionError):
+    """A law does not hold."""
+
+
+class Reference(Protocol):
+    """An independent implementation of a format: the model's own template and tokenizer."""
+
+    def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
+        """What the model's template renders."""
+
+    def encode(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        """Ids of a text, specials recognized, and the characters each came from."""
+
+
+class CutToken(Struct, frozen=True):
+    """A token of the reference that spans a cut: its text, and where in it the cut is, where a prompt ended mostly."""
+
+    text: str
+    cut: int
+
+
+def require(condition: object, *facts: object) -> None:
+    """Raise a `LawError` that states the facts, unless the condition holds."""
+    if not condition:
+        raise LawError("; ".join(map(str, facts)))
+
+
+def parity(
+    renderer: Renderer, conversation: Conversation, reference: Reference, *, add_generation_prompt: bool = False
+) -> tuple[CutToken, ...]:
+    """The stream's text is byte for byte what the template renders, and ids equal the reference's.
+
+    A placeholder counts as often as it is repeated, in the reference's text too.
+
+    Ids are compared under `body_specials="parse"`, which is what the reference does; they may differ only where a token
+    of the reference, or a word that its pre-tokenizer finds, spans a sampling cut or an edge of a special of the format
+    (a text that ends with `]~!b` makes `]~!b[` of the `[e~[` after it), and then equal the reference's encoding of the
+    pieces between. Returns those tokens.
+    """
+    messages, tools = conversation
+    theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)
+    segments = list(renderer.segments(messages, tools, add_generation_prompt))
+    ours = "".join(segment.text * segment.repeat for segment in segments)
+    require(ours == theirs, "texts differ", difference(ours, theirs), conversation)
+    rendered = renderer.render(messages, tools, add_generation_prompt, body_specials="parse")
+    ids, offsets = reference.encode(theirs)
+    if tuple(ids) == rendered.token_ids:
+        return ()
+    forged = {edge for edge in _special_edges(segments) for start, end in offsets if start < edge < end}
+    cuts = sorted(forged.union(_cuts(segments, rendered.message_roles)))
+    crossing = tuple(
+        CutToken(theirs[start:end], cut - start) for cut in cuts for start, end in offsets if start < cut < end
+    )
+    pieces = [theirs[start:end] for start, end in zip([0, *cuts], [*cuts, len(theirs)], strict=True)]
+    apart = tuple(token_id for piece in pieces for token_id in reference.encode(piece)[0])
+    require(apart == rendered.token_ids, "ids differ where no sampling cut is", ids, rendered.token_ids)
+    return crossing
+
+
+def difference(ours: str, theirs: str) -> str:
+    """Where two texts part, and what stands there."""
+    place = len(os.path.commonprefix((ours, theirs)))
+    around = slice(max(0, place - 30), place + 30)
+    return f"at character {place}: {ours[around]!r} instead of {theirs[around]!r}"
+
+
+def _cuts(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[int]:
+    """Characters at which sampling starts or stops."""
+    owners = [s.message if s.body and roles[s.message] == "assistant" else UNOWNED for s in segments]
+    ends = accumulate(len(segment.text) * segment.repeat for segment in segments)
+    return (end for end, before, after in zip(ends, owners, owners[1:], strict=False) if before != after)
+
+
+def _special_edges(segments: Sequence[Segment]) -> Iterator[int]:
+    """Characters at which specials begin and end."""
+    ends = accumulate(len(segment.text) * segment.repeat for segment in segments)
+    return (
+        edge
+        for segment, end in zip(segments, ends, strict=True)
+        if segment.kind == "special"
+        for edge in (end - len(segment.text) * segment.repeat, end)
+    )
+
+
+def ownership(renderer: Renderer, conversation: Conversation) -> None:
+    """Every token has one owner, a message of the caller or -1, named by its first body byte, else its first byte.
+
+    Checked token by token against the bytes of the stream, without any of the fold's shortcuts.
+    """
+    messages, tools = conversation
+    rendered = renderer.render(messages, tools)
+    segments = list(renderer.segments(messages, tools))
+    position = 0
+    for stretch in _stretches(segments, rendered.message_roles):
+        ids = _stretch_ids(renderer, stretch)
+        found = list(
+            zip(
+                rendered.token_ids[position : position + len(ids)],
+                rendered.message_indices[position : position + len(ids)],
+                rendered.is_content[position : position + len(ids)],
+                strict=True,
+            )
+        )
+        require([token_id for token_id, _, _ in found] == ids, "ids of a stretch differ", stretch)
+        if "".join(s.text for s in stretch) == renderer.encoder.normalize("".join(s.text for s in stretch)):
+            require(
+                [(m, b) for _, m, b in found] == list(_slow_owners(renderer, stretch, ids)), "owners differ", stretch
+            )
+        position += len(ids)
+    require(position == len(rendered), "tokens beyond the stream", position, len(rendered))
+
+
+def _stretches(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[list[Segment]]:
+    """Segments encoded together, found the plain way."""
+    stretch: list[Segment] = []
+    for segment in filter(lambda segment: segment.text, segments):
+        if stretch and ("special" in (segment.kind, stretch[-1].kind) or _cut(stretch[-1], segment, roles)):
+            yield stretch
+            stretch = []
+        stretch.append(segment)
+    if stretch:
+        yield stretch
+
+
+def _cut(first: Segment, second: Segment, roles: Sequence[str]) -> bool:
+    return list(_cuts((first, second), roles)) != []
+
+
+def _stretch_ids(renderer: Renderer, stretch: Sequence[Segment]) -> list[int]:
+    if stretch[0].kind == "special":
+        return [renderer.encoder.specials[stretch[0].text]] * stretch[0].repeat
+    return list(next(iter(renderer.encoder.encode_batch(["".join(segment.text for segment in stretch)]))))
+
+
+def _slow_owners(renderer: Renderer, stretch: Sequence[Segment], ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
+    """Owner of each token from an owner for every byte."""
+    owners = [(s.message, s.body) for s in stretch for _ in s.text.encode() * s.repeat]
+    position = 0
+    for token_id in ids:
+        touched = owners[position : position + len(renderer.encoder.decode_bytes((token_id,)))]
+        position += len(touched)
+        yield next((owner for owner in touched if owner[1]), touched[0])
+
+
+def body(renderer: Renderer, conversation: Conversation) -> None:
+    """No body byte is lost: decoding a message's body tokens contains its body text, and no body is without an owner.
+
+    A leading mark that composes with scaffold before it (NFC) is found composed.
+    """
+    messages, tools = conversation
+    rendered = renderer.render(messages, tools)
+    decoded = [
+        renderer.encoder.decode_bytes([k for k, m, b in _columns(rendered) if b and m == index])
+        for index in range(len(rendered.message_roles))
+    ]
+    for segment in renderer.segments(messages, tools):
+        require(not (segment.body and segment.message == UNOWNED), "body without an owner", segment)
+        if segment.body:
+            found = decoded[segment.message]
+            text = segment.text.lstrip("".join(filter(joins, segment.text)))
+            kept = any(wanted.encode() in found for wanted in (segment.text, renderer.encoder.normalize(text)))
+            require(kept, "body bytes lost", segment, found)
+
+
+def _columns(rendered: RenderedTokens) -> Iterator[tuple[int, int, bool]]:
+    return zip(rendered.token_ids, rendered.message_indices, rendered.is_content, strict=True)
+
+
+def sampled(renderer: Renderer, conversation: Conversation) -> None:
+    """Sampled is exactly what an assistant says after its generation prompt, up to and including the turn close.
+
+    On assistant tokens `is_content == sampled_mask`; elsewhere nothing is sampled; and where a turn begins with the
+    generation prompt that would have been given, none of that prompt is sampled and everything after it is.
+    """
+    messages, tools = conversation
+    rendered = renderer.render(messages, tools)
+    for role, content, drawn in zip(
+        (rendered.message_roles[k] if k != UNOWNED else None for k in rendered.message_indices),
+        rendered.is_content,
+        rendered.sampled_mask,
+        strict=True,
+    ):
+        require(drawn == (content and role == "assistant"), "sampled is not body of an assistant message")
+    chat = renderer.chat(messages, tools)
+    segments = list(stream(renderer.family, chat))
+    for index in range(len(chat.messages)):
+        if chat.role(index) == "assistant":
+            _check_turn(renderer, chat, index, [segment for segment in segments if segment.message == index])
+
+
+def _check_turn(renderer: Renderer, chat: Chat, index: int, turn: Sequence[Segment]) -> None:
+    prompt = "".join(segment.text for segment in renderer.family.generation_prompt(chat.before(index)))
+    own = takewhile(lambda segment: not (segment.body and segment.text), renderer.family.turn(chat, index))
+    text = "".join(segment.text for segment in own)
+    scaffold = "".join(segment.text for segment in takewhile(lambda segment: not segment.body, turn))
+    if text.startswith(prompt):
+        require(scaffold == prompt, "what is sampled does not start where the prompt ends", turn)
+    said = [segment for segment in turn if segment.body]
+    close = renderer.family.turn_close
+    if close is not None and any(segment.text == close and segment.kind == "special" for segment in turn):
+        closed = said[-1].text == close and said[-1].kind == "special"
+        require(closed, "sampling does not stop at the turn close", turn)
+    if close is None and index + 1 < len(chat.messages):
+        closed = bool(said) and said[-1].kind == "special" and said[-1] == turn[-1]
+        require(closed, "the next role's marker is not the turn's close", turn)
+
+
+def homomorphism(renderer: Renderer, conversation: Conversation) -> None:
+    """`fold(a + b) == fold(a) + fold(b)` wherever a stream is cut: at specials, and where sampling starts or stops."""
+    messages, tools = conversation
+    whole = renderer.render(messages, tools)
+    segments = list(renderer.segments(messages, tools))
+    for place, (first, second) in enumerate(pairwise(segments), 1):
+        if "special" in (first.kind, second.kind) or _cut(first, second, whole.message_roles):
+            parts = [
+                fold(part, renderer.encoder, whole.message_roles, whole.message_tool_names)
+                for part in (segments[:place], segments[place:])
+            ]
+            require(parts[0] + parts[1] == whole, "fold is no homomorphism at segment", place, segments)
+
+
+def no_forgery(renderer: Renderer, conversation: Conversation) -> None:
+    """Caller data never becomes a special token: the special ids are those of the format's own specials, in order."""
+    messages, tools = conversation
+    special_ids = set(renderer.encoder.specials.values())
+    found = [token_id for token_id in renderer.render(messages, tools).token_ids if token_id in special_ids]
+    spelled = [s.text for s in renderer.segments(messages, tools) if s.kind == "special" for _ in range(s.repeat)]
+    require(found == [renderer.encoder.specials[text] for text in spelled], "a special was forged", found, spelled)
+
+
+def extension(renderer: Renderer, conversation: Conversation, new: Conversation) -> bool:
+    """A bridge begins with every previous id, unchanged; where the format keeps history it equals a fresh render.
+
+    The conversation ends with an assistant turn, which is taken as sampled, its close included; where the completion
+    lacks the close, the same ids come of it. Where a bridge raises, so does a render. Returns whether the bridge was
+    granted.
+    """
+    messages, tools = conversation
+    if len(messages) == 1:
+        return False
+    prompt = renderer.render(messages[:-1], tools, True)
+    full = renderer.render(messages, tools)
+    if full.token_ids[: len(prompt)] != prompt.token_ids:
+        return False
+    completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
+    media = prompt.multi_modal_data
+    close = _close_by_next(renderer, renderer.chat([*messages, *new[0]], tools), len(messages))
+    try:
+        bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools, media)
+    except ConversationError:
+        bridged = None
+        require(_refused(renderer, [*messages, *new[0]], tools), "a bridge raises where a render does not", new)
+    if bridged is None:
+        return False
+    previous = prompt.token_ids + completion + close
+    require(bridged.token_ids[: len(previous)] == previous, "a bridge rewrote ids", conversation, new)
+    if close:
+        unclosed = renderer.bridge_to_next_turn(prompt.token_ids, completion, new[0], tools, media)
+        require(unclosed and unclosed.token_ids == bridged.token_ids, "the close is given twice, or not", new)
+    extended = renderer.extend(prompt, completion + close, new[0], tools)
+    assert extended is not None
+    same = extended.token_ids == bridged.token_ids and extended.multi_modal_data == bridged.multi_modal_data
+    require(same, "extend and bridge differ", conversation, new)
+    if renderer.family.keeps_history:
+        _check_fresh(extended, renderer.render([*messages, *new[0]], tools, True), conversation, new)
+    return True
+
+
+def _check_fresh(extended: RenderedTokens, fresh: RenderedTokens, *facts: object) -> None:
+    """An extension is a fresh render but for owners: what belonged to the generation prompt is nobody's."""
+    require(extended.token_ids == fresh.token_ids, "a bridge is no fresh render", *facts)
+    require(extended.multi_modal_data == fresh.multi_modal_data, "a bridge has other media", *facts)
+    require(extended.sampled_mask == fresh.sampled_mask, "extend samples unlike a fresh render", *facts)
+
+
+def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tools) -> bool:
+    """Whether a conversation cannot be rendered."""
+    try:
+        renderer.render(messages, tools)
+    except ConversationError:
+        return True
+    return False
+
+
+def _sampled_end(rendered: RenderedTokens, start: int) -> int:
+    """Where sampling of the last message stopped, nothing having been sampled before `start`."""
+    last = len(rendered.message_roles) - 1
+    return max((stop for run, (_, stop) in rendered.spans() if run.body and run.message == last), default=start)
+
+
+def _close_by_next(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
+    """Ids by which message `index` closes the turn before it, in formats that close so."""
+    if renderer.family.turn_close is not None:
+        return ()
+    return tuple(renderer.encoder.specials[segment.text] for segment in closing(renderer.family, chat, index))
+
+
+def inverse(renderer: Renderer, conversation: Conversation) -> None:
+    """Parsing a rendered assistant turn returns that turn: its calls in order, and what renders to the same ids.
+
+    Tools declare the types of arguments, which formats that quote nothing need; no reasoning and empty reasoning are
+    the same thing said, so is a blank where a format strips it, and so is reasoning spelled in the content, after which
+    some formats trim less.
+    """
+    messages, tools = conversation
+    chat = renderer.chat(messages, tools)
+    last = chat.messages[-1]
+    require(isinstance(last, AssistantMessage), "the conversation must end with an assistant turn")
+    assert isinstance(last, AssistantMessage)
+    ids, prompt = _sampled_turn(renderer, chat)
+    types = _argument_types(renderer, last.tool_calls)
+    parsed = renderer.parse_response(ids, _declared(types), prompt_ids=prompt)
+    require(all(call.status == "ok" for call in parsed.tool_calls), "a rendered call was not read", parsed)
+    calls = [(call.name, _compared(renderer, types[call.name or ""], call.arguments)) for call in parsed.tool_calls]
+    wanted = [(call.name, _compared(renderer, types[call.name], arguments_object(call))) for call in last.tool_calls]
+    require(calls == wanted, "calls differ", calls, wanted)
+    answers = _answers(renderer, parsed, last.tool_calls)
+    again = (_sampled_turn(renderer, Chat((*chat.messages[:-1], answer), chat.tools))[0] for answer in answers)
+    require(ids in again, "what was parsed renders differently", parsed, last)
+
+
+def _answers(renderer: Renderer, parsed: ParsedResponse, calls: tuple[ToolCall, ...]) -> Iterator[AssistantMessage]:
+    """The messages that say what was read back; calls as they were given, since their JSON text may vary."""
+    thought, markers = parsed.reasoning_content or "", renderer.family.reasoning
+    for reasoning in (thought, parsed.reasoning_content, " " if parsed.reasoning_content == "" else thought):
+        yield AssistantMessage(parsed.content, reasoning_content=reasoning, tool_calls=calls)
+    if markers is not None:
+        yield AssistantMessage(f"{markers.opener}{thought}{markers.closer}{parsed.content}", tool_calls=calls)
+
+
+Types = dict[str, dict[str, set[str]]]
+"""By name and argument, the JSON types that the calls of a turn give it."""
+
+
+def _argument_types(renderer: Renderer, calls: Sequence[ToolCall]) -> Types:
+    types: Types = {}
+    for call in calls:
+        arguments = types.setdefault(call.name, {})
+        for key, value in arguments_object(call).items():
+            arguments.setdefault(renderer.encoder.normalize(key), set()).add(_json_type(value))
+    return types
+
+
+def _json_type(value: Json) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null", list: "array"}
+    return names.get(type(value), "object")
+
+
+def _declared(types: Types) -> list[dict[str, Json]]:
+    """Tools that declare these types."""
+    return [
+        {"name": name, "parameters": {"properties": {key: {"type": sorted(found)} for key, found in arguments.items()}}}
+        for name, arguments in types.items()
+    ]
+
+
+def _compared(renderer: Renderer, types: Mapping[str, set[str]], arguments: Mapping[str, Json] | None) -> str:
+    """Arguments as text; one that is a string here and something else there is compared by its spelling."""
+    normalize = renderer.encoder.normalize
+    found = {normalize(key): value for key, value in (arguments or {}).items()}
+    unsure = {key for key, names in types.items() if len(names) > 1 and "string" in names}
+    told = {key: _spelled(value) if key in unsure else value for key, value in found.items()}
+    return normalize(json_text(told))
+
+
+def _spelled(value: Json) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _sampled_turn(renderer: Renderer, chat: Chat) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids sampled for the last message of a chat, and the ids before them."""
+    rendered = renderer.render_chat(chat)
+    index = len(chat.messages) - 1
+    spans = [span for run, span in rendered.spans() if run.body and run.message == index]
+    start = spans[0][0] if spans else len(rendered)
+    return rendered.token_ids[start : _sampled_end(rendered, start)], rendered.token_ids[:start]
+
+
+def parsing(renderer: Renderer, token_ids: Sequence[int], tools: convert.Tools = None) -> None:
+    """Parsing any ids never raises, keeps every attempted call inside the ids it was given, and invents no text."""
+    parsed = renderer.parse_response(token_ids, tools)
+    for call in parsed.tool_calls:
+        start, end = call.token_span
+        require(0 <= start < end <= len(token_ids), "a call's span is outside the ids", call)
+        require(call.status != "ok" or (call.name and isinstance(call.arguments, dict)), "an ok call lacks parts", call)

@@ -1,0 +1,166 @@
+"""The model's own files as an independent reference: its template by plain Jinja, ids by `tokenizers` or `tiktoken`.
+
+Nothing of isc's tracing or folding is used here, so that the two can be held against each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property, partial
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from isc.encoding.rank_files import Limits, chunks, format_of, read_ranks
+from isc.errors import ConversationError
+from isc.testing.laws import Conversation
+from isc.types import Json, Span
+
+if TYPE_CHECKING:
+    import tiktoken
+    from jinja2 import Template
+    from jinja2.ext import Extension
+    from jinja2.parser import Parser
+    from tokenizers import Tokenizer
+
+Encode: TypeAlias = "Callable[[str], tuple[Sequence[int], Sequence[Span]]]"
+Prepare: TypeAlias = Callable[[Conversation], Mapping[str, Json]]
+
+
+class FileReference:
+    """A chat template and a vocabulary, taken as `apply_chat_template` takes them (transformers 5).
+
+    Args:
+        template: The text of the chat template.
+        vocabulary: Where tokenizer.json or a rank file lies.
+        options: The template's keyword arguments, `bos_token` and `eos_token` among them.
+        now: The moment that `strftime_now` tells.
+        specials: What a rank file lacks; a tokenizer.json has its own.
+        prepare: What the model's own tokenizer makes of tools before the template, by the template's variables.
+    """
+
+    def __init__(
+        self,
+        template: str,
+        vocabulary: Path,
+        options: Mapping[str, Json],
+        now: datetime,
+        specials: Mapping[str, int] = {},
+        prepare: Prepare = lambda _: {},
+    ) -> None:
+        self.template = template
+        self.vocabulary = vocabulary
+        self.specials = specials
+        self.options = options
+        self.now = now
+        self.prepare = prepare
+
+    @cached_property
+    def _compiled(self) -> Template:
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag(), loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = self.now.strftime
+        return environment.from_string(self.template)
+
+    def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
+        """What the template renders.
+
+        Raises:
+            ConversationError: The template refuses the conversation, or cannot render it.
+        """
+        messages, tools = conversation
+        given = {
+            "messages": [_with_reasoning(message) for message in messages],
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+            **self.prepare(conversation),
+        }
+        try:
+            return self._compiled.render(**self.options, **given)
+        except Exception as error:  # whatever a template runs into with what it was not written for
+            raise ConversationError("messages", f"the chat template refuses them: {error}") from error
+
+    def encode(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        """Ids of a text, specials recognized, and the characters each came from."""
+        return self._encode(text)
+
+    @cached_property
+    def _encode(self) -> Encode:
+        return _encoding_of(self.vocabulary, self.specials)
+
+
+def _encoding_of(vocabulary: Path, specials: Mapping[str, int]) -> Encode:
+    """How a model's tokenizer.json or rank file encodes a text with its specials."""
+    if vocabulary.suffix == ".json":
+        from tokenizers import Tokenizer
+
+        return partial(_by_tokenizers, Tokenizer.from_file(str(vocabulary)))
+    import tiktoken
+
+    known = format_of(vocabulary)
+    encoding = tiktoken.Encoding(
+        vocabulary.name,
+        pat_str=known.pattern,
+        mergeable_ranks=read_ranks(vocabulary),
+        special_tokens=dict(specials),
+    )
+    return partial(_by_tiktoken, encoding, known.limits)
+
+
+def _by_tokenizers(tokenizer: Tokenizer, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+    found = tokenizer.encode(text, add_special_tokens=False)
+    return found.ids, found.offsets
+
+
+def _by_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+    pieces = (text,) if limits is None else chunks(text, limits)
+    ids = [token_id for piece in pieces for token_id in encoding.encode(piece, allowed_special="all")]
+    characters = [place for place, character in enumerate(text) for _ in character.encode()]
+    ends = list(accumulate(len(encoding.decode_single_token_bytes(token_id)) for token_id in ids))
+    return ids, [(characters[start], characters[end - 1] + 1) for start, end in zip((0, *ends), ends, strict=False)]
+
+
+def _with_reasoning(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Reasoning under both names that templates read it by."""
+    names = ("reasoning_content", "thinking", "reasoning")
+    found = next((message[name] for name in names if message.get(name) is not None), None)
+    return message if found is None else {"thinking": found, **message, "reasoning_content": found}
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:  # noqa: ANN401 - the filter's own arguments
+    return json.dumps(value, ensure_ascii=ensure_ascii, **layout)
+
+
+def _raise(message: str) -> str:
+    raise ValueError(message)
+
+
+def _generation_tag() -> type[Extension]:
+    """`{% generation %}`, which renders its body; Jinja is imported only where a template is rendered."""
+    from jinja2 import nodes
+    from jinja2.ext import Extension
+
+    class Generation(Extension):
+        """The tag with which templates mark what the model says."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.CallBlock(self.call_method("rendered"), [], [], body).set_lineno(line)
+
+        @staticmethod
+        def rendered(caller: Callable[[], str]) -> str:
+            return caller()
+
+    return Generation

@@ -1,0 +1,300 @@
+"""`TracedTemplate`: any model's own Jinja chat template as a family, its text traced to the messages it comes from.
+
+Text is byte for byte what `apply_chat_template` renders (transformers 5); owners and bodies follow the laws of every
+family. Deviations: tools given bare are wrapped as `isc.convert` does; `strftime_now` tells the time of option `now`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from msgspec import Struct, structs
+
+from isc import convert
+from isc.conversation.bridge import Extension, Refusal
+from isc.convert import Messages, Tools
+from isc.encoding.base import Encoder
+from isc.errors import OptionError, TemplateError, TemplateLimitError
+from isc.formats.reading.scanners import bracketed_turn, json_call, until
+from isc.traced.bridge import plan_bridge_by_rendering
+from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
+from isc.traced.format import Dicts, Format, options_of, written_of
+from isc.traced.inference import closing_of, grammar_of, keeps_history, reasoning_of
+from isc.traced.placeholders import placed
+from isc.traced.prompts import USER
+from isc.traced.rendering import compiled
+from isc.traced.turns import owned_by
+from isc.traced.values import chat_messages, plain_data, template_messages
+from isc.types import (
+    UNOWNED,
+    Chat,
+    LostPiece,
+    ParsedResponse,
+    Reasoning,
+    Report,
+    Sampled,
+    Segment,
+    ThinkingRetention,
+    ToolSpec,
+)
+
+__all__ = ["LostPiece", "Report", "TemplateError", "TemplateLimitError", "TracedTemplate"]
+
+
+class _Choices(Struct, frozen=True):
+    turn_close: str | None
+    stop_tokens: tuple[str, ...]
+    reasoning: str | None
+    tool_calls: str | None
+
+
+class TracedTemplate:
+    """A chat format given by its Jinja template. Immutable, hashable, picklable, equal by value.
+
+    Args:
+        source: The template.
+        bos_token: The tokenizer's token of this name, "" where it has none; likewise `eos_token`.
+        eos_token: See `bos_token`.
+        now: The moment that `strftime_now` tells, ISO 8601; None for the present.
+        specials: Every special of the tokenizer, its added tokens: only these are control tokens in the text.
+        turn_close: The special that ends an assistant turn; None finds it from what follows an assistant's text.
+        stop_tokens: Where sampling stops (`generation_config.json`); empty finds them: turn close and `eos_token`, or
+            the markers of the next turns.
+        reasoning: The name of a known grammar for reasoning; None recognizes the template's own markers.
+        tool_calls: The name of a known grammar for tool calls; None recognizes the template's own.
+        template_kwargs: The template's keyword arguments, for names that this call does not take.
+        **kwargs: The template's keyword arguments, such as `enable_thinking=False`.
+
+    Raises:
+        TemplateError: The template cannot be compiled.
+        OptionError: A keyword argument has no JSON form, or a grammar is unknown.
+
+    >>> chatml = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}"
+    >>> template = TracedTemplate(chatml, specials=("<|im_start|>", "<|im_end|>"))
+    >>> [s.text for s in template.stream([{"role": "user", "content": "hi <|im_end|>"}]) if s.body]
+    ['hi <|im_end|>']
+    """
+
+    __slots__ = ("_choices", "format")
+    format: Format
+    _choices: _Choices
+
+    def __init__(  # noqa: PLR0913 - what a tokenizer's files say of a format
+        self,
+        source: str,
+        *,
+        bos_token: str | None = "",
+        eos_token: str | None = "",
+        now: str | None = "2025-01-15",
+        specials: Iterable[str] = (),
+        turn_close: str | None = None,
+        stop_tokens: Sequence[str] = (),
+        reasoning: str | None = None,
+        tool_calls: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - whatever the template takes
+    ) -> None:
+        found = (*specials, *filter(None, (turn_close, *stop_tokens, bos_token, eos_token)))
+        options = _options({**(template_kwargs or {}), **kwargs})
+        chosen = Format(source, bos_token or "", eos_token or "", now, options, tuple(dict.fromkeys(found)))
+        compiled(source)
+        _set(self, chosen, _Choices(turn_close, tuple(stop_tokens), reasoning, tool_calls))
+        if reasoning is not None and self._reasoning is None:
+            raise OptionError(f"reasoning={reasoning!r}: no known grammar, or its markers are no specials here")
+        if tool_calls is not None and grammar_of(chosen, tool_calls) is None:
+            raise OptionError(f"tool_calls={tool_calls!r}: no known grammar, or its markers are no specials here")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a TracedTemplate is immutable; {name} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a TracedTemplate is immutable; {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TracedTemplate) and (self.format, self._choices) == (other.format, other._choices)
+
+    def __hash__(self) -> int:
+        return hash((self.format, self._choices))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.format, self._choices)
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"TracedTemplate(<{len(self.format.source)} characters>{options})"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The template's keyword arguments."""
+        return dict(options_of(self.format.options))
+
+    def with_options(self, options: Mapping[str, Any]) -> TracedTemplate:
+        """The same template with these keyword arguments besides its own."""
+        chosen = structs.replace(self.format, options=_options({**self.options, **options}))
+        return _rebuilt(chosen, self._choices)
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Every special that counts as one in the template's text."""
+        return self.format.specials
+
+    @property
+    def closing(self) -> Closing:
+        """How turns end."""
+        return closing_of(self.format, self._choices.turn_close, self._choices.stop_tokens)
+
+    @property
+    def turn_close(self) -> str | None:
+        """The special that closes an assistant turn, given or found; None where the next turn's marker does."""
+        return self.closing.turn_close
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """The specials at which sampling stops, given or found."""
+        return self.closing.stop_tokens
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether a rendered conversation stays a prefix of every longer one, as far as a handful of trials tell."""
+        return keeps_history(self.format)
+
+    @property
+    def _reasoning(self) -> tuple[str, Reasoning] | None:
+        grammar = grammar_of(self.format, self._choices.tool_calls)
+        return reasoning_of(self.format, self._choices.reasoning, (grammar[1].opener,) if grammar else ())
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """How reasoning is bracketed, where its grammar was given or recognized."""
+        return self._reasoning[1] if self._reasoning else None
+
+    def stream(self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False) -> Iterator[Segment]:
+        """A conversation as owned segments whose texts together are what `apply_chat_template` renders.
+
+        Args:
+            messages: Message records or OpenAI dicts; the template sees dicts as they are given.
+            tools: Tool specs, wrapped or bare.
+            add_generation_prompt: Whether to end with what asks the model for its turn.
+
+        Returns:
+            The segments, specials apart, with what assistants sample as body.
+
+        Raises:
+            ConversationError: Something in messages or tools cannot be rendered; its path says where.
+            TemplateError: The template refuses the conversation; carries its message.
+            TemplateLimitError: The template used more than any honest one.
+        """
+        given = list(messages) if not isinstance(messages, (str, bytes, Mapping)) else messages
+        chat = convert.chat(given, tools)
+        dicts = template_messages(given)  # type: ignore[arg-type]
+        listed = None if tools is None else _tool_dicts(chat.tools)
+        return iter(conversation(self.format, self.closing, dicts, listed, add_generation_prompt=add_generation_prompt))
+
+    def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> list[Segment]:
+        """`stream` of a converted chat. Content that is None is left out; null where the template needs the key.
+
+        Raises:
+            TemplateError: The template refuses the conversation; carries its message.
+        """
+        try:
+            return self._rendered(chat, chat_messages(chat), add_generation_prompt)
+        except TemplateError:
+            if all("content" in message for message in chat_messages(chat)):
+                raise
+        return self._rendered(chat, chat_messages(chat, null_content=True), add_generation_prompt)
+
+    def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
+        tools = _tool_dicts(chat.tools) or None
+        found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        return placed(found, chat)
+
+    def opening(self, chat: Chat) -> Iterator[Segment]:
+        """What comes before the first turn: all that belongs to nobody, and to a leading system message."""
+        return owned_by(self, chat, 0 if chat.role(0) == "system" else UNOWNED)
+
+    def turn(self, chat: Chat, index: int) -> Iterator[Segment]:
+        """Message `index`: its segments of the whole conversation, empty for a leading system message."""
+        return iter(()) if index == 0 and chat.role(0) == "system" else owned_by(self, chat, index)
+
+    def generation_prompt(self, chat: Chat) -> Iterator[Segment]:
+        """What asks the model for the next turn; where the template refuses the chat, what does after a user's message.
+
+        Raises:
+            TemplateError: The template refuses both.
+        """
+        tools = _tool_dicts(chat.tools) or None
+        try:
+            return iter(prompt_segments(self.format, chat_messages(chat) or USER, tools))
+        except TemplateError:
+            return iter(prompt_segments(self.format, USER, tools))
+
+    def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
+        """Read a sampled turn back by the grammars that were given or recognized; otherwise it is all content."""
+        found = grammar_of(self.format, self._choices.tool_calls)
+        markers, read = ((found[1].opener, found[1].closer), found[1].read) if found else (("", ""), json_call)
+        return bracketed_turn(until(sampled, self.stop_tokens), self.reasoning, markers, read, tools)
+
+    def plan_bridge(
+        self,
+        encoder: Encoder,
+        retention: ThinkingRetention | None,
+        prompt_ids: Sequence[int],
+        completion_ids: Sequence[int],
+        given: Chat,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> Extension | Refusal:
+        """Decide on an extension: what is added is read off renders, and granted only when it is proven."""
+        known = (encoder, retention, prompt_ids, completion_ids, given)
+        return plan_bridge_by_rendering(self, *known, add_generation_prompt=add_generation_prompt)
+
+    def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
+        """What was found out about the template, and which pieces of a conversation it lost track of.
+
+        Args:
+            messages: A conversation to look for lost pieces in.
+            tools: Its tools.
+
+        >>> TracedTemplate("{{ messages[0].content | urlize }}").report([{"role": "user", "content": "x"}]).lost
+        ()
+        """
+        grammar = grammar_of(self.format, self._choices.tool_calls)
+        lost: tuple[LostPiece, ...] = ()
+        if messages is not None:
+            chat = convert.chat(messages, tools)
+            written = written_of(
+                self.format, chat_messages(chat), _tool_dicts(chat.tools) or None, add_generation_prompt=True
+            )
+            lost = tuple(LostPiece(*piece) for piece in lost_pieces(written))
+        return Report(
+            self.turn_close,
+            self.stop_tokens,
+            self._reasoning[0] if self._reasoning else None,
+            grammar[0] if grammar else None,
+            self.keeps_history,
+            lost,
+        )
+
+
+def _set(template: TracedTemplate, chosen: Format, choices: _Choices) -> None:
+    object.__setattr__(template, "format", chosen)
+    object.__setattr__(template, "_choices", choices)
+
+
+def _rebuilt(chosen: Format, choices: _Choices) -> TracedTemplate:
+    template = TracedTemplate.__new__(TracedTemplate)
+    _set(template, chosen, choices)
+    return template
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps({name: options[name] for name in sorted(options)}, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OptionError(f"template arguments must have a JSON form: {error}") from None
+
+
+def _tool_dicts(tools: Sequence[ToolSpec]) -> list[Any]:
+    return [plain_data(tool.schema) for tool in tools]

@@ -1,0 +1,54 @@
+"""The values of Qwen3.5 and Qwen3.6, and their references: every option of every template."""
+
+from __future__ import annotations
+
+import isc
+from cases import Case
+from isc.formats.qwen3_5 import Qwen35
+from isc.formats.qwen3_6 import Qwen36
+from references import arguments_as_objects
+
+_TAGS = ("</parameter>", "<parameter=q>", "</function>", "<function=now>", "\n</parameter>\n", ">\n")
+_KEYS = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"
+"""No name with a tag in it, nor `>` before a line break: they cannot be told apart; NFC composes `=` and U+0338."""
+
+
+def _case(name: str, family: isc.Family, model: str, *, images: bool = False, **options: bool) -> Case:
+    return Case(
+        name,
+        family,
+        f"Qwen--{model}/chat_template.jinja",
+        "qwen3.5",
+        options,
+        refuses={"system_in_the_middle": "messages[1].role", "no_user": "messages"},
+        adaptations=(arguments_as_objects,),
+        spells=_TAGS,
+        system_first=True,
+        needs_query=True,
+        keys=_KEYS,
+        images=images,
+    )
+
+
+_NINE, _TWO, _MOE = "Qwen3.5-9B", "Qwen3.5-2B", "Qwen3.6-35B-A3B"
+
+CASES = (
+    _case("qwen3.5", Qwen35(), _NINE),
+    _case("qwen3.5-thinking", Qwen35(), _NINE, enable_thinking=True),
+    _case("qwen3.5-no-thinking", Qwen35(enable_thinking=False), _NINE, enable_thinking=False),
+    _case("qwen3.5-images", Qwen35(), _NINE, images=True),
+    _case("qwen3.5-2b", Qwen35(enable_thinking=False), _TWO),
+    _case("qwen3.5-2b-thinking", Qwen35(), _TWO, enable_thinking=True),
+    _case("qwen3.5-2b-no-thinking", Qwen35(enable_thinking=False), _TWO, enable_thinking=False),
+    _case("qwen3.6", Qwen36(), _MOE),
+    _case("qwen3.6-no-thinking", Qwen36(enable_thinking=False), _MOE, enable_thinking=False, preserve_thinking=False),
+    _case("qwen3.6-images", Qwen36(add_vision_id=True), _MOE, images=True, add_vision_id=True),
+    _case("qwen3.6-all-thinking", Qwen36(preserve_thinking=True), _MOE, preserve_thinking=True),
+    _case(
+        "qwen3.6-all-thinking-but-no-more",
+        Qwen36(enable_thinking=False, preserve_thinking=True),
+        _MOE,
+        enable_thinking=False,
+        preserve_thinking=True,
+    ),
+)
