@@ -40,7 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 FORMAT_IMPORTS = frozenset(("errors", "types", "_json"))
 EDGES = "types _json convert loading _sources rendered client media compat"
-TYPED_EDGES = "formats.catalogue encoding.vocabulary encoding.encoders build.conversations"
+TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders build.conversations"
 ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), "traced", "testing"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 

@@ -288,6 +288,16 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         ends = accumulate(run.length for run in self.runs)
         return ((run, (end - run.length, end)) for run, end in zip(self.runs, ends, strict=True))
 
+    @cached_property
+    def unrendered_messages(self) -> tuple[int, ...]:
+        """Indices of the messages that own no token: the format drops them, as their model's template does.
+
+        >>> RenderedTokens((5,), (Run(1, 1, True),), ("system", "user"), (None, None)).unrendered_messages
+        (0,)
+        """
+        owners = {run.message for run in self.runs}
+        return tuple(index for index in range(len(self.message_roles)) if index not in owners)
+
     def tokens_per_message(self, *, sampled_only: bool = False) -> tuple[int, ...]:
         """Number of tokens of each message, by index."""
         counts = [0] * len(self.message_roles)

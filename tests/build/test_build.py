@@ -82,7 +82,7 @@ def test_rows_are_the_library_s_training_samples(tmp_path: Path, small: isc.Rend
     assert files_in(output.parent) == {"out.jsonl"}
 
 
-@pytest.mark.parametrize("more", [(), ("--columns", "attribution")])
+@pytest.mark.parametrize("more", [(), ("--columns", "mask"), ("--columns", "attribution")])
 def test_parquet_holds_what_jsonl_holds(tmp_path: Path, many: Path, more: tuple[str, ...]) -> None:
     assert run(many, tmp_path / "a.jsonl", *more) == 1
     assert run(many, tmp_path / "b.parquet", *more) == 1
@@ -106,7 +106,7 @@ def test_the_tally_counts_every_token_once(small: isc.Renderer) -> None:
     found = build_batch(small, Settings(parse_loss("assistant+tool-bodies")), False, Batch(1, tuple(lines)))
     decoded = [json.loads(line) for line in found.rows.splitlines()]
     assert sum(tally.tokens for tally in found.tally.roles.values()) == sum(len(row["input_ids"]) for row in decoded)
-    assert sum(tally.trained for tally in found.tally.roles.values()) == sum(sum(row["loss_mask"]) for row in decoded)
+    assert sum(tally.trained for tally in found.tally.roles.values()) == sum(label != -100 for row in decoded for label in row["labels"])
     one = Tally(1, 2, {"user": RoleTally(3, 2, 1)})
     assert one + Tally(1, 0, {"tool": RoleTally(1)}) + one == Tally(
         3, 4, {"user": RoleTally(6, 4, 2), "tool": RoleTally(1)}

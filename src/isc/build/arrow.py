@@ -17,7 +17,7 @@ from isc.errors import OptionError
 if TYPE_CHECKING:
     import pyarrow
 
-_INTEGERS = frozenset(("input_ids", "message_indices"))
+_INTEGERS = frozenset(("input_ids", "labels", "message_indices"))
 _TEXTS = frozenset(("message_roles",))
 _JSON = frozenset(("multi_modal_data",))
 """Columns of any form, as JSON text."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
@@ -12,14 +12,18 @@ from msgspec import Struct
 from isc.build import arrow
 from isc.build.conversations import conversation
 from isc.errors import EncoderError, Error, OptionError
+from isc.conversation.flags import read_flags
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample, build_training_sample
 from isc.types import Role
 
 SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
+Columns: TypeAlias = Literal["labels", "mask", "attribution"]
+"""What stands beside `input_ids`: `labels` as trainers read them, a `loss_mask`, or that and every token's owner."""
 NOBODY = "nobody"
 
 _BODIES = "-bodies"
+_ATTRIBUTION = ("message_indices", "is_content", "sampled_mask", "message_roles")
 _BATCH_BYTES = 256 * 1024
 
 
@@ -70,7 +74,7 @@ class Settings(Struct, frozen=True):
 
     loss: Loss
     format: SampleFormat = "jsonl"
-    attribution: bool = False
+    columns: Columns = "labels"
     ensure_final_stop: bool = False
     max_tokens: int | None = None
     images: bool = False
@@ -95,17 +99,32 @@ class RoleTally(Struct, frozen=True):
 
 
 class Tally(Struct, frozen=True):
-    """What became of some lines; `roles` counts tokens, those without an owner under `NOBODY`."""
+    """What became of some lines.
+
+    Attributes:
+        samples: Lines that became a sample.
+        rejected: Lines that did not.
+        roles: Tokens by role, those without an owner under `NOBODY`.
+        flagged: Messages that a flag of the data left untrained, by the flag's key.
+        unrendered: Messages of which the format renders nothing, by role.
+    """
 
     samples: int = 0
     rejected: int = 0
     roles: dict[str, RoleTally] = {}
+    flagged: dict[str, int] = {}
+    unrendered: dict[str, int] = {}
 
     def __add__(self, other: Tally) -> Tally:
         names = dict.fromkeys((*self.roles, *other.roles))
         empty = RoleTally()
         roles = {name: self.roles.get(name, empty) + other.roles.get(name, empty) for name in names}
-        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles)
+        counts = (_added(self.flagged, other.flagged), _added(self.unrendered, other.unrendered))
+        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles, *counts)
+
+
+def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + second.get(name, 0) for name in (*first, *second)}
 
 
 class Rejected(Struct, frozen=True):
@@ -135,12 +154,13 @@ class Built(Struct, frozen=True):
 
 def columns(settings: Settings) -> tuple[str, ...]:
     """The names of a row's columns."""
-    attribution = ("message_indices", "is_content", "sampled_mask", "message_roles") if settings.attribution else ()
-    return ("input_ids", "loss_mask", *attribution, *(("multi_modal_data",) if settings.images else ()))
+    trained = "labels" if settings.columns == "labels" else "loss_mask"
+    attribution = _ATTRIBUTION if settings.columns == "attribution" else ()
+    return ("input_ids", trained, *attribution, *(("multi_modal_data",) if settings.images else ()))
 
 
-def tally_of(sample: TrainingSample) -> Tally:
-    """One sample's tokens by role."""
+def tally_of(sample: TrainingSample, flagged: Mapping[str, int]) -> Tally:
+    """Count one sample's tokens by role, its flagged messages, and those of which nothing is rendered."""
     roles: dict[str, RoleTally] = {}
     spans = deque(sample.loss_spans)
     for run, (start, end) in sample.rendered.spans():
@@ -149,7 +169,8 @@ def tally_of(sample: TrainingSample) -> Tally:
         trained = run.length if spans and spans[0][0] <= start else 0
         role = sample.rendered.role(run) or NOBODY
         roles[role] = roles.get(role, RoleTally()) + RoleTally(end - start, run.length * run.body, trained)
-    return Tally(samples=1, roles=roles)
+    dropped = (sample.rendered.message_roles[index] for index in sample.rendered.unrendered_messages)
+    return Tally(samples=1, roles=roles, flagged=dict(flagged), unrendered=dict(Counter(dropped)))
 
 
 def batches(lines: Iterable[bytes], first: int = 1, size: int = _BATCH_BYTES) -> Iterator[Batch]:
@@ -167,26 +188,38 @@ def batches(lines: Iterable[bytes], first: int = 1, size: int = _BATCH_BYTES) ->
         yield Batch(first, tuple(group))
 
 
-def build_sample(renderer: Renderer, settings: Settings, line: bytes) -> TrainingSample:
-    """The sample of one line.
+def build_sample(
+    renderer: Renderer, settings: Settings, line: bytes, *, strict: bool = False
+) -> tuple[TrainingSample, Mapping[str, int]]:
+    """Build the sample of one line.
+
+    Returns:
+        The sample, and how many messages each flag left untrained.
 
     Raises:
-        Error: The line is no conversation, cannot be rendered, has nothing to train on or has too many tokens.
+        Error: The line is no conversation, cannot be rendered, has nothing to train on or has too many tokens; under
+            `strict` also where the format renders nothing of a message.
     """
-    found = conversation(line)
+    read = conversation(line)
+    flagged = read_flags(read.messages)
     sample = build_training_sample(
         renderer,
-        found.messages,
-        found.tools,
+        flagged.messages,
+        read.tools,
         role_to_mask=None if settings.loss.assistant else {},
         content_sft_roles=settings.loss.body_roles,
+        message_loss_mask=[index not in flagged.untrained for index in range(len(flagged.messages))],
         ensure_final_stop=settings.ensure_final_stop,
         require_trainable=True,
     )
     count = len(sample.token_ids)
     if settings.max_tokens is not None and count > settings.max_tokens:
         raise LineError(f"{count} tokens, more than --max-tokens {settings.max_tokens}")
-    return sample
+    if strict and sample.rendered.unrendered_messages:
+        index = sample.rendered.unrendered_messages[0]
+        role = sample.rendered.message_roles[index]
+        raise LineError(f"messages[{index}]: this format renders nothing of this {role} message; leave it out")
+    return sample, flagged.counts
 
 
 def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Batch) -> Built:
@@ -205,9 +238,9 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
     for number, line in enumerate(batch.lines, batch.first):
         try:
             if line.strip():
-                sample = build_sample(renderer, settings, line)
+                sample, flagged = build_sample(renderer, settings, line, strict=strict)
                 rows.append(_row(sample, settings))
-                tally += tally_of(sample)
+                tally += tally_of(sample, flagged)
         except EncoderError:
             raise  # the vocabulary is at fault, and every other line would fail as well
         except Exception as error:  # whatever one line does, the others are not to be lost by it
@@ -222,8 +255,9 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
 
 
 def _row(sample: TrainingSample, settings: Settings) -> Row:
-    row: Row = {"input_ids": sample.token_ids, "loss_mask": sample.loss_mask}
-    row.update((name, getattr(sample.rendered, name)) for name in columns(settings)[len(row) :])
+    names = columns(settings)
+    row: Row = {"input_ids": sample.token_ids, names[1]: getattr(sample, names[1])}
+    row.update((name, getattr(sample.rendered, name)) for name in names[len(row) :])
     return row
 
 

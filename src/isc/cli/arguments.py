@@ -41,8 +41,9 @@ class Samples:
     loss: str
     """What is trained on: terms joined by +. `assistant` is all that the model samples; `tool-bodies`, `user-bodies`,
     `system-bodies` and `developer-bodies` are what messages of these roles say, without the format around it."""
-    columns: Literal["attribution"] | None = None
-    """`attribution` adds message_indices, is_content, sampled_mask and message_roles to input_ids and loss_mask."""
+    columns: Literal["labels", "mask", "attribution"] = "labels"
+    """What stands beside input_ids. `labels`: the ids with -100 where nothing is trained, as trainers read them.
+    `mask`: loss_mask. `attribution`: loss_mask, message_indices, is_content, sampled_mask and message_roles."""
     ensure_final_stop: bool = False
     """Add the stop token that a last assistant turn of this format is left without."""
     max_tokens: Whole | None = None

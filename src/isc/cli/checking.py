@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from isc.build.conversations import conversation, documents
+from isc.build.conversations import InputError, conversation, documents
 from isc.cli import Exit
 from isc.cli.arguments import File, Whole, console
 from isc.cli.commands import app
@@ -38,7 +38,8 @@ def check(
     Without --family, a known model is checked as its family, and any other by its own template, traced.
     `told` is what must be known and is no failure: tokens that span a sampling cut, appends that rewrite history.
 
-    Exit codes: 0 everything holds; 1 something fails; 2 the model cannot be loaded.
+    Exit codes: 0 everything holds; 1 something fails, or a line of FILES holds no conversation; 2 the model cannot be
+    loaded.
 
     For example:
 
@@ -57,20 +58,29 @@ def check(
         json: For programs: the report as JSON.
     """
     chosen = family_value(family, option)
-    report = check_model(model, chosen, lambda shape: (*_given(files), *built_in(shape, built_in_count)))
+    unread: list[str] = []
+    report = check_model(model, chosen, lambda shape: (*_given(files, unread), *built_in(shape, built_in_count)))
+    for problem in unread:
+        console(errors=True).print(problem, soft_wrap=True)
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
         _print(report)
-    return Exit.OK if report.holds else Exit.REJECTED
+    return Exit.OK if report.holds and not unread else Exit.REJECTED
 
 
-def _given(files: Sequence[str]) -> Iterator[Named]:
+def _given(files: Sequence[str], unread: list[str]) -> Iterator[Named]:
+    """The conversations in files; lines that hold none are added to `unread`, each with its place and the reason."""
     for source in files:
         with opened(source) as stream:
             for number, document in documents(stream, by_line=Path(source).suffix == ".jsonl"):
-                found = conversation(document)
-                yield f"{named(source)}:{number}", (found.messages, found.tools)
+                place = f"{named(source)}:{number}"
+                try:
+                    read = conversation(document)
+                except InputError as error:
+                    unread.append(f"{place}: {error}")
+                    continue
+                yield place, (read.messages, read.tools)
 
 
 def _print(report: CheckReport) -> None:

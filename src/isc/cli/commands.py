@@ -22,7 +22,7 @@ from isc.cli.files import BuildPaths, named, opened, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries, identity
 from isc.cli.running import Job, print_summary, run_build, sample_format
 from isc.conversation.renderer import Renderer
-from isc.errors import ConversationError, Error, OptionError
+from isc.errors import EncoderError, Error, OptionError
 
 _HELP = """\
 Chat messages to the exact token ids a model reads, with the owner of every token.
@@ -103,10 +103,12 @@ def show(
 
 @contextmanager
 def _at(place: str) -> Iterator[None]:
-    """Errors of a conversation, with the place where it stands."""
+    """Name the place where a conversation stands in its errors; a vocabulary at fault would fail everywhere."""
     try:
         yield
-    except (ConversationError, InputError) as error:
+    except EncoderError:
+        raise
+    except Error as error:
         raise InputError(f"{place}: {error}") from error
 
 
@@ -199,7 +201,10 @@ def build(
     rejects: Path | None = None,
     manner: Manner = _ANY_MANNER,
 ) -> int:
-    r"""Build training samples: a conversation a line in, `input_ids` and `loss_mask` out, in the same order.
+    r"""Build training samples: a conversation a line in, `input_ids` and `labels` out, in the same order.
+
+    A message with `weight: 0`, `train: false`, `training: false`, `trainable: false`, `loss: false` or
+    `step_loss_mask: 0` is not trained on; the summary counts them.
 
     A bad line is reported, written to the rejects file with its number and the reason, and does not stop the others.
     The output has its name when it is complete; until then it is OUT.partial, and --resume goes on with it.
@@ -229,7 +234,7 @@ def build(
     settings = Settings(
         loss,
         form,
-        samples.columns == "attribution",
+        samples.columns,
         samples.ensure_final_stop,
         samples.max_tokens,
         renderer.images is not None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from isc.build import arrow
 from isc.build.conversations import InputError, is_whole
-from isc.build.samples import Built, SampleFormat, Settings, batches
+from isc.build.samples import Built, SampleFormat, Settings, Tally, batches
 from isc.build.workers import WorkerError, built
 from isc.cli import Exit
 from isc.cli.arguments import Manner
@@ -178,6 +179,16 @@ def _report(job: Job, result: Built, before: int) -> None:
             job.errors.print(f"isc: more lines are rejected; {job.paths.rejects} will have all of them")
 
 
+def _notes(tally: Tally) -> Iterator[str]:
+    """What the table does not show: messages that a flag left untrained, and those of which nothing is rendered."""
+    if tally.flagged:
+        counts = ", ".join(f"{key} {count:,}" for key, count in sorted(tally.flagged.items()))
+        yield f"left untrained by a flag of the data (messages): {counts}"
+    if tally.unrendered:
+        counts = ", ".join(f"{role} {count:,}" for role, count in sorted(tally.unrendered.items()))
+        yield f"not rendered, since the format drops them (messages): {counts}; --strict refuses them"
+
+
 def print_summary(job: Job, state: State, console: Console) -> Exit:
     """Say what was built, from what, and what is trained on.
 
@@ -199,6 +210,8 @@ def print_summary(job: Job, state: State, console: Console) -> Exit:
     counted = f"{tally.samples:,} samples from {state.lines:,} lines, loss {state.settings.loss}"
     console.print(f"{paths.output}: {counted}", soft_wrap=True)
     console.print(tally_table(tally))
+    for line in _notes(tally):
+        console.print(line, soft_wrap=True)
     if state.settings.vocabulary == EMBEDDED:
         console.print(EMBEDDED_NOTICE)
     return Exit.REJECTED if tally.rejected else Exit.OK

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from isc.conversation import bridge
 from isc.conversation.bridge import Refusal
+from isc.conversation.flags import read_flags
 from isc.conversation.renderer import Renderer
 from isc.convert import Messages, Tools
 from isc.encoding.fold import fold
@@ -18,6 +19,8 @@ from isc.formats.segments import closing, owned, sampled
 from isc.rendered import RenderedTokens
 from isc.types import ROLES, AssistantMessage, Chat, Message, Span, ToolMessage, UserMessage
 
+IGNORED: Final = -100
+"""The label of a token that is not trained on, as PyTorch's cross entropy and the trainers built on it have it."""
 RoleToMask: TypeAlias = Callable[[Message], bool] | Mapping[str, bool]
 """Which messages are trained on: a predicate on messages, or a truth value a role (roles left out: no)."""
 
@@ -45,6 +48,14 @@ class TrainingSample(Struct, frozen=True, dict=True):
         for start, end in self.loss_spans:
             mask[start:end] = [True] * (end - start)
         return tuple(mask)
+
+    @cached_property
+    def labels(self) -> tuple[int, ...]:
+        """The ids, with `IGNORED` for every token that is not trained on: what trainers read as `labels`."""
+        labels = [IGNORED] * len(self.rendered)
+        for start, end in self.loss_spans:
+            labels[start:end] = self.token_ids[start:end]
+        return tuple(labels)
 
     @property
     def trainable_tokens(self) -> int:
@@ -93,7 +104,8 @@ def build_training_sample(
     """A conversation with the tokens to train on.
 
     What the model samples is trained on in the assistant messages that `role_to_mask` picks; of the roles in
-    `content_sft_roles` the body is trained on, never the scaffold around it.
+    `content_sft_roles` the body is trained on, never the scaffold around it. A message that a flag of its own marks as
+    untrained (`weight: 0`, `train: false`, see `isc.conversation.flags.FLAGS`) is not trained on whatever else says so.
 
     Args:
         renderer: Format and vocabulary.
@@ -118,12 +130,13 @@ def build_training_sample(
     >>> sample.trainable_tokens == sum(sample.loss_mask)
     True
     """
-    chat = renderer.chat(messages, tools)
+    flagged = read_flags(tuple(messages))
+    chat = renderer.chat(flagged.messages, tools)
     rendered = renderer.render_chat(chat)
     if ensure_final_stop:
         rendered = _with_final_stop(renderer, chat, rendered)
     trained = _trained_messages(chat, role_to_mask, content_sft_roles or (), message_loss_mask)
-    spans = tuple(_loss_spans(rendered, trained))
+    spans = tuple(_loss_spans(rendered, trained - flagged.untrained))
     if require_trainable and not spans:
         roles = ", ".join(dict.fromkeys(rendered.message_roles))
         raise NothingToTrainError(
