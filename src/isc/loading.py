@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,16 @@ def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
         return from_file(path).with_rebuild(load_encoder, source, revision)
     except EncoderError as error:
         raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
+
+
+def vocabulary_digest(source: str) -> str:
+    """Return a digest of a model's vocabulary files: equal where ids are, whatever directory they lie in."""
+    model = Source(source)
+    path = model.vocabulary()
+    digest = sha256(path.read_bytes())
+    if path.name == RANKS:
+        digest.update(model.text(CONFIG).encode())
+    return digest.hexdigest()
 
 
 def _by_ranks(model: Source, path: Path) -> VocabularyEncoder:

@@ -13,8 +13,10 @@ import pytest
 
 from command_line import CHAT, EXAMPLE, NOT_JSON, files_in, rows, run, write_many
 from isc.build import arrow
-from isc.build.samples import Built
+from isc.build.samples import Built, batches
 from isc.cli import main, running
+from small_templates import CHATML
+from tokenizer_files import byte_level, text_of, with_added_tokens
 
 
 @pytest.fixture
@@ -198,3 +200,32 @@ def test_a_build_that_got_nowhere_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(NOT_JSON)
     assert run(tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--strict") == 1
     assert files_in(tmp_path) == set()
+
+
+@pytest.mark.filterwarnings("ignore::isc.errors.TracedTemplateNotice")
+@pytest.mark.parametrize(
+    ("file", "before", "after", "refusal"),
+    [
+        ("", "", "", ""),
+        ("tokenizer.json", '"version"', ' "version"', "vocabulary_digest"),
+        ("chat_template.jinja", "content", "content | trim", "family"),
+    ],
+)
+def test_resume_compares_what_a_model_holds_and_not_where_it_lies(
+    tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch, file: str, before: str, after: str, refusal: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    model, moved, output = tmp_path / "model", tmp_path / "moved", tmp_path / "out.jsonl"
+    model.mkdir()
+    (model / "tokenizer.json").write_text(text_of(with_added_tokens(byte_level(), ["<|im_start|>", "<|im_end|>"])))
+    (model / "chat_template.jinja").write_text(CHATML)
+    command = ["build", str(many), "-o", str(output), "--loss", "assistant", "--model"]
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "closing", interrupting(1))
+        patch.setattr(running, "batches", lambda lines, first: batches(lines, first, 4000))
+        assert main([*command, str(model)]) == 130
+    model.rename(moved)
+    if file:
+        (moved / file).write_text((moved / file).read_text().replace(before, after, 1))
+    assert main([*command, str(moved), "--resume"]) == (2 if refusal else 1)
+    assert (f"the interrupted build had {refusal} = " in capsys.readouterr().err) == bool(refusal)

@@ -69,7 +69,8 @@ def parse_loss(text: str) -> Loss:
 class Settings(Struct, frozen=True):
     """All that decides which row a line becomes, so that two builds can be told apart.
 
-    `family`, `vocabulary` and `version` describe the renderer for that purpose; nothing is loaded by them.
+    `family`, `vocabulary_digest` and `version` describe the renderer for that purpose; nothing is loaded by them.
+    `vocabulary` is its name, for people: a directory that was moved holds the same vocabulary.
     """
 
     loss: Loss
@@ -80,6 +81,7 @@ class Settings(Struct, frozen=True):
     images: bool = False
     family: str = ""
     vocabulary: str = ""
+    vocabulary_digest: str = ""
     version: str = ""
 
 

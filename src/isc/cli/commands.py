@@ -23,6 +23,7 @@ from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entrie
 from isc.cli.running import Job, print_summary, run_build, sample_format
 from isc.conversation.renderer import Renderer
 from isc.errors import EncoderError, Error, OptionError
+from isc.loading import vocabulary_digest
 
 _HELP = """\
 Chat messages to the exact token ids a model reads, with the owner of every token.
@@ -240,6 +241,7 @@ def build(
         renderer.images is not None,
         identity(renderer.family),
         vocabulary,
+        vocabulary_digest(format.model) if format.model else EMBEDDED,
         isc.__version__,
     )
     paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))

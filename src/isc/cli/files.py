@@ -153,7 +153,7 @@ def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None
         OptionError: The options differ.
         InputError: The input is not the one that the build began with, or the partial output is gone.
     """
-    for name in Settings.__struct_fields__:
+    for name in (field for field in Settings.__struct_fields__ if field != "vocabulary"):
         before, now = getattr(state.settings, name), getattr(settings, name)
         if before != now:
             again = "go on with the same options, or start again with --overwrite"
