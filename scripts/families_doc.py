@@ -69,6 +69,24 @@ def main() -> int:
     return 0
 
 
+def described(text: str) -> list[str]:
+    """Return what a family says of itself: prose, then its deviations from the template, one bullet each.
+
+    >>> described("Follows A. Deviations: b is c; d is e, e.g. f. A bridge is g.")
+    ['Follows A.\\n', 'Deviations:\\n', '- B is c.', '- D is e, e.g. f.', '- A bridge is g.\\n']
+    """
+    prose, _, deviations = text.partition("Deviations: ")
+    lines = [f"{prose.strip()}\n"] if prose.strip() else []
+    if deviations:
+        items = re.split(r"(?:;|(?<!e\.g)\.)\s+", deviations.strip().removesuffix("."))
+        lines += [
+            "Deviations:\n",
+            *(f"- {item if item.startswith('isc ') else item[0].upper() + item[1:]}." for item in items),
+        ]
+        lines[-1] += "\n"
+    return lines
+
+
 def section(name: str, kind: type[Family]) -> str:
     """All about one family."""
     summary, _, rest = (inspect.getdoc(sys.modules[kind.__module__]) or "").partition("\n\n")
@@ -76,7 +94,7 @@ def section(name: str, kind: type[Family]) -> str:
         (
             f"\n## {name}\n",
             f"`isc.{kind.__name__}`: {flowing(summary.partition(':')[2] or summary)}\n",
-            *([flowing(rest) + "\n"] if rest else []),
+            *described(flowing(rest)),
             *table(("", ""), rows(kind)),
             "",
             *table(("Option", "Default", ""), options(kind)),
