@@ -70,10 +70,10 @@ def main() -> int:
 
 
 def described(text: str) -> list[str]:
-    """Return what a family says of itself: prose, then its deviations from the template, one bullet each.
+    r"""Return what a family says of itself: prose, then its deviations from the template, one bullet each.
 
     >>> described("Follows A. Deviations: b is c; d is e, e.g. f. A bridge is g.")
-    ['Follows A.\\n', 'Deviations:\\n', '- B is c.', '- D is e, e.g. f.', '- A bridge is g.\\n']
+    ['Follows A.\n', 'Deviations:\n', '- B is c.', '- D is e, e.g. f.', '- A bridge is g.\n']
     """
     prose, _, deviations = text.partition("Deviations: ")
     lines = [f"{prose.strip()}\n"] if prose.strip() else []
