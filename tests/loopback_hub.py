@@ -1,8 +1,9 @@
-"""A hub of models on 127.0.0.1 that speaks the file protocol of the real one: `HEAD` and `GET` of resolved files."""
+"""A hub of models on 127.0.0.1 that speaks the file protocol of the real one: resolved files, and lists of a folder."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import NamedTuple
 
+_TREE = re.compile("/api/models/([^/]+/[^/]+)/tree/([^/]+)/([^?]+)(?:[?].*)?")
 _RESOLVED = re.compile("/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
@@ -53,12 +55,23 @@ class Hub:
     requests: list[str] = field(default_factory=list)
 
     def find(self, path: str) -> tuple[Model, str, bytes | Refused]:
+        listed = _TREE.fullmatch(path)
+        if listed is not None:
+            return Model(), "", self.listing(*listed.groups())
         matched = _RESOLVED.fullmatch(path)
         if matched is None:
             return Model(), "", Refused(404)
         repository, revision, name = matched.groups()
         model = self.models.get(repository, Model(refused=NO_REPOSITORY))
         return model, hashlib.sha1(revision.encode()).hexdigest(), model.find(revision, name)
+
+    def listing(self, repository: str, revision: str, folder: str) -> bytes | Refused:
+        """The files of a folder as the hub's API lists them."""
+        model = self.models.get(repository, Model(refused=NO_REPOSITORY))
+        names = [name for name in model.revisions.get(revision, {}) if name.startswith(f"{folder}/")]
+        if not names:
+            return NO_ENTRY
+        return json.dumps([{"type": "file", "path": name, "size": 1, "oid": "0"} for name in names]).encode()
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:

@@ -13,7 +13,11 @@ from isc.errors import LoadError, MissingFileError
 TOKENIZER = "tokenizer.json"
 RANKS = "tiktoken.model"
 CONFIG = "tokenizer_config.json"
+DEFAULT = "default"
+"""The name of the chat template that is used where none is chosen."""
 _TEMPLATE = "chat_template.jinja"
+_MORE_TEMPLATES = "additional_chat_templates"
+_PROCESSOR_TEMPLATE = "chat_template.json"
 
 
 class Source(Struct, frozen=True):
@@ -81,22 +85,34 @@ class Source(Struct, frozen=True):
         return found if isinstance(found, dict) else {}
 
     def chat_template(self) -> str | None:
-        """The model's chat template, its own file or in the tokenizer's configuration; None where it has none."""
+        """Return the model's default chat template, or its only one; None where it has none."""
+        templates = self.chat_templates()
+        return templates.get(DEFAULT) or (next(iter(templates.values())) if len(templates) == 1 else None)
+
+    def chat_templates(self) -> dict[str, str]:
+        """Return every chat template of the model by its name, `default` for one without a name.
+
+        They stand in `chat_template.jinja` and `additional_chat_templates/NAME.jinja`; where there is neither, in
+        `tokenizer_config.json`; where it has none, in `chat_template.json`. This is the order of transformers 5.
+
+        Raises:
+            LoadError: A file cannot be fetched, or is not what it must be.
+        """
+        templates: dict[str, str] = {}
         unread: LoadError | None = None
         try:
-            return self.text(_TEMPLATE)
+            templates[DEFAULT] = self.text(_TEMPLATE)
         except MissingFileError:
             pass
         except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
             unread = error
-        template = self.settings(CONFIG).get("chat_template")
-        if isinstance(template, list):
-            template = next((one.get("template") for one in template if one.get("name") == "default"), None)
-        if isinstance(template, str):
-            return template
-        if unread is not None:
+        for name in _additional(self):
+            templates[name] = self.text(f"{_MORE_TEMPLATES}/{name}.jinja")
+        for file in () if templates else (CONFIG, _PROCESSOR_TEMPLATE):
+            templates = templates or templates_of(self.settings(file).get("chat_template"))
+        if not templates and unread is not None:
             raise unread
-        return None
+        return templates
 
     def processor_settings(self) -> dict[str, Any]:
         """The settings of the model's image processor, wherever they lie; empty where it has none."""
@@ -113,6 +129,47 @@ class Source(Struct, frozen=True):
         """The ids at which the model's generation configuration stops."""
         found = self.settings("generation_config.json").get("eos_token_id")
         return tuple(found) if isinstance(found, list) else (found,) if isinstance(found, int) else ()
+
+
+def templates_of(value: object) -> dict[str, str]:
+    """Read chat templates as tokenizers hold them: one text, a mapping by name, or a list of names with templates.
+
+    >>> templates_of([{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}])
+    {'default': 'a', 'tool_use': 'b'}
+    """
+    if isinstance(value, str):
+        return {DEFAULT: value}
+    if isinstance(value, list | tuple):
+        entries = [entry for entry in value if isinstance(entry, dict)]
+        return templates_of({entry.get("name"): entry.get("template") for entry in entries})
+    if isinstance(value, dict):
+        return {name: text for name, text in value.items() if isinstance(name, str) and isinstance(text, str)}
+    return {}
+
+
+def _additional(model: Source) -> list[str]:
+    """List the names of a model's additional chat templates."""
+    if model.is_directory:
+        return sorted(path.stem for path in (Path(model.name).expanduser() / _MORE_TEMPLATES).glob("*.jinja"))
+    return _hub_templates(model.name, model.revision)
+
+
+def _hub_templates(repository: str, revision: str | None) -> list[str]:
+    """List a repository's additional chat templates; without a hub, those that were fetched before."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, snapshot_download
+
+    try:
+        # fails at once where the hub cannot be reached; a listing would try again for half a minute
+        get_hf_file_metadata(hf_hub_url(repository, CONFIG, revision=revision))
+        entries = HfApi().list_repo_tree(repository, _MORE_TEMPLATES, revision=revision)
+        paths = [entry.path for entry in entries]
+    except Exception:  # no such folder, or no hub: whatever the hub's client raises
+        try:
+            directory = Path(snapshot_download(repository, revision=revision, local_files_only=True)) / _MORE_TEMPLATES
+        except Exception:  # nothing of it was fetched before
+            return []
+        paths = [path.name for path in directory.glob("*.jinja")]
+    return sorted(Path(path).stem for path in paths if path.endswith(".jinja"))
 
 
 def _file(source: str, name: str, revision: str | None) -> str:
