@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from isc._sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
-from isc.encoding.encoders import VocabularyEncoder, as_encoder, from_file, from_known_rank_file
+from isc.encoding.encoders import EngineName, VocabularyEncoder, as_encoder, from_file, from_known_rank_file
 from isc.errors import EncoderError, LoadError, TracedTemplateNotice
 from isc.formats.base import Family
 from isc.formats.catalogue import family_of_template, models, unknown_model
@@ -32,6 +32,7 @@ def load(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     resolve_media: Resolver | None = None,
+    engine: EngineName | None = None,
 ) -> Renderer:
     """A renderer for a model on the hub or in a local directory; never runs remote code.
 
@@ -44,6 +45,9 @@ def load(
         body_specials: See `Renderer`.
         resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
             or a PIL image. Without it paths and data URLs are read and URLs refused: isc fetches no media by itself.
+        engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
+            with `tokenizers`. `"tokenizers"` is loaded in a third of the time and encodes at a fifteenth of the speed:
+            right for a conversation or two.
 
     Raises:
         UnknownModelError: No family was given, none is known, and the model has no chat template.
@@ -52,7 +56,7 @@ def load(
     """
     model = Source(os.fspath(source), revision)
     found = family if family is not None else known_family(model)
-    encoder = load_encoder(model.name, revision)
+    encoder = load_encoder(model.name, revision, engine)
     found = fitted(found or traced(model, encoder), encoder)
     images = _image_processor(model, found, resolve_media)
     return Renderer(found, encoder, thinking_retention, body_specials, images)
@@ -111,16 +115,16 @@ def traced(
     )
 
 
-def load_encoder(source: str, revision: str | None = None) -> VocabularyEncoder:
+def load_encoder(source: str, revision: str | None = None, engine: EngineName | None = None) -> VocabularyEncoder:
     """The encoder of a model on the hub or in a directory; pickles as this call, or by the file in the directory."""
     model = Source(source, revision)
     path = model.vocabulary()
     if path.name == RANKS:
         return _by_ranks(model, path)
     if model.is_directory:
-        return from_file(path)
+        return from_file(path, engine)
     try:
-        return from_file(path).with_rebuild(load_encoder, source, revision)
+        return from_file(path, engine).with_rebuild(load_encoder, source, revision, engine)
     except EncoderError as error:
         raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
 

@@ -82,7 +82,7 @@ def show(
         ids: One token a line, with position, id and attribution.
         generation_prompt: End with what asks the model for its turn.
     """
-    renderer, vocabulary = choose(format.family, format.model, format.option)
+    renderer, vocabulary = choose(format.family, format.model, format.option, little=True)
     place, found = _conversation(file, line)
     given = found.tools
     if tools is not None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import FieldInfo
 
 from isc.conversation.renderer import Renderer
-from isc.encoding.encoders import embedded
+from isc.encoding.encoders import EngineName, embedded
 from isc.errors import OptionError
 from isc.formats.base import Family
 from isc.formats.catalogue import family_name, list_families, models
@@ -24,13 +24,16 @@ EMBEDDED = "embedded"
 EMBEDDED_NOTICE = "ids are of isc's embedded vocabulary; pass --model NAME for a model's own"
 
 
-def choose(family: str | None, model: str | None, options: Sequence[str] = ()) -> tuple[Renderer, str]:
+def choose(
+    family: str | None, model: str | None, options: Sequence[str] = (), *, little: bool = False
+) -> tuple[Renderer, str]:
     """The renderer that is asked for, and the name of its vocabulary.
 
     Args:
         family: A family's name, or the exact name of a model that it serves.
         model: Hub id or directory; None takes the embedded vocabulary.
         options: Template options, each `name=value`.
+        little: Whether there is so little to encode that the fast engine is not worth loading.
 
     Returns:
         The renderer; and the model, or `EMBEDDED`.
@@ -40,7 +43,8 @@ def choose(family: str | None, model: str | None, options: Sequence[str] = ()) -
         Error: The model cannot be loaded.
     """
     if model is not None:
-        renderer = load(model, None if family is None else _family(family))
+        engine: EngineName | None = "tokenizers" if little else None
+        renderer = load(model, None if family is None else _family(family), engine=engine)
         return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
     if family is None:
         known = ", ".join(list_families())

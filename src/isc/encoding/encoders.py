@@ -9,18 +9,23 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from isc.encoding._verdicts import digest_of, is_known, remember
 from isc.encoding.base import Encoder
 from isc.encoding.engines import (
     PROBE,
     Engine,
+    FastokensEngine,
     TiktokenEngine,
     TokenizersEngine,
     agreeing_fastokens,
+    can_do_without_reference,
+    form_of,
     normalizer_of,
     same_text,
     tiles,
@@ -32,6 +37,10 @@ from isc.types import Span
 
 if TYPE_CHECKING:
     import tiktoken
+
+
+EngineName: TypeAlias = Literal["fastokens", "tokenizers"]
+"""The engines that encode by a tokenizer.json."""
 
 
 class VocabularyEncoder:
@@ -89,9 +98,7 @@ class VocabularyEncoder:
         return other
 
 
-def from_tokenizer_json(
-    document: str | bytes, engine: Literal["fastokens", "tokenizers"] | None = None
-) -> VocabularyEncoder:
+def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None) -> VocabularyEncoder:
     """An encoder from the text of a tokenizer.json.
 
     Args:
@@ -102,6 +109,12 @@ def from_tokenizer_json(
         EncoderError: Not a tokenizer.json, or one whose text cannot be accounted for byte by byte.
     """
     vocabulary, ordinary = read_document(document)
+    digest = digest_of(document.encode() if isinstance(document, str) else document)
+    if engine is None and is_known(digest) and can_do_without_reference(vocabulary):
+        with suppress(Exception):  # a fast engine that fails in any way is compared anew, which says why
+            fast_alone = FastokensEngine(ordinary)
+            rebuild = (from_tokenizer_json, (document, engine))
+            return VocabularyEncoder(vocabulary, fast_alone, "fastokens", rebuild, form_of(vocabulary))
     try:
         reference = TokenizersEngine(ordinary)
     except Exception as error:  # the engine raises bare Exception for whatever it cannot read
@@ -120,6 +133,8 @@ def from_tokenizer_json(
         vocabulary, chosen, name, (from_tokenizer_json, (document, engine)), normalizer_of(vocabulary, reference)
     )
     _check_accounting(found, reference)
+    if engine is None and name == "fastokens":
+        remember(digest)
     return found
 
 
@@ -143,8 +158,12 @@ def _check_accounting(encoder: VocabularyEncoder, reference: TokenizersEngine) -
             )
 
 
-def from_file(path: str | os.PathLike[str]) -> VocabularyEncoder:
+def from_file(path: str | os.PathLike[str], engine: EngineName | None = None) -> VocabularyEncoder:
     """An encoder from a tokenizer.json on disk, cached (four files) by path, size and time; pickled by its path.
+
+    Args:
+        path: The file.
+        engine: See `from_tokenizer_json`. `"tokenizers"` is loaded sooner: right for one conversation.
 
     Raises:
         LoadError: No such file.
@@ -155,16 +174,16 @@ def from_file(path: str | os.PathLike[str]) -> VocabularyEncoder:
         status = place.stat()
     except OSError as error:
         raise LoadError(f"{place}: {error.strerror}") from None
-    return _from_file(str(place), status.st_mtime_ns, status.st_size)
+    return _from_file(str(place), engine, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)
-def _from_file(path: str, _modified: int, _size: int) -> VocabularyEncoder:
+def _from_file(path: str, engine: EngineName | None, _modified: int, _size: int) -> VocabularyEncoder:
     try:
-        found = from_tokenizer_json(Path(path).read_bytes())
+        found = from_tokenizer_json(Path(path).read_bytes(), engine)
     except EncoderError as error:
         raise EncoderError(f"{path}: {error}") from error
-    return found.with_rebuild(from_file, path)
+    return found.with_rebuild(from_file, path, engine)
 
 
 def from_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None = None) -> VocabularyEncoder:
@@ -269,6 +288,12 @@ def embedded(specials: tuple[str, ...]) -> VocabularyEncoder:
     return from_tokenizer_json(msgspec.json.encode(document)).with_rebuild(embedded, specials)
 
 
+@lru_cache(maxsize=4)
+def _from_text(document: str) -> VocabularyEncoder:
+    """Keep the encoders of tokenizers that callers hold, by their content: two equal tokenizers share one encoder."""
+    return from_tokenizer_json(document)
+
+
 def as_encoder(tokenizer: object) -> Encoder:
     """Whatever tokenizer a caller holds, as an `Encoder`.
 
@@ -286,7 +311,7 @@ def as_encoder(tokenizer: object) -> Encoder:
         return from_tiktoken(encoding)
     backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(backend, "to_str"):
-        return from_tokenizer_json(backend.to_str())
+        return _from_text(backend.to_str())
     raise EncoderError(
         f"{kind.__module__}.{kind.__name__} is no tokenizer isc knows: pass a transformers fast tokenizer, a "
         "tokenizers.Tokenizer, a tiktoken.Encoding or an isc Encoder; isc.load takes a model's name or directory"

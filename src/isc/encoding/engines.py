@@ -108,14 +108,22 @@ def _by_character(offsets: Sequence[Span], text: str) -> Iterator[Span]:
         yield from each if len(each) == len(shared) else shared
 
 
+def can_do_without_reference(vocabulary: Vocabulary) -> bool:
+    """Return whether a vocabulary needs `tokenizers` for nothing but a comparison: its offsets, its normalizer."""
+    return vocabulary.byte_lengths is not None and vocabulary.normalizer in (None, *_FORMS)
+
+
+def form_of(vocabulary: Vocabulary) -> Callable[[str], str] | None:
+    """Return the Unicode normal form of a vocabulary as a function; None where it has none."""
+    form = _FORMS.get(vocabulary.normalizer or "")
+    return None if form is None else partial(unicodedata.normalize, form)
+
+
 def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callable[[str], str] | None:
     """What the tokenizer does to a text before it splits it; None for nothing."""
     normalizer = reference.tokenizer.normalizer
-    if normalizer is None:
-        return None
-    form = _FORMS.get(vocabulary.normalizer or "")
-    if form is not None:
-        return partial(unicodedata.normalize, form)
+    if normalizer is None or vocabulary.normalizer in _FORMS:
+        return form_of(vocabulary)
     by_rust: Callable[[str], str] = normalizer.normalize_str
     return by_rust
 
