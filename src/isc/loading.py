@@ -60,9 +60,7 @@ def load(
 
 def fitted(family: Family, encoder: Encoder) -> Family:
     """The family as this vocabulary has it: a format may have markers that are tokens in one and text in another."""
-    fit = getattr(family, "for_vocabulary", None)
-    found: Family = family if fit is None else fit(encoder.specials)
-    return found
+    return family.for_vocabulary(encoder.specials)
 
 
 def _image_processor(model: Source, family: Family, resolve_media: Resolver | None) -> ImageProcessor | None:
@@ -179,7 +177,7 @@ def create_renderer(
     if family is None:
         family = _family_of_tokenizer(tokenizer, encoder)
     family = fitted(family, encoder)
-    if images is None and hasattr(family, "placeholders_per_image"):
+    if images is None and family.placeholders_per_image is not None:
         from isc.media import image_processor
 
         images = image_processor({}, family)

@@ -162,8 +162,9 @@ def _entry(name: str, kind: type[Family]) -> FamilyEntry:
 
 
 def _options(kind: type[Family]) -> tuple[FamilyOption, ...]:
-    found = msgspec.structs.fields(kind) if issubclass(kind, Struct) else ()
-    return tuple(FamilyOption(field.name, _values(field.type), _default(field)) for field in found)
+    return tuple(
+        FamilyOption(field.name, _values(field.type), _default(field)) for field in msgspec.structs.fields(kind)
+    )
 
 
 def _changed(family: Family, options: Sequence[FamilyOption]) -> dict[str, object]:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from isc._options import checked
 from isc.encoding.base import Encoder
 from isc.encoding.engines import (
     PROBE,
@@ -32,6 +33,8 @@ from isc.types import Span
 
 if TYPE_CHECKING:
     import tiktoken
+
+EngineName: TypeAlias = Literal["fastokens", "tokenizers"]
 
 
 class VocabularyEncoder:
@@ -89,9 +92,7 @@ class VocabularyEncoder:
         return other
 
 
-def from_tokenizer_json(
-    document: str | bytes, engine: Literal["fastokens", "tokenizers"] | None = None
-) -> VocabularyEncoder:
+def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None) -> VocabularyEncoder:
     """An encoder from the text of a tokenizer.json.
 
     Args:
@@ -100,7 +101,9 @@ def from_tokenizer_json(
 
     Raises:
         EncoderError: Not a tokenizer.json, or one whose text cannot be accounted for byte by byte.
+        OptionError: There is no such engine.
     """
+    checked("engine", engine, EngineName | None)
     vocabulary, ordinary = read_document(document)
     try:
         reference = TokenizersEngine(ordinary)
