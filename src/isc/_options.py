@@ -60,6 +60,18 @@ def check_fields(value: Struct, owner: str) -> None:
         checked(name, getattr(value, name), kind, owner)
 
 
+def no_option(owner: str, name: str, known: Iterable[str]) -> OptionError:
+    """The error for an option that there is not: what there is, and what is near.
+
+    >>> print(no_option("qwen3", "thinking", ("enable_thinking", "variant")))
+    qwen3: there is no option 'thinking', only enable_thinking, variant; did you mean 'enable_thinking'?
+    """
+    listed = tuple(known)
+    found = ", ".join(listed)
+    only = f"only {found}" if found else "nor any other"
+    return OptionError(f"{owner}: there is no option {name!r}, {only}{did_you_mean(name, listed)}")
+
+
 def did_you_mean(word: object, known: Iterable[object], *, quoted: bool = True) -> str:
     """The end of an error message that names the nearest of known values; empty where none is near.
 
@@ -96,7 +108,7 @@ def _fields(kind: type[Struct]) -> tuple[tuple[str, object], ...]:
 
 def _misfit(name: str, value: object, kind: object) -> Misfit | None:
     """The value, or the item of a tuple, that is not of its type; None where all is."""
-    if _fits(value, kind):
+    if takes(kind, value):
         return None
     item = _item(kind)
     if item is None or not isinstance(value, tuple):
@@ -105,8 +117,12 @@ def _misfit(name: str, value: object, kind: object) -> Misfit | None:
     return next((found for found in items if found is not None), (name, value, kind))
 
 
-def _fits(value: object, kind: object) -> bool:
-    """Whether a value is of a type as it stands, nothing converted but an integer to a number."""
+def takes(kind: object, value: object) -> bool:
+    """Whether a value is of a type as it stands, nothing converted but an integer to a number.
+
+    >>> takes(tuple[str, ...] | None, ()), takes(bool, 1)
+    (True, False)
+    """
     try:
         same = msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -139,7 +155,7 @@ def _told(name: str, value: object, kind: object) -> str:
     if isinstance(value, list) and _item(kind) is not None:
         return f"{said}; write ({', '.join(map(repr, value))}{',' if len(value) == 1 else ''})"
     spelled = _SPELLED.get(value.casefold(), value) if isinstance(value, str) else value
-    return f"{said}; did you mean {spelled!r}?" if spelled is not value and _fits(spelled, kind) else said
+    return f"{said}; did you mean {spelled!r}?" if spelled is not value and takes(kind, spelled) else said
 
 
 def described(kind: object) -> str:
@@ -154,7 +170,8 @@ def described(kind: object) -> str:
         return ", or ".join(map(described, get_args(kind)))
     if get_origin(kind) is Annotated:
         return f"{described(get_args(kind)[0])} {_range(kind)}".rstrip()
-    if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping):
+    origin = get_origin(kind)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a mapping"
     item = _item(kind)
     if item is not None:

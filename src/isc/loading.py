@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isc._sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.conversation.renderer import Renderer
@@ -32,6 +32,7 @@ def load(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     resolve_media: Resolver | None = None,
+    **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """A renderer for a model on the hub or in a local directory; never runs remote code.
 
@@ -44,8 +45,10 @@ def load(
         body_specials: See `Renderer`.
         resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
             or a PIL image. Without it paths and data URLs are read and URLs refused: isc fetches no media by itself.
+        **options: Options of the format, such as `enable_thinking=False`: of its family, or of its own template.
 
     Raises:
+        OptionError: The format has no such option, or it cannot have this value; a policy does not exist.
         UnknownModelError: No family was given, none is known, and the model has no chat template.
         LoadError: A file is missing, gated or cannot be fetched; names the file and the place.
         EncoderError: The tokenizer is corrupt or cannot be accounted for.
@@ -53,7 +56,7 @@ def load(
     model = Source(os.fspath(source), revision)
     found = family if family is not None else known_family(model)
     encoder = load_encoder(model.name, revision)
-    found = fitted(found or traced(model, encoder), encoder)
+    found = fitted((found or traced(model, encoder)).with_options(options), encoder)
     images = _image_processor(model, found, resolve_media)
     return Renderer(found, encoder, thinking_retention, body_specials, images)
 
@@ -158,6 +161,7 @@ def create_renderer(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     images: ImageProcessor | None = None,
+    **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """A renderer on a tokenizer the caller holds.
 
@@ -168,15 +172,17 @@ def create_renderer(
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         images: See `Renderer`.
+        **options: See `load`.
 
     Raises:
+        OptionError: The format has no such option, or it cannot have this value; a policy does not exist.
         UnknownModelError: No family was given and the tokenizer does not tell.
         EncoderError: Not a tokenizer isc knows, or one it cannot account for.
     """
     encoder = as_encoder(tokenizer)
     if family is None:
         family = _family_of_tokenizer(tokenizer, encoder)
-    family = fitted(family, encoder)
+    family = fitted(family.with_options(options), encoder)
     if images is None and family.placeholders_per_image is not None:
         from isc.media import image_processor
 

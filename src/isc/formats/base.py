@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from msgspec import Struct, StructMeta, structs, to_builtins
 
-from isc._options import check_fields
+from isc._options import check_fields, no_option
 from isc.formats.segments import opening_owner, owned, sampled
 from isc.types import (
     AssistantMessage,
@@ -110,6 +110,22 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         Raises:
             OptionError: They do not.
         """
+
+    def with_options(self, options: Mapping[str, Any]) -> Family:
+        """The same format with these of its template's options, the others as they are.
+
+        Raises:
+            OptionError: There is no such option, or it cannot have this value.
+
+        >>> from isc import Qwen3
+        >>> Qwen3().with_options({"enable_thinking": False})
+        Qwen3(enable_thinking=False, variant='hybrid')
+        """
+        known = self.__struct_fields__
+        for name in options:
+            if name not in known:
+                raise no_option(name_of(type(self)), name, known)
+        return structs.replace(self, **options)
 
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
         """A whole conversation as owned segments, with what the model samples marked as body (laws 2 and 4).

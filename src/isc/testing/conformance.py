@@ -314,29 +314,38 @@ def check(
     return CheckReport(family, tuple(outcomes))
 
 
-def check_model(source: str, family: Family | None, conversations: Callable[[Shape], Iterable[Named]]) -> CheckReport:
+def check_model(
+    source: str,
+    family: Family | None,
+    conversations: Callable[[Shape], Iterable[Named]],
+    options: Callable[[Family], Family] = lambda family: family,
+) -> CheckReport:
     """Hold a model's family, or its own template where no family is known, to the model's files and to the laws.
 
     Args:
         source: Hub id or directory.
         family: The chat format; None takes the known one, else the template itself, traced.
         conversations: What to try, for the shape of chats that the format takes.
+        options: What sets the options of the format that was found.
 
     Raises:
+        OptionError: The format has no such option.
         LoadError: The model's files cannot be read.
         UnknownModelError: No family is given or known, and there is no chat template.
     """
     model, encoder = Source(source), load_encoder(source)
     known = family or known_family(model)
+    known = known and options(known)
     moment = _moment(known)
-    chosen = known or traced(model, encoder, now=moment.isoformat())
+    chosen = known or options(traced(model, encoder, now=moment.isoformat()))
     template = model.chat_template()
     declared = declared_stops(model, encoder)
     reference = traced_attribution = None
     if template is not None:
-        options = {name: model.special(name) for name in ("bos_token", "eos_token")} | {**chosen.template_arguments()}
+        special = {name: model.special(name) for name in ("bos_token", "eos_token")}
+        variables = {**special, **chosen.template_arguments()}
         prepare = partial(prepared, chosen)
-        reference = FileReference(template, model.vocabulary(), options, moment, encoder.specials, prepare)
+        reference = FileReference(template, model.vocabulary(), variables, moment, encoder.specials, prepare)
         if not isinstance(chosen, WholeFormat):
             same = traced(model, encoder, chosen.template_arguments(), moment.isoformat())
             traced_attribution = by_template(chosen, same, encoder)

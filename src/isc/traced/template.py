@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, structs
 
 from isc import convert
+from isc._options import no_option
 from isc.conversation.bridge import Extension, Refusal, WholeFormat
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
@@ -25,7 +26,7 @@ from isc.traced.format import Dicts, Format, options_of, written_of
 from isc.traced.inference import closing_of, grammar_of, keeps_history, reasoning_of
 from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
-from isc.traced.rendering import compiled
+from isc.traced.rendering import compiled, options_read
 from isc.traced.turns import owned_by
 from isc.traced.values import chat_messages, plain_data, template_messages
 from isc.types import (
@@ -95,7 +96,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         reasoning: The name of a known grammar for reasoning; None recognizes the template's own markers.
         tool_calls: The name of a known grammar for tool calls; None recognizes the template's own.
         template_kwargs: The template's keyword arguments, for names that this call does not take.
-        **kwargs: The template's keyword arguments, such as `enable_thinking=False`.
+        **kwargs: The template's keyword arguments, such as `enable_thinking=False`. As with `apply_chat_template`, one
+            that the template never reads has no effect; `with_options` and `isc.load` refuse it.
 
     Raises:
         TemplateError: The template cannot be compiled.
@@ -153,8 +155,26 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         """The template's keyword arguments."""
         return options_of(self.format.options)
 
+    @property
+    def known_options(self) -> tuple[str, ...]:
+        """The keyword arguments that the template reads, sorted."""
+        return options_read(self.format.source)
+
     def with_options(self, options: Mapping[str, Any]) -> TracedTemplate:
-        """The same template with these keyword arguments besides its own."""
+        """The same template with these keyword arguments besides its own.
+
+        Raises:
+            OptionError: The template never reads one of them, or it has no JSON form.
+
+        >>> template = TracedTemplate("{% if shout %}!{% endif %}")
+        >>> template.with_options({"shot": True})
+        Traceback (most recent call last):
+        ...
+        isc.errors.OptionError: this template: there is no option 'shot', only shout; did you mean 'shout'?
+        """
+        for name in options:
+            if name not in self.known_options:
+                raise no_option("this template", name, self.known_options)
         chosen = structs.replace(self.format, options=_options({**self.options, **options}))
         return structs.replace(self, format=chosen)
 
