@@ -137,7 +137,7 @@ def by_option(kind: type[Family], fact: Callable[[Family], str]) -> str:
 def reasoning_markers(family: Family) -> str:
     """What brackets reasoning."""
     markers = family.reasoning
-    if hasattr(family, "turn_start"):
+    if family.turn_start is not None:
         return "in messages of its own"
     return f"{code(markers.opener)} … {code(markers.closer)}" if markers else "none"
 
@@ -145,7 +145,7 @@ def reasoning_markers(family: Family) -> str:
 def variations(kind: type[Family]) -> Iterator[tuple[str, Family]]:
     """The default value, then one for every other choice of every option, labelled by that choice."""
     yield "", kind()
-    for field in msgspec.structs.fields(kind):  # type: ignore[arg-type]  # every family is a Struct
+    for field in msgspec.structs.fields(kind):
         for choice in choices(field.type):
             try:
                 value = kind(**{field.name: choice})
@@ -167,7 +167,7 @@ def options(kind: type[Family]) -> Iterator[tuple[str, ...]]:
     """Every option with its default and what its docstring says of it."""
     text = (inspect.getdoc(kind) or "").partition("Args:\n")[2].partition("\n\n")[0]
     said = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE))
-    for field in msgspec.structs.fields(kind):  # type: ignore[arg-type]  # every family is a Struct
+    for field in msgspec.structs.fields(kind):
         yield code(field.name), code(repr(field.default)), flowing(said.get(field.name, "")).replace("|", "\\|")
 
 

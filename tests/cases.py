@@ -95,13 +95,13 @@ class Case(Struct, frozen=True):
             bos_token=self.bos_token,
             eos_token=self.eos_token,
             now=self.now,
-            processor=QWEN3_VL if self.images and not hasattr(self.family, "placeholders_per_image") else None,
+            processor=QWEN3_VL if self.images and self.family.placeholders_per_image is None else None,
             **self.options,
         )
 
     def renderer(self, encoder: VocabularyEncoder) -> isc.Renderer:
         """The family on a vocabulary, with what measures images if it takes any."""
-        by_size = self.images and not hasattr(self.family, "placeholders_per_image")
+        by_size = self.images and self.family.placeholders_per_image is None
         images = ImageProcessor.from_config(QWEN3_VL) if by_size else None
         return isc.create_renderer(encoder, self.family, images=images)
 

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors",
-        "types",
+        "types _options",
         "_json rendered",
         "convert",
         "formats",
@@ -38,7 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """From the bottom up: a module imports from lower layers only. A package is one module."""
 
-FORMAT_IMPORTS = frozenset(("errors", "types", "_json"))
+FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_options"))
 EDGES = "types _json convert loading _sources rendered client media compat"
 TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders build.conversations"
 ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), "traced", "testing"))

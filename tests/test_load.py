@@ -217,10 +217,10 @@ def test_the_same_file_is_read_once(directory: Path) -> None:
     ("names", "problem"),
     [
         ({}, "has no FAMILY"),
-        ({"FAMILY": 3}, "must be a msgspec Struct class"),
-        ({"FAMILY": isc.UserMessage}, "FAMILY.*: not a family, it lacks"),
-        ({"FAMILY": isc.Segment}, "must be a frozen Struct with a tag"),
-        ({"FAMILY": Qwen3, "MODELS": {"some/model": "qwen3"}}, "some/model: not a family, it lacks"),
+        ({"FAMILY": 3}, "must be a subclass of isc.Family, not 3"),
+        ({"FAMILY": isc.Family}, "FAMILY must be a frozen Struct with a tag"),
+        ({"FAMILY": isc.UserMessage}, "FAMILY must be a subclass of isc.Family"),
+        ({"FAMILY": Qwen3, "MODELS": {"some/model": "qwen3"}}, "some/model.*must be a family"),
     ],
 )
 def test_a_module_that_is_no_family_is_named(names: dict[str, object], problem: str) -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isc._sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.conversation.renderer import Renderer
@@ -33,6 +33,7 @@ def load(
     body_specials: BodySpecials = "text",
     resolve_media: Resolver | None = None,
     engine: EngineName | None = None,
+    **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """A renderer for a model on the hub or in a local directory; never runs remote code.
 
@@ -48,8 +49,10 @@ def load(
         engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
             with `tokenizers`. `"tokenizers"` is loaded in a third of the time and encodes at a fifteenth of the speed:
             right for a conversation or two.
+        **options: Options of the format, such as `enable_thinking=False`: of its family, or of its own template.
 
     Raises:
+        OptionError: The format has no such option, or it cannot have this value; a policy does not exist.
         UnknownModelError: No family was given, none is known, and the model has no chat template.
         LoadError: A file is missing, gated or cannot be fetched; names the file and the place.
         EncoderError: The tokenizer is corrupt or cannot be accounted for.
@@ -57,16 +60,14 @@ def load(
     model = Source(os.fspath(source), revision)
     found = family if family is not None else known_family(model)
     encoder = load_encoder(model.name, revision, engine)
-    found = fitted(found or traced(model, encoder), encoder)
+    found = fitted((found or traced(model, encoder)).with_options(options), encoder)
     images = _image_processor(model, found, resolve_media)
     return Renderer(found, encoder, thinking_retention, body_specials, images)
 
 
 def fitted(family: Family, encoder: Encoder) -> Family:
     """The family as this vocabulary has it: a format may have markers that are tokens in one and text in another."""
-    fit = getattr(family, "for_vocabulary", None)
-    found: Family = family if fit is None else fit(encoder.specials)
-    return found
+    return family.for_vocabulary(encoder.specials)
 
 
 def _image_processor(model: Source, family: Family, resolve_media: Resolver | None) -> ImageProcessor | None:
@@ -164,6 +165,7 @@ def create_renderer(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     images: ImageProcessor | None = None,
+    **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """A renderer on a tokenizer the caller holds.
 
@@ -174,16 +176,18 @@ def create_renderer(
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         images: See `Renderer`.
+        **options: See `load`.
 
     Raises:
+        OptionError: The format has no such option, or it cannot have this value; a policy does not exist.
         UnknownModelError: No family was given and the tokenizer does not tell.
         EncoderError: Not a tokenizer isc knows, or one it cannot account for.
     """
     encoder = as_encoder(tokenizer)
     if family is None:
         family = _family_of_tokenizer(tokenizer, encoder)
-    family = fitted(family, encoder)
-    if images is None and hasattr(family, "placeholders_per_image"):
+    family = fitted(family.with_options(options), encoder)
+    if images is None and family.placeholders_per_image is not None:
         from isc.media import image_processor
 
         images = image_processor({}, family)

@@ -20,6 +20,7 @@ import isc
 from command_line import written
 from isc.cli import Exit, commands, main
 from isc.cli.formats import choose, described, entries
+from tokenizer_files import qwen3_file
 
 COMMANDS = ("show", "render", "build", "check", "families")
 
@@ -91,12 +92,84 @@ def test_options_of_the_family_are_honoured(output: Callable[..., str], root: Pa
 
 
 @pytest.mark.parametrize(
+    ("family", "options", "value"),
+    [
+        ("gpt-oss", ["builtin_tools=python, browser"], isc.GptOss(builtin_tools=("python", "browser"))),
+        ("gpt-oss", ['builtin_tools=["python"]'], isc.GptOss(builtin_tools=("python",))),
+        ("gpt-oss", ["builtin_tools="], isc.GptOss()),
+        ("gpt-oss", ["conversation_start_date="], isc.GptOss()),
+        ("gpt-oss", ["conversation_start_date=null"], isc.GptOss()),
+        ("gpt-oss", ["conversation-start-date=2025-08-05"], isc.GptOss(conversation_start_date="2025-08-05")),
+        ("gpt-oss", ["model_identity="], isc.GptOss(model_identity="")),
+        ("gpt-oss", ["model_identity=[a], b"], isc.GptOss(model_identity="[a], b")),
+        ("llama-3", ["builtin_tools="], isc.Llama3()),
+        ("llama-3", ["builtin_tools=[]"], isc.Llama3(builtin_tools=())),
+        ("llama-3", ['custom_tools=[{"name": "f"}]'], isc.Llama3(custom_tools=({"name": "f"},))),
+        ("kimi-k2.5", ["preserve_thinking=true", "variant=k2.6"], isc.KimiK25(True, True, "k2.6")),
+    ],
+)
+def test_every_option_can_be_given_as_a_word(family: str, options: list[str], value: isc.Family) -> None:
+    assert choose(family, None, options)[0].family == value
+
+
+@pytest.fixture
+def finetune(tmp_path: Path) -> Path:
+    """A model with a template of its own that reads `shout` and `words`."""
+    template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+        "{{ '!' if shout is defined and shout }}{{ words | join('+') if words }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    place = tmp_path / "finetune"
+    place.mkdir()
+    (place / "tokenizer.json").write_text(qwen3_file(), encoding="utf-8")
+    (place / "tokenizer_config.json").write_text('{"eos_token": "<|im_end|>"}', encoding="utf-8")
+    (place / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return place
+
+
+@pytest.mark.filterwarnings("ignore::isc.TracedTemplateNotice")
+@pytest.mark.parametrize(
+    ("option", "options"),
+    [
+        ("shout=true", {"shout": True}),
+        ("shout=False", {"shout": False}),
+        ("shout=", {"shout": None}),
+        ('words=["a", "b"]', {"words": ["a", "b"]}),
+        ("words=ab", {"words": "ab"}),
+    ],
+)
+def test_options_of_a_model_s_own_template_are_honoured(
+    finetune: Path, option: str, options: dict[str, object], output: Callable[..., str], root: Path
+) -> None:
+    renderer = choose(None, str(finetune), [option])[0]
+    assert renderer.family == isc.load(finetune, **options).family
+    assert renderer.family.template_arguments() == options
+    shown = output("show", root / "examples/chat.json", "--model", finetune, "--option", option)
+    assert described(renderer.family) in shown.replace("\n", " ")
+    assert '"status":"fails"' not in output("check", finetune, "--option", option, "--built-in-count", "2", "--json")
+
+
+@pytest.mark.filterwarnings("ignore::isc.TracedTemplateNotice")
+@pytest.mark.parametrize("command", [["show", "{chat}", "--model"], ["render", "{chat}", "--model"], ["check"]])
+def test_an_option_that_a_template_never_reads_is_refused(
+    command: list[str], finetune: Path, error: Callable[..., str], root: Path
+) -> None:
+    chat = str(root / "examples/chat.json")
+    arguments = [word.format(chat=chat) for word in command]
+    found = error(*arguments, str(finetune), "--option", "shuot=true")
+    assert "this template: there is no option 'shuot', only shout, words; did you mean 'shout'?" in found
+    with pytest.raises(isc.OptionError, match="did you mean 'shout'"):
+        isc.load(finetune, shuot=True)
+
+
+@pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["show", "{chat}"], "Pass --family with one of"),
         (["show", "{chat}", "--family", "gpt"], "there is no family 'gpt'; families are"),
-        (["show", "{chat}", "--family", "qwen3", "--option", "thinking=1"], "NAME is one of enable_thinking, variant"),
-        (["show", "{chat}", "--family", "qwen3", "--option", "variant=x"], "$.variant"),
+        (["show", "{chat}", "--family", "qwen3", "--option", "thinking=1"], "variant; did you mean 'enable_thinking'?"),
+        (["show", "{chat}", "--family", "qwen3", "--option", "variant=x"], "variant='x' is none of 'hybrid'"),
         (["show", "{chat}", "--model", "/nowhere"], "/nowhere is not a directory"),
         (["show", "/nowhere/chat.json", "--family", "qwen3"], "/nowhere/chat.json: No such file"),
         (["show", "{examples}", "--family", "qwen3"], "Is a directory"),

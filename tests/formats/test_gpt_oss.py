@@ -208,7 +208,7 @@ def test_builtin_tools_stand_in_the_system_turn(tools: tuple[Any, ...]) -> None:
 
 
 def test_a_builtin_tool_that_does_not_exist() -> None:
-    with pytest.raises(OptionError, match="'shell'; it has browser, python"):
+    with pytest.raises(OptionError, match=r"builtin_tools\[0\]='shell' is none of 'browser', 'python'"):
         GptOss(builtin_tools=("shell",))  # type: ignore[arg-type]
 
 

@@ -234,7 +234,7 @@ def test_a_turn_is_extended_by_anything_and_its_close_given_once(family: LagunaX
     [
         ({"preserve_thinking": True}, "xs.2 has no preserve_thinking"),
         ({"variant": "xs-2.1", "render_assistant_messages_raw": True}, "no render_assistant_messages_raw"),
-        ({"variant": "xs-3"}, "variant must be one of xs.2, xs-2.1"),
+        ({"variant": "xs-3"}, "variant='xs-3' is none of 'xs.2', 'xs-2.1'"),
         ({"tokens": ("<assistant>",)}, "none of the tags"),
     ],
 )

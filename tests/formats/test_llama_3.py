@@ -15,7 +15,6 @@ import isc
 from golden_conversations import Message, assistant, call, system, tool, user
 from isc.formats.llama_3 import Llama3
 from isc.testing import Shape, Writer
-from isc.testing.conformance import options_of
 from isc.traced.template import TracedTemplate
 from references import TemplateReference, parts_joined_but_in_results
 from small_renders import renderer_of, text_of
@@ -173,7 +172,7 @@ def test_the_3_2_models_name_the_present_day_unless_told() -> None:
             {"custom_tools": ({"name": "f"}, {"function": {"name": ""}})},
             r"custom_tools\[1\] must be a tool with a name",
         ),
-        ({"custom_tools": ("f",)}, r"custom_tools\[0\] must be a tool"),
+        ({"custom_tools": ("f",)}, r"custom_tools\[0\]='f' must be a mapping"),
         ({"custom_tools": ({"name": "f", "x": float("nan")},)}, r"custom_tools\[0\].x"),
     ],
 )
@@ -190,7 +189,11 @@ def test_a_value_with_tools_is_a_value_like_any_other() -> None:
 
 
 def test_an_option_that_is_not_set_is_not_given_to_the_template() -> None:
-    assert options_of(Llama3(date_string="")) == {"variant": "3.1", "date_string": "", "tools_in_user_message": True}
+    assert Llama3(date_string="").template_arguments() == {
+        "variant": "3.1",
+        "date_string": "",
+        "tools_in_user_message": True,
+    }
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "x"}}

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 import isc
 from cases import CASES, Case
@@ -46,10 +48,35 @@ def test_a_value_is_immutable_hashable_picklable_and_equal_by_value() -> None:
 
 
 def test_other_options_make_another_template() -> None:
-    first = template(CHATML, enable_thinking=False, nested=[1])
-    assert first.with_options({"nested": [2]}) == template(CHATML, enable_thinking=False, nested=[2])
+    reading = CHATML + "{{ nested }}{% set own = 1 %}{{ own }}{% macro f(x) %}{{ x }}{% endmacro %}{{ range(2) }}"
+    first = template(reading, enable_thinking=False, nested=[1])
+    assert first.with_options({"nested": [2]}) == template(reading, enable_thinking=False, nested=[2])
     assert first.with_options({}) == first
     assert first.options["nested"] == [1]
+    assert first.known_options == ("nested",)
+    with pytest.raises(isc.OptionError, match="there is no option 'nestd', only nested; did you mean 'nested'"):
+        first.with_options({"nestd": [2]})
+    for decoded in (msgspec.json.decode(msgspec.json.encode(first), type=TracedTemplate), replace(first)):
+        assert decoded == first
+    with pytest.raises(isc.TemplateError, match="cannot be compiled"):
+        replace(first, format=replace(first.format, source="{% if %}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("Qwen--Qwen3-8B", {"enable_thinking"}),
+        ("openai--gpt-oss-20b", {"reasoning_effort", "model_identity", "builtin_tools"}),
+        (
+            "meta-llama--Llama-3.1-8B-Instruct",
+            {"custom_tools", "date_string", "tools_in_user_message", "builtin_tools"},
+        ),
+        ("zai-org--GLM-5", {"enable_thinking", "clear_thinking"}),
+    ],
+)
+def test_the_options_of_known_templates_are_those_that_they_read(name: str, read: set[str], reference: Path) -> None:
+    source = (reference / "templates" / name / "chat_template.jinja").read_text(encoding="utf-8")
+    assert set(template(source).known_options) == read
 
 
 def test_options_must_have_a_json_form() -> None:

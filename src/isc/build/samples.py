@@ -11,10 +11,10 @@ from msgspec import Struct
 
 from isc.build import arrow
 from isc.build.conversations import conversation
-from isc.errors import EncoderError, Error, OptionError
 from isc.conversation.flags import read_flags
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample, build_training_sample
+from isc.errors import EncoderError, Error, OptionError
 from isc.types import Role
 
 SampleFormat: TypeAlias = Literal["jsonl", "parquet"]

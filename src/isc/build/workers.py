@@ -15,8 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 from isc.build.samples import Batch, Built, Settings, build_batch
-from isc.errors import Error
 from isc.conversation.renderer import Renderer
+from isc.errors import Error
 
 _BATCHES_A_WORKER = 4
 

@@ -30,7 +30,7 @@ class Format:
     model: str | None = None
     """The model whose vocabulary is used: hub id, or directory. Its family is found, if --family does not give it."""
     option: tuple[str, ...] = ()
-    """A template option of the family, NAME=VALUE. Can be repeated."""
+    """A template option, NAME=VALUE, of the family or of the model's own template. Can be repeated."""
 
 
 @Parameter(name="*")

@@ -16,7 +16,7 @@ from isc.cli import Exit
 from isc.cli.arguments import File, Whole, console
 from isc.cli.commands import app
 from isc.cli.files import named, opened
-from isc.cli.formats import family_value
+from isc.cli.formats import family_value, with_options
 from isc.testing.conformance import CheckReport, Named, Outcome, built_in, check_model
 
 _STYLES = {"holds": "green", "fails": "bold red", "told": "yellow", "not tried": "dim"}
@@ -53,13 +53,17 @@ def check(
         model: Hub id, or directory with the tokenizer's files and the chat template.
         files: Conversations to try besides the built-in ones, JSON or JSON Lines.
         family: Chat format to hold to the model's template, see `isc families`.
-        option: A template option of the family, NAME=VALUE. Can be repeated.
+        option: A template option, NAME=VALUE, of the family or of the model's own template. Can be repeated.
         built_in_count: How many built-in conversations to try.
         json: For programs: the report as JSON.
     """
-    chosen = family_value(family, option)
     unread: list[str] = []
-    report = check_model(model, chosen, lambda shape: (*_given(files, unread), *built_in(shape, built_in_count)))
+    report = check_model(
+        model,
+        family_value(family),
+        lambda shape: (*_given(files, unread), *built_in(shape, built_in_count)),
+        lambda format: with_options(format, option),
+    )
     for problem in unread:
         console(errors=True).print(problem, soft_wrap=True)
     if json:

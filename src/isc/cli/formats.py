@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from types import NoneType, UnionType
@@ -13,6 +12,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
+from isc._options import takes
+from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.encoders import EngineName, embedded
 from isc.errors import OptionError
@@ -55,15 +56,13 @@ def choose(
     return create_renderer(embedded(value.specials), value), EMBEDDED
 
 
-def family_value(name: str | None, options: Sequence[str] = ()) -> Family | None:
-    """A family by its name, or the exact name of a model that it serves, with options changed; None for none.
+def family_value(name: str | None) -> Family | None:
+    """A family by its name, or the exact name of a model that it serves; None for none.
 
     Raises:
-        OptionError: A family or an option does not exist.
+        OptionError: There is no such family.
     """
-    if name is None and options:
-        raise OptionError(f"--option {options[0]}: pass --family too")
-    return None if name is None else with_options(_family(name), options)
+    return None if name is None else _family(name)
 
 
 def _family(name: str) -> Family:
@@ -84,25 +83,54 @@ def with_options(family: Family, options: Sequence[str]) -> Family:
     >>> with_options(Qwen3(), ["enable_thinking=false"])
     Qwen3(enable_thinking=False, variant='hybrid')
     """
-    if not options or not isinstance(family, Struct):
-        return family
-    values = msgspec.to_builtins(family)
-    names = type(family).__struct_fields__
+    values: dict[str, object] = {}
     for option in options:
-        name, _, value = option.partition("=")
+        name, given, text = option.partition("=")
+        if not given:
+            raise OptionError(f"--option {option}: give NAME=VALUE")
         name = name.strip().replace("-", "_")
-        if "=" not in option or name not in names:
-            raise OptionError(f"--option {option}: give NAME=VALUE, where NAME is one of {', '.join(names) or 'none'}")
-        values[name] = value.strip()
+        values[name] = _given(family, name, text.strip())
     try:
-        return msgspec.convert(values, type(family), strict=False)
-    except msgspec.ValidationError as error:
+        return family.with_options(values)
+    except OptionError as error:
         raise OptionError(f"--option {' '.join(options)}: {error}") from None
+
+
+def _given(family: Family, name: str, text: str) -> object:
+    """The value that a word of the command line is for an option, by its type; a template's options have none."""
+    if isinstance(family, WholeFormat):
+        return _json_value(text)
+    kinds = {field.name: field.type for field in msgspec.structs.fields(family)}
+    if name not in kinds:
+        return text
+    value: object = text
+    if takes(kinds[name], None) and text in ("", "null"):
+        return None
+    if takes(kinds[name], ()):
+        value = _json_value(text) if text.startswith("[") else tuple(item.strip() for item in text.split(",") if item)
+    try:
+        converted: object = msgspec.convert(value, kinds[name], strict=False)
+    except msgspec.ValidationError:  # the family says what it takes
+        return value
+    return converted
+
+
+def _json_value(text: str) -> object:
+    """A word as JSON, or as the text it is; nothing is null, and Python's spellings of constants are theirs."""
+    constants = {"": None, "True": True, "False": False, "None": None}
+    if text in constants:
+        return constants[text]
+    try:
+        value: object = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return text
+    return value
 
 
 def identity(family: Family) -> str:
     """A text that tells this family and its options from any other: a template's is a digest."""
-    return msgspec.json.encode(family, enc_hook=lambda other: sha256(pickle.dumps(other)).hexdigest()).decode()
+    text = msgspec.json.encode(family)
+    return sha256(text).hexdigest() if isinstance(family, WholeFormat) else text.decode()
 
 
 def described(family: Family) -> str:
@@ -112,7 +140,8 @@ def described(family: Family) -> str:
     >>> described(Qwen3(enable_thinking=False))
     'qwen3 enable_thinking=false'
     """
-    changed = _changed(family, _options(type(family)))
+    found = family.template_arguments()
+    changed = found if isinstance(family, WholeFormat) else _changed(family, _options(type(family)))
     return f"{family_name(family)} {_assignments(changed)}".rstrip()
 
 
@@ -166,8 +195,9 @@ def _entry(name: str, kind: type[Family]) -> FamilyEntry:
 
 
 def _options(kind: type[Family]) -> tuple[FamilyOption, ...]:
-    found = msgspec.structs.fields(kind) if issubclass(kind, Struct) else ()
-    return tuple(FamilyOption(field.name, _values(field.type), _default(field)) for field in found)
+    return tuple(
+        FamilyOption(field.name, _values(field.type), _default(field)) for field in msgspec.structs.fields(kind)
+    )
 
 
 def _changed(family: Family, options: Sequence[FamilyOption]) -> dict[str, object]:

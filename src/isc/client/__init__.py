@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from isc._json import json_value
+from isc._options import checked
 from isc.client.generation import Generation, Usage
 from isc.client.lane import off_loop
 from isc.client.limits import prompt_limit
@@ -116,9 +117,7 @@ async def generate(  # noqa: PLR0913 - what an engine can be asked for
 
 
 def _protocol(name: ProtocolName) -> EngineProtocol:
-    if name not in PROTOCOLS:
-        raise OptionError(f"protocol is {name!r}: it must be one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+    return PROTOCOLS[checked("protocol", name, ProtocolName)]
 
 
 class _Prompt(Struct, frozen=True):

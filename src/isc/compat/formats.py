@@ -95,7 +95,7 @@ def _named(name: str, of_model: Family | None) -> Family | None:
 def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
     """The family with these options, checked as a decoder does."""
     name, kind = catalogue.family_name(family), type(family)
-    values: dict[str, Any] = structs.asdict(family)  # type: ignore[arg-type]  # every family is a Struct
+    values: dict[str, Any] = structs.asdict(family)
     fields = [field for field in values if field != "variant"]
     unknown = [option for option in options if option not in fields]
     if unknown:

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from isc import convert
+from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold, unfold
 from isc.errors import ConversationError
-from isc.formats.base import Family, has_reasoning
+from isc.formats.base import Family
 from isc.formats.reading.scanners import reasoning_start
 from isc.formats.segments import IMAGE_TOKENS, is_special, owned
 from isc.rendered import MultiModalData, RenderedTokens, Run, followed
@@ -26,6 +28,7 @@ from isc.types import (
     Chat,
     Ended,
     Reasoning,
+    Report,
     Sampled,
     Segment,
     ThinkingRetention,
@@ -77,6 +80,30 @@ class Ending(Struct, frozen=True):
     closing: tuple[Segment, ...]
 
 
+class WholeFormat(Family, frozen=True):
+    """A format that is rendered as a whole, not put together turn by turn: it plans its own bridges.
+
+    What it is like was found out, not written down; `report` tells what.
+    """
+
+    @abstractmethod
+    def plan_bridge(
+        self,
+        encoder: Encoder,
+        retention: ThinkingRetention | None,
+        prompt_ids: Sequence[int],
+        completion_ids: Sequence[int],
+        given: Chat,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> Extension | Refusal:
+        """Decide on an extension; see `Renderer.plan_bridge`."""
+
+    @abstractmethod
+    def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
+        """What was found out about the format, and what of a conversation it lost track of."""
+
+
 def ending(
     family: Family,
     encoder: Encoder,
@@ -104,9 +131,8 @@ def ending(
 
 def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Ended:
     """Where a completion stopped: told by the format itself, or by its reasoning markers."""
-    tell: Callable[[Sampled], Ended] | None = getattr(family, "ended", None)
-    if tell is not None:
-        return tell(sampled_turn(family, encoder, prompt_ids, completion_ids))
+    if family.tells_ending:
+        return family.ended(sampled_turn(family, encoder, prompt_ids, completion_ids))
     markers = family.reasoning
     if markers is None or not reasoning_open(markers, encoder, prompt_ids, completion_ids):
         return Ended()
@@ -118,7 +144,7 @@ def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], co
     markers = family.reasoning
     is_open = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
     found = unfold(completion_ids, encoder, reasoning_open=is_open)
-    start = encoder.specials.get(getattr(family, "turn_start", ""))
+    start = encoder.specials.get(family.turn_start or "")
     held = next((k for k in range(1, len(prompt_ids) + 1) if prompt_ids[-k] == start), 0) if start is not None else 0
     if not held:
         return found
@@ -136,7 +162,10 @@ def plan(
     add_generation_prompt: bool = True,
 ) -> Extension | Refusal:
     """Decide on an extension; see `Renderer.plan_bridge`."""
-    drops_reasoning = has_reasoning(family) and not family.keeps_history
+    if isinstance(family, WholeFormat):
+        known = (encoder, retention, prompt_ids, completion_ids, given)
+        return family.plan_bridge(*known, add_generation_prompt=add_generation_prompt)
+    drops_reasoning = family.has_reasoning and not family.keeps_history
     policy = retention or ("tool_cycle" if drops_reasoning else "all")
     found = ending(family, encoder, policy, prompt_ids, completion_ids, given)
     if isinstance(found, Refusal):
@@ -192,7 +221,7 @@ def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[
         turns += turn
     if add_generation_prompt:
         turns.extend(family.generation_prompt(chat))
-    if hasattr(family, "ended"):  # what was open is closed
+    if family.tells_ending:  # what was open is closed
         return turns
     if family.turn_close is None:
         return _without_sampled_marker(family, turns, found.stop)

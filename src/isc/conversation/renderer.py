@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from isc import convert
+from isc._options import checked
 from isc.conversation import bridge
-from isc.conversation.bridge import Extension, Refusal
+from isc.conversation.bridge import Extension, Refusal, WholeFormat
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold
 from isc.errors import MissingSpecialError
 from isc.formats.base import Family
-from isc.formats.segments import opening_owner, owned, sampled
 from isc.rendered import MultiModalData, RenderedTokens
 from isc.types import (
     UNOWNED,
-    AssistantMessage,
     BodySpecials,
     Chat,
     ParsedResponse,
     Report,
     Segment,
-    Segments,
     ThinkingRetention,
 )
 
@@ -38,25 +34,7 @@ if TYPE_CHECKING:
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
     """A conversation as owned segments, with what the model samples marked as body (laws 2 and 4)."""
-    return chain.from_iterable(_turns(family, chat, add_generation_prompt=add_generation_prompt))
-
-
-def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterator[Segments]:
-    """The opening, each turn and the generation prompt."""
-    whole = getattr(family, "conversation", None)
-    if whole is not None:  # a format that cannot be rendered turn by turn
-        yield whole(chat, add_generation_prompt=add_generation_prompt)
-        return
-    if add_generation_prompt:
-        chat = replace(chat, add_generation_prompt=True)
-    yield owned(opening_owner(chat), family.opening(chat))
-    for index, message in enumerate(chat.messages):
-        turn = family.turn(chat, index)
-        if isinstance(message, AssistantMessage):
-            turn = sampled(turn, family.generation_prompt(chat.before(index)), family.turn_close)
-        yield owned(index, turn)
-    if add_generation_prompt:
-        yield family.generation_prompt(chat)
+    return iter(family.conversation(chat, add_generation_prompt=add_generation_prompt))
 
 
 class Renderer(Struct, frozen=True):
@@ -73,6 +51,9 @@ class Renderer(Struct, frozen=True):
             makes it the control token as `apply_chat_template` does, `"reject"` raises.
         images: What reads and measures images; None where the model takes none.
 
+    Raises:
+        OptionError: A policy that does not exist.
+
     >>> import isc
     >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
     >>> rendered = renderer.render([{"role": "user", "content": "hi"}], add_generation_prompt=True)
@@ -85,6 +66,10 @@ class Renderer(Struct, frozen=True):
     thinking_retention: ThinkingRetention | None = None
     body_specials: BodySpecials = "text"
     images: ImageProcessor | None = None
+
+    def __post_init__(self) -> None:
+        checked("thinking_retention", self.thinking_retention, ThinkingRetention | None, "Renderer")
+        checked("body_specials", self.body_specials, BodySpecials, "Renderer")
 
     def segments(
         self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
@@ -152,7 +137,7 @@ class Renderer(Struct, frozen=True):
             self.encoder,
             chat.roles,
             convert.tool_names(chat.messages),
-            body_specials or self.body_specials,
+            self.body_specials if body_specials is None else body_specials,
         )
 
     def render_ids(
@@ -202,13 +187,9 @@ class Renderer(Struct, frozen=True):
         Raises:
             ConversationError: A new message cannot be rendered.
         """
-        plan = getattr(self.family, "plan_bridge", None)
-        if plan is None:
-            plan = partial(bridge.plan, self.family)
         given = self.chat_after(new_messages, tools, previous_multi_modal_data)
         known = (self.encoder, self.thinking_retention, previous_prompt_ids, previous_completion_ids, given)
-        found: Extension | Refusal = plan(*known, add_generation_prompt=add_generation_prompt)
-        return found
+        return bridge.plan(self.family, *known, add_generation_prompt=add_generation_prompt)
 
     def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
         """New messages as a chat that goes on from earlier ones, which show this media."""
@@ -288,9 +269,7 @@ class Renderer(Struct, frozen=True):
         Returns:
             The report; None for a family written by hand, of which nothing had to be found out.
         """
-        tell = getattr(self.family, "report", None)
-        found: Report | None = None if tell is None else tell(messages, tools)
-        return found
+        return self.family.report(messages, tools) if isinstance(self.family, WholeFormat) else None
 
     @property
     def is_prefix_stable(self) -> bool:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from isc._options import checked
 from isc.encoding._verdicts import digest_of, is_known, remember
 from isc.encoding.base import Encoder
 from isc.encoding.engines import (
@@ -37,7 +38,6 @@ from isc.types import Span
 
 if TYPE_CHECKING:
     import tiktoken
-
 
 EngineName: TypeAlias = Literal["fastokens", "tokenizers"]
 """The engines that encode by a tokenizer.json."""
@@ -107,7 +107,9 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
 
     Raises:
         EncoderError: Not a tokenizer.json, or one whose text cannot be accounted for byte by byte.
+        OptionError: There is no such engine.
     """
+    checked("engine", engine, EngineName | None)
     vocabulary, ordinary = read_document(document)
     digest = digest_of(document.encode() if isinstance(document, str) else document)
     if engine is None and is_known(digest) and can_do_without_reference(vocabulary):

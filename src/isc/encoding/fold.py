@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 
+from isc._options import checked
 from isc.encoding._boundaries import Mark, attributions
 from isc.encoding._units import Piece, absorbed, scanned, stretches
 from isc.encoding.base import Encoder
@@ -43,7 +44,10 @@ def fold(
     Raises:
         MissingSpecialError: The vocabulary lacks a special of the stream.
         SpecialInBodyError: Text spells a special, under `"reject"`.
+        OptionError: There is no such policy.
     """
+    if body_specials != "text":
+        checked("body_specials", body_specials, BodySpecials)
     roles = tuple(message_roles)
     sampling = frozenset([index for index, role in enumerate(roles) if role == "assistant"])
     if body_specials != "text":

@@ -1,60 +1,189 @@
-"""What a chat format and a vocabulary are to isc: the protocols that families and encoders keep."""
+"""What a chat format is to isc: `Family`, the base of every format, written by hand or traced."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import ABCMeta, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, ClassVar, final
 
-from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
+from msgspec import Struct, StructMeta, structs, to_builtins
+
+from isc._options import check_fields, no_option
+from isc.formats.segments import opening_owner, owned, sampled
+from isc.types import (
+    AssistantMessage,
+    Chat,
+    Ended,
+    Json,
+    ParsedResponse,
+    Reasoning,
+    Sampled,
+    Segment,
+    Segments,
+    ToolSpec,
+)
 
 
-@runtime_checkable
-class Family(Protocol):
-    """One chat format: a frozen Struct whose fields are its options and whose tag is its name.
+class FamilyMeta(StructMeta, ABCMeta):
+    """What makes a class of a family a Struct, and refuses a value of one that lacks a member."""
 
-    Methods are pure and yield segments; no ids, masks or owners are known here. `turn_close` is the special that ends
-    an assistant turn, None where the next role's marker does. `keeps_history`: no later message changes how an earlier
-    one is rendered.
 
-    Further members are optional. `ended(sampled)`: an `Ended` that tells where a completion stopped, for formats that
-    close turns in several ways. `turn_start`: the special with which a prompt begins a turn, for formats whose turns
-    are several messages, reasoning among them. `for_vocabulary(specials)`: the value for a vocabulary, for formats of
-    which some markers may be tokens or text. `template_variables(chat)`: what the model's own tokenizer passes to its
-    template besides. `placeholders_per_image`: tokens of an image, where these do not depend on its size.
+class Family(Struct, frozen=True, metaclass=FamilyMeta):
+    """One chat format: a frozen Struct whose fields are its template's options and whose tag is its name.
+
+    Methods are pure and yield segments; no ids or masks are known here. A value is checked on construction, when it is
+    decoded and when it is replaced: an option of another type or outside of its `Literal` is an `OptionError`.
+
+    To write a family, subclass this, frozen and with a tag. The members without a default are `specials`, `turn_close`,
+    `stop_tokens`, `keeps_history`, `reasoning`, `opening`, `turn`, `generation_prompt` and `parse`; a class attribute
+    will do for the first five. All others have a default that suits most formats.
+
+    Raises:
+        OptionError: An option has a value that it cannot have; says which it can.
+
+    >>> from isc import Qwen3
+    >>> Qwen3(enable_thinking="false")
+    Traceback (most recent call last):
+    ...
+    isc.errors.OptionError: qwen3: enable_thinking='false' must be True or False; did you mean False?
     """
 
+    turn_start: ClassVar[str | None] = None
+    """The special with which a prompt begins a turn, in formats whose turns are messages, reasoning among them."""
+
+    tells_ending: ClassVar[bool] = False
+    """Whether `ended` says where a completion stopped, which formats that close turns in several ways have to."""
+
+    placeholders_per_image: ClassVar[int | None] = None
+    """How many tokens stand for an image, where that does not depend on its size."""
+
     @property
+    @abstractmethod
     def specials(self) -> tuple[str, ...]:
         """Every special the format spells, in the order an artificial vocabulary gives them ids."""
 
     @property
+    @abstractmethod
     def turn_close(self) -> str | None:
-        """The special that closes an assistant turn."""
+        """The special that closes an assistant turn; None where the next role's marker does."""
 
     @property
+    @abstractmethod
     def stop_tokens(self) -> tuple[str, ...]:
         """The specials at which sampling stops; without a turn close, the one that ends a conversation comes first."""
 
     @property
+    @abstractmethod
     def keeps_history(self) -> bool:
-        """Whether a rendered conversation stays a prefix of every longer one."""
+        """Whether no later message changes how an earlier one is rendered."""
 
     @property
+    @abstractmethod
     def reasoning(self) -> Reasoning | None:
         """How reasoning is bracketed; None for formats without it."""
 
+    @abstractmethod
     def opening(self, chat: Chat) -> Segments:
         """What comes before the first turn: BOS, system, tools; a leading system message is rendered here."""
 
+    @abstractmethod
     def turn(self, chat: Chat, index: int) -> Segments:
         """Message `index`, empty for a leading system message."""
 
+    @abstractmethod
     def generation_prompt(self, chat: Chat) -> Segments:
         """What asks the model for the next turn."""
 
+    @abstractmethod
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """The inverse of `turn`: never raises."""
 
+    @final
+    def __post_init__(self) -> None:
+        check_fields(self, name_of(type(self)))
+        self.check_options()
 
-def has_reasoning(family: Family) -> bool:
-    """Whether a format has reasoning: between markers, or in messages of its own."""
-    return family.reasoning is not None or hasattr(family, "turn_start")
+    def check_options(self) -> None:
+        """Refuse options that do not go together; each has been checked by its type before.
+
+        Raises:
+            OptionError: They do not.
+        """
+
+    def with_options(self, options: Mapping[str, Any]) -> Family:
+        """The same format with these of its template's options, the others as they are.
+
+        Raises:
+            OptionError: There is no such option, or it cannot have this value.
+
+        >>> from isc import Qwen3
+        >>> Qwen3().with_options({"enable_thinking": False})
+        Qwen3(enable_thinking=False, variant='hybrid')
+        """
+        known = self.__struct_fields__
+        for name in options:
+            if name not in known:
+                raise no_option(name_of(type(self)), name, known)
+        return structs.replace(self, **options)
+
+    def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
+        """A whole conversation as owned segments, with what the model samples marked as body (laws 2 and 4).
+
+        It is put together from `opening`, `turn` and `generation_prompt`; a format that cannot be rendered turn by turn
+        gives its own.
+        """
+        return chain.from_iterable(_turns(self, chat, add_generation_prompt=add_generation_prompt))
+
+    def ended(self, sampled: Sampled) -> Ended:
+        """Where a completion stopped and what completes it; asked only where `tells_ending`."""
+        return Ended()
+
+    def for_vocabulary(self, specials: Collection[str]) -> Family:
+        """The family as a vocabulary has it: a format may have markers that are tokens in one and text in another."""
+        return self
+
+    def template_variables(self, chat: Chat) -> Mapping[str, Json]:
+        """What the model's own tokenizer passes to its template for a chat, besides or in place of the caller's."""
+        return {}
+
+    @property
+    def day(self) -> str | None:
+        """The day that the format's text names as the present one, YYYY-MM-DD; None asks the clock."""
+        return None
+
+    def template_arguments(self) -> Mapping[str, Json]:
+        """The options as keyword arguments of the model's own template; those that are None are left out."""
+        options: dict[str, Json] = to_builtins(self)
+        tag_field = self.__struct_config__.tag_field
+        return {name: value for name, value in options.items() if name != tag_field and value is not None}
+
+    @property
+    def has_reasoning(self) -> bool:
+        """Whether the format has reasoning: between markers, or in messages of its own."""
+        return self.reasoning is not None or self.turn_start is not None
+
+
+def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterator[Segments]:
+    """The opening, each turn and the generation prompt."""
+    if add_generation_prompt:
+        chat = structs.replace(chat, add_generation_prompt=True)
+    yield owned(opening_owner(chat), family.opening(chat))
+    for index, message in enumerate(chat.messages):
+        turn = family.turn(chat, index)
+        if isinstance(message, AssistantMessage):
+            turn = sampled(turn, family.generation_prompt(chat.before(index)), family.turn_close)
+        yield owned(index, turn)
+    if add_generation_prompt:
+        yield family.generation_prompt(chat)
+
+
+def name_of(kind: type[Struct]) -> str:
+    """What a format is called: its tag, or its class where it has none.
+
+    >>> from isc import Qwen3
+    >>> name_of(Qwen3)
+    'qwen3'
+    """
+    tag = kind.__struct_config__.tag
+    return kind.__name__ if tag is None else str(tag)

@@ -13,13 +13,10 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
-
-from msgspec import Struct
 
 from isc import formats
 from isc.errors import FamilyError, UnknownModelError
-from isc.formats.base import Family
+from isc.formats.base import Family, name_of
 
 
 @lru_cache(maxsize=1)
@@ -32,7 +29,7 @@ def list_families() -> Mapping[str, type[Family]]:
     >>> "qwen3" in list_families()
     True
     """
-    return {_name(module): module.FAMILY for module in _modules()}
+    return {name_of(module.FAMILY): module.FAMILY for module in _modules()}
 
 
 @lru_cache(maxsize=1)
@@ -43,7 +40,7 @@ def models() -> Mapping[str, Family]:
 
 @lru_cache(maxsize=1)
 def _templates() -> Mapping[str, Family]:
-    return {digest: family for module in _modules() for digest, family in getattr(module, "TEMPLATES", {}).items()}
+    return {digest: family for module in _modules() for digest, family in module.TEMPLATES.items()}
 
 
 _COMMON = frozenset(("base", "catalogue", "segments"))
@@ -63,23 +60,16 @@ def check_family_module(module: ModuleType) -> None:
     family = getattr(module, "FAMILY", None)
     if family is None:
         raise FamilyError(f"{module.__name__} has no FAMILY: set it to the module's family Struct")
-    if not (isinstance(family, type) and issubclass(family, Struct)):
-        raise FamilyError(f"{module.__name__}.FAMILY must be a msgspec Struct class, not {family!r}")
+    if not (isinstance(family, type) and issubclass(family, Family)):
+        raise FamilyError(f"{module.__name__}.FAMILY must be a subclass of isc.Family, not {family!r}")
     configuration = family.__struct_config__
     if not configuration.frozen or configuration.tag is None:
         raise FamilyError(f"{module.__name__}.FAMILY must be a frozen Struct with a tag, its name")
-    for name, value in {"FAMILY()": family(), **getattr(module, "MODELS", {})}.items():
-        if not isinstance(value, Family):
-            missing = sorted(part for part in _members() if not hasattr(value, part))
-            raise FamilyError(f"{module.__name__}, {name}: not a family, it lacks {', '.join(missing)}")
-
-
-def _members() -> list[str]:
-    return [name for name in vars(Family) if not name.startswith("_")]
-
-
-def _name(module: ModuleType) -> str:
-    return str(module.FAMILY.__struct_config__.tag)
+    if family.__abstractmethods__:
+        raise FamilyError(f"{module.__name__}.FAMILY lacks {', '.join(sorted(family.__abstractmethods__))}")
+    wrong = [name for name, value in module.MODELS.items() if not isinstance(value, Family)]
+    if wrong:
+        raise FamilyError(f"{module.__name__}.MODELS[{wrong[0]!r}] must be a family, not {module.MODELS[wrong[0]]!r}")
 
 
 def family_name(family: Family) -> str:
@@ -88,8 +78,7 @@ def family_name(family: Family) -> str:
     >>> family_name(family_for("Qwen/Qwen3-8B"))
     'qwen3'
     """
-    configuration: Any = getattr(family, "__struct_config__", None)
-    return str(configuration.tag) if configuration is not None else type(family).__name__
+    return name_of(type(family))
 
 
 def family_for(model: str) -> Family:

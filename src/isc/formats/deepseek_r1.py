@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct
-
 from isc.formats import _deepseek as deepseek
+from isc.formats.base import Family
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, scaffold, special
 from isc.types import (
@@ -38,14 +37,14 @@ _OPEN_THINKING: Final = (special(deepseek.THINK), scaffold("\n"))
 _CLOSING: Final = (scaffold("\n"), special(deepseek.END_THINK), scaffold("\n\n"))
 
 
-class DeepSeekR1(Struct, frozen=True, tag_field="family", tag="deepseek-r1"):
+class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
     """DeepSeek-R1.
 
     Args:
         variant: Which revision of the template: whether the generation prompt opens reasoning.
 
     Raises:
-        ValidationError: An unknown variant, where a value is decoded by msgspec.
+        OptionError: An option of another type or value.
 
     >>> DeepSeekR1(variant="no_prefill").reasoning.opener
     '<think>'

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct
-
 from isc.formats import _deepseek as deepseek
+from isc.formats.base import Family
 from isc.formats.reading.scanners import find_special, until
 from isc.formats.segments import body, content_text, is_special, special
 from isc.types import (
@@ -35,14 +34,14 @@ from isc.types import (
 Variant = Literal["v3", "v3_0324"]
 
 
-class DeepSeekV3(Struct, frozen=True, tag_field="family", tag="deepseek-v3"):
+class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
     """The DeepSeek-V3 models of 2024-12 and 2025-03.
 
     Args:
         variant: Which template: that of V3, or that of V3-0324.
 
     Raises:
-        ValidationError: An unknown variant, where a value is decoded by msgspec.
+        OptionError: An option of another type or value.
 
     >>> DeepSeekV3().turn_close
     '<｜end▁of▁sentence｜>'

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from msgspec import Struct
-
 from isc.formats import _deepseek as deepseek
+from isc.formats.base import Family
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, special
 from isc.types import (
@@ -37,14 +36,14 @@ _REASONING: Final = Reasoning(
 )
 
 
-class DeepSeekV31(Struct, frozen=True, tag_field="family", tag="deepseek-v3.1"):
+class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
     """DeepSeek-V3.1.
 
     Args:
         thinking: Whether the generation prompt opens reasoning or closes it.
 
     Raises:
-        ValidationError: An option of another type, where a value is decoded by msgspec.
+        OptionError: An option of another type or value.
 
     >>> DeepSeekV31(thinking=True).reasoning.opener
     '<think>'

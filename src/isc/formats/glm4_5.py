@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from msgspec import Struct
-
 from isc._json import json_text
 from isc.formats import _glm as glm
 from isc.formats._chatml import split_inline_reasoning
+from isc.formats.base import Family
 from isc.formats.segments import body, content_text, special
 from isc.types import (
     AssistantMessage,
@@ -35,14 +34,14 @@ _NO_THINK: Final = "/nothink"
 _NO_THINKING: Final = (glm.LINES, glm.THINK, glm.END_THINK)
 
 
-class Glm45(Struct, frozen=True, tag_field="family", tag="glm-4.5"):
+class Glm45(Family, frozen=True, tag_field="family", tag="glm-4.5"):
     """The GLM-4.5 and GLM-4.6 text models.
 
     Args:
         enable_thinking: False ends user messages with `/nothink` and prefills an empty think block.
 
     Raises:
-        ValidationError: An option of another type, where a value is decoded by msgspec.
+        OptionError: An option of another type or value.
 
     >>> Glm45(enable_thinking=False).specials[-1]
     '/nothink'

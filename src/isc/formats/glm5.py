@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from msgspec import Struct
-
 from isc._json import json_text
 from isc.formats import _glm as glm
 from isc.formats._chatml import split_inline_reasoning
+from isc.formats.base import Family
 from isc.formats.segments import body, content_text
 from isc.types import (
     AssistantMessage,
@@ -28,7 +27,7 @@ from isc.types import (
 )
 
 
-class Glm5(Struct, frozen=True, tag_field="family", tag="glm-5"):
+class Glm5(Family, frozen=True, tag_field="family", tag="glm-5"):
     """The GLM-4.7 and GLM-5 text models.
 
     Args:
@@ -36,7 +35,7 @@ class Glm5(Struct, frozen=True, tag_field="family", tag="glm-5"):
         clear_thinking: False keeps the reasoning of earlier turns, which a user message drops otherwise.
 
     Raises:
-        ValidationError: An option of another type, where a value is decoded by msgspec.
+        OptionError: An option of another type or value.
 
     >>> Glm5(clear_thinking=False).keeps_history
     True

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
-from msgspec import Struct
-
 from isc._json import json_text
 from isc.formats import _glm as glm
+from isc.formats.base import Family
 from isc.formats.segments import body, content_text
 from isc.types import (
     AssistantMessage,
@@ -31,7 +30,7 @@ from isc.types import (
 _NOT_SHOWN: Final = ("defer_loading", "strict")
 
 
-class Glm51(Struct, frozen=True, tag_field="family", tag="glm-5.1"):
+class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
     """The GLM-5.1 text models.
 
     Args:
@@ -39,7 +38,7 @@ class Glm51(Struct, frozen=True, tag_field="family", tag="glm-5.1"):
         clear_thinking: False keeps the reasoning of earlier turns, which a user message drops otherwise.
 
     Raises:
-        ValidationError: An option of another type, where a value is decoded by msgspec.
+        OptionError: An option of another type or value.
 
     >>> Glm51().stop_tokens
     ('<|endoftext|>', '<|user|>', '<|observation|>')

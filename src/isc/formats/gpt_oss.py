@@ -17,14 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final, Literal, TypeAlias
 
-from msgspec import Struct
-
 from isc._json import json_text
-from isc.errors import ConversationError, OptionError
+from isc.errors import ConversationError
 from isc.formats import _harmony as harmony
 from isc.formats._dates import today
 from isc.formats._harmony_builtin import TOOLS, BuiltinTool
 from isc.formats._harmony_typescript import namespace
+from isc.formats.base import Family
 from isc.formats.reading import harmony as reading
 from isc.formats.segments import arguments_text, body, content_text, scaffold, unsupported_role
 from isc.types import (
@@ -48,7 +47,7 @@ _CHANNELS: Final = "# Valid channels: analysis, commentary, final. Channel must 
 _CHANNEL_OF_TOOLS: Final = "\nCalls to these tools must go to the commentary channel: 'functions'."
 
 
-class GptOss(Struct, frozen=True, tag_field="family", tag="gpt-oss"):
+class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
     """The gpt-oss models.
 
     Args:
@@ -61,7 +60,7 @@ class GptOss(Struct, frozen=True, tag_field="family", tag="gpt-oss"):
             still needs `thinking_retention="all"` to go on with a user message.
 
     Raises:
-        OptionError: A built-in tool that does not exist.
+        OptionError: An option has another type or value.
         ConversationError: From `turn`, for a second call in one message, a result of no call, a role without a turn.
 
     >>> GptOss(reasoning_effort="high").stop_tokens
@@ -77,13 +76,9 @@ class GptOss(Struct, frozen=True, tag_field="family", tag="gpt-oss"):
     specials: ClassVar[tuple[str, ...]] = harmony.SPECIALS
     turn_close: ClassVar[str] = harmony.RETURN
     turn_start: ClassVar[str] = harmony.START
+    tells_ending: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = harmony.STOP_TOKENS
     reasoning: ClassVar[None] = None  # told by `ended`: it is a channel, not a pair of marks
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.builtin_tools if name not in TOOLS]
-        if unknown:
-            raise OptionError(f"builtin_tools: gpt-oss has no built-in tool {unknown[0]!r}; it has {', '.join(TOOLS)}")
 
     @property
     def keeps_history(self) -> bool:
@@ -147,6 +142,11 @@ class GptOss(Struct, frozen=True, tag_field="family", tag="gpt-oss"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; a message without a recipient that is not analysis is content, in any channel."""
         return reading.parse(sampled, tools)
+
+    @property
+    def day(self) -> str | None:
+        """The date in the system turn."""
+        return self.conversation_start_date
 
     def ended(self, sampled: Sampled) -> Ended:
         """Where a completion stopped: in a header, in a text, or after a message."""

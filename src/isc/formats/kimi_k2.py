@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from isc._json import decode_json
 from isc.formats import _kimi as kimi
+from isc.formats.base import Family
 from isc.formats.segments import scaffold, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -39,14 +40,14 @@ _DEFAULT_SYSTEM_2025_07: Final = "You are a helpful assistant"
 _TYPED_LINE_BREAK: Final = r"\n"  # the template of 2025-07 has these two characters
 
 
-class KimiK2(Struct, frozen=True, tag_field="family", tag="kimi-k2"):
+class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
     """The Kimi K2 text models.
 
     Args:
         variant: Which template: the instruct models' later one, their release-week one, or the thinking model's.
 
     Raises:
-        ValidationError: An option of another type, where a value is decoded by msgspec.
+        OptionError: An option of another type or value.
 
     >>> KimiK2(variant="thinking").keeps_history
     False

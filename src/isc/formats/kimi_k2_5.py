@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct
-
 from isc.errors import OptionError
 from isc.formats import _kimi as kimi
+from isc.formats.base import Family
 from isc.formats.segments import text_content
 from isc.types import (
     AssistantMessage,
@@ -34,7 +33,7 @@ from isc.types import (
 Variant = Literal["k2.5", "k2.6"]
 
 
-class KimiK25(Struct, frozen=True, tag_field="family", tag="kimi-k2.5"):
+class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
     """The Kimi K2.5 and K2.6 models.
 
     Args:
@@ -59,7 +58,8 @@ class KimiK25(Struct, frozen=True, tag_field="family", tag="kimi-k2.5"):
     stop_tokens: ClassVar[tuple[str, ...]] = kimi.STOP_TOKENS
     reasoning: ClassVar[Reasoning] = kimi.REASONING
 
-    def __post_init__(self) -> None:
+    def check_options(self) -> None:
+        """Refuse options that this template does not have together."""
         if self.preserve_thinking and self.variant == "k2.5":
             raise OptionError("kimi-k2.5: K2.5 cannot preserve_thinking; drop it, or say variant='k2.6'")
 

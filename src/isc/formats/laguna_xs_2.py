@@ -14,14 +14,14 @@ in it cannot be told apart, nor a value that spells what ends one, see `isc.text
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import ClassVar, Final, Literal, TypeAlias, get_args
+from typing import ClassVar, Final, Literal, TypeAlias
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.errors import ConversationError, OptionError
 from isc.formats._chatml import END_THINK, THINK, split_inline_reasoning
+from isc.formats.base import Family
 from isc.formats.reading.scanners import reasoning, reasoning_start, spelling, until
 from isc.formats.reading.text_markers import calls_of_pairs, cut_markers
 from isc.formats.segments import arguments_object, body, content_text, scaffold, special, spelled, unsupported_role
@@ -66,7 +66,7 @@ _HOW_TO_CALL: Final = (
 )
 
 
-class LagunaXS2(Struct, frozen=True, tag_field="family", tag="laguna-xs.2"):
+class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
     """The Laguna XS.2 and XS-2.1 models.
 
     Args:
@@ -95,11 +95,8 @@ class LagunaXS2(Struct, frozen=True, tag_field="family", tag="laguna-xs.2"):
     stop_tokens: ClassVar[tuple[str, ...]] = (_ANSWER[1], _START)
     keeps_history: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.variant not in get_args(Variant):
-            raise OptionError(
-                f"laguna-xs.2: variant must be one of {', '.join(get_args(Variant))}, not {self.variant!r}"
-            )
+    def check_options(self) -> None:
+        """Refuse options that this template does not have together."""
         for option, variant in (("preserve_thinking", "xs-2.1"), ("render_assistant_messages_raw", "xs.2")):
             if getattr(self, option) and self.variant != variant:
                 raise OptionError(f"laguna-xs.2: the template of {self.variant} has no {option}; {variant} has")

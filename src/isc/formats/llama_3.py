@@ -14,11 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct
-
 from isc._json import json_text, json_value
 from isc.errors import ConversationError, OptionError
 from isc.formats._dates import today
+from isc.formats.base import Family
 from isc.formats.reading.llama_calls import begins_call, built_in_text, json_call_of, json_call_text, marked_call
 from isc.formats.reading.scanners import content_and_calls, known, until
 from isc.formats.segments import body, content_text, content_texts, is_special, scaffold, special
@@ -61,7 +60,7 @@ _USER_TOOLS: Final = (
 )
 
 
-class Llama3(Struct, frozen=True, tag_field="family", tag="llama-3"):
+class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
     """The Llama 3.1 and 3.2 text models.
 
     Args:
@@ -92,8 +91,10 @@ class Llama3(Struct, frozen=True, tag_field="family", tag="llama-3"):
     stop_tokens: ClassVar[tuple[str, ...]] = (_END_OF_TURN.text, _END_OF_MESSAGE.text, _END.text)
     keeps_history: ClassVar[bool] = True
     reasoning: ClassVar[Reasoning | None] = None
+    tells_ending: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def check_options(self) -> None:
+        """Refuse options that this template does not have together."""
         if self.variant == "3.2" and self.builtin_tools is not None:
             raise OptionError("llama-3: the 3.2 template knows no builtin_tools; drop them, or take variant '3.1'")
         for position, tool in enumerate(self.custom_tools or ()):

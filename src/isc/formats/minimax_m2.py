@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from msgspec import Struct
-
 from isc._json import json_text
 from isc.errors import ConversationError
 from isc.formats._chatml import split_inline_reasoning
 from isc.formats._glm import last_user_index
+from isc.formats.base import Family
 from isc.formats.reading.invoke_calls import INVOKE, calls_of_block, invokes
 from isc.formats.reading.scanners import reasoning, until
 from isc.formats.reading.text_markers import cut_markers
@@ -67,7 +66,7 @@ _TOOLS_TAIL: Final = spelled(
 _FACTS: Final = {"current_date": "\nCurrent date: ", "current_location": "\nCurrent location: "}
 
 
-class MiniMaxM2(Struct, frozen=True, tag_field="family", tag="minimax-m2"):
+class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
     """The MiniMax-M2 models.
 
     A system message may have `current_date` and `current_location`, texts that are told after its content.

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Final, Literal, TypeAlias, get_args
-
-from msgspec import Struct
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from isc._json import json_text
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
+from isc.formats.base import Family
 from isc.formats.reading.scanners import content_and_calls, known, reasoning, reasoning_start, tool_call, until
 from isc.formats.reading.xml_calls import PRINTED, TOOLS_HEAD, TOOLS_TAIL, printed, xml_call, xml_calls
 from isc.formats.segments import body, content_text, scaffold, special
@@ -46,7 +45,7 @@ _CLOSED: Final = (special(chatml.THINK), special(chatml.END_THINK))
 _EFFORTS: Final = {"low_effort": ("super", "low"), "medium_effort": ("ultra", "efficient")}
 
 
-class Nemotron3(Struct, frozen=True, tag_field="family", tag="nemotron-3"):
+class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
     """The Nemotron 3 models.
 
     Args:
@@ -73,9 +72,8 @@ class Nemotron3(Struct, frozen=True, tag_field="family", tag="nemotron-3"):
     turn_close: ClassVar[str] = chatml.IM_END
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, _END)
 
-    def __post_init__(self) -> None:
-        if self.variant not in get_args(Variant):
-            raise OptionError(f"nemotron-3: variant must be one of {get_args(Variant)}, not {self.variant!r}")
+    def check_options(self) -> None:
+        """Refuse options that this template does not have together."""
         for option, (variant, _) in _EFFORTS.items():
             if getattr(self, option) and self.variant != variant:
                 raise OptionError(f"nemotron-3: the template of {self.variant} has no {option}; {variant} has")

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct
-
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
+from isc.formats.base import Family
 from isc.formats.reading.scanners import bracketed_turn, json_call, until
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 Variant = Literal["hybrid", "instruct_2507", "thinking_2507"]
 
 
-class Qwen3(Struct, frozen=True, tag_field="family", tag="qwen3"):
+class Qwen3(Family, frozen=True, tag_field="family", tag="qwen3"):
     """The Qwen3 text models.
 
     Args:
@@ -41,7 +40,8 @@ class Qwen3(Struct, frozen=True, tag_field="family", tag="qwen3"):
     # generation_config.json of Qwen/Qwen3-8B: 151645, 151643
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
 
-    def __post_init__(self) -> None:
+    def check_options(self) -> None:
+        """Refuse options that this template does not have together."""
         if not self.enable_thinking and self.variant == "thinking_2507":
             raise OptionError("qwen3: the thinking_2507 models cannot be told not to think; drop enable_thinking=False")
 

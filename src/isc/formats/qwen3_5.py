@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from msgspec import Struct
-
 from isc.formats import _chatml as chatml
 from isc.formats import _trimmed as trimmed
+from isc.formats.base import Family
 from isc.formats.reading.xml_calls import PRINTED, printed
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
-class Qwen35(Struct, frozen=True, tag_field="family", tag="qwen3.5"):
+class Qwen35(Family, frozen=True, tag_field="family", tag="qwen3.5"):
     """The Qwen3.5 models.
 
     Args:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from msgspec import Struct
-
 from isc._json import json_text
 from isc.formats import _chatml as chatml
 from isc.formats import _trimmed as trimmed
+from isc.formats.base import Family
 from isc.types import Chat, Json, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
-class Qwen36(Struct, frozen=True, tag_field="family", tag="qwen3.6"):
+class Qwen36(Family, frozen=True, tag_field="family", tag="qwen3.6"):
     """The Qwen3.6 models.
 
     Args:

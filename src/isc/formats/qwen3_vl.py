@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import ClassVar, Final, Literal
 
-from msgspec import Struct
-
 from isc.formats import _chatml as chatml
+from isc.formats.base import Family
 from isc.formats.reading.scanners import bracketed_turn, json_call, until
 from isc.formats.segments import body, content_text, unsupported_role
 from isc.types import (
@@ -32,7 +31,7 @@ from isc.types import (
 Variant = Literal["instruct", "thinking"]
 
 
-class Qwen3VL(Struct, frozen=True, tag_field="family", tag="qwen3-vl"):
+class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
     """The Qwen3-VL models.
 
     Args:

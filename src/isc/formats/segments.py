@@ -7,13 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from isc._json import decode_json, json_text
 from isc.errors import ConversationError
-from isc.formats.base import Family
 from isc.types import UNOWNED, Chat, Json, MediaPart, Segment, Segments, SystemMessage, TextPart, ToolCall
+
+if TYPE_CHECKING:
+    from isc.formats.base import Family
 
 IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
 """The specials that stand for images in the formats that are known."""

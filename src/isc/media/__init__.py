@@ -170,7 +170,7 @@ def image_processor(
     config: Mapping[str, Any], family: Family, resolve_media: Resolver | None = None
 ) -> ImageProcessor | None:
     """The processor of a model, from its settings or from what its format says; None where neither tells."""
-    each: int | None = getattr(family, "placeholders_per_image", None)
+    each = family.placeholders_per_image
     if each is not None:
         return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media)
     known = image_settings(config) is not None

@@ -12,11 +12,11 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import msgspec
 from msgspec import Struct, structs
 
 from isc import convert
 from isc._sources import Source
+from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
 from isc.errors import Error
@@ -89,9 +89,7 @@ def cut_tokens(renderer: Renderer, reference: Reference) -> Check:
 
 def prepared(family: Family, conversation: Conversation) -> Mapping[str, Json]:
     """What the model's own tokenizer makes of a conversation's tools, by the template's variables; nothing for most."""
-    tell = getattr(family, "template_variables", None)
-    found: Mapping[str, Json] = {} if tell is None else tell(convert.chat(*conversation))
-    return found
+    return family.template_variables(convert.chat(*conversation))
 
 
 def by_template(family: Family, template: TracedTemplate, encoder: Encoder) -> Rendering:
@@ -294,7 +292,7 @@ def check(
     """
     named, refused = _taken(renderer, reference, conversations)
     without = "needs the model's own chat template"
-    known = isinstance(renderer.family, Struct)  # a template on its own may have no grammar that is known
+    known = not isinstance(renderer.family, WholeFormat)  # a template on its own may have no grammar that is known
     untrained = untrained_stops(renderer, stops or renderer.family.stop_tokens)
     attribution = None if traced is None else attribution_parity(renderer, traced)
     text = ids = cut = None
@@ -310,57 +308,60 @@ def check(
         _outcome("forgery: bodies that spell every special", named[:1], forgery(renderer)),
         _outcome("parsing is the inverse", named, inverse(renderer), told=not known),
         _outcome("prefix stability", named, prefix(renderer), told=not renderer.is_prefix_stable),
-        _outcome("stops are trained", named, untrained, told=hasattr(renderer.family, "ended")),
+        _outcome("stops are trained", named, untrained, told=renderer.family.tells_ending),
         _outcome("masks are not empty", named, empty_masks(renderer)),
     ]
     return CheckReport(family, tuple(outcomes))
 
 
-def check_model(source: str, family: Family | None, conversations: Callable[[Shape], Iterable[Named]]) -> CheckReport:
+def check_model(
+    source: str,
+    family: Family | None,
+    conversations: Callable[[Shape], Iterable[Named]],
+    options: Callable[[Family], Family] = lambda family: family,
+) -> CheckReport:
     """Hold a model's family, or its own template where no family is known, to the model's files and to the laws.
 
     Args:
         source: Hub id or directory.
         family: The chat format; None takes the known one, else the template itself, traced.
         conversations: What to try, for the shape of chats that the format takes.
+        options: What sets the options of the format that was found.
 
     Raises:
+        OptionError: The format has no such option.
         LoadError: The model's files cannot be read.
         UnknownModelError: No family is given or known, and there is no chat template.
     """
     model, encoder = Source(source), load_encoder(source)
     known = family or known_family(model)
+    known = known and options(known)
     moment = _moment(known)
-    chosen = known or traced(model, encoder, now=moment.isoformat())
+    chosen = known or options(traced(model, encoder, now=moment.isoformat()))
     template = model.chat_template()
     declared = declared_stops(model, encoder)
     reference = traced_attribution = None
     if template is not None:
-        options = {name: model.special(name) for name in ("bos_token", "eos_token")} | options_of(chosen)
+        special = {name: model.special(name) for name in ("bos_token", "eos_token")}
+        variables = {**special, **chosen.template_arguments()}
         prepare = partial(prepared, chosen)
-        reference = FileReference(template, model.vocabulary(), options, moment, encoder.specials, prepare)
-        if isinstance(chosen, Struct):
-            same = traced(model, encoder, options_of(chosen), moment.isoformat())
+        reference = FileReference(template, model.vocabulary(), variables, moment, encoder.specials, prepare)
+        if not isinstance(chosen, WholeFormat):
+            same = traced(model, encoder, chosen.template_arguments(), moment.isoformat())
             traced_attribution = by_template(chosen, same, encoder)
     name = f"{source} as {family_name(chosen)}" if traced_attribution else f"{source} by its own template"
     # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
     shape = structs.replace(shape_of(chosen), text_arguments=False, keys=r"\w+")
-    stops = (*chosen.stop_tokens, *declared) if isinstance(chosen, Struct) else declared
+    stops = (*chosen.stop_tokens, *declared) if known else declared
     return check(name, create_renderer(encoder, chosen), conversations(shape), reference, traced_attribution, stops)
 
 
 def _moment(family: Family | None) -> datetime:
     """What the template's clock has to tell: the day that a family is set to, or the present, which families tell."""
-    day = getattr(family, "conversation_start_date", None)
+    day = None if family is None else family.day
     with suppress(ValueError):
         return datetime.fromisoformat(day or "")
     return datetime.now().astimezone()
-
-
-def options_of(family: Family) -> dict[str, Json]:
-    """A family's options as keyword arguments of its template; None is an option that is not set."""
-    values = dict(msgspec.to_builtins(family)) if isinstance(family, Struct) else {}
-    return {name: value for name, value in values.items() if name != "family" and value is not None}
 
 
 _LAWS: dict[str, Callable[[Renderer, Conversation], None]] = {

@@ -17,7 +17,7 @@ from msgspec import Struct
 from isc import convert
 from isc.conversation.renderer import stream
 from isc.errors import Error
-from isc.formats.base import Family, has_reasoning
+from isc.formats.base import Family
 from isc.testing.laws import Conversation
 from isc.types import ROLES
 
@@ -123,7 +123,7 @@ def shape_of(family: Family) -> Shape:
     offers_tools = takes(user, tools=[tool])
     return Shape(
         roles + later,
-        reasoning=has_reasoning(family),
+        reasoning=family.has_reasoning,
         text_arguments=any(takes(user, {**turn, "tool_calls": as_text}) for turn in (said, alone)),
         offers_tools=offers_tools,
         calls_alone=takes(user, alone, user, alone) and not takes(user, calling, user, calling),

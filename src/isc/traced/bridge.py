@@ -7,7 +7,7 @@ template leaves the sampled turn as it is and adds the same text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
@@ -15,12 +15,14 @@ from isc.conversation.bridge import Extension, Refusal, ending, opens_reasoning,
 from isc.encoding.base import Encoder
 from isc.encoding.fold import unfold
 from isc.errors import TemplateError
-from isc.formats.base import Family
-from isc.traced.conversation import Closing, conversation
-from isc.traced.format import Dicts, Format, text_of
+from isc.traced.conversation import conversation
+from isc.traced.format import Dicts, text_of
 from isc.traced.placeholders import placed
 from isc.traced.values import chat_messages, plain_data
 from isc.types import UNOWNED, Chat, Json, ParsedToolCall, Segment, ThinkingRetention, ToolMessage
+
+if TYPE_CHECKING:
+    from isc.traced.template import TracedTemplate
 
 _Message: TypeAlias = Mapping[str, Json]
 _CONTEXTS: Sequence[Dicts] = (
@@ -30,18 +32,6 @@ _CONTEXTS: Sequence[Dicts] = (
 )
 _SHOWN: Dicts = ({"role": "user", "content": [{"type": "image", "image": "x"}, {"type": "text", "text": "x"}]},)
 _SAID = ("isc says", "more")
-
-
-class Template(Family, Protocol):
-    """What a bridge has to know of a traced template."""
-
-    @property
-    def format(self) -> Format:
-        """The template and its options."""
-
-    @property
-    def closing(self) -> Closing:
-        """How turns end."""
 
 
 class _Completion(Struct, frozen=True):
@@ -60,7 +50,7 @@ class _Case(Struct, frozen=True):
 
 
 def plan_bridge_by_rendering(
-    template: Template,
+    template: TracedTemplate,
     encoder: Encoder,
     retention: ThinkingRetention | None,
     prompt_ids: Sequence[int],
@@ -95,7 +85,11 @@ def plan_bridge_by_rendering(
 
 
 def _completion(
-    template: Template, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int], stop: str | None
+    template: TracedTemplate,
+    encoder: Encoder,
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    stop: str | None,
 ) -> _Completion:
     """What the sampled ids tell."""
     markers = template.reasoning
@@ -106,7 +100,7 @@ def _completion(
 
 
 def _proven(
-    template: Template, given: Chat, sampled: _Completion, *, keep: bool, add_generation_prompt: bool
+    template: TracedTemplate, given: Chat, sampled: _Completion, *, keep: bool, add_generation_prompt: bool
 ) -> list[Segment] | Refusal:
     """What follows the sampled turn, if it is the same in every case."""
     tools: Dicts | None = [plain_data(tool.schema) for tool in given.tools] or None
@@ -164,7 +158,7 @@ def _calls(
         yield {"id": result.tool_call_id or f"call{place:05d}", "type": "function", "function": function}
 
 
-def _kept(template: Template, case: _Case, given: Chat, tools: Dicts | None) -> bool:
+def _kept(template: TracedTemplate, case: _Case, given: Chat, tools: Dicts | None) -> bool:
     """Whether the text up to the sampled turn's close stays as it was sampled when the new messages come."""
     chosen = template.format
     asked = text_of(chosen, case.context, tools, add_generation_prompt=True)
@@ -180,7 +174,7 @@ def _new(given: Chat) -> list[dict[str, Json]]:
 
 
 def _after_turn(
-    template: Template,
+    template: TracedTemplate,
     case: _Case,
     given: Chat,
     tools: Dicts | None,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from traceback import walk_tb
-from typing import Any
+from typing import Any, Final
 
 import jinja2
+from jinja2 import nodes
+from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import new_context
 from msgspec import Struct
 
@@ -65,6 +67,48 @@ def compiled(source: str) -> Compiled:
         line = f" (line {error.lineno})" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise TemplateError(f"the chat template cannot be compiled: {error}{line}") from error
     return Compiled(template, tail)
+
+
+_GIVEN: Final = frozenset((
+    "messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "strftime_now",
+    "raise_exception",
+))  # fmt: skip
+"""What every template is given, and so no option of it."""
+
+
+@lru_cache(maxsize=64)
+def options_read(source: str) -> tuple[str, ...]:
+    """The names that a template reads and nobody but a caller can give, sorted; the last 64 templates are kept.
+
+    A name that the template sets is one only where it is read before: `date_string` is where a default follows `if not
+    date_string is defined`.
+    """
+    tree = TracingEnvironment().parse(source)
+    read = find_undeclared_variables(tree) - _GIVEN - GLOBALS.keys()
+    first: dict[str, bool] = {}
+    for name, is_set in _names(tree):
+        first.setdefault(name, is_set)
+    return tuple(sorted(name for name in read if not first.get(name, False)))
+
+
+def _names(node: nodes.Node, own: frozenset[str] = frozenset()) -> Iterator[tuple[str, bool]]:
+    """Names as a template spells them, in order, and whether it sets them; what a macro or a loop owns is left out.
+
+    What a name is set to comes before the name.
+    """
+    if isinstance(node, nodes.Name):
+        if node.name not in own:
+            yield node.name, node.ctx == "store"
+        return
+    children = list(node.iter_child_nodes())
+    if isinstance(node, (nodes.Assign, nodes.AssignBlock)):
+        children.sort(key=lambda child: child is node.target)
+    if isinstance(node, (nodes.Macro, nodes.CallBlock)):
+        own |= {argument.name for argument in node.args}
+    if isinstance(node, nodes.For):
+        own |= {name.name for name in (node.target, *node.target.find_all(nodes.Name)) if isinstance(name, nodes.Name)}
+    for child in children:
+        yield from _names(child, own)
 
 
 def write(template: Compiled, variables: Mapping[str, object], inputs: Inputs, meter: Meter) -> Written:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
 from isc import convert
-from isc.conversation.bridge import Extension, Refusal
+from isc._options import no_option
+from isc.conversation.bridge import Extension, Refusal, WholeFormat
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TemplateError, TemplateLimitError
+from isc.formats.base import FamilyMeta
 from isc.formats.reading.scanners import bracketed_turn, json_call, until
 from isc.traced.bridge import plan_bridge_by_rendering
 from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
@@ -24,12 +26,13 @@ from isc.traced.format import Dicts, Format, options_of, written_of
 from isc.traced.inference import closing_of, grammar_of, keeps_history, reasoning_of
 from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
-from isc.traced.rendering import compiled
+from isc.traced.rendering import compiled, options_read
 from isc.traced.turns import owned_by
 from isc.traced.values import chat_messages, plain_data, template_messages
 from isc.types import (
     UNOWNED,
     Chat,
+    Json,
     LostPiece,
     ParsedResponse,
     Reasoning,
@@ -43,14 +46,42 @@ from isc.types import (
 __all__ = ["LostPiece", "Report", "TemplateError", "TemplateLimitError", "TracedTemplate"]
 
 
-class _Choices(Struct, frozen=True):
-    turn_close: str | None
-    stop_tokens: tuple[str, ...]
-    reasoning: str | None
-    tool_calls: str | None
+class Choices(Struct, frozen=True):
+    """What is said of a template besides its text: how turns end and which grammars it has; None is found out."""
+
+    turn_close: str | None = None
+    stop_tokens: tuple[str, ...] = ()
+    reasoning: str | None = None
+    tool_calls: str | None = None
 
 
-class TracedTemplate:
+class _Compiling(FamilyMeta):
+    """What makes a template of its text and its keyword arguments, and a value of them all."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(  # noqa: PLR0913 - a metaclass; what a tokenizer's files say of a format
+            cls,  # noqa: N805
+            source: str,
+            *,
+            bos_token: str | None = "",
+            eos_token: str | None = "",
+            now: str | None = "2025-01-15",
+            specials: Iterable[str] = (),
+            turn_close: str | None = None,
+            stop_tokens: Sequence[str] = (),
+            reasoning: str | None = None,
+            tool_calls: str | None = None,
+            template_kwargs: Mapping[str, Any] | None = None,
+            **kwargs: Any,  # noqa: ANN401 - whatever the template takes
+        ) -> TracedTemplate:
+            spelled = (*specials, *filter(None, (turn_close, *stop_tokens, bos_token, eos_token)))
+            options = _options({**(template_kwargs or {}), **kwargs})
+            chosen = Format(source, bos_token or "", eos_token or "", now, options, tuple(dict.fromkeys(spelled)))
+            return super().__call__(chosen, Choices(turn_close, tuple(stop_tokens), reasoning, tool_calls))
+
+
+class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTemplate", metaclass=_Compiling):
     """A chat format given by its Jinja template. Immutable, hashable, picklable, equal by value.
 
     Args:
@@ -65,7 +96,8 @@ class TracedTemplate:
         reasoning: The name of a known grammar for reasoning; None recognizes the template's own markers.
         tool_calls: The name of a known grammar for tool calls; None recognizes the template's own.
         template_kwargs: The template's keyword arguments, for names that this call does not take.
-        **kwargs: The template's keyword arguments, such as `enable_thinking=False`.
+        **kwargs: The template's keyword arguments, such as `enable_thinking=False`. As with `apply_chat_template`, one
+            that the template never reads has no effect; `with_options` and `isc.load` refuse it.
 
     Raises:
         TemplateError: The template cannot be compiled.
@@ -77,49 +109,38 @@ class TracedTemplate:
     ['hi <|im_end|>']
     """
 
-    __slots__ = ("_choices", "format")
     format: Format
-    _choices: _Choices
+    choices: Choices = Choices()
 
-    def __init__(  # noqa: PLR0913 - what a tokenizer's files say of a format
-        self,
-        source: str,
-        *,
-        bos_token: str | None = "",
-        eos_token: str | None = "",
-        now: str | None = "2025-01-15",
-        specials: Iterable[str] = (),
-        turn_close: str | None = None,
-        stop_tokens: Sequence[str] = (),
-        reasoning: str | None = None,
-        tool_calls: str | None = None,
-        template_kwargs: Mapping[str, Any] | None = None,
-        **kwargs: Any,  # noqa: ANN401 - whatever the template takes
-    ) -> None:
-        found = (*specials, *filter(None, (turn_close, *stop_tokens, bos_token, eos_token)))
-        options = _options({**(template_kwargs or {}), **kwargs})
-        chosen = Format(source, bos_token or "", eos_token or "", now, options, tuple(dict.fromkeys(found)))
-        compiled(source)
-        _set(self, chosen, _Choices(turn_close, tuple(stop_tokens), reasoning, tool_calls))
-        if reasoning is not None and self._reasoning is None:
-            raise OptionError(f"reasoning={reasoning!r}: no known grammar, or its markers are no specials here")
-        if tool_calls is not None and grammar_of(chosen, tool_calls) is None:
-            raise OptionError(f"tool_calls={tool_calls!r}: no known grammar, or its markers are no specials here")
+    if TYPE_CHECKING:
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a TracedTemplate is immutable; {name} cannot be set")
+        def __init__(  # noqa: PLR0913 - what a tokenizer's files say of a format
+            self,
+            source: str,
+            *,
+            bos_token: str | None = "",
+            eos_token: str | None = "",
+            now: str | None = "2025-01-15",
+            specials: Iterable[str] = (),
+            turn_close: str | None = None,
+            stop_tokens: Sequence[str] = (),
+            reasoning: str | None = None,
+            tool_calls: str | None = None,
+            template_kwargs: Mapping[str, Any] | None = None,
+            **kwargs: Any,  # noqa: ANN401 - whatever the template takes
+        ) -> None: ...
 
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"a TracedTemplate is immutable; {name} cannot be deleted")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TracedTemplate) and (self.format, self._choices) == (other.format, other._choices)
-
-    def __hash__(self) -> int:
-        return hash((self.format, self._choices))
+    def check_options(self) -> None:
+        """Refuse a template that cannot be compiled, and a grammar that is unknown."""
+        compiled(self.format.source)
+        unknown = "no known grammar, or its markers are no specials here"
+        if self.choices.reasoning is not None and self._reasoning is None:
+            raise OptionError(f"reasoning={self.choices.reasoning!r}: {unknown}")
+        if self.choices.tool_calls is not None and grammar_of(self.format, self.choices.tool_calls) is None:
+            raise OptionError(f"tool_calls={self.choices.tool_calls!r}: {unknown}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.format, self._choices)
+        return _rebuilt, (self.format, self.choices)
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
@@ -130,10 +151,32 @@ class TracedTemplate:
         """The template's keyword arguments."""
         return dict(options_of(self.format.options))
 
+    def template_arguments(self) -> Mapping[str, Json]:
+        """The template's keyword arguments."""
+        return options_of(self.format.options)
+
+    @property
+    def known_options(self) -> tuple[str, ...]:
+        """The keyword arguments that the template reads, sorted."""
+        return options_read(self.format.source)
+
     def with_options(self, options: Mapping[str, Any]) -> TracedTemplate:
-        """The same template with these keyword arguments besides its own."""
+        """The same template with these keyword arguments besides its own.
+
+        Raises:
+            OptionError: The template never reads one of them, or it has no JSON form.
+
+        >>> template = TracedTemplate("{% if shout %}!{% endif %}")
+        >>> template.with_options({"shot": True})
+        Traceback (most recent call last):
+        ...
+        isc.errors.OptionError: this template: there is no option 'shot', only shout; did you mean 'shout'?
+        """
+        for name in options:
+            if name not in self.known_options:
+                raise no_option("this template", name, self.known_options)
         chosen = structs.replace(self.format, options=_options({**self.options, **options}))
-        return _rebuilt(chosen, self._choices)
+        return structs.replace(self, format=chosen)
 
     @property
     def specials(self) -> tuple[str, ...]:
@@ -143,7 +186,7 @@ class TracedTemplate:
     @property
     def closing(self) -> Closing:
         """How turns end."""
-        return closing_of(self.format, self._choices.turn_close, self._choices.stop_tokens)
+        return closing_of(self.format, self.choices.turn_close, self.choices.stop_tokens)
 
     @property
     def turn_close(self) -> str | None:
@@ -162,8 +205,8 @@ class TracedTemplate:
 
     @property
     def _reasoning(self) -> tuple[str, Reasoning] | None:
-        grammar = grammar_of(self.format, self._choices.tool_calls)
-        return reasoning_of(self.format, self._choices.reasoning, (grammar[1].opener,) if grammar else ())
+        grammar = grammar_of(self.format, self.choices.tool_calls)
+        return reasoning_of(self.format, self.choices.reasoning, (grammar[1].opener,) if grammar else ())
 
     @property
     def reasoning(self) -> Reasoning | None:
@@ -232,7 +275,7 @@ class TracedTemplate:
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back by the grammars that were given or recognized; otherwise it is all content."""
-        found = grammar_of(self.format, self._choices.tool_calls)
+        found = grammar_of(self.format, self.choices.tool_calls)
         markers, read = ((found[1].opener, found[1].closer), found[1].read) if found else (("", ""), json_call)
         return bracketed_turn(until(sampled, self.stop_tokens), self.reasoning, markers, read, tools)
 
@@ -260,7 +303,7 @@ class TracedTemplate:
         >>> TracedTemplate("{{ messages[0].content | urlize }}").report([{"role": "user", "content": "x"}]).lost
         ()
         """
-        grammar = grammar_of(self.format, self._choices.tool_calls)
+        grammar = grammar_of(self.format, self.choices.tool_calls)
         lost: tuple[LostPiece, ...] = ()
         if messages is not None:
             chat = convert.chat(messages, tools)
@@ -278,15 +321,9 @@ class TracedTemplate:
         )
 
 
-def _set(template: TracedTemplate, chosen: Format, choices: _Choices) -> None:
-    object.__setattr__(template, "format", chosen)
-    object.__setattr__(template, "_choices", choices)
-
-
-def _rebuilt(chosen: Format, choices: _Choices) -> TracedTemplate:
-    template = TracedTemplate.__new__(TracedTemplate)
-    _set(template, chosen, choices)
-    return template
+def _rebuilt(chosen: Format, choices: Choices) -> TracedTemplate:
+    found: TracedTemplate = FamilyMeta.__call__(TracedTemplate, chosen, choices)
+    return found
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Files of conversations to training samples."""
