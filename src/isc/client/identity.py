@@ -60,8 +60,8 @@ def check_identity(
     if not named and (told is None or not as_sent):
         problem = (
             "does not name the request, and there are no prompt ids: this may be the answer to another request. "
-            f"Engines repeat the name that a request has; see that what lies between passes it on (header {HEADER}), or for "
-            'vLLM ask for the prompt: extra_body={"return_token_ids": true}'
+            f"Engines repeat the name that a request has; see that proxies pass it on (header {HEADER}), or "
+            'for vLLM ask for the prompt: extra_body={"return_token_ids": true}'
         )
         raise answer.error("request_id", problem, completion.request_id)
 
