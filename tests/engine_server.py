@@ -125,9 +125,11 @@ def _completion(received: Received, ids: Sequence[int] | None) -> tuple[list[int
     return sampled(received.prompt_ids, received.body.get("sampling_params", received.body).get("min_tokens"))
 
 
-def sglang_response(received: Received, finish_reason: str = "stop") -> dict[str, Any]:
-    """The answer of SGLang to a prompt."""
-    ids, logprobs = sampled(received.prompt_ids)
+def sglang_response(
+    received: Received, ids: Sequence[int] | None = None, finish_reason: str = "stop"
+) -> dict[str, Any]:
+    """The answer of SGLang: these ids, or those of the prompt."""
+    ids, logprobs = _completion(received, ids)
     meta = {
         "id": received.name,
         "finish_reason": {"type": finish_reason},

@@ -1,6 +1,7 @@
 """What today's and yesterday's engines say, literally: one recorded answer an engine's version and endpoint.
 
-The files of tests/data/engines are written from the engines' own response models; `<request>` is the request's name there.
+The files of tests/data/engines are written from the engines' own response models; `<request>` stands for the request's
+name there.
 """
 
 from __future__ import annotations

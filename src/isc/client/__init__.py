@@ -146,7 +146,7 @@ async def generate(  # noqa: PLR0913 - what an engine can be asked for
     if max_prompt_len is None:
         wire(spoken, asked, name)  # what cannot be sent is refused before the engine is asked anything
         _check_length(prompt, await prompt_limit(to, spoken, model, name, retries), f"the engine at {to.root}")
-    bound = max_response_bytes or response_bound(len(prompt.ids), params.get("max_tokens"), params.get("logprobs"))
+    bound = max_response_bytes or response_bound(len(prompt.ids), params.get("max_tokens"), params.get("logprobs", 1))
     rescue = partial(_partial, call) if stream else None
     request = Request(spoken.path, name, partial(wire, spoken, asked), bound, rescue)
     return await off_loop(_generation, await _answer(to, request, retries), call, tools, keep)
