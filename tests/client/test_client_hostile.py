@@ -1,4 +1,4 @@
-"""Servers that mean harm: bombs, bodies without an end, redirects. What they cost is bounded, nothing goes elsewhere."""
+"""Servers that mean harm: bombs, bodies without an end, redirects. Their cost is bounded, nothing goes elsewhere."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from functools import partial
 from operator import index
 
@@ -201,10 +201,9 @@ class _Call(Struct, frozen=True):
 
 def _range(encoder: Encoder) -> int | None:
     """Return how many ids a model with this vocabulary can have: tables are rounded up for the hardware."""
-    lengths = encoder.byte_lengths
-    if lengths is None:
+    if not isinstance(encoder, Sized):
         return None
-    highest = max([len(lengths) - 1, *encoder.specials.values()])
+    highest = max([len(encoder) - 1, *encoder.specials.values()])
     return (highest // _PADDING + 2) * _PADDING
 
 

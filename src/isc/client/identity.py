@@ -13,7 +13,7 @@ from uuid import uuid4
 from isc.client.responses import Answer, Completion
 
 _PREFIX = "isc-"
-_OURS = re.compile(f"{_PREFIX}[0-9a-f]{{32}}(?:-(?:[2-9]|[1-9][0-9]+))?")
+_OURS = re.compile(f"{_PREFIX}[0-9a-f]{{32}}(?:-(?:[1-9][0-9]+|[2-9]))?")
 HEADER = (
     "X-Request-Id"  # vLLM takes a request's name from here, before the body, and so do proxies that would give another
 )
