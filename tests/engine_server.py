@@ -19,6 +19,8 @@ import msgspec
 MAX_MODEL_LEN = 200_000
 VOCABULARY = 4000  # ids that every vocabulary of the tests has
 GENERATE = "/inference/v1/generate"
+SGLANG = "/generate"
+COMPLETIONS = "/v1/completions"
 
 
 class Received(NamedTuple):
@@ -32,17 +34,26 @@ class Received(NamedTuple):
 
     @property
     def prompt_ids(self) -> list[int]:
-        ids: list[int] = self.body.get("token_ids") or self.body["input_ids"]
+        ids: list[int] = self.body.get("token_ids") or self.body.get("input_ids") or self.body["prompt"]
         return ids
 
     @property
+    def probes(self) -> bool:
+        """Whether it asks no more than whether an endpoint is there."""
+        return self.method == "GET" and self.path in RESPONSES
+
+    @property
     def name(self) -> str:
-        return str(self.body.get("request_id") or self.body["rid"])
+        """What the engine calls it: vLLM goes by a header first."""
+        return str(self.body.get("rid") or self.headers.get("x-request-id") or self.body["request_id"])
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What is sent back: after `delay` seconds, and only the first `sent` bytes before the connection is dropped."""
+    """What is sent back: after `delay` seconds, and only the first `sent` bytes before the connection is dropped.
+
+    With `hang` the connection stays open for so many seconds after the last byte that is sent.
+    """
 
     body: bytes = b""
     status: int = 200
@@ -50,6 +61,7 @@ class Reply:
     delay: float = 0.0
     sent: int | None = None
     length: int | None = None  # what Content-Length says, where that is not the truth
+    hang: float = 0.0
 
     def raw(self) -> bytes:
         length = len(self.body) if self.length is None else self.length
@@ -72,23 +84,52 @@ def sampled(prompt_ids: Sequence[int], length: int | None = None) -> tuple[list[
     return ids, [-source.random() for _ in ids]
 
 
-def vllm_response(received: Received, ids: Sequence[int] | None = None, finish_reason: str = "stop") -> dict[str, Any]:
-    """The answer of vLLM: these ids, or those of the prompt."""
-    found, logprobs = sampled(received.prompt_ids, received.body.get("sampling_params", {}).get("min_tokens"))
-    if ids is not None:
-        found, logprobs = [*ids], [-0.25] * len(ids)
-    content: list[dict[str, Any]] = [
-        {"token": f"token_id:{k}", "logprob": p, "bytes": None, "top_logprobs": []}
-        for k, p in zip(found, logprobs, strict=True)
-    ]
+def vllm_response(
+    received: Received, ids: Sequence[int] | None = None, finish_reason: str = "stop", *, numbered: bool = False
+) -> dict[str, Any]:
+    """The answer of vLLM: these ids, or those of the prompt; `numbered` is how 0.33 names a token."""
+    found, logprobs = _completion(received, ids)
+    content = [logprob_entry(k, p, numbered=numbered) for k, p in zip(found, logprobs, strict=True)]
     choice = {"index": 0, "token_ids": found, "logprobs": {"content": content}, "finish_reason": finish_reason}
-    usage = {"prompt_tokens": len(received.prompt_ids), "completion_tokens": len(found)}
-    return {"request_id": f"generate-tokens-{received.name}", "choices": [choice], "usage": usage}
+    return {"request_id": f"generate-tokens-{received.name}", "choices": [choice], "usage": usage(received, found)}
 
 
-def sglang_response(received: Received, finish_reason: str = "stop") -> dict[str, Any]:
-    """The answer of SGLang to a prompt."""
-    ids, logprobs = sampled(received.prompt_ids)
+def logprob_entry(token_id: int, logprob: float, *, numbered: bool) -> dict[str, Any]:
+    """The log probability of a token, as vLLM 0.33 tells it, or as versions before it do."""
+    if numbered:
+        return {"token_id": token_id, "logprob": logprob, "rank": 1, "top_logprobs": []}
+    return {"token": f"token_id:{token_id}", "logprob": logprob, "bytes": None, "top_logprobs": []}
+
+
+def completions_response(
+    received: Received, ids: Sequence[int] | None = None, finish_reason: str = "stop"
+) -> dict[str, Any]:
+    """The answer of vLLM's `/v1/completions` to a prompt of ids: these ids, or those of the prompt."""
+    found, logprobs = _completion(received, ids)
+    told = {"tokens": [f"token_id:{k}" for k in found], "token_logprobs": logprobs, "top_logprobs": None}
+    choice = {
+        "index": 0, "text": "", "logprobs": told, "finish_reason": finish_reason, "stop_reason": None,
+        "token_ids": found, "prompt_token_ids": received.prompt_ids,
+    }  # fmt: skip
+    return {"id": f"cmpl-{received.name}", "choices": [choice], "usage": usage(received, found)}
+
+
+def usage(received: Received, ids: Sequence[int]) -> dict[str, int]:
+    """How vLLM counts."""
+    return {"prompt_tokens": len(received.prompt_ids), "completion_tokens": len(ids)}
+
+
+def _completion(received: Received, ids: Sequence[int] | None) -> tuple[list[int], list[float]]:
+    if ids is not None:
+        return [*ids], [-0.25] * len(ids)
+    return sampled(received.prompt_ids, received.body.get("sampling_params", received.body).get("min_tokens"))
+
+
+def sglang_response(
+    received: Received, ids: Sequence[int] | None = None, finish_reason: str = "stop"
+) -> dict[str, Any]:
+    """The answer of SGLang: these ids, or those of the prompt."""
+    ids, logprobs = _completion(received, ids)
     meta = {
         "id": received.name,
         "finish_reason": {"type": finish_reason},
@@ -99,19 +140,38 @@ def sglang_response(received: Received, finish_reason: str = "stop") -> dict[str
     return {"text": "", "output_ids": ids, "meta_info": meta}
 
 
+RESPONSES: dict[str, Callable[[Received], dict[str, Any]]] = {
+    GENERATE: vllm_response,
+    SGLANG: sglang_response,
+    COMPLETIONS: completions_response,
+}
+"""The endpoints that take ids, and how they answer."""
+
+TELLING: dict[str, dict[str, Any]] = {
+    "/v1/models": {"object": "list", "data": [{"id": "m", "max_model_len": MAX_MODEL_LEN}]},
+    "/server_info": {
+        "context_length": None,
+        "max_req_input_len": MAX_MODEL_LEN,
+        "max_total_num_tokens": 2 * MAX_MODEL_LEN,
+    },
+    "/get_server_info": {"context_length": MAX_MODEL_LEN, "max_total_num_tokens": 2 * MAX_MODEL_LEN},
+}
+
+
 def healthy(received: Received) -> Reply:
     """What an engine without a fault answers, of whichever kind."""
-    match received.path:
-        case "/inference/v1/generate":
-            return json_reply(vllm_response(received))
-        case "/generate":
-            return json_reply(sglang_response(received))
-        case "/v1/models":
-            return json_reply({"object": "list", "data": [{"id": "m", "max_model_len": MAX_MODEL_LEN}]})
-        case "/get_server_info":
-            return json_reply({"context_length": MAX_MODEL_LEN, "max_total_num_tokens": 2 * MAX_MODEL_LEN})
-        case _:
-            return json_reply({"detail": "Not Found"}, status=404)
+    if received.path in TELLING:
+        return json_reply(TELLING[received.path])
+    if received.path not in RESPONSES:
+        return json_reply({"detail": "Not Found"}, status=404)
+    if received.method != "POST":
+        return json_reply({"detail": "Method Not Allowed"}, status=405)
+    return json_reply(RESPONSES[received.path](received))
+
+
+def only(*paths: str) -> Answer:
+    """An engine that has these endpoints and no others."""
+    return lambda got: healthy(got) if got.path in paths else json_reply({"detail": "Not Found"}, status=404)
 
 
 def generating(answer: Answer) -> Answer:
@@ -134,7 +194,13 @@ class Engine:
         return [request for request in self.requests if request.method == "POST"]
 
     def count(self, path: str) -> int:
-        return sum(request.path == path for request in self.requests)
+        """How many requests there were; questions whether an endpoint is there are no requests to it."""
+        return sum(request.path == path and not request.probes for request in self.requests)
+
+    @property
+    def probes(self) -> list[str]:
+        """The endpoints that were looked for, in order."""
+        return [request.path for request in self.requests if request.probes]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -160,6 +226,9 @@ class Engine:
         raw = reply.raw()
         writer.write(raw[: reply.sent])
         await writer.drain()
+        if reply.hang and await _left(reader, reply.hang):
+            self.abandoned += 1
+            return False
         return reply.sent is None and reply.length is None
 
     async def _received(self, reader: asyncio.StreamReader) -> Received:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 _SHOWN_CHARACTERS = 120
 
 
@@ -114,6 +116,22 @@ class OverlongPromptError(Error, ValueError):
         )
 
 
+class PartialCompletion(Struct, frozen=True):
+    """What had been sampled when a call came to nothing; ask again with `prompt_ids + completion_ids` to go on.
+
+    Attributes:
+        prompt_ids: The ids that were sent.
+        completion_ids: The ids that were sampled after them, as far as they were received.
+        completion_logprobs: The log probability of each, as the engine reported it.
+        request_id: The engine's name for the request.
+    """
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    completion_logprobs: tuple[float, ...]
+    request_id: str
+
+
 class ClientError(Error):
     """A call of an engine that gave no result; `url` and `request_id` say which, `problem` what happened."""
 
@@ -128,23 +146,38 @@ class ClientError(Error):
 
 
 class EngineUnavailableError(ClientError, ConnectionError):
-    """No answer: not reached, the connection was lost, or 429 and 5xx to the end; `status` is the last answer's."""
+    """No answer: not reached, the connection was lost, or 429 and 5xx to the end; `status` is the last answer's.
 
-    def __init__(self, url: str, request_id: str, problem: str, attempts: int = 1, status: int | None = None) -> None:
-        super().__init__(url, request_id, problem, attempts, status)
+    `partial` is what a stream had brought before it broke off; None where nothing of use was received.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        request_id: str,
+        problem: str,
+        attempts: int = 1,
+        status: int | None = None,
+        partial: PartialCompletion | None = None,
+    ) -> None:
+        super().__init__(url, request_id, problem, attempts, status, partial)
         self.attempts = attempts
         self.status = status
+        self.partial = partial
 
     def __str__(self) -> str:
         return f"{super().__str__()} ({_times(self.attempts)}); see whether the engine is up, then call again"
 
 
 class EngineTimeoutError(ClientError, TimeoutError):
-    """No complete answer in the time that was allowed."""
+    """No complete answer in the time that was allowed; `partial` is what a stream had brought until then, or None."""
 
-    def __init__(self, url: str, request_id: str, problem: str, attempts: int = 1) -> None:
-        super().__init__(url, request_id, problem, attempts)
+    def __init__(
+        self, url: str, request_id: str, problem: str, attempts: int = 1, partial: PartialCompletion | None = None
+    ) -> None:
+        super().__init__(url, request_id, problem, attempts, partial)
         self.attempts = attempts
+        self.partial = partial
 
     def __str__(self) -> str:
         return (
@@ -162,7 +195,11 @@ class EngineRefusedError(ClientError):
 
 
 class EngineAbortedError(ClientError):
-    """The engine took the request and gave it up: there are no tokens to train on."""
+    """The engine took the request and gave it up; `partial` is what it had sampled until then, None if not told."""
+
+    def __init__(self, url: str, request_id: str, problem: str, partial: PartialCompletion | None = None) -> None:
+        super().__init__(url, request_id, problem, partial)
+        self.partial = partial
 
 
 class MalformedResponseError(ClientError, ValueError):

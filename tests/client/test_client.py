@@ -206,7 +206,9 @@ def test_an_openai_client_is_taken(small: isc.Renderer) -> None:
 
     found, requests = asyncio.run(run())
     assert found.completion_ids == tuple(sampled(found.prompt_ids)[0])
-    assert [request.path for request in requests] == ["/v1/models", GENERATE]
+    assert [(request.method, request.path) for request in requests] == [
+        ("GET", GENERATE), ("GET", "/v1/models"), ("POST", GENERATE),
+    ]  # fmt: skip
     assert requests[-1].headers["authorization"] == "Bearer key"
 
 

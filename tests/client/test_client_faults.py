@@ -108,7 +108,8 @@ def test_the_answer_to_an_earlier_attempt_is_not_taken(small: isc.Renderer) -> N
     def answer(received: Received) -> Reply:
         if received.number == 1:
             return BROKEN
-        return healthy(received._replace(body={**received.body, "request_id": received.name.removesuffix("-2")}))
+        earlier = {**received.headers, "x-request-id": received.name.removesuffix("-2")}
+        return healthy(received._replace(headers=earlier))
 
     found, _ = outcome(small, generating(answer))
     assert isinstance(found, MalformedResponseError)

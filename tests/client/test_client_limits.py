@@ -58,7 +58,11 @@ def test_a_failure_is_shared_but_not_kept(small: isc.Renderer) -> None:
         models = {"data": [{"id": "m", "max_model_len": 2}]}
 
         def answer(received: Received) -> Reply:
-            return json_reply(models, status=503 if down else 200, delay=0.1)
+            return (
+                json_reply(models, status=503 if down else 200, delay=0.1)
+                if received.path == MODELS
+                else healthy(received)
+            )
 
         async with engine(answer) as server, connect(server.url) as client:
             calls = [generate(client, small, prompt_ids=[5, 6, 7], model="m", retries=ONCE) for _ in range(20)]

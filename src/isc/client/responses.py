@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from isc.client.secrets import Secrets
 from isc.errors import MalformedResponseError
 from isc.types import Json
 
@@ -19,26 +20,33 @@ _AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _OFFSET = re.compile(r"\(byte (\d+)\)")
 _AROUND = 30  # bytes shown on either side of one that is not JSON
 _CLAMP = -9999.0
-REQUEST = "isc-"  # how the names begin that requests get here, before 32 hexadecimal digits
-_OURS = re.compile(f"{REQUEST}[0-9a-f]{{32}}")
+_ROUNDING = 1e-6  # by how much the logarithm of a probability of 1 may be off in 32 bits
+_NO_SECRETS = Secrets()
+ABORTS = frozenset(("abort", "error"))  # reasons at which there is no completion
 
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
 class Answer(Struct, frozen=True):
-    """The body of a successful response and the request it answers."""
+    """The body of a successful response, the request it answers, and what must not be shown of either."""
 
     url: str
     request_id: str
-    body: bytes
+    body: bytes | bytearray
+    secrets: Secrets = _NO_SECRETS
 
     def error(self, path: str, problem: str, value: object = None) -> MalformedResponseError:
-        """What is wrong with it."""
-        return MalformedResponseError(self.url, self.request_id, path, problem, value)
+        """Return what is wrong with it, as an error."""
+        shown = self.secrets.hide(value) if isinstance(value, str) else value
+        return MalformedResponseError(self.url, self.request_id, path, self.secrets.hide(problem), shown)
 
 
 class Completion(Struct, frozen=True):
-    """What was sampled, in whatever protocol it came. `request_id` is the engine's own name for the request."""
+    """What was sampled, in whatever protocol it came.
+
+    `request_id` is the engine's own name for the request, empty where it told none; `problem` is why it gave up, where
+    `finish_reason` says that it did.
+    """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -47,25 +55,36 @@ class Completion(Struct, frozen=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_ids: Sequence[int] | None = None
+    problem: str | None = None
 
 
 def decoded(answer: Answer, shape: type[_Shape]) -> _Shape:
-    """The body as a value of this shape.
+    """Return the body as a value of this shape.
+
+    Raises:
+        MalformedResponseError: Not JSON, cut off, a field missing or of another type.
+    """
+    return decoded_part(answer, answer.body, shape)
+
+
+def decoded_part(answer: Answer, body: bytes | bytearray, shape: type[_Shape]) -> _Shape:
+    """Return a part of the body as a value of this shape.
 
     Raises:
         MalformedResponseError: Not JSON, cut off, a field missing or of another type.
     """
     try:
-        return _decoded(answer.body, shape)
+        return _decoded(body, shape)
     except msgspec.ValidationError as error:
         matched = _AT.fullmatch(str(error))
         problem, path = matched.groups() if matched else (str(error), None)
         raise answer.error(path or "body", problem) from None
     except (ValueError, RecursionError) as error:
-        raise answer.error("body", f"is not JSON: {error}", _excerpt(answer.body, str(error))) from None
+        excerpt = _excerpt(body, str(error), answer.secrets)
+        raise answer.error("body", f"is not JSON: {error}", excerpt) from None
 
 
-def _decoded(body: bytes, shape: type[_Shape]) -> _Shape:
+def _decoded(body: bytes | bytearray, shape: type[_Shape]) -> _Shape:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError:
@@ -76,15 +95,18 @@ def _decoded(body: bytes, shape: type[_Shape]) -> _Shape:
         raise
 
 
-def _excerpt(body: bytes, problem: str) -> str:
-    """The part of a body where it is not JSON: around the byte, or the end of one that was cut off."""
-    found = _OFFSET.search(problem)
-    place = int(found[1]) if found else len(body)
-    return body[max(0, place - _AROUND) : place + _AROUND].decode("utf-8", "replace")
+def _excerpt(body: bytes | bytearray, problem: str, secrets: Secrets) -> str:
+    """Return the part of a body where it is not JSON: around the byte, or the end of one that was cut off."""
+    matched = _OFFSET.search(problem)
+    place = int(matched[1]) if matched else len(body)
+    start, end = max(0, place - _AROUND), place + _AROUND
+    outer = max(0, start - secrets.longest)  # a secret may reach into what is shown from outside of it
+    masked = secrets.mask(bytes(body[outer : end + secrets.longest]))
+    return masked[start - outer : end - outer].decode("utf-8", "replace")
 
 
 def check_logprobs(answer: Answer, path: str, token_ids: Sequence[int], logprobs: Sequence[float]) -> None:
-    """One finite log probability a token.
+    """Refuse an answer that has not one log probability a token: a finite number that is not above zero.
 
     Raises:
         MalformedResponseError: Another number of them, or one that is none.
@@ -92,56 +114,46 @@ def check_logprobs(answer: Answer, path: str, token_ids: Sequence[int], logprobs
     if len(logprobs) != len(token_ids):
         raise answer.error(path, f"there are {len(logprobs)} logprobs for {len(token_ids)} token ids")
     for position, logprob in enumerate(logprobs):
-        if not isfinite(logprob) or logprob == _CLAMP:
-            problem = "is -9999.0, which stands for a missing logprob" if logprob == _CLAMP else "is not finite"
-            raise answer.error(f"{path}[{position}]", f"the logprob of token {token_ids[position]} {problem}", logprob)
+        if not isfinite(logprob) or logprob == _CLAMP or logprob > _ROUNDING:
+            problem = f"the logprob of token {token_ids[position]} {_defect(logprob)}"
+            raise answer.error(f"{path}[{position}]", problem, logprob)
 
 
-def check_counts(answer: Answer, completion: Completion, path: str) -> None:
-    """The answer has the tokens that it counts, where it counts.
-
-    Raises:
-        MalformedResponseError: It lost some.
-    """
-    _check_count(answer, f"{path}.completion_tokens", completion.completion_tokens, len(completion.token_ids))
+def _defect(logprob: float) -> str:
+    if logprob == _CLAMP:
+        return "is -9999.0, which stands for a missing logprob"
+    return "is above zero, which no probability's is" if logprob > 0 and isfinite(logprob) else "is not finite"
 
 
-def check_prompt(answer: Answer, completion: Completion, prompt_ids: Sequence[int], path: str) -> None:
-    """The answer is to the prompt that was sent, as far as it tells.
+def check_reason(answer: Answer, path: str, finish_reason: str) -> None:
+    """Refuse an answer that does not say why it ends.
 
     Raises:
-        MalformedResponseError: It is to another.
+        MalformedResponseError: The reason is empty.
     """
-    _check_count(answer, f"{path}.prompt_tokens", completion.prompt_tokens, len(prompt_ids))
-    if completion.prompt_ids is not None and tuple(completion.prompt_ids) != tuple(prompt_ids):
-        raise answer.error("prompt_token_ids", "are not the ids that were sent: this is the answer to another request")
+    if not finish_reason.strip():
+        raise answer.error(path, "is empty: why the completion ended must be known", finish_reason)
 
 
-def _check_count(answer: Answer, path: str, counted: int | None, count: int) -> None:
-    if counted is not None and counted != count:
-        raise answer.error(path, f"is {counted}, but there are {count}")
-
-
-def check_request(answer: Answer, named: str) -> None:
-    """A response that names a request of ours names this one; engines may add to the name, or use their own.
+def check_range(answer: Answer, token_ids: Sequence[int], size: int | None) -> None:
+    """Refuse an answer with ids that the model does not have.
 
     Raises:
-        MalformedResponseError: It names another.
+        MalformedResponseError: An id is not below `size`; None where that is not known.
     """
-    if _OURS.search(named) and answer.request_id not in named:
-        raise answer.error("request_id", "this is the answer to another request", named)
+    if size is not None and token_ids and max(token_ids) >= size:
+        wrong = max(token_ids)
+        problem = f"token {token_ids.index(wrong)} is {wrong}, but the model has {size} ids, padding included"
+        raise answer.error("token_ids", f"{problem}; is this the model that the renderer is of?", wrong)
 
 
 def kept(answer: Answer, names: Sequence[str], places: Iterable[str]) -> dict[str, Json]:
-    """These fields of the response as they came, looked for at its top and then in the objects at `places`."""
+    """Return these fields of the response as they came, looked for at its top and then in the objects at `places`."""
     if not names:
         return {}
     top: Mapping[str, Any] = decoded(answer, dict[str, Any])
     inner = [top.get(place) for place in places]
     objects = [top, *(item[0] if isinstance(item, list) and item else item for item in inner)]
     return {
-        name: found[name]
-        for name in names
-        for found in objects
-        if isinstance(found, dict) and found.get(name) is not None
+        name: each[name] for name in names for each in objects if isinstance(each, dict) and each.get(name) is not None
     }
