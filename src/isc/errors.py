@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _SHOWN_CHARACTERS = 120
 
 
@@ -48,6 +50,18 @@ class MediaError(ConversationError):
 
 class OptionError(Error, ValueError):
     """A family option or an argument of a public function has a value that cannot be honoured."""
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse a value that is none of an option's.
+
+    Raises:
+        OptionError: Names the option, the value and the values there are.
+
+    >>> check_choice("sampling_cuts", "none", ("all", "none"))
+    """
+    if value not in choices:
+        raise OptionError(f"{name}={shown(value)}: must be {' or '.join(map(repr, choices))}")
 
 
 class UnknownModelError(Error, LookupError):

@@ -16,7 +16,7 @@ from isc.errors import EncoderError, LoadError, TracedTemplateNotice
 from isc.formats.base import Family
 from isc.formats.catalogue import family_of_template, models, unknown_model
 from isc.formats.segments import IMAGE_TOKENS
-from isc.types import BodySpecials, Json, ThinkingRetention
+from isc.types import BodySpecials, InvalidArguments, Json, SamplingCuts, ThinkingRetention
 
 if TYPE_CHECKING:
     from isc.media import ImageProcessor, Resolver
@@ -31,6 +31,8 @@ def load(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     resolve_media: Resolver | None = None,
+    sampling_cuts: SamplingCuts = "all",
+    invalid_arguments: InvalidArguments = "raise",
 ) -> Renderer:
     """A renderer for a model on the hub or in a local directory; never runs remote code.
 
@@ -43,6 +45,8 @@ def load(
         body_specials: See `Renderer`.
         resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
             or a PIL image. Without it paths and data URLs are read and URLs refused: isc fetches no media by itself.
+        sampling_cuts: See `Renderer`.
+        invalid_arguments: See `Renderer`.
 
     Raises:
         UnknownModelError: No family was given, none is known, and the model has no chat template.
@@ -54,7 +58,7 @@ def load(
     encoder = load_encoder(model.name, revision)
     found = fitted(found or traced(model, encoder), encoder)
     images = _image_processor(model, found, resolve_media)
-    return Renderer(found, encoder, thinking_retention, body_specials, images)
+    return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
 def fitted(family: Family, encoder: Encoder) -> Family:
@@ -149,6 +153,8 @@ def create_renderer(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     images: ImageProcessor | None = None,
+    sampling_cuts: SamplingCuts = "all",
+    invalid_arguments: InvalidArguments = "raise",
 ) -> Renderer:
     """A renderer on a tokenizer the caller holds.
 
@@ -159,6 +165,8 @@ def create_renderer(
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         images: See `Renderer`.
+        sampling_cuts: See `Renderer`.
+        invalid_arguments: See `Renderer`.
 
     Raises:
         UnknownModelError: No family was given and the tokenizer does not tell.
@@ -172,7 +180,7 @@ def create_renderer(
         from isc.media import image_processor
 
         images = image_processor({}, family)
-    return Renderer(family, encoder, thinking_retention, body_specials, images)
+    return Renderer(family, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
 def family_of_tokenizer(tokenizer: object) -> Family | None:

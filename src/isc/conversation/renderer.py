@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from isc.conversation.bridge import Extension, Refusal
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold
-from isc.errors import MissingSpecialError
+from isc.errors import MissingSpecialError, check_choice
 from isc.formats.base import Family
 from isc.formats.segments import opening_owner, owned, sampled
 from isc.rendered import MultiModalData, RenderedTokens
@@ -25,8 +25,10 @@ from isc.types import (
     AssistantMessage,
     BodySpecials,
     Chat,
+    InvalidArguments,
     ParsedResponse,
     Report,
+    SamplingCuts,
     Segment,
     Segments,
     ThinkingRetention,
@@ -72,6 +74,14 @@ class Renderer(Struct, frozen=True):
         body_specials: What becomes of a special that a message spells: `"text"` (the default) leaves it text, `"parse"`
             makes it the control token as `apply_chat_template` does, `"reject"` raises.
         images: What reads and measures images; None where the model takes none.
+        sampling_cuts: Where text is cut before it is encoded. `"all"` (the default) cuts where sampling starts and
+            stops, so that an assistant turn has the ids that a sampler gives after the prompt; `"none"` encodes as
+            `apply_chat_template` does.
+        invalid_arguments: What becomes of a tool call's arguments that are text but not the JSON text of an object.
+            `"raise"` (the default) refuses the conversation and names the place; `"raw"` keeps the text.
+
+    Raises:
+        OptionError: On construction, where a policy has a value that does not exist.
 
     >>> import isc
     >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
@@ -85,6 +95,12 @@ class Renderer(Struct, frozen=True):
     thinking_retention: ThinkingRetention | None = None
     body_specials: BodySpecials = "text"
     images: ImageProcessor | None = None
+    sampling_cuts: SamplingCuts = "all"
+    invalid_arguments: InvalidArguments = "raise"
+
+    def __post_init__(self) -> None:
+        check_choice("sampling_cuts", self.sampling_cuts, get_args(SamplingCuts))
+        check_choice("invalid_arguments", self.invalid_arguments, get_args(InvalidArguments))
 
     def segments(
         self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
@@ -109,6 +125,7 @@ class Renderer(Struct, frozen=True):
         add_generation_prompt: bool = False,
         *,
         body_specials: BodySpecials | None = None,
+        sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
         """The conversation as token ids with the owner of every token.
 
@@ -117,6 +134,7 @@ class Renderer(Struct, frozen=True):
             tools: Tool specs, wrapped or bare.
             add_generation_prompt: Whether to end with what asks the model for its turn.
             body_specials: Overrides the renderer's policy for this call.
+            sampling_cuts: Overrides the renderer's policy for this call.
 
         Returns:
             Ids, and per token its message and whether it is body.
@@ -126,7 +144,12 @@ class Renderer(Struct, frozen=True):
             MissingSpecialError: The vocabulary lacks a special of the format.
         """
         chat = self.chat(messages, tools)
-        return self.render_chat(chat, add_generation_prompt=add_generation_prompt, body_specials=body_specials)
+        return self.render_chat(
+            chat,
+            add_generation_prompt=add_generation_prompt,
+            body_specials=body_specials,
+            sampling_cuts=sampling_cuts,
+        )
 
     def chat(self, messages: Messages, tools: Tools = None) -> Chat:
         """Messages and tools as the checked chat that families render, its images measured.
@@ -144,7 +167,12 @@ class Renderer(Struct, frozen=True):
         return measured_chat(chat, self.images, name)
 
     def render_chat(
-        self, chat: Chat, *, add_generation_prompt: bool = False, body_specials: BodySpecials | None = None
+        self,
+        chat: Chat,
+        *,
+        add_generation_prompt: bool = False,
+        body_specials: BodySpecials | None = None,
+        sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
         """`render` of a chat that is converted already."""
         return fold(
@@ -153,6 +181,7 @@ class Renderer(Struct, frozen=True):
             chat.roles,
             convert.tool_names(chat.messages),
             body_specials or self.body_specials,
+            self.sampling_cuts if sampling_cuts is None else sampling_cuts,
         )
 
     def render_ids(
@@ -162,9 +191,13 @@ class Renderer(Struct, frozen=True):
         add_generation_prompt: bool = False,
         *,
         body_specials: BodySpecials | None = None,
+        sampling_cuts: SamplingCuts | None = None,
     ) -> tuple[int, ...]:
         """The ids of `render`."""
-        return self.render(messages, tools, add_generation_prompt, body_specials=body_specials).token_ids
+        rendered = self.render(
+            messages, tools, add_generation_prompt, body_specials=body_specials, sampling_cuts=sampling_cuts
+        )
+        return rendered.token_ids
 
     def parse_response(
         self, token_ids: Sequence[int], tools: Tools = None, prompt_ids: Sequence[int] | None = None

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
+from typing import get_args
 
 from isc.encoding._boundaries import Mark, attributions
 from isc.encoding._units import Piece, absorbed, scanned, stretches
 from isc.encoding.base import Encoder
-from isc.errors import MissingSpecialError
+from isc.errors import MissingSpecialError, check_choice
 from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered
-from isc.types import UNOWNED, BodySpecials, Sampled, Segment, Segments
+from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
 
+_SAMPLING_CUTS = get_args(SamplingCuts)
 _NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
 
 
@@ -26,6 +28,7 @@ def fold(
     message_roles: Sequence[str] = (),
     message_tool_names: Sequence[str | None] | None = None,
     body_specials: BodySpecials = "text",
+    sampling_cuts: SamplingCuts = "all",
 ) -> RenderedTokens:
     """Turn a stream of owned segments into ids with attribution, in one batch encode.
 
@@ -36,16 +39,22 @@ def fold(
         message_tool_names: Tool name of each message, by index; all None by default.
         body_specials: What becomes of a special spelled inside text: `"text"` leaves it text, `"parse"` makes it the
             token as `apply_chat_template` does, `"reject"` refuses it.
+        sampling_cuts: `"all"` encodes the text before and after the place where sampling starts, or stops, apart from
+            each other, as a sampler has them; `"none"` encodes the whole text between two specials at once, as
+            `apply_chat_template` does. A token that spans such a place is then body.
 
     Returns:
         The ids and their runs.
 
     Raises:
+        OptionError: `sampling_cuts` is neither.
         MissingSpecialError: The vocabulary lacks a special of the stream.
         SpecialInBodyError: Text spells a special, under `"reject"`.
     """
+    check_choice("sampling_cuts", sampling_cuts, _SAMPLING_CUTS)
     roles = tuple(message_roles)
-    sampling = frozenset([index for index, role in enumerate(roles) if role == "assistant"])
+    cut_at = () if sampling_cuts == "none" else enumerate(roles)
+    sampling = frozenset([index for index, role in cut_at if role == "assistant"])
     if body_specials != "text":
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
