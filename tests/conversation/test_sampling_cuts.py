@@ -60,7 +60,8 @@ def test_random_conversations_have_the_reference_ids(
 def test_a_token_over_a_seam_is_body(case: Case) -> None:
     """On a vocabulary whose tokens span every seam, against the characters that `tokenizers` says each came from."""
     encoder = testing.adversarial_encoder(case.family.specials)
-    tokenizer = Tokenizer.from_str(encoder.__reduce__()[1][0].decode())
+    document: Any = encoder.__reduce__()[1][0]  # what it is pickled by
+    tokenizer = Tokenizer.from_str(document.decode())
     renderer = case.renderer(encoder)
     spanning = 0
     for seed in range(20):
@@ -90,7 +91,7 @@ ASKED: list[dict[str, Any]] = [{"role": "user", "content": "time?"}, {"role": "a
 def test_line_breaks_that_a_prompt_ends_within_are_one_token_again(
     real_encoder: Callable[[str], VocabularyEncoder],
 ) -> None:
-    """198 is one line break and 271 two in Qwen's vocabulary: `apply_chat_template` has 271 after an empty `<think>`."""
+    """Line breaks are 198, two of them 271: `apply_chat_template` has 271 after an empty `<think>`."""
     renderer = isc.create_renderer(real_encoder("qwen3.5"), QWEN_35)
     think = renderer.encoder.specials["<think>"]
     after: list[tuple[int, ...]] = []
@@ -121,7 +122,7 @@ def test_samples_follow_the_renderer(real_encoder: Callable[[str], VocabularyEnc
 
 def test_a_policy_that_does_not_exist_is_refused(small: isc.Renderer) -> None:
     wrong: Any = "non"
-    with pytest.raises(isc.OptionError, match="sampling_cuts='non'.*'all' or 'none'"):
+    with pytest.raises(isc.OptionError, match=r"sampling_cuts='non'.*'all' or 'none'"):
         isc.create_renderer(small.encoder, small.family, sampling_cuts=wrong)
     with pytest.raises(isc.OptionError, match="sampling_cuts='non'"):
         small.render(ASKED, sampling_cuts=wrong)

@@ -151,13 +151,21 @@ class Renderer(Struct, frozen=True):
             sampling_cuts=sampling_cuts,
         )
 
-    def chat(self, messages: Messages, tools: Tools = None) -> Chat:
+    def chat(
+        self, messages: Messages, tools: Tools = None, *, invalid_arguments: InvalidArguments | None = None
+    ) -> Chat:
         """Messages and tools as the checked chat that families render, its images measured.
+
+        Args:
+            messages: Message records or OpenAI dicts.
+            tools: Tool specs, wrapped or bare.
+            invalid_arguments: Overrides the renderer's policy for this call.
 
         Raises:
             ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
         """
-        return self._measured(convert.chat(messages, tools), "messages")
+        policy = self.invalid_arguments if invalid_arguments is None else invalid_arguments
+        return self._measured(convert.chat(messages, tools, invalid_arguments=policy), "messages")
 
     def _measured(self, chat: Chat, name: str) -> Chat:
         if self.images is None:
@@ -244,9 +252,14 @@ class Renderer(Struct, frozen=True):
         return found
 
     def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
-        """New messages as a chat that goes on from earlier ones, which show this media."""
+        """New messages as a chat that goes on from earlier ones, which show this media; bad arguments stay as they are.
+
+        No call among them is rendered by a bridge, and a rollout goes on after a model wrote a bad one.
+        """
         new = list(new_messages)
-        given = convert.chat(new, tools, complete=False, name="new_messages") if new else Chat((), ())
+        given = Chat((), ())
+        if new:
+            given = convert.chat(new, tools, complete=False, name="new_messages", invalid_arguments="raw")
         return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(
