@@ -6,12 +6,14 @@ After this nothing has to be checked again: text is valid Unicode, arguments are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar, get_args
 
-from msgspec import UNSET
-from msgspec.structs import asdict
+from msgspec import UNSET, to_builtins
+from msgspec.structs import asdict, replace
 
 from isc._json import json_object_text, json_value, utf_8_text
+from isc._options import checked
 from isc.errors import ConversationError
 from isc.types import (
     ROLES,
@@ -19,6 +21,7 @@ from isc.types import (
     Chat,
     Content,
     DeveloperMessage,
+    InvalidArguments,
     MediaPart,
     Message,
     Part,
@@ -44,11 +47,19 @@ _COMMON = frozenset(("role", "content", "name"))
 _ASSISTANT = _COMMON | {"reasoning_content", "reasoning", "tool_calls"}
 _TOOL = _COMMON | {"tool_call_id"}
 _PLAIN_TYPES = frozenset((str, int, bool, type(None)))
+_NO_ARGUMENTS = frozenset(("", "null"))
 _PLAIN_BITS = 64  # longer integers may have too many digits to be written
 _MEDIA = {"image": "image", "image_url": "image", "video": "video", "video_url": "video", "audio": "audio"}
 
 
-def chat(messages: Messages, tools: Tools = None, *, complete: bool = True, name: str = "messages") -> Chat:
+def chat(
+    messages: Messages,
+    tools: Tools = None,
+    *,
+    complete: bool = True,
+    name: str = "messages",
+    invalid_arguments: InvalidArguments = "raise",
+) -> Chat:
     """Messages and tools as one checked `Chat`.
 
     Args:
@@ -57,11 +68,14 @@ def chat(messages: Messages, tools: Tools = None, *, complete: bool = True, name
         complete: Whether the conversation starts here; when it goes on from elsewhere (a bridge), tool results may
             answer calls that are not in it.
         name: What the messages are called in the paths of errors.
+        invalid_arguments: What becomes of a call's arguments that are text but not the JSON text of an object:
+            `"raise"` refuses them, `"raw"` keeps the text.
 
     Returns:
-        The frozen chat.
+        The frozen chat; nothing that the caller changes later reaches it.
 
     Raises:
+        OptionError: `invalid_arguments` is neither.
         ConversationError: Something cannot be rendered; `path` says where, e.g. `messages[3].tool_calls[0]`.
 
     >>> chat([{"role": "user", "content": "hi"}]).messages[0].content
@@ -69,7 +83,8 @@ def chat(messages: Messages, tools: Tools = None, *, complete: bool = True, name
     """
     if not _is_list(messages):
         raise ConversationError(name, "must be a list of messages", _given(messages))
-    found = _each(messages, name, _message)
+    checked("invalid_arguments", invalid_arguments, InvalidArguments)
+    found = _each(messages, name, partial(_message, raw=invalid_arguments == "raw"))
     if not found:
         raise ConversationError(name, "an empty conversation cannot be rendered; pass at least one message")
     if complete:
@@ -131,7 +146,7 @@ def _check_tool_results(messages: Sequence[Message]) -> None:
             raise ConversationError(f"messages[{index}].tool_call_id", problem, message.tool_call_id)
 
 
-def _message(value: Any) -> Message:
+def _message(value: Any, *, raw: bool = False) -> Message:
     if not isinstance(value, dict):
         value = _message_fields(value)
     role = value.get("role")
@@ -148,7 +163,7 @@ def _message(value: Any) -> Message:
             reasoning = _optional(value, "reasoning")
         calls = value.get("tool_calls")
         return AssistantMessage(
-            content, name, _extra(value, _ASSISTANT), reasoning, _tool_calls(calls) if calls else ()
+            content, name, _extra(value, _ASSISTANT), reasoning, _tool_calls(calls, raw=raw) if calls else ()
         )
     if role == "tool":
         return ToolMessage(content, name, _extra(value, _TOOL), _optional(value, "tool_call_id"))
@@ -171,7 +186,9 @@ def _extra(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]
     """Keys that isc itself does not use, for templates that do."""
     if value.keys() <= known:
         return {}
-    return {key: json_value(item, str(key)) for key, item in value.items() if key not in known and item is not None}
+    return {
+        key: _copied(json_value(item, str(key))) for key, item in value.items() if key not in known and item is not None
+    }
 
 
 def _optional(value: Mapping[str, Any], key: str) -> str | None:
@@ -202,7 +219,7 @@ def _part(value: Any) -> Part:
     if isinstance(value, TextPart):
         return TextPart(utf_8_text(value.text, "text"))
     if isinstance(value, MediaPart):
-        return value
+        return replace(value, raw=_own_part(value.raw))
     if not isinstance(value, Mapping):
         raise ConversationError("", "must be a part: a dict with 'type'", value)
     kind = value.get("type", "text" if "text" in value else None)
@@ -219,21 +236,26 @@ def _part(value: Any) -> Part:
 def _media(modality: str, value: Mapping[str, Any]) -> MediaPart:
     """A media part; one that gives its hash and its size in pixels need not be read."""
     if any(value.get(key) is None for key in ("hash", "width", "height")):
-        return MediaPart(modality, dict(value))
+        return MediaPart(modality, _own_part(value))
     width, height = value["width"], value["height"]
     for key, size in (("width", width), ("height", height)):
         if type(size) is not int or size <= 0:
             raise ConversationError(key, "must be a positive number of pixels", size)
-    return MediaPart(modality, dict(value), _required(value, "hash"), _optional(value, "reference"), width, height)
+    return MediaPart(modality, _own_part(value), _required(value, "hash"), _optional(value, "reference"), width, height)
 
 
-def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
+def _own_part(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a media part as far as parts are nested; what is inside may be an image, which is not copied."""
+    return {key: dict(item) if isinstance(item, Mapping) else item for key, item in value.items()}
+
+
+def _tool_calls(calls: Any, *, raw: bool) -> tuple[ToolCall, ...]:
     if not isinstance(calls, (list, tuple)):
         raise ConversationError("tool_calls", "must be a list of tool calls", calls)
-    return _each(calls, "tool_calls", _tool_call)
+    return _each(calls, "tool_calls", partial(_tool_call, raw=raw))
 
 
-def _tool_call(value: Any) -> ToolCall:
+def _tool_call(value: Any, *, raw: bool) -> ToolCall:
     if isinstance(value, ToolCall):
         value = {"id": value.id, "name": value.name, "arguments": value.arguments}
     if not isinstance(value, Mapping):
@@ -243,22 +265,43 @@ def _tool_call(value: Any) -> ToolCall:
     if not isinstance(function, Mapping):
         raise ConversationError("function", "must be an object with 'name' and 'arguments'", _given(function))
     try:
-        return ToolCall(_required(function, "name"), _arguments(function.get("arguments")), identity)
+        return ToolCall(_required(function, "name"), _arguments(function.get("arguments"), raw=raw), identity)
     except ConversationError as error:
         raise (error if function is value else error.within("function")) from None
 
 
-def _arguments(value: Any) -> str | Mapping[str, Any]:
+def _arguments(value: Any, *, raw: bool) -> str | Mapping[str, Any]:
+    """Arguments as text or as an object of their own; nothing, an empty text and null are no arguments."""
+    if value is None or (isinstance(value, str) and value.strip() in _NO_ARGUMENTS):
+        return {}
     if isinstance(value, str):
-        if not isinstance(json_object_text(value, "arguments"), dict):
-            raise ConversationError("arguments", "must be the JSON text of an object", value)
-        return value
+        return utf_8_text(value, "arguments") if raw else _object_text(value)
     if not isinstance(value, Mapping):
         problem = "must be an object or the JSON text of one ({} for no arguments)"
         raise ConversationError("arguments", problem, _given(value))
-    if not _is_plain(value):
-        json_value(value, "arguments")
+    return dict(value) if _is_plain(value) else _copied(json_value(value, "arguments"))
+
+
+def _object_text(value: str) -> str:
+    """A text that is the JSON text of an object."""
+    hint = '; invalid_arguments="raw" keeps such a text as it stands'
+    try:
+        read = json_object_text(value, "arguments")
+    except ConversationError as error:
+        raise ConversationError(error.path, error.problem + hint, error.value) from None
+    if not isinstance(read, dict):
+        raise ConversationError("arguments", f"must be the JSON text of an object{hint}", value)
     return value
+
+
+def _copied(value: Any) -> Any:
+    """JSON data that shares nothing that can be changed with what the caller holds."""
+    return to_builtins(value, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a subclass, such as a text that carries its origin, as one of the class that JSON knows."""
+    return next(kind(value) for kind in (str, int, float) if isinstance(value, kind))
 
 
 def _is_plain(value: Mapping[Any, Any]) -> bool:
@@ -285,10 +328,10 @@ def _tool(value: Any) -> ToolSpec:
         _required(function, "name")
     except ConversationError as error:
         raise (error if bare else error.within("function")) from None
-    json_value(schema, "")
+    copy = _copied(json_value(schema, ""))
     if bare:
-        return ToolSpec({"type": "function", "function": {key: schema[key] for key in schema if key != "type"}})
-    return ToolSpec(schema)
+        return ToolSpec({"type": "function", "function": {key: copy[key] for key in copy if key != "type"}})
+    return ToolSpec(copy)
 
 
 def _given(value: object) -> object:

@@ -17,7 +17,7 @@ from isc.errors import EncoderError, LoadError, TracedTemplateNotice
 from isc.formats.base import Family
 from isc.formats.catalogue import family_of_template, models, unknown_model
 from isc.formats.segments import IMAGE_TOKENS
-from isc.types import BodySpecials, Json, ThinkingRetention
+from isc.types import BodySpecials, InvalidArguments, Json, SamplingCuts, ThinkingRetention
 
 if TYPE_CHECKING:
     from isc.media import ImageProcessor, Resolver
@@ -33,6 +33,8 @@ def load(
     body_specials: BodySpecials = "text",
     resolve_media: Resolver | None = None,
     engine: EngineName | None = None,
+    sampling_cuts: SamplingCuts = "all",
+    invalid_arguments: InvalidArguments = "raise",
     **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """A renderer for a model on the hub or in a local directory; never runs remote code.
@@ -46,6 +48,8 @@ def load(
         body_specials: See `Renderer`.
         resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
             or a PIL image. Without it paths and data URLs are read and URLs refused: isc fetches no media by itself.
+        sampling_cuts: See `Renderer`.
+        invalid_arguments: See `Renderer`.
         engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
             with `tokenizers`. `"tokenizers"` is loaded in a third of the time and encodes at a fifteenth of the speed:
             right for a conversation or two.
@@ -62,7 +66,7 @@ def load(
     encoder = load_encoder(model.name, revision, engine)
     found = fitted((found or traced(model, encoder)).with_options(options), encoder)
     images = _image_processor(model, found, resolve_media)
-    return Renderer(found, encoder, thinking_retention, body_specials, images)
+    return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
 def fitted(family: Family, encoder: Encoder) -> Family:
@@ -165,6 +169,8 @@ def create_renderer(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     images: ImageProcessor | None = None,
+    sampling_cuts: SamplingCuts = "all",
+    invalid_arguments: InvalidArguments = "raise",
     **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """A renderer on a tokenizer the caller holds.
@@ -176,6 +182,8 @@ def create_renderer(
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         images: See `Renderer`.
+        sampling_cuts: See `Renderer`.
+        invalid_arguments: See `Renderer`.
         **options: See `load`.
 
     Raises:
@@ -191,7 +199,7 @@ def create_renderer(
         from isc.media import image_processor
 
         images = image_processor({}, family)
-    return Renderer(family, encoder, thinking_retention, body_specials, images)
+    return Renderer(family, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
 def family_of_tokenizer(tokenizer: object) -> Family | None:

@@ -22,6 +22,8 @@ Span: TypeAlias = tuple[int, int]
 Owner: TypeAlias = tuple[int, bool]
 BodySpecials: TypeAlias = Literal["text", "parse", "reject"]
 ThinkingRetention: TypeAlias = Literal["tool_cycle", "all"]
+SamplingCuts: TypeAlias = Literal["all", "none"]
+InvalidArguments: TypeAlias = Literal["raise", "raw"]
 
 UNOWNED = -1
 

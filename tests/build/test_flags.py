@@ -13,7 +13,14 @@ from isc.build.samples import Batch, Loss, Settings, Tally, build_batch
 from isc.conversation.flags import FLAGS
 from isc.traced.template import TracedTemplate
 
-OFF = [("weight", 0), ("training", False), ("trainable", False), ("train", False), ("step_loss_mask", 0), ("loss", False)]
+OFF = [
+    ("weight", 0),
+    ("training", False),
+    ("trainable", False),
+    ("train", False),
+    ("step_loss_mask", 0),
+    ("loss", False),
+]
 TALK: list[dict[str, object]] = [
     {"role": "user", "content": "one"},
     {"role": "assistant", "content": "first answer"},
@@ -35,9 +42,7 @@ def test_the_table_of_flags_is_the_one_tested() -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), OFF)
-def test_a_flag_leaves_its_turn_untrained_and_the_ids_as_they_are(
-    small: isc.Renderer, key: str, value: object
-) -> None:
+def test_a_flag_leaves_its_turn_untrained_and_the_ids_as_they_are(small: isc.Renderer, key: str, value: object) -> None:
     whole = isc.build_training_sample(small, TALK)
     partly = isc.build_training_sample(small, flagged(key, value))
     assert partly.token_ids == whole.token_ids

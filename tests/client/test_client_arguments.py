@@ -64,7 +64,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "logprobs that are true": ({"prompt_ids": [5], "sampling_params": {"logprobs": True}}, "logprobs is True"),
     "a field twice": ({"prompt_ids": [5], "extra_body": {"token_ids": [6]}}, "'token_ids'"),
     "vLLM's field": ({"prompt_ids": [5], "protocol": "sglang", "cache_salt": "a"}, "cache_salt"),
-    "another protocol": ({"prompt_ids": [5], "protocol": "tgi"}, "vllm, sglang"),
+    "another protocol": ({"prompt_ids": [5], "protocol": "tgi"}, "protocol='tgi' is none of 'auto', 'vllm'"),
 }
 
 

@@ -22,8 +22,10 @@ from isc.types import (
     UNOWNED,
     BodySpecials,
     Chat,
+    InvalidArguments,
     ParsedResponse,
     Report,
+    SamplingCuts,
     Segment,
     ThinkingRetention,
 )
@@ -50,6 +52,11 @@ class Renderer(Struct, frozen=True):
         body_specials: What becomes of a special that a message spells: `"text"` (the default) leaves it text, `"parse"`
             makes it the control token as `apply_chat_template` does, `"reject"` raises.
         images: What reads and measures images; None where the model takes none.
+        sampling_cuts: Where text is cut before it is encoded. `"all"` (the default) cuts where sampling starts and
+            stops, so that an assistant turn has the ids that a sampler gives after the prompt; `"none"` encodes as
+            `apply_chat_template` does.
+        invalid_arguments: What becomes of a tool call's arguments that are text but not the JSON text of an object.
+            `"raise"` (the default) refuses the conversation and names the place; `"raw"` keeps the text.
 
     Raises:
         OptionError: A policy that does not exist.
@@ -66,10 +73,14 @@ class Renderer(Struct, frozen=True):
     thinking_retention: ThinkingRetention | None = None
     body_specials: BodySpecials = "text"
     images: ImageProcessor | None = None
+    sampling_cuts: SamplingCuts = "all"
+    invalid_arguments: InvalidArguments = "raise"
 
     def __post_init__(self) -> None:
         checked("thinking_retention", self.thinking_retention, ThinkingRetention | None, "Renderer")
         checked("body_specials", self.body_specials, BodySpecials, "Renderer")
+        checked("sampling_cuts", self.sampling_cuts, SamplingCuts, "Renderer")
+        checked("invalid_arguments", self.invalid_arguments, InvalidArguments, "Renderer")
 
     def segments(
         self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
@@ -94,6 +105,7 @@ class Renderer(Struct, frozen=True):
         add_generation_prompt: bool = False,
         *,
         body_specials: BodySpecials | None = None,
+        sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
         """The conversation as token ids with the owner of every token.
 
@@ -102,6 +114,7 @@ class Renderer(Struct, frozen=True):
             tools: Tool specs, wrapped or bare.
             add_generation_prompt: Whether to end with what asks the model for its turn.
             body_specials: Overrides the renderer's policy for this call.
+            sampling_cuts: Overrides the renderer's policy for this call.
 
         Returns:
             Ids, and per token its message and whether it is body.
@@ -111,15 +124,28 @@ class Renderer(Struct, frozen=True):
             MissingSpecialError: The vocabulary lacks a special of the format.
         """
         chat = self.chat(messages, tools)
-        return self.render_chat(chat, add_generation_prompt=add_generation_prompt, body_specials=body_specials)
+        return self.render_chat(
+            chat,
+            add_generation_prompt=add_generation_prompt,
+            body_specials=body_specials,
+            sampling_cuts=sampling_cuts,
+        )
 
-    def chat(self, messages: Messages, tools: Tools = None) -> Chat:
+    def chat(
+        self, messages: Messages, tools: Tools = None, *, invalid_arguments: InvalidArguments | None = None
+    ) -> Chat:
         """Messages and tools as the checked chat that families render, its images measured.
+
+        Args:
+            messages: Message records or OpenAI dicts.
+            tools: Tool specs, wrapped or bare.
+            invalid_arguments: Overrides the renderer's policy for this call.
 
         Raises:
             ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
         """
-        return self._measured(convert.chat(messages, tools), "messages")
+        policy = self.invalid_arguments if invalid_arguments is None else invalid_arguments
+        return self._measured(convert.chat(messages, tools, invalid_arguments=policy), "messages")
 
     def _measured(self, chat: Chat, name: str) -> Chat:
         if self.images is None:
@@ -129,7 +155,12 @@ class Renderer(Struct, frozen=True):
         return measured_chat(chat, self.images, name)
 
     def render_chat(
-        self, chat: Chat, *, add_generation_prompt: bool = False, body_specials: BodySpecials | None = None
+        self,
+        chat: Chat,
+        *,
+        add_generation_prompt: bool = False,
+        body_specials: BodySpecials | None = None,
+        sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
         """`render` of a chat that is converted already."""
         return fold(
@@ -138,6 +169,7 @@ class Renderer(Struct, frozen=True):
             chat.roles,
             convert.tool_names(chat.messages),
             self.body_specials if body_specials is None else body_specials,
+            self.sampling_cuts if sampling_cuts is None else sampling_cuts,
         )
 
     def render_ids(
@@ -147,9 +179,13 @@ class Renderer(Struct, frozen=True):
         add_generation_prompt: bool = False,
         *,
         body_specials: BodySpecials | None = None,
+        sampling_cuts: SamplingCuts | None = None,
     ) -> tuple[int, ...]:
         """The ids of `render`."""
-        return self.render(messages, tools, add_generation_prompt, body_specials=body_specials).token_ids
+        rendered = self.render(
+            messages, tools, add_generation_prompt, body_specials=body_specials, sampling_cuts=sampling_cuts
+        )
+        return rendered.token_ids
 
     def parse_response(
         self, token_ids: Sequence[int], tools: Tools = None, prompt_ids: Sequence[int] | None = None
@@ -192,9 +228,14 @@ class Renderer(Struct, frozen=True):
         return bridge.plan(self.family, *known, add_generation_prompt=add_generation_prompt)
 
     def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
-        """New messages as a chat that goes on from earlier ones, which show this media."""
+        """New messages as a chat that goes on from earlier ones, which show this media; bad arguments stay as they are.
+
+        No call among them is rendered by a bridge, and a rollout goes on after a model wrote a bad one.
+        """
         new = list(new_messages)
-        given = convert.chat(new, tools, complete=False, name="new_messages") if new else Chat((), ())
+        given = Chat((), ())
+        if new:
+            given = convert.chat(new, tools, complete=False, name="new_messages", invalid_arguments="raw")
         return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(

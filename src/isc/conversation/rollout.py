@@ -126,13 +126,14 @@ class Rollout(Struct, frozen=True):
 
         Args:
             renderer: Format and vocabulary.
-            messages: The conversation so far; nothing of it counts as sampled.
+            messages: The conversation so far; nothing of it counts as sampled. Arguments that are no JSON stay as they
+                are: a model that wrote some has to live with them.
             tools: Tool specs, the same for the whole episode.
 
         Raises:
             ConversationError: Something cannot be rendered.
         """
-        chat = renderer.chat(messages, tools)
+        chat = renderer.chat(messages, tools, invalid_arguments="raw")
         rendered = renderer.render_chat(chat, add_generation_prompt=True)
         return cls(renderer, chat, SampledTokens(rendered, (), (None,) * len(rendered)))
 

@@ -16,7 +16,7 @@ from isc.encoding._units import Piece, absorbed, scanned, stretches
 from isc.encoding.base import Encoder
 from isc.errors import MissingSpecialError
 from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered
-from isc.types import UNOWNED, BodySpecials, Sampled, Segment, Segments
+from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
 
 _NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
 
@@ -27,6 +27,7 @@ def fold(
     message_roles: Sequence[str] = (),
     message_tool_names: Sequence[str | None] | None = None,
     body_specials: BodySpecials = "text",
+    sampling_cuts: SamplingCuts = "all",
 ) -> RenderedTokens:
     """Turn a stream of owned segments into ids with attribution, in one batch encode.
 
@@ -37,6 +38,9 @@ def fold(
         message_tool_names: Tool name of each message, by index; all None by default.
         body_specials: What becomes of a special spelled inside text: `"text"` leaves it text, `"parse"` makes it the
             token as `apply_chat_template` does, `"reject"` refuses it.
+        sampling_cuts: `"all"` encodes the text before and after the place where sampling starts, or stops, apart from
+            each other, as a sampler has them; `"none"` encodes the whole text between two specials at once, as
+            `apply_chat_template` does. A token that spans such a place is then body.
 
     Returns:
         The ids and their runs.
@@ -48,8 +52,11 @@ def fold(
     """
     if body_specials != "text":
         checked("body_specials", body_specials, BodySpecials)
+    if sampling_cuts != "all":
+        checked("sampling_cuts", sampling_cuts, SamplingCuts)
     roles = tuple(message_roles)
-    sampling = frozenset([index for index, role in enumerate(roles) if role == "assistant"])
+    cut_at = () if sampling_cuts == "none" else enumerate(roles)
+    sampling = frozenset([index for index, role in cut_at if role == "assistant"])
     if body_specials != "text":
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:

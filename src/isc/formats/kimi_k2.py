@@ -15,10 +15,9 @@ from typing import ClassVar, Final, Literal
 
 from msgspec import structs
 
-from isc._json import decode_json
 from isc.formats import _kimi as kimi
 from isc.formats.base import Family
-from isc.formats.segments import scaffold, unsupported_role
+from isc.formats.segments import arguments_written, scaffold, unsupported_role
 from isc.types import (
     AssistantMessage,
     Chat,
@@ -104,12 +103,7 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
 
     def _answer(self, chat: Chat, index: int, message: AssistantMessage) -> Segments:
         if self.variant == "instruct_2025_07":
-            calls = tuple(
-                structs.replace(call, arguments=decode_json(call.arguments))
-                if isinstance(call.arguments, str)
-                else call
-                for call in message.tool_calls
-            )
+            calls = tuple(structs.replace(call, arguments=arguments_written(call)) for call in message.tool_calls)
             ids = [kimi.native_id(call.name, place) for place, call in enumerate(calls)]
             return kimi.answer(chat, index, AssistantMessage(tool_calls=calls), (), ids)
         thinking: tuple[Segment, ...] = ()

@@ -261,12 +261,41 @@ def arguments_text(call: ToolCall) -> str:
     return call.arguments if isinstance(call.arguments, str) else json_text(call.arguments)
 
 
+RAW_ARGUMENTS = "arguments"
+"""The one argument that holds a text that is no JSON object, in formats that spell arguments one by one."""
+
+
 def arguments_object(call: ToolCall) -> Mapping[str, Json]:
-    """A call's arguments as an object, for formats that spell them one by one: JSON text is read."""
+    """A call's arguments as an object, for formats that spell them one by one: JSON text is read.
+
+    A text that is not that of an object (`invalid_arguments="raw"`) is the one argument `arguments`.
+
+    >>> dict(arguments_object(ToolCall("now", "{oops")))
+    {'arguments': '{oops'}
+    """
+    arguments = _read_arguments(call)
+    return {RAW_ARGUMENTS: str(call.arguments)} if arguments is None else arguments
+
+
+def arguments_written(call: ToolCall) -> str:
+    """A call's arguments as a format writes JSON: JSON text is read and written anew, any other text kept.
+
+    >>> arguments_written(ToolCall("now", '{"a":1}')), arguments_written(ToolCall("now", "{oops"))
+    ('{"a": 1}', '{oops')
+    """
+    arguments = _read_arguments(call)
+    return str(call.arguments) if arguments is None else json_text(arguments)
+
+
+def _read_arguments(call: ToolCall) -> Mapping[str, Json] | None:
+    """A call's arguments as an object; None where they are a text that is not that of one."""
     if not isinstance(call.arguments, str):
         return call.arguments
-    found: Mapping[str, Json] = decode_json(call.arguments)
-    return found
+    try:
+        read = decode_json(call.arguments)
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def unsupported_role(chat: Chat, index: int, family: str, instead: str) -> ConversationError:

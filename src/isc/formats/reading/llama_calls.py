@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from isc._json import decode_json, json_text
+from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats.reading.scanners import CallReading, find_special, json_call, spelling
-from isc.formats.segments import arguments_object
+from isc.formats.segments import arguments_object, arguments_written
 from isc.types import Json, ParsedToolCall, Sampled, Span, ToolCall
 
 _ARGUMENTS: Final = "parameters"
@@ -26,7 +26,7 @@ _ARGUMENT: Final = re.compile(r'([^"]*?)="(.*?)"(?:, (?=[^"]*=")|\Z)', re.DOTALL
 
 def json_call_text(call: ToolCall) -> str:
     """A call as JSON."""
-    return f'{{"name": "{call.name}", "{_ARGUMENTS}": {json_text(arguments_object(call))}}}'
+    return f'{{"name": "{call.name}", "{_ARGUMENTS}": {arguments_written(call)}}}'
 
 
 def built_in_text(call: ToolCall, path: str) -> str:
