@@ -82,7 +82,7 @@ def show(
         ids: One token a line, with position, id and attribution.
         generation_prompt: End with what asks the model for its turn.
     """
-    renderer, vocabulary = choose(format.family, format.model, format.option, little=True)
+    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from, little=True)
     place, found = _conversation(file, line)
     given = found.tools
     if tools is not None:
@@ -159,7 +159,7 @@ def render(
     """
     if not files:
         raise OptionError("isc render: name a file, or - for standard input")
-    renderer, vocabulary = choose(format.family, format.model, format.option)
+    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
     errors = console(errors=True)
     rendered = rejected = 0
     target = whole_file(output, overwrite=overwrite) if output else nullcontext(sys.stdout.buffer)
@@ -231,7 +231,7 @@ def build(
     """
     form = sample_format(output)
     loss = parse_loss(samples.loss)
-    renderer, vocabulary = choose(format.family, format.model, format.option)
+    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
     settings = Settings(
         loss,
         form,
@@ -243,6 +243,7 @@ def build(
         vocabulary,
         vocabulary_digest(format.model) if format.model else EMBEDDED,
         isc.__version__,
+        "" if format.images_from is None else str(format.images_from.resolve()),
     )
     paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
     paths.check_distinct()
