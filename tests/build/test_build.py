@@ -106,7 +106,9 @@ def test_the_tally_counts_every_token_once(small: isc.Renderer) -> None:
     found = build_batch(small, Settings(parse_loss("assistant+tool-bodies")), False, Batch(1, tuple(lines)))
     decoded = [json.loads(line) for line in found.rows.splitlines()]
     assert sum(tally.tokens for tally in found.tally.roles.values()) == sum(len(row["input_ids"]) for row in decoded)
-    assert sum(tally.trained for tally in found.tally.roles.values()) == sum(label != -100 for row in decoded for label in row["labels"])
+    assert sum(tally.trained for tally in found.tally.roles.values()) == sum(
+        label != -100 for row in decoded for label in row["labels"]
+    )
     one = Tally(1, 2, {"user": RoleTally(3, 2, 1)})
     assert one + Tally(1, 0, {"tool": RoleTally(1)}) + one == Tally(
         3, 4, {"user": RoleTally(6, 4, 2), "tool": RoleTally(1)}

@@ -127,7 +127,10 @@ def test_build_carries_images_and_sets_a_broken_one_aside(model: Path, cat: Path
     for place in found[2].placeholders["image"]:
         assert rows[2]["input_ids"][place.offset : place.offset + place.length] == [pad] * 70
     [rejected] = [json.loads(line) for line in (tmp_path / "out.rejects.jsonl").read_text().splitlines()]
-    assert (rejected["line"], "messages[0].content[0].image: cannot be read: it must be" in rejected["reason"]) == (3, True)
+    assert (rejected["line"], "messages[0].content[0].image: cannot be read: it must be" in rejected["reason"]) == (
+        3,
+        True,
+    )
 
 
 def test_build_writes_media_to_parquet_as_json(model: Path, cat: Path, tmp_path: Path) -> None:

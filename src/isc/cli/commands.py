@@ -18,7 +18,7 @@ from isc.build.samples import Settings, parse_loss
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
-from isc.cli.files import BuildPaths, named, opened, whole_file
+from isc.cli.files import BuildPaths, named, opened, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries, identity
 from isc.cli.running import Job, print_summary, run_build, sample_format
 from isc.conversation.renderer import Renderer
@@ -159,6 +159,7 @@ def render(
     """
     if not files:
         raise OptionError("isc render: name a file, or - for standard input")
+    refuse_existing([output] if output else [], overwrite=overwrite)
     renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
     errors = console(errors=True)
     rendered = rejected = 0
@@ -231,6 +232,8 @@ def build(
     """
     form = sample_format(output)
     loss = parse_loss(samples.loss)
+    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
+    paths.check_distinct()
     renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
     settings = Settings(
         loss,
@@ -245,8 +248,6 @@ def build(
         isc.__version__,
         "" if format.images_from is None else str(format.images_from.resolve()),
     )
-    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
-    paths.check_distinct()
     job = Job(paths, renderer, settings, manner, console(errors=True))
     return print_summary(job, run_build(job), console())
 
