@@ -219,6 +219,8 @@ def _part(value: Any) -> Part:
     if isinstance(value, TextPart):
         return TextPart(utf_8_text(value.text, "text"))
     if isinstance(value, MediaPart):
+        if not isinstance(value.raw, Mapping):
+            raise ConversationError("raw", "must be the part as it was given, a dict", _given(value.raw))
         return replace(value, raw=_own_part(value.raw))
     if not isinstance(value, Mapping):
         raise ConversationError("", "must be a part: a dict with 'type'", value)

@@ -32,6 +32,7 @@ def load(
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     resolve_media: Resolver | None = None,
+    local_files: str | os.PathLike[str] | None = None,
     engine: EngineName | None = None,
     sampling_cuts: SamplingCuts = "all",
     invalid_arguments: InvalidArguments = "raise",
@@ -47,7 +48,9 @@ def load(
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
-            or a PIL image. Without it paths and data URLs are read and URLs refused: isc fetches no media by itself.
+            or a PIL image. Without it a text is a data URL or a file in `local_files`: isc fetches no media by itself.
+        local_files: For models that take images: a directory whose files conversations may name. Without it no text in
+            a conversation opens a file.
         sampling_cuts: See `Renderer`.
         invalid_arguments: See `Renderer`.
         engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
@@ -65,7 +68,7 @@ def load(
     found = family if family is not None else known_family(model)
     encoder = load_encoder(model.name, revision, engine)
     found = fitted((found or traced(model, encoder)).with_options(options), encoder)
-    images = _image_processor(model, found, resolve_media)
+    images = _image_processor(model, found, resolve_media, local_files)
     return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
@@ -74,7 +77,9 @@ def fitted(family: Family, encoder: Encoder) -> Family:
     return family.for_vocabulary(encoder.specials)
 
 
-def _image_processor(model: Source, family: Family, resolve_media: Resolver | None) -> ImageProcessor | None:
+def _image_processor(
+    model: Source, family: Family, resolve_media: Resolver | None, local_files: str | os.PathLike[str] | None
+) -> ImageProcessor | None:
     """What reads images for a model: None for a format without any, and where the model's processor is unknown."""
     if IMAGE_TOKENS.isdisjoint(family.specials):
         return None
@@ -86,7 +91,7 @@ def _image_processor(model: Source, family: Family, resolve_media: Resolver | No
         if model.is_directory:
             raise
         config = {}  # not in the cache and no hub: texts need no image processor, and an image says that it is missing
-    return image_processor(config, family, resolve_media)
+    return image_processor(config, family, resolve_media, local_files)
 
 
 def traced(

@@ -1,20 +1,27 @@
 """`RenderedTokens`: token ids with their attribution, stored as runs. An inconsistent value cannot be constructed.
 
-Everything here is computed run by run; only the per-token views are as long as the ids.
+Everything here is computed run by run; only the per-token views are as long as the ids. Whatever is decoded or
+constructed is checked id by id; ids that were checked, or that an encoder made, are not checked again.
 """
 
 from __future__ import annotations
 
+import math
+import re
+import sys
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from itertools import accumulate, chain, groupby, repeat
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from operator import index
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, get_args
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from isc.errors import AttributionError
-from isc.types import UNOWNED, MediaPart, Span
+from isc.errors import AttributionError, shown
+from isc.types import UNOWNED, MediaPart, Role, Span
 
 if TYPE_CHECKING:
     import numpy
@@ -22,29 +29,50 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
+LARGEST_ID: Final = (1 << 31) - 1
+"""Ids are 32-bit integers wherever they go: to an engine, a tensor, an Arrow column."""
+_ROLES: Final = frozenset(get_args(Role))
+_NUMBERS: Final = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32))")
+_MOST_AXES: Final = 32
+
+_Id: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
+_Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
+_RoleName: TypeAlias = Annotated[str, Meta(pattern=f"^({'|'.join(get_args(Role))})$")]
+_DtypeName: TypeAlias = Annotated[str, Meta(max_length=8)]
+
 
 class PlaceholderRange(Struct, frozen=True, array_like=True):
     """Where one media item's placeholder tokens stand."""
 
-    offset: int
-    length: int
+    offset: _Count
+    length: _Count
 
 
 class Array(Struct, frozen=True):
     """An array as raw bytes, in row-major order: what serializes; `numpy.asarray` makes it an array without a copy.
 
     Args:
-        dtype: NumPy's name of the element type with its byte order, such as `<f4`.
+        dtype: NumPy's name of a type of numbers with its byte order, such as `<f4`.
         shape: Length of each axis.
         data: The elements.
 
     Raises:
-        AttributionError: The bytes do not fill the shape.
+        AttributionError: It is no type of numbers, or the bytes do not fill the shape.
     """
 
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: _DtypeName
+    shape: tuple[_Count, ...]
     data: bytes
+
+    def __post_init__(self) -> None:
+        if _NUMBERS.fullmatch(str(self.dtype)) is None:
+            raise AttributionError(f"dtype {shown(self.dtype)} is no type of numbers such as '<f4'")
+        axes = self.shape
+        if len(axes) > _MOST_AXES or any(type(axis) is not int or not 0 <= axis <= LARGEST_ID for axis in axes):
+            raise AttributionError(f"shape {shown(axes)} is none that an array can have")
+        width = int(re.sub(r"[^0-9]", "", self.dtype))
+        if len(self.data) != math.prod(axes) * width:
+            raise AttributionError(f"{len(self.data)} bytes are no {self.dtype} array of shape {self.shape}")
 
     @classmethod
     def of(cls, values: numpy.ndarray[Any, Any]) -> Array:
@@ -55,11 +83,7 @@ class Array(Struct, frozen=True):
         """The elements as a read-only NumPy array that shares this one's bytes."""
         import numpy
 
-        try:
-            return numpy.frombuffer(self.data, numpy.dtype(self.dtype)).reshape(self.shape)
-        except (TypeError, ValueError) as error:
-            problem = f"{len(self.data)} bytes are no {self.dtype} array of shape {self.shape}: {error}"
-            raise AttributionError(problem) from None
+        return numpy.frombuffer(self.data, numpy.dtype(self.dtype)).reshape(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray[Any, Any]:  # noqa: ANN401
         """NumPy's protocol."""
@@ -102,7 +126,7 @@ class MultiModalData(Struct, frozen=True, omit_defaults=True):
                     raise AttributionError(f"{len(hashes)} {modality} hashes, but {len(found)} of another column")
         unknown = {*self.placeholders, *self.references, *self.items} - self.hashes.keys()
         if unknown:
-            raise AttributionError(f"media without hashes: {', '.join(sorted(unknown))}")
+            raise AttributionError(f"media without hashes: {', '.join(sorted(map(str, unknown)))}")
 
     def count(self, modality: str) -> int:
         """How many items of a modality there are."""
@@ -113,6 +137,8 @@ class MultiModalData(Struct, frozen=True, omit_defaults=True):
         for modality, places in self.placeholders.items():
             end = 0
             for place in places:
+                if type(place.length) is not int or type(place.offset) is not int:
+                    raise AttributionError(f"{modality} {place} must have whole numbers")
                 if place.length <= 0 or place.offset < end or place.offset + place.length > tokens:
                     raise AttributionError(f"{modality} {place} does not fit among {tokens} tokens after token {end}")
                 end = place.offset + place.length
@@ -168,8 +194,8 @@ def _joined(
 class Run(Struct, frozen=True, gc=False, array_like=True):
     """So many consecutive tokens of one attribution: `message` owns them, or nobody (-1); `body` or scaffold."""
 
-    length: int
-    message: int
+    length: _Count
+    message: Annotated[int, Meta(ge=UNOWNED, le=LARGEST_ID)]
     body: bool
 
 
@@ -184,20 +210,30 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         multi_modal_data: Media placeholders, where the conversation has any.
 
     Raises:
-        AttributionError: On construction and on decoding, when the parts do not fit each other.
+        AttributionError: On construction, when a part cannot be or the parts do not fit each other; on decoding it is
+            msgspec's ValidationError.
 
     >>> rendered = RenderedTokens((5, 6, 7), (Run(1, -1, False), Run(2, 0, True)), ("user",), (None,))
     >>> rendered.is_content
     (False, True, True)
     """
 
-    token_ids: tuple[int, ...]
+    token_ids: tuple[_Id, ...]
     runs: tuple[Run, ...]
-    message_roles: tuple[str, ...] = ()
+    message_roles: tuple[_RoleName, ...] = ()
     message_tool_names: tuple[str | None, ...] = ()
     multi_modal_data: MultiModalData | None = None
 
     def __post_init__(self) -> None:
+        check_ids(self.token_ids)
+        _check_tables(self.message_roles, self.message_tool_names)
+        for run in self.runs:
+            if not (type(run) is Run and type(run.length) is type(run.message) is int and type(run.body) is bool):
+                raise AttributionError(f"{shown(run)} must be a Run of two whole numbers and a bool")
+        self._check_runs()
+
+    def _check_runs(self) -> None:
+        """Raise unless the runs cover the ids and name messages that exist; join neighbours that are alike."""
         count = len(self.message_roles)
         last_message, last_body = UNOWNED - 1, False
         mergeable = False
@@ -240,16 +276,19 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
             lengths = f"{len(token_ids)}, {len(message_indices)} and {len(is_content)}"
             raise AttributionError(f"token_ids, message_indices and is_content differ in length: {lengths}")
         pairs = groupby(zip(message_indices, map(bool, is_content), strict=True))
-        runs = tuple(Run(sum(1 for _ in group), message, content) for (message, content), group in pairs)
         names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(message_roles)
-        return cls(tuple(token_ids), runs, tuple(message_roles), names)
+        try:
+            runs = tuple(Run(sum(1 for _ in group), index(message), content) for (message, content), group in pairs)
+            return cls(tuple(map(index, token_ids)), runs, tuple(message_roles), names)
+        except TypeError as error:
+            raise AttributionError(f"token_ids and message_indices must be whole numbers: {error}") from None
 
     def __len__(self) -> int:
         return len(self.token_ids)
 
     def __add__(self, other: RenderedTokens) -> RenderedTokens:
         """The two one after another; one's message table must start with the other's."""
-        return RenderedTokens(
+        return put_together(
             self.token_ids + other.token_ids,
             self.runs + other.runs,
             _longer(self.message_roles, other.message_roles),
@@ -348,6 +387,60 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         return tuple(self._column(lambda run: run.body and self.role(run) in roles))
 
 
+def put_together(
+    token_ids: tuple[int, ...],
+    runs: tuple[Run, ...],
+    message_roles: tuple[str, ...],
+    message_tool_names: tuple[str | None, ...],
+    multi_modal_data: MultiModalData | None = None,
+) -> RenderedTokens:
+    """Make a value of ids that need no look: an encoder made them, or they were checked; runs are checked.
+
+    A bridge costs what its new messages cost: its thousands of earlier ids are not looked at again.
+
+    Raises:
+        AttributionError: The parts do not fit each other.
+    """
+    made = copy(_EMPTY)
+    force_setattr(made, "token_ids", token_ids)
+    force_setattr(made, "runs", runs)
+    force_setattr(made, "message_roles", message_roles)
+    force_setattr(made, "message_tool_names", message_tool_names)
+    force_setattr(made, "multi_modal_data", multi_modal_data)
+    made._check_runs()
+    return made
+
+
+def check_ids(token_ids: tuple[int, ...]) -> None:
+    """Raise an `AttributionError` unless these are a tuple of ids from 0 to `LARGEST_ID`."""
+    if type(token_ids) is not tuple:
+        raise AttributionError(f"token_ids must be a tuple, not a {type(token_ids).__name__}")
+    try:
+        numbers = array("I", token_ids)
+    except (TypeError, OverflowError):
+        pass
+    else:
+        top = numbers.itemsize - 1 if sys.byteorder == "little" else 0
+        if numbers.tobytes()[top :: numbers.itemsize].isascii():  # no highest bit is set: all at once, without a loop
+            return
+    for position, token_id in enumerate(token_ids):
+        if type(token_id) is not int or not 0 <= token_id <= LARGEST_ID:
+            raise AttributionError(
+                f"token_ids[{position}] must be a whole number from 0 to {LARGEST_ID} (got {shown(token_id)})"
+            )
+
+
+def _check_tables(roles: tuple[str, ...], names: tuple[str | None, ...]) -> None:
+    """Raise unless roles are roles and names are texts."""
+    if type(roles) is not tuple or type(names) is not tuple:
+        raise AttributionError("message_roles and message_tool_names must be tuples")
+    wrong = next((role for role in roles if type(role) is not str or role not in _ROLES), None)
+    if wrong is not None or None in roles:
+        raise AttributionError(f"message_roles are of {', '.join(sorted(_ROLES))} (got {shown(wrong)})")
+    if any(name is not None and type(name) is not str for name in names):
+        raise AttributionError(f"message_tool_names are texts or None (got {shown(names)})")
+
+
 def _problem(run: Run, messages: int) -> str:
     """Why a run cannot be."""
     if run.length <= 0:
@@ -375,3 +468,6 @@ def _longer(first: tuple[_Item, ...], second: tuple[_Item, ...]) -> tuple[_Item,
     if longer[: len(shorter)] != shorter:
         raise AttributionError(f"message tables do not agree: {first} and {second}")
     return longer
+
+
+_EMPTY: Final = RenderedTokens((), ())

@@ -171,7 +171,7 @@ def test_what_was_processed_is_carried_through_a_bridge(resolving: isc.Renderer)
     ("dtype", "shape", "data"), [("<f4", (2,), b"1234"), ("<q9", (1,), b"12345678"), ("O", (1,), b"")]
 )
 def test_an_array_that_is_none_is_told(dtype: str, shape: tuple[int, ...], data: bytes) -> None:
-    with pytest.raises(isc.AttributionError, match="are no"):
+    with pytest.raises(isc.AttributionError, match=r"are no|is no type of numbers"):
         Array(dtype, shape, data).values()
 
 

@@ -100,7 +100,7 @@ def test_the_same_image_twice_is_processed_once(tmp_path: Path) -> None:
     processor = ImageProcessor(QwenImages.of(QWEN3_VL), process)
     path = tmp_path / "same.png"
     path.write_bytes(PNG)
-    measured = [processor.measured(part(value)) for value in (PNG, str(path), data_url(PNG, "image/png"))]
+    measured = [processor.measured(part(value)) for value in (PNG, path, data_url(PNG, "image/png"))]
     threads = [threading.Thread(target=processor.arrays, args=(one,)) for one in measured * 4]
     for thread in threads:
         thread.start()
@@ -113,7 +113,7 @@ def test_the_same_image_twice_is_processed_once(tmp_path: Path) -> None:
 def test_an_image_that_changed_since_is_told(processor: ImageProcessor, tmp_path: Path) -> None:
     path = tmp_path / "changing.png"
     path.write_bytes(PNG)
-    measured = processor.measured(part(str(path)))
+    measured = processor.measured(part(path))
     path.write_bytes(encoded(picture(64, 48, seed=3)))
     with pytest.raises(isc.MediaError, match="is not the image that was rendered"):
         processor.arrays(measured)

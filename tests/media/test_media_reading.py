@@ -32,10 +32,7 @@ def test_every_way_to_give_an_image(processor: ImageProcessor, tmp_path: Path) -
         ("image", PNG, None),
         ("image", bytearray(PNG), None),
         ("bytes", PNG, None),
-        ("image", str(path), str(path)),
         ("image", path, str(path)),
-        ("path", str(path), str(path)),
-        ("url", path.as_uri(), path.as_uri()),
         ("image", url, None),
         ("image_url", url, None),
         ("image_url", {"url": url}, None),
@@ -95,12 +92,15 @@ BAD: dict[str, tuple[object, str]] = {
     "lying data URL": (data_url(JPEG, "image/png"), "says image/png, but is image/jpeg"),
     "no image data URL": (data_url(PNG, "text/html"), "says text/html, but is image/png"),
     "broken base64": ("data:image/png;base64,@@@", "is not base64"),
-    "no file": ("/no/such/cat.png", "is no file on this machine .got '/no/such/cat.png'."),
-    "a device": ("/dev/zero", "is not a regular file"),
-    "a directory": ("/tmp", "is not a regular file"),
-    "a null byte": ("a\0b.png", "null|no file"),
-    "a URL": ("https://example.org/cat.png", "pass resolve_media=..., a function from this URL to bytes"),
-    "a number": (7, "must be bytes, a path, a data URL, a PIL image"),
+    "no file": (Path("/no/such/cat.png"), "cannot be read: No such file or directory .got '/no/such/cat.png'."),
+    "a device": (Path("/dev/zero"), "cannot be read: is not a regular file"),
+    "a directory": (Path("/tmp"), "cannot be read: Is a directory|is not a regular file"),
+    "a null byte": (Path("a\0b.png"), "cannot be read: embedded null byte"),
+    "a URL": ("https://example.org/cat.png", "is no data URL, and a text opens no file and no address: pass local_fil"),
+    "a surrogate": ("\ud800", "is no Unicode text"),
+    "a surrogate in a data URL": ("data:,\udc80", "is no Unicode text"),
+    "an unfinished data URL": ("data:image/png;base64", "is no data URL"),
+    "a number": (7, "must be bytes, a Path, a data URL, a PIL image"),
     "too long": (picture(2000, 4), "at most 200 times the other, not 2000 x 4 pixels"),
     "truncated PIL image": (lazy(JPEG[:-60]), "is a broken JPEG of 64 x 48 pixels"),
 }
@@ -129,9 +129,10 @@ def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
     processor = ImageProcessor(FixedPlaceholders(1), limits=Limits(file_bytes=100, pixels=64))
     path = tmp_path / "large.png"
     path.write_bytes(PNG + bytes(200))
-    for value in (str(path), data_url(bytes(200), "image/png")):
+    for value in (path, path.read_bytes(), data_url(bytes(200), "image/png"), "data:image/png," + "a" * 101):
         with pytest.raises(isc.MediaError, match="is larger than 100 bytes"):
             processor.measured(part(value))
+    processor = ImageProcessor(FixedPlaceholders(1), limits=Limits(pixels=64))
     with pytest.raises(isc.MediaError, match="has more than the 64 pixels that are read: 64 x 48"):
         processor.measured(part(PNG))
 

@@ -83,6 +83,7 @@ class Settings(Struct, frozen=True):
     vocabulary: str = ""
     vocabulary_digest: str = ""
     version: str = ""
+    images_from: str = ""
 
 
 Row: TypeAlias = dict[str, object]

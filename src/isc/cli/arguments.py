@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
@@ -31,6 +32,8 @@ class Format:
     """The model whose vocabulary is used: hub id, or directory. Its family is found, if --family does not give it."""
     option: tuple[str, ...] = ()
     """A template option, NAME=VALUE, of the family or of the model's own template. Can be repeated."""
+    images_from: Path | None = None
+    """Directory whose image files conversations may name. Without it they open no file: images are data URLs."""
 
 
 @Parameter(name="*")

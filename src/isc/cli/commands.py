@@ -18,7 +18,7 @@ from isc.build.samples import Settings, parse_loss
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
-from isc.cli.files import BuildPaths, named, opened, whole_file
+from isc.cli.files import BuildPaths, named, opened, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries, identity
 from isc.cli.running import Job, print_summary, run_build, sample_format
 from isc.conversation.renderer import Renderer
@@ -82,7 +82,7 @@ def show(
         ids: One token a line, with position, id and attribution.
         generation_prompt: End with what asks the model for its turn.
     """
-    renderer, vocabulary = choose(format.family, format.model, format.option, little=True)
+    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from, little=True)
     place, found = _conversation(file, line)
     given = found.tools
     if tools is not None:
@@ -159,7 +159,8 @@ def render(
     """
     if not files:
         raise OptionError("isc render: name a file, or - for standard input")
-    renderer, vocabulary = choose(format.family, format.model, format.option)
+    refuse_existing([output] if output else [], overwrite=overwrite)
+    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
     errors = console(errors=True)
     rendered = rejected = 0
     target = whole_file(output, overwrite=overwrite) if output else nullcontext(sys.stdout.buffer)
@@ -231,7 +232,9 @@ def build(
     """
     form = sample_format(output)
     loss = parse_loss(samples.loss)
-    renderer, vocabulary = choose(format.family, format.model, format.option)
+    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
+    paths.check_distinct()
+    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
     settings = Settings(
         loss,
         form,
@@ -243,9 +246,8 @@ def build(
         vocabulary,
         vocabulary_digest(format.model) if format.model else EMBEDDED,
         isc.__version__,
+        "" if format.images_from is None else str(format.images_from.resolve()),
     )
-    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
-    paths.check_distinct()
     job = Job(paths, renderer, settings, manner, console(errors=True))
     return print_summary(job, run_build(job), console())
 

@@ -1,7 +1,7 @@
 """The command line's files: inputs, outputs that appear whole or not at all, and a build that can be continued.
 
 A build appends to OUT.partial and notes in OUT.state.json how much of the input and of its files is accounted for;
-whatever was written after the last note is cut off when it is continued.
+whatever was written after the last note is cut off when it is continued. Who writes OUT.partial holds a lock on it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +22,12 @@ from msgspec import Struct
 from isc.build import arrow
 from isc.build.conversations import InputError
 from isc.build.samples import Built, Rejected, Settings, Tally, columns
-from isc.errors import OptionError
+from isc.errors import Error, OptionError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where an open file cannot be renamed either
+    fcntl = None  # type: ignore[assignment]
 
 STDIN = "-"
 
@@ -62,18 +67,54 @@ def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """
     refuse_existing([target], overwrite=overwrite)
     partial = _beside(target, ".partial")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(partial, target):
+        try:
+            with partial.open("wb") as stream:
+                yield stream
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(partial: Path, target: Path) -> Iterator[None]:
+    """Hold the lock of a file that is written, which is made where it is not there yet.
+
+    The lock ends with its process, however that ends. File systems without locks give none.
+
+    Args:
+        partial: The file that is locked.
+        target: What it will be called in the end, for the error.
+
+    Raises:
+        OptionError: Another process holds it.
+    """
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        while fcntl is not None:
+            stream = partial.open("ab")
+            held.callback(stream.close)
+            _lock(stream, target)
+            if partial.exists() and os.path.samestat(os.fstat(stream.fileno()), partial.stat()):
+                break  # else its last owner gave it another name while this one waited to see it
+        yield
+
+
+def _lock(stream: BinaryIO, target: Path) -> None:
     try:
-        with partial.open("wb") as stream:
-            yield stream
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        problem = "another isc is writing it; wait for that to end, or write to another name"
+        raise OptionError(f"{target}: {problem}") from None
+    except OSError:
+        return
 
 
 def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
     """Raise an `OptionError` for the first of these files that exists, unless they may be overwritten."""
     for path in paths:
+        if path.is_dir():
+            raise OptionError(f"{path} is a directory; name a file")
         if path.exists() and not overwrite:
             raise OptionError(f"{path} exists already; pass --overwrite, or another name")
 
@@ -110,7 +151,10 @@ class BuildPaths(Struct, frozen=True):
         return self.source != STDIN and Path(self.source).is_file()
 
     def check_distinct(self) -> None:
-        """Raise an `OptionError` if one of the files is written over another."""
+        """Raise an `OptionError` if one of the files is written over another, or is a directory."""
+        for path in (self.output, self.rejects):
+            if path.is_dir():
+                raise OptionError(f"{path} is a directory; name a file")
         names = [str(self.output), str(self.rejects), *([] if self.source == STDIN else [self.source])]
         if len({Path(name).resolve() for name in names}) < len(names):
             raise OptionError("input, output and rejects file must be different files")
@@ -178,6 +222,10 @@ def input_tail(stream: BinaryIO, end: int) -> str:
     return hashlib.sha256(stream.read(min(end, _COMPARED_BYTES))).hexdigest()
 
 
+class OutputError(Error, OSError):
+    """A file of a build could not be written; says which, and how the build goes on."""
+
+
 class BuildOutput:
     """The files of a build under way, beginning where `state` says."""
 
@@ -185,21 +233,20 @@ class BuildOutput:
         self.paths = paths
         self.state = state
         self._noted = 0.0
-        paths.output.parent.mkdir(parents=True, exist_ok=True)
         paths.rejects.parent.mkdir(parents=True, exist_ok=True)
         self._output = _continued(paths.partial, state.output_bytes)
         self._rejects = _continued(paths.partial_rejects, state.rejects_bytes)
         if state.output_bytes == 0 and state.settings.format == "parquet":
             start = arrow.stream_start(columns(state.settings))
-            self._output.write(start)
+            self._append(self._output, start)
             self.state = msgspec.structs.replace(state, output_bytes=len(start))
         self.note()
 
     def write(self, built: Built, *, keep_rejected: bool = True) -> None:
         """Append what a batch became; its rejected lines only if they are not to be tried again."""
         rejects = b"".join(map(_reject_line, built.rejected)) if keep_rejected else b""
-        self._output.write(built.rows)
-        self._rejects.write(rejects)
+        self._append(self._output, built.rows)
+        self._append(self._rejects, rejects)
         state = self.state
         self.state = msgspec.structs.replace(
             state,
@@ -215,40 +262,62 @@ class BuildOutput:
     def note(self) -> None:
         """Write down how far the build is, once that much is on disk."""
         for stream in (self._output, self._rejects):
-            stream.flush()
-            os.fsync(stream.fileno())
+            with self._named(stream.name):
+                stream.flush()
+                os.fsync(stream.fileno())
         if self.paths.can_be_read_again:
             with opened(self.paths.source) as source:
                 tail = input_tail(source, self.state.input_bytes)
             self.state = msgspec.structs.replace(self.state, input_tail=tail)
         written = _beside(self.paths.state, ".new")
-        written.write_bytes(msgspec.json.encode(self.state))
-        written.replace(self.paths.state)
+        with self._named(self.paths.state):
+            try:
+                written.write_bytes(msgspec.json.encode(self.state))
+                written.replace(self.paths.state)
+            finally:
+                written.unlink(missing_ok=True)
         self._noted = time.monotonic()
 
     def close(self) -> None:
         """Close the files; what is not noted is lost to a later build."""
-        self._output.close()
-        self._rejects.close()
+        for stream in (self._output, self._rejects):
+            with suppress(OSError):  # it was told when it was written: what is left here cannot be written again
+                stream.close()
 
     def complete(self) -> None:
         """Give the files their names: the output if there is a sample, the rejects if there are any."""
         self.state = msgspec.structs.replace(self.state, complete=True)
         self.note()
         self.close()
-        complete(self.paths, self.state)
+        with self._named(self.paths.output):
+            complete(self.paths, self.state)
+
+    def _append(self, stream: BinaryIO, content: bytes) -> None:
+        with self._named(stream.name):
+            stream.write(content)
+
+    @contextmanager
+    def _named(self, path: str | Path) -> Iterator[None]:
+        """Tell which file could not be written, and that the build can go on."""
+        try:
+            yield
+        except OSError as error:
+            again = "make room and pass --resume" if self.paths.can_be_read_again else "make room and start again"
+            problem = error.strerror or str(error)
+            raise OutputError(f"{path}: {problem}; line {self.state.lines:,} was reached: {again}") from error
 
 
 def complete(paths: BuildPaths, state: State) -> None:
     """Give a complete build's files their names. Can be repeated if it was interrupted."""
-    if not state.tally.samples:
+    whole = paths.partial.exists() and paths.partial.stat().st_size >= state.output_bytes
+    if not state.tally.samples or not whole:  # what is locked anew after it was given its name is empty
         paths.partial.unlink(missing_ok=True)
-    elif state.settings.format == "parquet" and paths.partial.exists():
+    elif state.settings.format == "parquet":
         written = _beside(paths.output, ".new")
         arrow.to_parquet(paths.partial, written)
         written.replace(paths.output)
         paths.partial.unlink()
-    elif paths.partial.exists():
+    else:
         paths.partial.replace(paths.output)
     if not state.rejects_bytes:
         paths.partial_rejects.unlink(missing_ok=True)
@@ -259,8 +328,8 @@ def complete(paths: BuildPaths, state: State) -> None:
 
 
 def discard(paths: BuildPaths) -> None:
-    """Remove what an interrupted build left."""
-    for path in (paths.state, paths.partial, paths.partial_rejects, _beside(paths.output, ".new")):
+    """Remove what an interrupted build left, but for the partial output, which is locked."""
+    for path in (paths.state, paths.partial_rejects, _beside(paths.output, ".new")):
         path.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin
 
@@ -20,13 +21,19 @@ from isc.errors import OptionError
 from isc.formats.base import Family
 from isc.formats.catalogue import family_name, list_families, models
 from isc.loading import create_renderer, load
+from isc.media import image_processor
 
 EMBEDDED = "embedded"
 EMBEDDED_NOTICE = "ids are of isc's embedded vocabulary; pass --model NAME for a model's own"
 
 
 def choose(
-    family: str | None, model: str | None, options: Sequence[str] = (), *, little: bool = False
+    family: str | None,
+    model: str | None,
+    options: Sequence[str] = (),
+    images_from: Path | None = None,
+    *,
+    little: bool = False,
 ) -> tuple[Renderer, str]:
     """The renderer that is asked for, and the name of its vocabulary.
 
@@ -34,18 +41,21 @@ def choose(
         family: A family's name, or the exact name of a model that it serves.
         model: Hub id or directory; None takes the embedded vocabulary.
         options: Template options, each `name=value`.
+        images_from: Directory whose image files conversations may name; None for none.
         little: Whether there is so little to encode that the fast engine is not worth loading.
 
     Returns:
         The renderer; and the model, or `EMBEDDED`.
 
     Raises:
-        OptionError: Neither is given, or a family or an option does not exist.
+        OptionError: Neither is given, a family or an option does not exist, or the directory does not, or nobody reads
+            images.
         Error: The model cannot be loaded.
     """
     if model is not None:
         engine: EngineName | None = "tokenizers" if little else None
-        renderer = load(model, None if family is None else _family(family), engine=engine)
+        renderer = load(model, None if family is None else _family(family), local_files=images_from, engine=engine)
+        _check_images(renderer, images_from)
         return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
     if family is None:
         known = ", ".join(list_families())
@@ -53,7 +63,17 @@ def choose(
             f"which chat format? Pass --family with one of {known}, or --model with a hub id or directory"
         )
     value = with_options(_family(family), options)
-    return create_renderer(embedded(value.specials), value), EMBEDDED
+    images = None if images_from is None else image_processor({}, value, local_files=images_from)
+    renderer = create_renderer(embedded(value.specials), value, images=images)
+    _check_images(renderer, images_from)
+    return renderer, EMBEDDED
+
+
+def _check_images(renderer: Renderer, images_from: Path | None) -> None:
+    """Refuse a directory of images for which there is no reader."""
+    if images_from is not None and renderer.images is None:
+        problem = "no images are read here: pass --model with a model that takes images"
+        raise OptionError(f"--images-from {images_from}: {problem}")
 
 
 def family_value(name: str | None) -> Family | None:

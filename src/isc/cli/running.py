@@ -25,6 +25,7 @@ from isc.cli.files import (
     check_continues,
     complete,
     discard,
+    locked,
     named,
     opened,
     read_state,
@@ -94,10 +95,21 @@ def run_build(job: Job) -> State:
         The state at the end; not complete where it stopped at a bad line.
 
     Raises:
-        OptionError: Files are in the way, or cannot be continued with these options.
+        OptionError: Files are in the way, cannot be continued with these options, or another build writes them.
         InputError: The input cannot be read, or is not the one that an interrupted build began with.
+        OutputError: A file could not be written.
         WorkerError: A worker process died.
     """
+    with locked(job.paths.partial, job.paths.output):
+        try:
+            return _run(job)
+        finally:
+            if not job.paths.state.exists():  # nothing can go on from there
+                job.paths.partial.unlink(missing_ok=True)
+
+
+def _run(job: Job) -> State:
+    """Build samples, with no other build on the same output."""
     state = starting_state(job.paths, job.settings, job.manner)
     if state.complete:
         complete(job.paths, state)

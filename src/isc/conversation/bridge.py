@@ -20,7 +20,7 @@ from isc.errors import ConversationError
 from isc.formats.base import Family
 from isc.formats.reading.scanners import reasoning_start
 from isc.formats.segments import IMAGE_TOKENS, is_special, owned
-from isc.rendered import MultiModalData, RenderedTokens, Run, followed
+from isc.rendered import MultiModalData, RenderedTokens, Run, check_ids, followed, put_together
 from isc.types import (
     UNOWNED,
     AssistantMessage,
@@ -113,6 +113,7 @@ def ending(
     given: Chat,
 ) -> Ending | Refusal:
     """What every bridge starts from, or why there is none."""
+    check_ids(tuple(completion_ids))
     if not prompt_ids:
         return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
     if not given.messages:
@@ -281,19 +282,20 @@ def after(
     runs = (Run(length, UNOWNED, False), *tail.runs)
     ids = prompt_ids + (completion_ids + tail.token_ids)
     found = followed(media, length, tail.multi_modal_data)
-    return RenderedTokens(ids, runs, tail.message_roles, tail.message_tool_names, found)
+    return put_together(ids, runs, tail.message_roles, tail.message_tool_names, found)
 
 
 def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
     """A render that keeps its attribution, then a completion as a sampled assistant message, then the tail."""
     owner = len(previous.message_roles)
     completion = tuple(completion_ids)
+    check_ids(completion)
     runs = (Run(len(completion), owner, True),) if completion else ()
     roles, names = (*previous.message_roles, "assistant"), (*previous.message_tool_names, None)
     media = previous.multi_modal_data
     if tail is None:
-        return RenderedTokens(previous.token_ids + completion, previous.runs + runs, roles, names, media)
-    return RenderedTokens(
+        return put_together(previous.token_ids + completion, previous.runs + runs, roles, names, media)
+    return put_together(
         previous.token_ids + (completion + tail.token_ids),
         previous.runs + runs + tail.runs,
         roles + tail.message_roles[owner + 1 :],

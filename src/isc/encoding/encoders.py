@@ -20,6 +20,7 @@ from isc.encoding._verdicts import digest_of, is_known, remember
 from isc.encoding.base import Encoder
 from isc.encoding.engines import (
     PROBE,
+    CheckedEngine,
     Engine,
     FastokensEngine,
     TiktokenEngine,
@@ -28,11 +29,12 @@ from isc.encoding.engines import (
     can_do_without_reference,
     form_of,
     normalizer_of,
+    panics_named,
     same_text,
     tiles,
 )
 from isc.encoding.rank_files import Limits, format_of, named_specials, read_ranks
-from isc.encoding.vocabulary import Vocabulary, read_document
+from isc.encoding.vocabulary import Vocabulary, check_vocabulary_id, read_document
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
 from isc.types import Span
 
@@ -61,7 +63,7 @@ class VocabularyEncoder:
         self.specials: Mapping[str, int] = vocabulary.specials
         self.strips: Mapping[str, tuple[bool, bool]] = vocabulary.strips
         self.byte_lengths: Sequence[int] | None = vocabulary.byte_lengths
-        self.encode_batch = engine.encode_batch
+        self.encode_batch = (engine if vocabulary.keeps_text else CheckedEngine(engine, vocabulary)).encode_batch
         self.engine_name = engine_name
         self._engine = engine
         self._vocabulary = vocabulary
@@ -113,12 +115,16 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
     vocabulary, ordinary = read_document(document)
     digest = digest_of(document.encode() if isinstance(document, str) else document)
     if engine is None and is_known(digest) and can_do_without_reference(vocabulary):
-        with suppress(Exception):  # a fast engine that fails in any way is compared anew, which says why
+        with (
+            suppress(Exception),
+            panics_named(),
+        ):  # a fast engine that fails in any way is compared anew, which says why
             fast_alone = FastokensEngine(ordinary)
             rebuild = (from_tokenizer_json, (document, engine))
             return VocabularyEncoder(vocabulary, fast_alone, "fastokens", rebuild, form_of(vocabulary))
     try:
-        reference = TokenizersEngine(ordinary)
+        with panics_named():
+            reference = TokenizersEngine(ordinary)
     except Exception as error:  # the engine raises bare Exception for whatever it cannot read
         raise EncoderError(f"this tokenizer.json cannot be read: {error}") from error
     chosen: Engine = reference
@@ -134,16 +140,16 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
     found = VocabularyEncoder(
         vocabulary, chosen, name, (from_tokenizer_json, (document, engine)), normalizer_of(vocabulary, reference)
     )
-    _check_accounting(found, reference)
+    _check_accounting(found, chosen, reference)
     if engine is None and name == "fastokens":
         remember(digest)
     return found
 
 
-def _check_accounting(encoder: VocabularyEncoder, reference: TokenizersEngine) -> None:
+def _check_accounting(encoder: VocabularyEncoder, engine: Engine, reference: TokenizersEngine) -> None:
     """Refuse a vocabulary in which some text has no token, or a token no text."""
     try:
-        encoded = encoder.encode_batch(PROBE)
+        encoded = engine.encode_batch(PROBE)
     except Exception as error:  # the engine raises bare Exception where a text has no token
         raise EncoderError(f"this tokenizer cannot encode ordinary text: {error}") from error
     for text, ids in zip(PROBE, encoded, strict=True):
@@ -205,7 +211,7 @@ def from_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None = None) -> 
     [60, 124, 101]
     """
     specials = {text: encoding.encode_single_token(text) for text in encoding.special_tokens_set}
-    tokens: list[bytes] = [b""] * (encoding.max_token_value + 1)
+    tokens: list[bytes] = [b""] * (check_vocabulary_id(encoding.max_token_value, "with the largest id") + 1)
     for token in encoding.token_byte_values():
         tokens[encoding.encode_single_token(token)] = token
     missing = {bytes([byte]) for byte in range(256)}.difference(tokens)

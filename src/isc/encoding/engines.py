@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import chain, groupby
 from operator import attrgetter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from isc.encoding.rank_files import Limits, chunks
 from isc.encoding.vocabulary import Vocabulary
+from isc.errors import EncoderError, shown
 from isc.types import Span
 
 if TYPE_CHECKING:
@@ -48,11 +50,54 @@ class TokenizersEngine:
         self.tokenizer = Tokenizer.from_str(document)
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        return map(_IDS, self.tokenizer.encode_batch(texts, add_special_tokens=False))
+        with panics_named():
+            return map(_IDS, self.tokenizer.encode_batch(texts, add_special_tokens=False))
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        found = self.tokenizer.encode(text, add_special_tokens=False)
+        with panics_named():
+            found = self.tokenizer.encode(text, add_special_tokens=False)
         return found.ids, list(_by_character(found.offsets, text))
+
+
+class CheckedEngine:
+    """An engine whose ids are looked at: a file's steps may take text away, or let a text find a special's id.
+
+    Texts are compared as a vocabulary can tell them apart: in one Unicode form, `▁` as the space that it stands for,
+    a space before them or none.
+    """
+
+    def __init__(self, engine: Engine, vocabulary: Vocabulary) -> None:
+        self.engine = engine
+        self.vocabulary = vocabulary
+        self._special_ids = frozenset(vocabulary.specials.values())
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        for text, ids in zip(texts, self.engine.encode_batch(texts), strict=True):
+            if not self._special_ids.isdisjoint(ids):
+                problem = "encodes to a control token: no spelling may become one"
+                raise EncoderError(f"with this tokenizer {shown(text)} {problem}")
+            decoded = self.vocabulary.decode(ids).decode("utf-8", "replace")
+            if decoded != text and not self._same(decoded, text):
+                problem = f"loses or changes part of {shown(text)} ({shown(decoded)} comes back)"
+                raise EncoderError(f"this tokenizer {problem}")
+            yield ids
+
+    def _same(self, decoded: str, text: str) -> bool:
+        """Whether two texts differ in nothing that this vocabulary can tell apart."""
+        if self.vocabulary.byte_lengths is None:
+            decoded, text = decoded.replace("▁", " "), text.replace("▁", " ")
+        return same_text(decoded, text) or same_text(decoded, f" {text}")
+
+
+@contextmanager
+def panics_named() -> Iterator[None]:
+    """Raise an `EncoderError` where an engine's own code breaks: its PanicException is no Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise EncoderError(f"the engine broke on this tokenizer: {shown(str(error))}") from None
+        raise
 
 
 class FastokensEngine:
@@ -125,16 +170,22 @@ def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callab
     if normalizer is None or vocabulary.normalizer in _FORMS:
         return form_of(vocabulary)
     by_rust: Callable[[str], str] = normalizer.normalize_str
-    return by_rust
+
+    def normalized(text: str) -> str:
+        with panics_named():
+            return by_rust(text)
+
+    return normalized
 
 
 def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary) -> tuple[FastokensEngine | None, str]:
     """The fast engine if it encodes the probe as the reference does, else why not."""
     try:
-        fast = FastokensEngine(ordinary)
-        probe = [*PROBE, "".join(vocabulary.specials), " ".join(vocabulary.specials)]
-        pairs = zip(probe, fast.encode_batch(probe), reference.encode_batch(probe), strict=True)
-        wrong = next((text for text, ours, theirs in pairs if list(ours) != list(theirs)), None)
+        with panics_named():
+            fast = FastokensEngine(ordinary)
+            probe = [*PROBE, "".join(vocabulary.specials), " ".join(vocabulary.specials)]
+            pairs = zip(probe, fast.encode_batch(probe), reference.encode_batch(probe), strict=True)
+            wrong = next((text for text, ours, theirs in pairs if list(ours) != list(theirs)), None)
     except Exception as error:  # a fast engine that fails in any way is not used
         return None, f"it cannot load this vocabulary ({error})"
     return (fast, "") if wrong is None else (None, f"it encodes {wrong!r} differently")

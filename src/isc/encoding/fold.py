@@ -15,7 +15,7 @@ from isc.encoding._boundaries import Mark, attributions
 from isc.encoding._units import Piece, absorbed, scanned, stretches
 from isc.encoding.base import Encoder
 from isc.errors import MissingSpecialError
-from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered
+from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, put_together
 from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
 
 _NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
@@ -63,7 +63,7 @@ def fold(
         segments = absorbed(segments, encoder.strips)
     token_ids, runs, media = _encoded(*stretches(segments, sampling), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
-    return RenderedTokens(token_ids, runs, roles, names, gathered(media) if media else None)
+    return put_together(token_ids, runs, roles, names, gathered(media) if media else None)
 
 
 def _encoded(

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from isc.errors import EncoderError
+from isc.errors import EncoderError, shown
 
 
 def byte_alphabet() -> dict[int, str]:
@@ -23,12 +23,18 @@ _ALPHABET = frozenset(byte_alphabet().values())
 _TO_LATIN_1 = {ord(character): byte for byte, character in byte_alphabet().items()}
 _UNREACHABLE = "\uffff "  # no vocabulary sees a space as one; ids stay contiguous, which fastokens needs
 _BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
+LARGEST_VOCABULARY = 1 << 22
+"""Ids of a vocabulary; what it holds is a list by id, and a file may name any id it likes."""
+_DEEPEST_STEPS = 32
+_FORMS = frozenset(("NFC", "NFD", "NFKC", "NFKD"))
+_KEEPING = frozenset(("ByteLevel", "Metaspace", "Digits", "Split", "Punctuation", "UnicodeScripts", "Sequence"))
 
 
 class Vocabulary:
     """Tokens by id, as strings that `to_bytes` turns into bytes once they are joined.
 
-    `byte_lengths` holds the bytes of each id's text by id; it is None where tokens are not byte strings.
+    `byte_lengths` holds the bytes of each id's text by id; it is None where tokens are not byte strings. `keeps_text`
+    says that no step can take text away; where one can, each encoded text is compared with what was given.
     """
 
     def __init__(
@@ -40,7 +46,9 @@ class Vocabulary:
         byte_level: bool,
         strips: Mapping[str, tuple[bool, bool]] | None = None,
         normalizer: str | None = None,
+        keeps_text: bool = True,
     ) -> None:
+        self.keeps_text = keeps_text
         self.specials = specials
         self.strips = strips or {}
         self.normalizer = normalizer
@@ -94,8 +102,22 @@ def read_document(document: str | bytes) -> tuple[Vocabulary, str]:
     parsed = _decoded(document)
     try:
         return _vocabulary(parsed), _ordinary(parsed)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except EncoderError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise EncoderError(f"not a tokenizer.json: {type(error).__name__}: {error}") from error
+
+
+def check_vocabulary_id(token_id: object, text: object) -> int:
+    """Return the id of a token, if it is one that a vocabulary can have.
+
+    Raises:
+        EncoderError: It is no whole number, negative, or so large that a list by id would fill the memory.
+    """
+    if type(token_id) is not int or not 0 <= token_id < LARGEST_VOCABULARY:
+        problem = f"must be a whole number below {LARGEST_VOCABULARY}, not {shown(token_id)}"
+        raise EncoderError(f"this tokenizer cannot be used: the id of token {shown(text)} {problem}")
+    return token_id
 
 
 def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
@@ -107,6 +129,8 @@ def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
         if token.get("lstrip") or token.get("rstrip")
     }
     vocabulary = _token_ids(model)
+    steps = _steps(parsed, "pre_tokenizer", "pretokenizers")
+    normalizers = _steps(parsed, "normalizer", "normalizers")
     tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
     for text, token_id in vocabulary.items():
         tokens[token_id] = text
@@ -116,26 +140,42 @@ def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
                 f"added token {text!r} has id {token_id}, which is {tokens[token_id]!r} in the vocabulary"
             )
         tokens[token_id] = ""
-    levels = [step for step in _steps(parsed) if step.get("type") == "ByteLevel"]
+    levels = [step for step in steps if step.get("type") == "ByteLevel"]
     plain = bool(levels) and not any(step.get("add_prefix_space") for step in levels)
     bpe = model.get("type", "BPE") == "BPE"
+    byte_level = plain and bpe and _is_byte_alphabet(vocabulary.keys() - specials.keys())
     return Vocabulary(
         tokens,
         specials,
         _byte_level if levels else _sentence_piece,
-        byte_level=plain and bpe and _is_byte_alphabet(vocabulary.keys() - specials.keys()),
+        byte_level=byte_level,
         strips=strips,
         normalizer=(parsed.get("normalizer") or {}).get("type"),
+        keeps_text=byte_level and all(map(_keeps_text, steps)) and _FORMS.issuperset(map(_kind, normalizers)),
     )
 
 
+def _keeps_text(step: Mapping[str, Any]) -> bool:
+    """Whether a step that splits text gives all of it on."""
+    return _kind(step) in _KEEPING and step.get("behavior") != "Removed"
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+    return str(step.get("type"))
+
+
 def _specials(parsed: Mapping[str, Any]) -> dict[str, int]:
-    return {str(token["content"]): int(token["id"]) for token in parsed.get("added_tokens") or ()}
+    return {
+        str(token["content"]): check_vocabulary_id(token["id"], token["content"])
+        for token in parsed.get("added_tokens") or ()
+    }
 
 
 def _decoded(document: str | bytes) -> dict[str, Any]:
     try:
         parsed = msgspec.json.decode(document)
+    except RecursionError:
+        raise EncoderError("not a tokenizer.json: it is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeError) as error:
         raise EncoderError(f"not a tokenizer.json: {error}") from None
     if not isinstance(parsed, dict) or not isinstance(parsed.get("model"), dict) or "vocab" not in parsed["model"]:
@@ -147,14 +187,28 @@ def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
     """The model's tokens; Unigram lists them with their scores, in the order of their ids."""
     vocabulary = model["vocab"]
     if isinstance(vocabulary, list):
+        check_vocabulary_id(max(0, len(vocabulary) - 1), "the last")
         return {str(entry[0]): position for position, entry in enumerate(vocabulary)}
+    texts: dict[int, str] = {}
+    for text, token_id in vocabulary.items():
+        other = texts.setdefault(check_vocabulary_id(token_id, text), text)
+        if other is not text:
+            raise EncoderError(
+                f"this tokenizer cannot be used: tokens {shown(other)} and {shown(text)} have the same id {token_id}"
+            )
     return dict(vocabulary)
 
 
-def _steps(parsed: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pre-tokenizer's steps, one or more."""
-    pre_tokenizer = parsed.get("pre_tokenizer") or {}
-    return [pre_tokenizer, *pre_tokenizer.get("pretokenizers", ())]
+def _steps(parsed: Mapping[str, Any], name: str, nested: str) -> list[dict[str, Any]]:
+    """The steps of a normalizer or pre-tokenizer, those inside sequences too; a sequence itself is none."""
+    found: list[dict[str, Any]] = []
+    level: list[dict[str, Any]] = [parsed[name]] if parsed.get(name) else []
+    for _ in range(_DEEPEST_STEPS):
+        found += [step for step in level if nested not in step]
+        level = [inner for step in level for inner in step.get(nested, ())]
+        if not level:
+            return found
+    raise EncoderError(f"its {name} is nested more than {_DEEPEST_STEPS} deep")
 
 
 def _is_byte_alphabet(tokens: set[str]) -> bool:
@@ -178,7 +232,7 @@ def _ordinary(parsed: dict[str, Any]) -> str:
         model["merges"] = [merge for merge in model["merges"] if specials.keys().isdisjoint(_merge_parts(merge))]
     if "dropout" in model:
         model["dropout"] = None
-    for step in _steps(parsed):
+    for step in _steps(parsed, "pre_tokenizer", "pretokenizers"):
         if step.get("prepend_scheme") == "first":
             step["prepend_scheme"] = "never"
     ordinary = {

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from isc.errors import LoadError, MediaError, OptionError
 from isc.formats.base import Family
 from isc.media.cache import BoundedCache
 from isc.media.processing import Process, QwenProcess
-from isc.media.reading import Limits, Resolver, decoded, source_of
+from isc.media.reading import Access, Limits, Resolver, decoded, source_of
 from isc.media.settings import FixedPlaceholders, ImageSettings, QwenImages, image_settings
 from isc.rendered import Array, MultiModalData, RenderedTokens
 from isc.types import Chat, MediaPart, Message
@@ -35,6 +37,7 @@ __all__ = [
 _LIMITS: Final = Limits()
 _CACHE_BYTES: Final = 512 << 20
 _SIZES_KEPT: Final = 65536
+_LONGEST_EDGE: Final = (1 << 31) - 1
 
 
 class ImageProcessor:
@@ -43,10 +46,15 @@ class ImageProcessor:
     Args:
         settings: How many placeholders an image takes.
         process: What makes arrays of an upright RGB image; None where nothing does.
-        resolve_media: From the reference in an image part, such as a URL, to bytes, a path or a PIL image. Without it,
-            paths and data URLs are read and other references refused: isc fetches nothing by itself.
+        resolve_media: From the reference in an image part, such as a URL, to bytes, a `Path` or a PIL image. Without it
+            a text is a data URL or a file in `local_files`, and nothing else: isc fetches nothing by itself.
         limits: What is refused unread.
         cache_bytes: Bound of the cache of arrays, in bytes.
+        local_files: A directory whose files conversations may name, by a path in it, a whole path or a `file:` URL.
+            Without it no text in a conversation opens a file.
+
+    Raises:
+        OptionError: `local_files` is no directory.
 
     >>> processor = ImageProcessor(FixedPlaceholders(1))
     >>> processor.measured(MediaPart("image", {}, hash="9f86", width=640, height=480)).placeholders
@@ -61,21 +69,31 @@ class ImageProcessor:
         resolve_media: Resolver | None = None,
         limits: Limits = _LIMITS,
         cache_bytes: int = _CACHE_BYTES,
+        local_files: str | os.PathLike[str] | None = None,
     ) -> None:
         self.settings = settings
         self.process = process
         self.resolve_media = resolve_media
         self.limits = limits
+        self.local_files = _directory(local_files)
+        self._access = Access(resolve_media, self.local_files, limits)
         self.cache = BoundedCache[dict[str, Array]](cache_bytes, _byte_count)
         self._sizes = BoundedCache[tuple[int, int]](_SIZES_KEPT, lambda _: 1)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, resolve_media: Resolver | None = None) -> ImageProcessor:
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        *,
+        resolve_media: Resolver | None = None,
+        local_files: str | os.PathLike[str] | None = None,
+    ) -> ImageProcessor:
         """The processor of a `preprocessor_config.json`.
 
         Args:
             config: The object in the file.
             resolve_media: See the class.
+            local_files: See the class.
 
         Raises:
             OptionError: A processor isc does not know, or a setting that is missing or impossible.
@@ -89,10 +107,11 @@ class ImageProcessor:
         if settings is None:
             kind = config.get("image_processor_type")
             raise OptionError(f"image processor {kind!r} is not known; pass ImageProcessor(settings, process) instead")
-        return cls(settings, QwenProcess(config), resolve_media=resolve_media)
+        return cls(settings, QwenProcess(config), resolve_media=resolve_media, local_files=local_files)
 
     def __reduce__(self) -> tuple[Callable[..., ImageProcessor], tuple[object, ...]]:
-        return _rebuilt, (self.settings, self.process, self.resolve_media, self.limits, self.cache.limit)
+        kept = (self.settings, self.process, self.resolve_media, self.limits, self.cache.limit, self.local_files)
+        return _rebuilt, kept
 
     def measured(self, part: MediaPart) -> MediaPart:
         """An image part with what a render needs: hash, size and number of placeholders.
@@ -103,16 +122,18 @@ class ImageProcessor:
         Raises:
             MediaError: It cannot be read, or the processor refuses its size; the path is relative to the part.
         """
-        found, reference, width, height = part.hash, part.reference, part.width, part.height
-        if found is None:
-            source = source_of(part.raw, self.resolve_media, self.limits)
-            found, reference = source.hash, source.reference
-            width, height = self._sizes.get(found, lambda: decoded(source, self.limits).size)
+        content_hash, reference, width, height = part.hash, part.reference, part.width, part.height
+        if content_hash is None:
+            source = source_of(part.raw, self._access)
+            content_hash, reference = source.hash, source.reference
+            width, height = self._sizes.get(content_hash, lambda: decoded(source, self.limits).size)
+        else:
+            _check_told(part)
         try:
             count = self.settings.count(width, height)
         except OptionError as error:
             raise MediaError("", str(error)) from None
-        return replace(part, hash=found, reference=reference, width=width, height=height, placeholders=count)
+        return replace(part, hash=content_hash, reference=reference, width=width, height=height, placeholders=count)
 
     def arrays(self, part: MediaPart) -> dict[str, Array]:
         """What the model's processor makes of an image, e.g. `pixel_values` and `image_grid_thw`; cached by its hash.
@@ -124,7 +145,11 @@ class ImageProcessor:
             MediaError: The image is no longer what was measured, or its grid does not fit its placeholders.
             LoadError: There is no processor, or what it needs is not installed.
         """
-        return self.cache.get(part.hash, lambda: self._made(part))
+        made = self.cache.get(part.hash, lambda: self._made(part))
+        stood_for = self.settings.count_of({name: array.values() for name, array in made.items()})
+        if stood_for != part.placeholders:  # also of what is cached: somebody may have told another size with its hash
+            raise MediaError("", f"has {part.placeholders} placeholders, but the processor made {stood_for} of it")
+        return made
 
     def processed(self, rendered: RenderedTokens, messages: Messages | None = None) -> RenderedTokens:
         """A render with what the model's processor makes of its images: `pixel_values`, grids.
@@ -156,25 +181,47 @@ class ImageProcessor:
     def _made(self, part: MediaPart) -> dict[str, Array]:
         if self.process is None:
             raise LoadError("this model's image processor is code of its own, which isc never runs; pass process=...")
-        source = source_of(part.raw, self.resolve_media, self.limits)
+        source = source_of(part.raw, self._access)
+        image = decoded(source, self.limits)
         if source.hash != part.hash:
-            raise MediaError("", f"is not the image that was rendered: its hash was {part.hash}", source.hash)
-        made = self.process(decoded(source, self.limits))
-        stood_for = self.settings.count_of(made)
-        if stood_for != part.placeholders:
-            raise MediaError("", f"has {part.placeholders} placeholders, but the processor made {stood_for} of it")
+            raise MediaError("", f"is not the image that was rendered: its hash was {part.hash}")
+        made = self.process(image)
         return {name: Array.of(values) for name, values in made.items()}
 
 
 def image_processor(
-    config: Mapping[str, Any], family: Family, resolve_media: Resolver | None = None
+    config: Mapping[str, Any],
+    family: Family,
+    resolve_media: Resolver | None = None,
+    local_files: str | os.PathLike[str] | None = None,
 ) -> ImageProcessor | None:
     """The processor of a model, from its settings or from what its format says; None where neither tells."""
     each = family.placeholders_per_image
     if each is not None:
-        return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media)
+        return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media, local_files=local_files)
     known = image_settings(config) is not None
-    return ImageProcessor.from_config(config, resolve_media=resolve_media) if known else None
+    if not known:
+        return None
+    return ImageProcessor.from_config(config, resolve_media=resolve_media, local_files=local_files)
+
+
+def _directory(local_files: str | os.PathLike[str] | None) -> Path | None:
+    """Resolve the directory that is opened to conversations: no other working directory moves it later."""
+    if local_files is None:
+        return None
+    directory = Path(local_files).expanduser().resolve()
+    if not directory.is_dir():
+        raise OptionError(f"local_files (--images-from) must be a directory, and {directory} is none")
+    return directory
+
+
+def _check_told(part: MediaPart) -> None:
+    """Refuse a hash and a size that a caller told and no image can have."""
+    if not isinstance(part.hash, str) or not isinstance(part.reference, str | None):
+        raise MediaError("hash", "of an image and its reference must be texts", part.hash)
+    for name, edge in (("width", part.width), ("height", part.height)):
+        if type(edge) is not int or not 0 < edge <= _LONGEST_EDGE:
+            raise MediaError(name, f"must be a number of pixels from 1 to {_LONGEST_EDGE}", edge)
 
 
 def _referenced(data: MultiModalData, number: int) -> MediaPart:
@@ -187,9 +234,21 @@ def _referenced(data: MultiModalData, number: int) -> MediaPart:
 
 
 def _rebuilt(
-    settings: ImageSettings, process: Process | None, resolve_media: Resolver | None, limits: Limits, cache_bytes: int
+    settings: ImageSettings,
+    process: Process | None,
+    resolve_media: Resolver | None,
+    limits: Limits,
+    cache_bytes: int,
+    local_files: Path | None,
 ) -> ImageProcessor:
-    return ImageProcessor(settings, process, resolve_media=resolve_media, limits=limits, cache_bytes=cache_bytes)
+    return ImageProcessor(
+        settings,
+        process,
+        resolve_media=resolve_media,
+        limits=limits,
+        cache_bytes=cache_bytes,
+        local_files=local_files,
+    )
 
 
 def _byte_count(arrays: Mapping[str, Array]) -> int:

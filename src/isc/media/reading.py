@@ -1,5 +1,6 @@
-"""Image parts as callers give them, read and checked: bytes, path, data URL, PIL image, or what a function finds.
+"""Image parts as callers give them, read and checked: bytes, `Path`, data URL, PIL image, or what a function finds.
 
+A text may come from somebody who is not trusted: it names a file only where a directory was opened to conversations.
 Nothing is fetched here. An image is upright RGB from here on, as transformers' own loader makes it.
 """
 
@@ -8,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import re
+import stat
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc.errors import LoadError, MediaError
 
@@ -25,7 +29,14 @@ if TYPE_CHECKING:
 FORMATS: Final[tuple[str, ...]] = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _KEYS: Final = ("image", "image_url", "url", "path", "base64", "bytes")
 _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+_PLAIN_FILE: Final = (
+    os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 _SAME_TYPE: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/mpo": "image/jpeg"}
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # two letters: one is a drive
+_PIECE: Final = 1 << 20
 
 Resolver = Callable[[str], object]
 """A caller's function from a reference, such as a URL, to bytes, a path or a PIL image."""
@@ -43,12 +54,32 @@ class Limits(Struct, frozen=True):
     file_bytes: int = 256 << 20
 
 
+class Access(Struct, frozen=True):
+    """What the text references of a conversation may reach.
+
+    Args:
+        resolve: The caller's function for references; None where there is none.
+        directory: The directory whose files may be read, resolved; None where none may.
+        limits: What is refused unread.
+    """
+
+    resolve: Resolver | None
+    directory: Path | None
+    limits: Limits
+
+
 class Source(Struct, frozen=True):
-    """An image that was found: encoded bytes or a PIL image, by which reference, and the type that claims for it."""
+    """An image that was found: encoded bytes or a PIL image, by which reference, and the type that claims for it.
+
+    `confined` says that a conversation named it as a file: then every problem with it is told in the same words.
+    `key` is where in its part it was given, for errors.
+    """
 
     data: bytes | Any
     reference: str | None = None
     declared_type: str | None = None
+    confined: bool = False
+    key: str = ""
 
     @property
     def hash(self) -> str:
@@ -58,7 +89,7 @@ class Source(Struct, frozen=True):
         return hashlib.sha256(b"RGB %d x %d " % self.data.size + self.data.tobytes()).hexdigest()
 
 
-def source_of(raw: Mapping[str, Any], resolve: Resolver | None, limits: Limits) -> Source:
+def source_of(raw: Mapping[str, Any], access: Access) -> Source:
     """What an image part holds.
 
     Raises:
@@ -71,53 +102,62 @@ def source_of(raw: Mapping[str, Any], resolve: Resolver | None, limits: Limits) 
     if key == "image_url" and isinstance(value, Mapping):
         key, value = "image_url.url", value.get("url")
     try:
-        return _decoded(value, limits) if key == "base64" else _source(value, resolve, limits)
+        source = _decoded(value, access.limits) if key == "base64" else _source(value, access)
+        return replace(source, key=key)
     except MediaError as error:
         raise error.within(key) from None
 
 
-def _source(value: object, resolve: Resolver | None, limits: Limits) -> Source:
+def _source(value: object, access: Access) -> Source:
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return Source(bytes(value))
+        return Source(_bounded(bytes(value), access.limits))
     if isinstance(value, Path):
-        return _file(value, limits)
+        return _file(value, access.limits)
     if isinstance(value, str):
-        return _referenced(value, resolve, limits)
+        return _referenced(value, access)
     if hasattr(value, "tobytes") and hasattr(value, "getexif"):
         return Source(_upright(value))
-    problem = "must be bytes, a path, a data URL, a PIL image or a reference that resolve_media knows"
+    problem = "must be bytes, a Path, a data URL, a PIL image or a reference that resolve_media knows"
     raise MediaError("", problem, type(value).__name__)
 
 
-def _referenced(text: str, resolve: Resolver | None, limits: Limits) -> Source:
-    """What a text names: a data URL's own content, what the caller's function finds, or a file."""
-    found = _DATA_URL.match(text)
-    if found is not None:
-        content = text[found.end() :]
-        if ";base64" in found.group(2).lower():
-            return _decoded(content, limits, found.group(1).lower())
-        return Source(unquote_to_bytes(content), declared_type=found.group(1).lower())
-    if resolve is not None:
-        return _resolved(text, resolve, limits)
-    scheme = urlsplit(text).scheme.lower()
-    if scheme == "file":
-        return _file(Path(unquote_to_bytes(urlsplit(text).path).decode("utf-8", "replace")), limits, text)
-    if scheme and "://" in text:
-        problem = "isc fetches nothing by itself; pass resolve_media=..., a function from this URL to bytes"
-        raise MediaError("", problem, text)
-    return _file(Path(text).expanduser(), limits, text)
-
-
-def _resolved(text: str, resolve: Resolver, limits: Limits) -> Source:
-    """What the caller's function finds; a text it gives is a path or a data URL, no other reference."""
+def _referenced(text: str, access: Access) -> Source:
+    """What a text names: a data URL's own content, what the caller's function finds, or a file of the directory."""
     try:
-        value = resolve(text)
+        text.encode()
+    except UnicodeEncodeError:
+        raise MediaError("", "is no Unicode text", text) from None
+    url = _DATA_URL.match(text)
+    if url is not None:
+        content = text[url.end() :]
+        if ";base64" in url.group(2).lower():
+            return _decoded(content, access.limits, url.group(1).lower())
+        return Source(_bounded(unquote_to_bytes(content), access.limits), declared_type=url.group(1).lower())
+    if access.resolve is not None:
+        return _resolved(text, access)
+    if access.directory is None:
+        problem = (
+            "is no data URL, and a text opens no file and no address: pass local_files=DIRECTORY (--images-from), "
+            "resolve_media=..., or the image itself"
+        )
+        raise MediaError("", problem, text)
+    try:
+        return Source(_inside(text, access.directory, access.limits), text, confined=True)
+    except (OSError, ValueError, RuntimeError):
+        raise _not_read(text, access.limits) from None
+
+
+def _resolved(text: str, access: Access) -> Source:
+    """What the caller's function finds; a text that it gives is a data URL or a file of the directory."""
+    assert access.resolve is not None
+    try:
+        value = access.resolve(text)
     except Exception as error:  # whatever a caller's function raises
         raise MediaError("", f"resolve_media raised {type(error).__name__}: {error}", text) from error
     if value is None:
         raise MediaError("", "resolve_media found nothing for it", text)
-    found = _source(value, None, limits)
-    return Source(found.data, text, found.declared_type)
+    source = _source(value, replace(access, resolve=None))
+    return Source(source.data, text, source.declared_type, source.confined)
 
 
 def _decoded(text: object, limits: Limits, declared_type: str | None = None) -> Source:
@@ -131,46 +171,121 @@ def _decoded(text: object, limits: Limits, declared_type: str | None = None) -> 
         raise MediaError("", f"is not base64: {error}") from None
 
 
-def _file(path: Path, limits: Limits, reference: str | None = None) -> Source:
+def _bounded(content: bytes, limits: Limits) -> bytes:
+    """Return the content of an image, if it is not larger than what may be read."""
+    if len(content) > limits.file_bytes:
+        raise MediaError("", f"is larger than {limits.file_bytes} bytes")
+    return content
+
+
+def _file(path: Path, limits: Limits) -> Source:
+    """Read a file that the caller's own code names."""
+    shown = str(path).encode("utf-8", "backslashreplace").decode()
     try:
-        if not path.is_file():
-            raise MediaError(
-                "", "is no file on this machine" if not path.exists() else "is not a regular file", str(path)
-            )
-        if path.stat().st_size > limits.file_bytes:
-            raise MediaError("", f"is larger than {limits.file_bytes} bytes", str(path))
-        return Source(path.read_bytes(), reference or str(path))
+        content = _content(os.open(path, _PLAIN_FILE), limits)
     except (OSError, ValueError) as error:
-        raise MediaError("", f"cannot be read: {error}", str(path)) from None
+        problem = getattr(error, "strerror", None) or str(error)
+        raise MediaError("", f"cannot be read: {problem}", shown) from None
+    return Source(content, shown)
+
+
+def _inside(text: str, directory: Path, limits: Limits) -> bytes:
+    """Read a file of a directory that a conversation names: by its path in it, its whole path, or a `file:` URL.
+
+    Raises:
+        OSError, ValueError, RuntimeError: There is no such file, or it lies elsewhere.
+    """
+    if _SCHEME.match(text):
+        url = urlsplit(text)
+        if url.scheme.lower() != "file" or url.netloc or url.query or url.fragment or not url.path.startswith("/"):
+            raise ValueError
+        text = unquote_to_bytes(url.path).decode()
+    place = (directory / text).resolve(strict=True)
+    return _content(_opened(directory, place.relative_to(directory).parts), limits)
+
+
+def _opened(directory: Path, parts: tuple[str, ...]) -> int:
+    """Open a file step by step, following no link: what was resolved may have been replaced since."""
+    if os.open not in os.supports_dir_fd:
+        return os.open(directory.joinpath(*parts), _PLAIN_FILE)
+    here = os.open(directory, os.O_RDONLY)
+    for position, part in enumerate(parts, 1):
+        last = position == len(parts)
+        try:
+            inner = os.open(part, _NO_LINK | (_PLAIN_FILE if last else os.O_RDONLY | os.O_DIRECTORY), dir_fd=here)
+        finally:
+            os.close(here)
+        here = inner
+    return here
+
+
+def _content(descriptor: int, limits: Limits) -> bytes:
+    """Read a regular file to its end, or to the bound: what its size is said to be does not count.
+
+    Raises:
+        OSError, ValueError: It is no regular file, has nothing to read now, or is larger than the bound.
+    """
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is not a regular file")
+        pieces: list[bytes] = []
+        left = limits.file_bytes + 1
+        while left > 0:
+            piece = stream.read(min(left, _PIECE))
+            if piece is None:  # nothing is there yet, and nobody waits for it
+                raise ValueError("is not a regular file")
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            left -= len(piece)
+    raise ValueError(f"is larger than {limits.file_bytes} bytes")
+
+
+def _not_read(reference: str, limits: Limits) -> MediaError:
+    """The one error for a file that a conversation names: it does not tell what is on this machine."""
+    problem = (
+        f"cannot be read: it must be an image file inside local_files (--images-from), no link out of it, of at most "
+        f"{limits.file_bytes} bytes and {limits.pixels} pixels, unbroken, {', '.join(FORMATS)}"
+    )
+    return MediaError("", problem, reference)
 
 
 def decoded(source: Source, limits: Limits) -> Image:
     """The image, upright and RGB.
 
     Raises:
-        MediaError: Whatever is wrong with it.
+        MediaError: Whatever is wrong with it. What a file holds is never part of the message.
         LoadError: Pillow is not installed.
     """
     if not isinstance(source.data, bytes):
-        found: Image = source.data
-        return found
+        image: Image = source.data
+        return image
     try:
         import PIL.Image
     except ImportError as error:
         raise LoadError(f"reading images needs Pillow ({error}); pip install isc[images]") from error
 
     PIL.Image.init()
+    try:
+        return _opened_image(source.data, source.declared_type, limits)
+    except MediaError as error:
+        told = _not_read(source.reference or "", limits) if source.confined else error
+        raise told.within(source.key) from None
+
+
+def _opened_image(data: bytes, declared_type: str | None, limits: Limits) -> Image:
+    import PIL.Image
+
     known = [name for name in FORMATS if name in PIL.Image.OPEN]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the bound that counts is ours
         try:
-            image = PIL.Image.open(io.BytesIO(source.data), formats=known)
+            image = PIL.Image.open(io.BytesIO(data), formats=known)
         except PIL.Image.DecompressionBombError as error:  # Pillow's own bound is twice ours
             raise _too_large(limits, str(error)) from None
         except Exception as error:  # decoders raise whatever they like
-            problem = f"is no image that isc reads ({', '.join(known)}): {type(error).__name__}: {error}"
-            raise MediaError("", problem, source.data[:12]) from None
-        _check(image, source.declared_type, limits)
+            raise MediaError("", f"is no image that isc reads ({', '.join(known)}): {type(error).__name__}") from None
+        _check(image, declared_type, limits)
         return _upright(image)
 
 
@@ -207,4 +322,4 @@ def _too_large(limits: Limits, found: str) -> MediaError:
 
 def _broken(image: Image, error: Exception) -> MediaError:
     size = f"{image.width} x {image.height} pixels"
-    return MediaError("", f"is a broken {image.format or 'image'} of {size}: {type(error).__name__}: {error}")
+    return MediaError("", f"is a broken {image.format or 'image'} of {size}: {type(error).__name__}")

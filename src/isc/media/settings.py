@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from isc.errors import OptionError
+from isc.errors import OptionError, shown
 from isc.types import Json
 
 if TYPE_CHECKING:
     import numpy
 
 _LONGEST_BY_SHORTEST = 200
+_LARGEST = (1 << 31) - 1
 _QWEN_PROCESSORS = frozenset(("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"))
 
 
@@ -76,8 +77,8 @@ class QwenImages(Struct, frozen=True, tag=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if type(value) is not int or value <= 0:
-                raise OptionError(f"image settings: {name} must be a positive integer, not {value!r}")
+            if type(value) is not int or not 0 < value <= _LARGEST:
+                raise OptionError(f"image settings: {name} must be a positive integer, not {shown(value)}")
         if self.min_pixels > self.max_pixels:
             raise OptionError(f"image settings: min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
 
