@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from isc.traced.template import TracedTemplate
 
 
-def load(
+def load(  # noqa: PLR0913 - every choice that a renderer has
     source: str | os.PathLike[str],
     family: Family | None = None,
     revision: str | None = None,
