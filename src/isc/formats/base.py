@@ -10,6 +10,7 @@ from typing import Any, ClassVar, final
 from msgspec import Struct, StructMeta, structs, to_builtins
 
 from isc._options import check_fields, no_option
+from isc.formats._shape import ANY, Shape, asked
 from isc.formats.segments import opening_owner, owned, sampled
 from isc.types import (
     AssistantMessage,
@@ -168,6 +169,26 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         options: dict[str, Json] = to_builtins(self)
         tag_field = self.__struct_config__.tag_field
         return {name: value for name, value in options.items() if name != tag_field and value is not None}
+
+    @property
+    def argument_keys(self) -> str:
+        """What the name of an argument must match, in formats that quote nothing and so cannot tell all from tags."""
+        return ANY
+
+    @property
+    def argument_texts(self) -> str:
+        """What an argument that is a text must match, likewise."""
+        return ANY
+
+    @property
+    def shape(self) -> Shape:
+        """What its conversations may look like: roles, alternation, tools, reasoning. Found by asking `conversation`.
+
+        >>> from isc import Llama3
+        >>> Llama3().shape.most_calls, Llama3().shape.calls_alone, Llama3().shape.user_first
+        (1, True, True)
+        """
+        return asked(self)
 
     @property
     def has_reasoning(self) -> bool:
