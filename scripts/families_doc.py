@@ -3,7 +3,8 @@
     python scripts/families_doc.py --check   # exit 1 where the page is stale
     python scripts/families_doc.py           # write it anew
 
-Wording comes from the families' docstrings, everything else from their values.
+Wording comes from the families' docstrings, all else from their values. Names of families in `isc/__init__.py`
+are written too: at run time they are found, a type checker has to read them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from isc.formats.base import Family
 from isc.formats.catalogue import list_families, models
 from isc.types import Chat, Segment
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "families.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "families.md"
+NAMES = ROOT / "src" / "isc" / "__init__.py"
 HEAD = """\
 <!-- written by scripts/families_doc.py: change a family's module, then run the script -->
 # Families
@@ -60,13 +63,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     page = HEAD + "".join(section(name, kind) for name, kind in sorted(list_families().items()))
-    stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page
-    if parser.parse_args().check:
-        print(f"{PAGE.name} is {'stale: run python scripts/families_doc.py' if stale else 'up to date'}")
-        return int(stale)
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page, encoding="utf-8")
-    return 0
+    names = with_family_names(NAMES.read_text(encoding="utf-8"), list_families().values())
+    check = parser.parse_args().check
+    stale = False
+    for path, text in ((PAGE, page), (NAMES, names)):
+        same = path.exists() and path.read_text(encoding="utf-8") == text
+        stale = stale or not same
+        if check:
+            print(f"{path.name} is {'up to date' if same else 'stale: run python scripts/families_doc.py'}")
+        else:
+            path.write_text(text, encoding="utf-8")
+    return int(check and stale)
+
+
+def with_family_names(source: str, families: Iterable[type[Family]]) -> str:
+    """The text of `isc/__init__.py` with these families imported for type checkers and in `__all__`."""
+    imports = sorted(f"    from {kind.__module__} import {kind.__name__}\n" for kind in families)
+    before, listed, after = re.split(r"((?:    from isc\.formats\.\w+ import \w+\n)+)", source, maxsplit=1)
+    known = set(re.findall(r"import (\w+)", listed))
+    head, names, tail = re.split(r"(?s)(?<=\n__all__ = \[\n)(.*?)(?=\]\n)", after, maxsplit=1)
+    others = set(re.findall(r'"(\w+)"', names)) - known
+    every = sorted(others | {kind.__name__ for kind in families}, key=_natural)
+    return before + "".join(imports) + head + "".join(f'    "{name}",\n' for name in every) + tail
+
+
+def _natural(name: str) -> tuple[bool, list[tuple[int, str]]]:
+    """Classes first, digits as numbers: the order that ruff asks for."""
+    parts = re.findall(r"\d+|\D+", name)
+    return name[0].islower(), [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def described(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
     python scripts/goldens.py --check   # exit 1 where a golden differs from the reference
     python scripts/goldens.py           # write them anew: read the diff before you commit it
+    python scripts/goldens.py --find-refusals gemma-3   # which conversations the template or the family refuses
 
 A golden file holds, per family value, the template's sha256, and per conversation the text and a digest of its ids.
 """
@@ -13,9 +14,14 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+import isc
+from isc.encoding.encoders import embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -56,15 +62,52 @@ def golden(case: Case, root: Path) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
+def refusals(case: Case, reference: TemplateReference) -> Iterator[str]:
+    """The conversations of the table that the template or the family refuses, each with what they say.
+
+    A family must refuse what its template refuses; `refuses` of the case holds the path of its error.
+    """
+    renderer = case.renderer(embedded(case.family.specials))
+    for name in CONVERSATIONS:
+        conversation = case.golden(name)
+        if not case.takes(conversation):
+            yield f"{name}: not of the family's shape"
+            continue
+        theirs = ours = ""
+        try:
+            reference.text(conversation, add_generation_prompt=False)
+        except (TemplateError, TypeError) as error:
+            theirs = f"the template: {type(error).__name__}: {error}"
+        try:
+            renderer.render(*conversation)
+        except isc.ConversationError as error:
+            ours = f'the family: "{name}": "{error.path}"'
+        if theirs or ours:
+            yield f"{name}: {ours or 'THE FAMILY RENDERS IT'}; {theirs or 'the template renders it'}"
+
+
+def print_refusals(root: Path, names: Sequence[str]) -> None:
+    """Print what cases of these names, or all, refuse."""
+    for case in CASES:
+        if case.name in names or not names:
+            print(case.name, *refusals(case, case.reference(root)), sep="\n  ")
+
+
 def main() -> int:
     """Write or check all goldens; the exit code is 1 where one differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    parser.add_argument(
+        "--find-refusals", nargs="*", metavar="CASE", help="list what is refused, of all cases or these"
+    )
     arguments = parser.parse_args()
     root = Path(os.environ.get("ISC_REFERENCE") or ROOT.parent / "shared" / "reference")
     if not root.is_dir():
         print(f"no reference data at {root}; set ISC_REFERENCE to its directory", file=sys.stderr)
         return 2
+    if arguments.find_refusals is not None:
+        print_refusals(root, arguments.find_refusals)
+        return 0
     different = []
     for case in CASES:
         path = GOLDENS / f"{case.name}.json"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 import isc
 from golden_conversations import CONVERSATIONS
@@ -29,9 +29,9 @@ class Case(Struct, frozen=True):
     done to messages that isc renders and the template cannot. `prepare`: what the model's own tokenizer does to a
     conversation before the template. `spells`: tags that are no specials, for bodies to spell; `unspelled`: specials
     that bodies leave out, for the reason the case gives. `bridges`: whether a turn is ever rendered with the generation
-    prompt at its head, which a bridge goes on from. `now`: the day that the template's clock tells, YYYY-MM-DD. Without
-    `offers_tools` the golden conversations are taken without their tools. With `images` bodies spell no placeholder,
-    which no processor expects. For the rest see `Shape`.
+    prompt at its head, which a bridge goes on from. `now`: the day that the template's clock tells, YYYY-MM-DD.
+    `template_takes`: the fields of the family's shape in which its template takes less. With `images` bodies spell no
+    placeholder, which no processor expects.
     """
 
     name: str
@@ -41,48 +41,41 @@ class Case(Struct, frozen=True):
     options: Mapping[str, Any] = {}
     bos_token: str = ""
     eos_token: str = ""
-    roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
     refuses: Mapping[str, str] = {}
     adaptations: tuple[Adaptation, ...] = (parts_joined,)
     prepare: Preparation = unprepared
     spells: tuple[str, ...] = ()
     unspelled: tuple[str, ...] = ()
     now: str = ""
-    text_arguments: bool = True
-    offers_tools: bool = True
-    most_calls: int = 3
-    calls_alone: bool = False
-    content_with_calls: bool = True
-    results_follow_calls: bool = False
-    system_first: bool = False
-    user_first: bool = False
-    needs_query: bool = False
-    keys: str = "(?s:.*)"
-    values: str = "(?s:.*)"
-    tools: bool = True
+    template_takes: Mapping[str, Any] = {}
     bridges: bool = True
     images: bool = False
 
     def shape(self) -> Shape:
-        """Conversations this format takes; bodies spell its specials and some of others."""
+        """Conversations this format and its template take; bodies spell its specials and some of others.
+
+        They reason whether or not the format has reasoning: what a template drops is dropped.
+        """
         spelled = (*self.family.specials, *self.spells, "<|vision_start|>", "[INST]", "<s>", "<|eot_id|>")
-        named: dict[str, Any] = {name: getattr(self, name) for name in Shape.__struct_fields__ if hasattr(self, name)}
         never = {*self.unspelled, *(IMAGE_TOKENS if self.images else ())}
-        return Shape(**named, specials=tuple(text for text in spelled if text not in never))
+        specials = tuple(text for text in spelled if text not in never)
+        found = structs.replace(self.family.shape, specials=specials, reasoning=True, images=self.images)
+        return structs.replace(found, **self.template_takes)
 
     def takes(self, conversation: Conversation) -> bool:
-        """Whether the format knows the conversation's roles, and the template can spell its arguments."""
-        calls = (call for message in conversation[0] for call in message.get("tool_calls") or ())
+        """Whether the format knows the conversation's roles and calls, and the template can spell its arguments."""
+        shape = self.shape()
+        calls = [call for message in conversation[0] for call in message.get("tool_calls") or ()]
         as_text = any(isinstance(call["function"]["arguments"], str) for call in calls)
-        known = all(message["role"] in self.roles for message in conversation[0])
+        known = all(message["role"] in shape.roles for message in conversation[0])
         if not self.images and any(images_of(conversation[0])):
             return False
-        return known and (self.text_arguments or not as_text)
+        return known and (shape.text_arguments or not as_text)
 
     def golden(self, name: str) -> Conversation:
         """A conversation of the golden table as the format takes it."""
         messages, tools = CONVERSATIONS[name]
-        return messages, tools if self.offers_tools else None
+        return messages, tools if self.family.shape.offers_tools else None
 
     def reference(self, root: Path) -> TemplateReference:
         """The independent implementation."""

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from isc.formats.deepseek_r1 import DeepSeekR1
     from isc.formats.deepseek_v3 import DeepSeekV3
     from isc.formats.deepseek_v3_1 import DeepSeekV31
+    from isc.formats.gemma3 import Gemma3
     from isc.formats.glm4_5 import Glm45
     from isc.formats.glm5 import Glm5
     from isc.formats.glm5_1 import Glm51
@@ -103,6 +104,7 @@ __all__ = [
     "Extension",
     "Family",
     "FamilyError",
+    "Gemma3",
     "Glm5",
     "Glm45",
     "Glm51",

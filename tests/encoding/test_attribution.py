@@ -25,7 +25,11 @@ def conversations(case: Case) -> Iterator[Conversation]:
     """The golden table, then random ones, as far as the format takes them."""
     for name in CONVERSATIONS:
         conversation = case.golden(name)
-        if name not in case.refuses and case.takes(conversation) and not (case.user_first and unheard(conversation)):
+        if (
+            name not in case.refuses
+            and case.takes(conversation)
+            and not (case.shape().user_first and unheard(conversation))
+        ):
             yield conversation
     for seed in range(RANDOM):
         yield Writer(random.Random(seed), case.shape()).conversation()

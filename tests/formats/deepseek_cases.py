@@ -24,8 +24,6 @@ def _case(
         eos_token="<｜end▁of▁sentence｜>",
         refuses=dict.fromkeys(refuses.split(), "messages[1].content"),
         adaptations=(parts_joined, none_as_empty, empty_as_none_beside_calls, arguments_as_text),
-        offers_tools=False,
-        calls_alone=isinstance(family, DeepSeekR1) or family == DeepSeekV3(),
     )
 
 

@@ -28,11 +28,8 @@ def _case(name: str, family: GptOss, **options: Any) -> Case:  # noqa: ANN401 - 
         adaptations=(parts_joined, none_as_empty, reasoning_as_thinking),
         spells=("\n\n# Tools", "functions.", " to=", "} // namespace functions"),
         now=_DAY,
-        system_first=True,
-        text_arguments=False,  # the template makes JSON strings of them
-        most_calls=1,
-        results_follow_calls=True,
-        content_with_calls=False,  # the template refuses that beside reasoning
+        # the template makes JSON strings of arguments as text, refuses content beside reasoning in a turn that calls
+        template_takes={"text_arguments": False, "content_with_calls": False},
     )
 
 

@@ -9,11 +9,6 @@ from isc.formats.laguna_xs_2 import TAGS, LagunaXS2
 from references import arguments_as_objects, parts_joined
 
 _CALL_TAGS = ("</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
-_ANY = "(?s:.*)"
-_KEYS = "(?s:(?:(?!</?arg_|</?tool_call).)*)"
-"""No name with a tag in it: it cannot be told apart."""
-_VALUES = "(?s:(?!\u0338).*)"
-"""NFC composes the end of a tag that is text with U+0338."""
 _CALLS = (
     *("one_call", "call_after_content", "parallel_calls", "arguments_as_text", "nested_arguments"),
     *("arguments_spell_markers", "several_cycles", "content_none"),
@@ -35,10 +30,7 @@ def _case(name: str, family: LagunaXS2, template: str = "chat_template", **optio
         unspelled=("</assistant>",)
         if raw
         else (),  # the template takes a spelled close for the turn's, a bridge does not
-        keys=_ANY if family.tokens else _KEYS,
-        values=_ANY if family.tokens else _VALUES,
         bridges=not family.preserve_thinking,  # prompts with `</think>`, renders `<think>`
-        tools=not raw,  # under this option a call is rendered only where the content spells it
     )
 
 

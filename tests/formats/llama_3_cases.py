@@ -24,7 +24,6 @@ def _case(
     *,
     tokenizer: str = "llama-3.1",
     refuses: Mapping[str, str] = {},
-    user_first: bool = True,
 ) -> Case:
     return Case(
         name,
@@ -33,12 +32,8 @@ def _case(
         tokenizer,
         options,
         bos_token="<|begin_of_text|>",
-        roles=("system", "developer", "user", "assistant", "tool"),
         refuses={**_REFUSES, **refuses},
         adaptations=(parts_joined_but_in_results, none_as_empty, arguments_as_objects),
-        user_first=user_first,
-        most_calls=1,
-        calls_alone=True,
     )
 
 
@@ -56,7 +51,6 @@ CASES = (
         Llama3(date_string="1 Jan 2030", tools_in_user_message=False),
         _EIGHT,
         {**_DAY, **_SYSTEM},
-        user_first=False,
     ),
     _case("llama-3.1-custom", Llama3(custom_tools=_CUSTOM_TOOLS), _EIGHT, _CUSTOM, refuses=_NO_USER_FIRST),
     _case("llama-3.1-built-in", Llama3(builtin_tools=_BUILT_IN_TOOLS), _EIGHT, _BUILT_IN, tokenizer=""),
@@ -66,7 +60,6 @@ CASES = (
         _EIGHT,
         {"builtin_tools": [], **_SYSTEM},
         tokenizer="",
-        user_first=False,
     ),
     _case("llama-3.2", Llama3(variant="3.2", date_string="1 Jan 2030"), _ONE, _DAY),
     _case(
@@ -74,6 +67,5 @@ CASES = (
         Llama3(variant="3.2", date_string="", custom_tools=_CUSTOM_TOOLS, tools_in_user_message=False),
         _ONE,
         {"date_string": "", **_CUSTOM, **_SYSTEM},
-        user_first=False,
     ),
 )

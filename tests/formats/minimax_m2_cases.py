@@ -8,10 +8,6 @@ from isc.formats.minimax_m2 import MiniMaxM2
 from references import arguments_as_objects, none_as_empty
 
 _TAGS = ("</parameter>", '<parameter name="q">', "</invoke>", '<invoke name="now">', "\n</parameter>\n", '">')
-_KEYS = r'(?s:(?!.*">).*)'
-"""No name with `">` in it: it cannot be told from the end of its tag."""
-_VALUES = r"(?s:(?!\u0338).*)"
-"""No text that begins with U+0338: where a vocabulary composes (NFC), `">` before it loses its last character."""
 
 
 def _case(name: str, family: isc.Family, model: str, **options: str) -> Case:
@@ -23,10 +19,6 @@ def _case(name: str, family: isc.Family, model: str, **options: str) -> Case:
         refuses={"system_in_the_middle": "messages[1].role", "tool_first": "messages[0].role"},
         adaptations=(none_as_empty, arguments_as_objects),
         spells=_TAGS,
-        system_first=True,
-        results_follow_calls=True,
-        keys=_KEYS,
-        values=_VALUES,
     )
 
 

@@ -9,8 +9,6 @@ from isc.formats.nemotron_3 import Nemotron3, Variant
 from references import arguments_as_objects, none_as_empty, parts_joined
 
 _TAGS = ("</parameter>", "<parameter=q>", "</function>", "<function=now>", "\n</parameter>\n", ">\n")
-_KEYS = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"
-"""No name with a tag in it, nor `>` before a line break: they cannot be told apart; NFC composes `=` and U+0338."""
 MODELS: dict[Variant, str] = {"nano": "Nano-30B-A3B", "super": "Super-120B-A12B", "ultra": "Ultra-550B-A55B"}
 
 
@@ -21,10 +19,8 @@ def _case(name: str, variant: Variant, **options: Any) -> Case:  # noqa: ANN401 
         f"nvidia--NVIDIA-Nemotron-3-{MODELS[variant]}-BF16/chat_template.jinja",
         "nemotron-3",
         options,
-        roles=("system", "developer", "user", "assistant", "tool"),
         adaptations=(parts_joined, none_as_empty, arguments_as_objects),
         spells=_TAGS,
-        keys=_KEYS,
     )
 
 

@@ -9,8 +9,6 @@ from isc.formats.qwen3_6 import Qwen36
 from references import arguments_as_objects
 
 _TAGS = ("</parameter>", "<parameter=q>", "</function>", "<function=now>", "\n</parameter>\n", ">\n")
-_KEYS = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"
-"""No name with a tag in it, nor `>` before a line break: they cannot be told apart; NFC composes `=` and U+0338."""
 
 
 def _case(name: str, family: isc.Family, model: str, *, images: bool = False, **options: bool) -> Case:
@@ -23,9 +21,6 @@ def _case(name: str, family: isc.Family, model: str, *, images: bool = False, **
         refuses={"system_in_the_middle": "messages[1].role", "no_user": "messages"},
         adaptations=(arguments_as_objects,),
         spells=_TAGS,
-        system_first=True,
-        needs_query=True,
-        keys=_KEYS,
         images=images,
     )
 

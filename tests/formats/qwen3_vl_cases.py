@@ -20,7 +20,6 @@ def _case(name: str, family: Qwen3VL, *, images: bool = False, **options: bool) 
         options,
         refuses=refuses,
         adaptations=(none_as_empty,),
-        system_first=instruct,
         images=images,
     )
 

@@ -126,7 +126,7 @@ TOOLS_TEXT["glm-5"] = TOOLS_TEXT["glm-4.5"]
 
 
 @families
-def test_tools_stand_before_the_system_message_and_are_its(family: isc.Family) -> None:
+def test_tools_stand_before_the_system_message_in_a_turn_that_is_nobody_s(family: isc.Family) -> None:
     renderer = renderer_of(family)
     segments = list(renderer.segments([system("s"), user("u")], [NOW, LATER]))
     text = "".join(segment.text for segment in segments)
@@ -135,7 +135,13 @@ def test_tools_stand_before_the_system_message_and_are_its(family: isc.Family) -
     assert text.startswith("[gMASK]<sop><|system|>\n# Tools\n\nYou may call")
     assert f"<tools></tools> XML tags:\n<tools>\n{shown}</tools>\n\nFor each function call, output" in text
     assert text.endswith(f"...{lines}</tool_call><|system|>{lines}s<|user|>{lines}u")
-    assert [segment.message for segment in segments[: -2 - len(lines)]] == [0] * (len(segments) - 2 - len(lines))
+    owners = ["[gMASK]<sop>", f"<|system|>{lines}s", f"<|user|>{lines}u"]
+    assert ["".join(s.text for s in segments if s.message == owner) for owner in (0, 1)] == [
+        "".join(owners[:2]),
+        owners[2],
+    ]
+    nobody_s = "".join(segment.text for segment in segments if segment.message == -1)
+    assert text == owners[0] + nobody_s + owners[1] + owners[2]
     assert [segment.text for segment in segments if segment.body] == ["s", "u"]
 
 

@@ -142,11 +142,11 @@ def test_the_default_system_message_is_nobodys_and_shifts_nobody(family: KimiK2)
     ]
 
 
-def test_tools_belong_to_the_callers_system_message() -> None:
+def test_tools_have_a_turn_that_is_nobody_s() -> None:
     segments = list(renderer_of(INSTRUCT).segments([system("s"), user("u")], [F]))
-    assert {
-        segment.message for segment in segments if "functions" in segment.text or "tool_declare" in segment.text
-    } == {0}
+    assert [segment.message for segment in segments] == [-1] * 5 + [0] * 5 + [1] * 5
+    assert segments[1].text == "tool_declare"
+    assert segments[6].text == "system"
 
 
 def test_name_and_id_around_a_result_are_scaffold() -> None:

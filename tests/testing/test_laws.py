@@ -59,7 +59,7 @@ def answered(case: Case) -> strategies.SearchStrategy[Conversation]:
         answers = structs.replace(writer.shape, roles=("assistant",), needs_query=False, user_first=False)
         answer, _ = Writer(writer.random, answers).conversation(1)
         first = {"role": "user", "content": writer.text()}
-        return [*(messages if len(messages) > 1 or case.needs_query else [first]), *_without_ids(answer)], tools
+        return [*(messages if len(messages) > 1 or case.shape().needs_query else [first]), *_without_ids(answer)], tools
 
     seeds = strategies.randoms(use_true_random=False)
     return seeds.map(lambda seed: write(Writer(seed, case.shape())))
@@ -108,7 +108,7 @@ def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: 
     )
     def check(conversation: Conversation, new: Conversation) -> None:
         answers = [conversation, thoughtful(conversation)]
-        if "tool" in case.roles and not case.results_follow_calls:
+        if "tool" in case.shape().roles and not case.shape().results_follow_calls:
             answers.append(after_a_result(conversation))
         granted.append(any(testing.extension(renderer, answer, new) for answer in answers))
 

@@ -120,9 +120,9 @@ def test_without_a_system_message_the_opening_is_nobodys() -> None:
 
 @pytest.mark.parametrize(
     ("option", "expected"),
-    [("custom_tools", '0(«user~)({"name": "f"})0(~[U]»)'), ("documents", '0(«user~{"name": "f"}~[U]»)')],
+    [("custom_tools", '0(«user~{"name": "f"}~[U]»)'), ("documents", '0(«user~{"name": "f"}~[U]»)')],
 )
-def test_tools_that_an_option_gives_belong_to_the_opening(option: str, expected: str) -> None:
+def test_tools_that_an_option_gives_belong_to_the_turn_that_holds_them(option: str, expected: str) -> None:
     source = f"<|im_start|>user\n{{% for t in {option} %}}{{{{ t | tojson }}}}\n{{% endfor %}}{{{{ messages[0].content }}}}<|im_end|>"
     chosen = template(source, **{option: [{"name": "f"}]})
     assert shown(list(chosen.stream([USER]))) == expected

@@ -68,7 +68,6 @@ ONE_LINE: Final = scaffold("")
 THINK, END_THINK = map(special, _THINK)
 REASONING: Final = Reasoning(*_THINK, closing=(END_THINK,), enders=_TOOL_CALL[:1])
 
-_START: Final = (special("[gMASK]"), special("<sop>"))
 _CALL, _END_CALL = map(special, _TOOL_CALL)
 _KEY, _END_KEY, _VALUE, _END_VALUE = map(special, _ARGUMENT)
 _RESPONSE, _END_RESPONSE = map(special, _TOOL_RESPONSE)
@@ -87,19 +86,18 @@ _CALL_WORDING: Final = (
 )
 
 
-def opening(chat: Chat, tools: Iterable[str], layout: Segment) -> Iterator[Segment]:
-    """`[gMASK]<sop>`, the tools, a line each, with how to call them, and a leading system message."""
-    yield from _START
+START: Final = (special("[gMASK]"), special("<sop>"))
+"""What begins every text."""
+
+
+def tools_turn(chat: Chat, tools: Iterable[str], layout: Segment) -> Iterator[Segment]:
+    """The tools in a turn of their own, a line each, with how to call them; nothing where there are none."""
     if chat.tools:
         yield special(SYSTEM)
         yield _TOOLS_HEAD
         for tool in tools:
             yield scaffold(f"{tool}\n")
         yield from _how_to_call(layout.text)
-    if isinstance(chat.messages[0], SystemMessage):
-        yield special(SYSTEM)
-        yield layout
-        yield body(content_text(chat, 0))
 
 
 @lru_cache(maxsize=4)
@@ -113,12 +111,10 @@ def marker(chat: Chat, index: int, role: str) -> Segment:
 
 
 def plain_turn(chat: Chat, index: int, family: str, layout: Segment) -> tuple[Segment, ...]:
-    """What a user or the system says; a leading system message is said in the opening."""
+    """What a user or the system says."""
     message = chat.messages[index]
     if isinstance(message, DeveloperMessage):
         raise unsupported_role(chat, index, family, "use role 'system'")
-    if isinstance(message, SystemMessage) and not index:
-        return ()
     role = SYSTEM if isinstance(message, SystemMessage) else USER
     return marker(chat, index, role), layout, body(content_text(chat, index))
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, final
 from msgspec import Struct, StructMeta, structs, to_builtins
 
 from isc._options import check_fields, no_option
+from isc.formats._shape import ANY, Shape, asked
 from isc.formats.segments import opening_owner, owned, sampled
 from isc.types import (
     AssistantMessage,
@@ -85,11 +86,15 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
 
     @abstractmethod
     def opening(self, chat: Chat) -> Segments:
-        """What comes before the first turn: BOS, system, tools; a leading system message is rendered here."""
+        """What comes first: BOS, the system turn; it belongs to a leading system message, without one to nobody.
+
+        A format whose system turn is always there, or holds the tools, says a leading system message here, and nothing
+        in that message's `turn`. Others leave it to `turn`.
+        """
 
     @abstractmethod
     def turn(self, chat: Chat, index: int) -> Segments:
-        """Message `index`, empty for a leading system message."""
+        """Message `index`; empty for a leading system message that the opening says."""
 
     @abstractmethod
     def generation_prompt(self, chat: Chat) -> Segments:
@@ -111,6 +116,13 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
             OptionError: They do not.
         """
 
+    def preamble(self, chat: Chat) -> Segments:
+        """What stands between the opening and the first turn and is nobody's, whoever speaks first.
+
+        Tools in a turn of their own are, and a default system message after them (law 2).
+        """
+        return ()
+
     def with_options(self, options: Mapping[str, Any]) -> Family:
         """The same format with these of its template's options, the others as they are.
 
@@ -130,8 +142,8 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
         """A whole conversation as owned segments, with what the model samples marked as body (laws 2 and 4).
 
-        It is put together from `opening`, `turn` and `generation_prompt`; a format that cannot be rendered turn by turn
-        gives its own.
+        It is put together from `opening`, `preamble`, `turn` and `generation_prompt`; a format that cannot be rendered
+        turn by turn gives its own.
         """
         return chain.from_iterable(_turns(self, chat, add_generation_prompt=add_generation_prompt))
 
@@ -159,6 +171,26 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         return {name: value for name, value in options.items() if name != tag_field and value is not None}
 
     @property
+    def argument_keys(self) -> str:
+        """What the name of an argument must match, in formats that quote nothing and so cannot tell all from tags."""
+        return ANY
+
+    @property
+    def argument_texts(self) -> str:
+        """What an argument that is a text must match, likewise."""
+        return ANY
+
+    @property
+    def shape(self) -> Shape:
+        """What its conversations may look like: roles, alternation, tools, reasoning. Found by asking `conversation`.
+
+        >>> from isc import Llama3
+        >>> Llama3().shape.most_calls, Llama3().shape.calls_alone, Llama3().shape.user_first
+        (1, True, True)
+        """
+        return asked(self)
+
+    @property
     def has_reasoning(self) -> bool:
         """Whether the format has reasoning: between markers, or in messages of its own."""
         return self.reasoning is not None or self.turn_start is not None
@@ -169,6 +201,7 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
     if add_generation_prompt:
         chat = structs.replace(chat, add_generation_prompt=True)
     yield owned(opening_owner(chat), family.opening(chat))
+    yield family.preamble(chat)
     for index, message in enumerate(chat.messages):
         turn = family.turn(chat, index)
         if isinstance(message, AssistantMessage):

@@ -61,8 +61,12 @@ class Glm45(Family, frozen=True, tag_field="family", tag="glm-4.5"):
         return False
 
     def opening(self, chat: Chat) -> Segments:
-        """Start marks, tools in a system turn of their own, a leading system message."""
-        return glm.opening(chat, (json_text(tool.schema) for tool in chat.tools), glm.LINES)
+        """What begins every text."""
+        return glm.START
+
+    def preamble(self, chat: Chat) -> Segments:
+        """The tools in a system turn of their own."""
+        return glm.tools_turn(chat, (json_text(tool.schema) for tool in chat.tools), glm.LINES)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message; results in a row share an observation turn."""

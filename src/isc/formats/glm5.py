@@ -55,8 +55,12 @@ class Glm5(Family, frozen=True, tag_field="family", tag="glm-5"):
         return not self.clear_thinking
 
     def opening(self, chat: Chat) -> Segments:
-        """Start marks, tools in a system turn of their own, a leading system message."""
-        return glm.opening(chat, (json_text(tool.schema) for tool in chat.tools), glm.ONE_LINE)
+        """What begins every text."""
+        return glm.START
+
+    def preamble(self, chat: Chat) -> Segments:
+        """The tools in a system turn of their own."""
+        return glm.tools_turn(chat, (json_text(tool.schema) for tool in chat.tools), glm.ONE_LINE)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message; results in a row share an observation turn."""

@@ -61,9 +61,13 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
         return False
 
     def opening(self, chat: Chat) -> Segments:
-        """Start marks, tools in a system turn of their own, a leading system message."""
+        """What begins every text."""
+        return glm.START
+
+    def preamble(self, chat: Chat) -> Segments:
+        """The tools in a system turn of their own."""
         shown = (_tool(tool.function) for tool in chat.tools if not tool.function.get("defer_loading"))
-        return glm.opening(chat, shown, glm.ONE_LINE)
+        return glm.tools_turn(chat, shown, glm.ONE_LINE)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message; results in a row share an observation turn."""

@@ -72,13 +72,17 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
         """Think blocks, where the variant has them."""
         return kimi.REASONING if self.variant == "thinking" else None
 
-    def opening(self, chat: Chat) -> Iterator[Segment]:
-        """The tools, then the system message, the template's own where the caller has none."""
+    def opening(self, chat: Chat) -> Segments:
+        """Nothing: a leading system message has a turn like any other."""
+        return ()
+
+    def preamble(self, chat: Chat) -> Iterator[Segment]:
+        """The tools in a turn of their own, then the template's own system message where the caller has none."""
         if chat.tools:
             yield from kimi.tools_turn(kimi.tools_json(chat, compact=self.variant != "instruct_2025_07"))
         if isinstance(chat.messages[0], SystemMessage):
-            yield from self._said(chat, 0)
-        elif self.variant == "instruct_2025_07":
+            return
+        if self.variant == "instruct_2025_07":
             yield from kimi.system_turn(_DEFAULT_SYSTEM_2025_07)
         else:
             yield from kimi.system_turn(_DEFAULT_SYSTEM)
@@ -90,8 +94,6 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._answer(chat, index, message)
-        if index == 0 and isinstance(message, SystemMessage):
-            return ()
         return self._said(chat, index)
 
     def _said(self, chat: Chat, index: int) -> Segments:

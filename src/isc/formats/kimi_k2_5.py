@@ -8,7 +8,7 @@ and tools say, are refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
 from isc.errors import OptionError
@@ -22,9 +22,7 @@ from isc.types import (
     ParsedResponse,
     Reasoning,
     Sampled,
-    Segment,
     Segments,
-    SystemMessage,
     ToolMessage,
     ToolSpec,
     UserMessage,
@@ -68,12 +66,13 @@ class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
         """Whether no later message drops reasoning: all of it is kept, or none."""
         return self.preserve_thinking or not self.thinking
 
-    def opening(self, chat: Chat) -> Iterator[Segment]:
-        """The tools, then a leading system message."""
-        if chat.tools:
-            yield from kimi.tools_turn(kimi.tools_typescript(kimi.tools_json(chat)))
-        if isinstance(chat.messages[0], SystemMessage):
-            yield from kimi.turn(chat, 0)
+    def opening(self, chat: Chat) -> Segments:
+        """Nothing: a leading system message has a turn like any other."""
+        return ()
+
+    def preamble(self, chat: Chat) -> Segments:
+        """The tools in a turn of their own."""
+        return kimi.tools_turn(kimi.tools_typescript(kimi.tools_json(chat))) if chat.tools else ()
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message."""
@@ -82,8 +81,6 @@ class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
             keeps = self.preserve_thinking or index > chat.last_answer
             thinking = kimi.think_block(message.reasoning_content if self.thinking and keeps else None)
             return kimi.answer(chat, index, message, thinking, kimi.call_ids(chat, index, message))
-        if index == 0 and isinstance(message, SystemMessage):
-            return ()
         content = kimi.media_content if type(message) in (UserMessage, ToolMessage) else text_content
         return kimi.turn(chat, index, content)
 

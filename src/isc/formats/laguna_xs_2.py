@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from isc._json import json_text
 from isc.errors import ConversationError, OptionError
 from isc.formats._chatml import END_THINK, THINK, split_inline_reasoning
+from isc.formats._shape import ANY
 from isc.formats.base import Family
 from isc.formats.reading.scanners import reasoning, reasoning_start, spelling, until
 from isc.formats.reading.text_markers import calls_of_pairs, cut_markers
@@ -103,6 +104,16 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         unknown = [tag for tag in self.tokens if tag not in TAGS]
         if unknown:
             raise OptionError(f"laguna-xs.2: {unknown[0]!r} is none of the tags {' '.join(TAGS)}")
+
+    @property
+    def argument_keys(self) -> str:
+        """Names with a tag in them cannot be told apart where tags are text."""
+        return ANY if self.tokens else r"(?s:(?:(?!</?arg_|</?tool_call).)*)"
+
+    @property
+    def argument_texts(self) -> str:
+        """NFC composes the end of a tag that is text with U+0338."""
+        return ANY if self.tokens else r"(?s:(?!\u0338).*)"
 
     def for_vocabulary(self, specials: Collection[str]) -> LagunaXS2:
         """The same options with the tags as tokens that the vocabulary has so."""

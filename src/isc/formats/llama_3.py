@@ -111,7 +111,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
                      self.builtin_tools))  # fmt: skip
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
-        """BOS and the system turn, which is always there; then the head of the first user turn if it holds tools."""
+        """BOS and the system turn, which is always there."""
         shown = self._shown(chat)
         tools = None if shown is None else [json_text(tool, indent=4) for tool in shown]
         yield _BEGIN
@@ -123,7 +123,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
             yield body(content_text(chat, 0).strip())
         yield _END_OF_TURN
         if tools is not None and self.tools_in_user_message:
-            yield from _user_tools(chat, _first_turn(chat), tools)
+            _check_first_turn(chat)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """One message, its texts trimmed; a leading system message is said in the opening."""
@@ -137,8 +137,9 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
         said = (body(content_text(chat, index).strip()), _END_OF_TURN)
         if self.tools_in_user_message and isinstance(message, UserMessage) and index == _first_turn(chat):
             tools = self._shown(chat)
-            if tools is not None:  # then the head and the tools were said in the opening
-                return (scaffold("\n\n"), *said) if tools else said
+            if tools is not None:
+                shown = "\n\n".join(json_text(tool, indent=4) for tool in tools)
+                return (*_head("user"), scaffold(_USER_TOOLS + shown + ("\n\n" if tools else "")), *said)
         return (*_head(ROLES[type(message)]), *said)
 
     def _call(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
@@ -211,15 +212,13 @@ def _first_turn(chat: Chat) -> int:
     return int(isinstance(chat.messages[0], SystemMessage))
 
 
-def _user_tools(chat: Chat, first: int, tools: Sequence[str]) -> Iterator[Segment]:
-    """The head of the first user turn, which is that message's, and the tools, which belong to the opening."""
+def _check_first_turn(chat: Chat) -> None:
+    """Refuse a chat without the user's turn that holds the tools."""
+    first = _first_turn(chat)
     if chat.role(first) != "user":
         path = f"messages[{first}].role" if chat.role(first) else "messages"
         problem = "llama-3 shows tools in the first message after the system's, which must be a user's; or turn "
         raise ConversationError(path, problem + "tools_in_user_message off", chat.role(first))
-    for segment in (*_head("user"), scaffold(_USER_TOOLS)):
-        yield Segment(segment.text, segment.kind, False, first)
-    yield scaffold("\n\n".join(tools))
 
 
 def _result(chat: Chat, index: int) -> Segment:

@@ -19,7 +19,7 @@ from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
 from isc.formats.reading.scanners import content_and_calls, known, reasoning, reasoning_start, tool_call, until
-from isc.formats.reading.xml_calls import PRINTED, TOOLS_HEAD, TOOLS_TAIL, printed, xml_call, xml_calls
+from isc.formats.reading.xml_calls import KEYS, PRINTED, TOOLS_HEAD, TOOLS_TAIL, printed, xml_call, xml_calls
 from isc.formats.segments import body, content_text, scaffold, special
 from isc.types import (
     ROLES,
@@ -71,6 +71,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
     specials: ClassVar[tuple[str, ...]] = (_END, *chatml.SPECIALS[1:])  # all but <|endoftext|>
     turn_close: ClassVar[str] = chatml.IM_END
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, _END)
+    argument_keys: ClassVar[str] = KEYS
 
     def check_options(self) -> None:
         """Refuse options that this template does not have together."""

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from isc.formats import _chatml as chatml
 from isc.formats import _trimmed as trimmed
 from isc.formats.base import Family
-from isc.formats.reading.xml_calls import PRINTED, printed
+from isc.formats.reading.xml_calls import KEYS, PRINTED, printed
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
@@ -40,6 +40,7 @@ class Qwen35(Family, frozen=True, tag_field="family", tag="qwen3.5"):
     specials: ClassVar[tuple[str, ...]] = trimmed.SPECIALS
     turn_close: ClassVar[str] = chatml.IM_END
     stop_tokens: ClassVar[tuple[str, ...]] = trimmed.STOP_TOKENS
+    argument_keys: ClassVar[str] = KEYS
     reasoning: ClassVar[Reasoning] = chatml.THINK_REASONING
 
     @property

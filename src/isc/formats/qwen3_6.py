@@ -14,6 +14,7 @@ from isc._json import json_text
 from isc.formats import _chatml as chatml
 from isc.formats import _trimmed as trimmed
 from isc.formats.base import Family
+from isc.formats.reading.xml_calls import KEYS
 from isc.types import Chat, Json, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
@@ -40,6 +41,7 @@ class Qwen36(Family, frozen=True, tag_field="family", tag="qwen3.6"):
     specials: ClassVar[tuple[str, ...]] = trimmed.SPECIALS
     turn_close: ClassVar[str] = chatml.IM_END
     stop_tokens: ClassVar[tuple[str, ...]] = trimmed.STOP_TOKENS
+    argument_keys: ClassVar[str] = KEYS
     reasoning: ClassVar[Reasoning] = chatml.THINK_REASONING
 
     @property

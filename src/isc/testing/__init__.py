@@ -15,6 +15,7 @@ import msgspec
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import VocabularyEncoder, from_tokenizer_json
 from isc.encoding.vocabulary import byte_alphabet
+from isc.formats._shape import Shape
 from isc.formats.base import Family
 from isc.formats.catalogue import family_name
 from isc.loading import create_renderer
@@ -34,7 +35,7 @@ from isc.testing.laws import (
     parsing,
     sampled,
 )
-from isc.testing.strategies import Shape, Writer, bodies, conversations, shape_of
+from isc.testing.strategies import Writer, bodies, conversations, shape_of
 
 __all__ = [
     "CheckReport",

@@ -20,6 +20,7 @@ from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
 from isc.errors import Error
+from isc.formats._shape import Shape
 from isc.formats.base import Family
 from isc.formats.catalogue import family_name
 from isc.formats.segments import is_special
@@ -28,7 +29,7 @@ from isc.rendered import RenderedTokens
 from isc.testing import laws
 from isc.testing.laws import Conversation, LawError, Reference
 from isc.testing.reference import FileReference
-from isc.testing.strategies import Shape, Writer, shape_of
+from isc.testing.strategies import Writer, shape_of
 from isc.types import Json
 
 if TYPE_CHECKING:

@@ -113,6 +113,7 @@ def _special_edges(segments: Sequence[Segment]) -> Iterator[int]:
 def ownership(renderer: Renderer, conversation: Conversation) -> None:
     """Every token has one owner, a message of the caller or -1, named by its first body byte, else its first byte.
 
+    The tools block belongs to the message whose turn holds it, in a turn of its own to nobody.
     Checked token by token against the bytes of the stream, without any of the fold's shortcuts.
     """
     messages, tools = conversation

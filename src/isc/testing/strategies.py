@@ -9,17 +9,11 @@ from __future__ import annotations
 import json
 import random
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
-from isc import convert
-from isc.conversation.renderer import stream
-from isc.errors import Error
+from isc.formats._shape import Shape
 from isc.formats.base import Family
 from isc.testing.laws import Conversation
-from isc.types import ROLES
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -72,76 +66,14 @@ _SIZES = ((1, 1), (8, 200), (64, 48), (300, 40), (640, 480))
 _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 
 
-class Shape(Struct, frozen=True):
-    """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
-
-    `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
-    called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside
-    reasoning, that is. `results_follow_calls`: a tool result stands where the last assistant turn calls.
-    `system_first`: a system message only stands first. `user_first`: a user speaks first, after a leading system
-    message, and says something. `needs_query`: one user message is not a tool result in disguise. `keys`, `values`:
-    what names and texts of arguments match, for formats that quote nothing and so cannot tell all from their tags.
-    `images`: whether users and tools show some.
-    """
-
-    roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
-    reasoning: bool = True
-    tools: bool = True
-    specials: tuple[str, ...] = ()
-    text_arguments: bool = True
-    offers_tools: bool = True
-    most_calls: int = 3
-    calls_alone: bool = False
-    content_with_calls: bool = True
-    results_follow_calls: bool = False
-    system_first: bool = False
-    user_first: bool = False
-    needs_query: bool = False
-    keys: str = "(?s:.*)"
-    values: str = "(?s:.*)"
-    images: bool = False
-
-
 def shape_of(family: Family) -> Shape:
-    """What a family takes, found by asking it: roles, where a system message may stand, whether it needs a query.
+    """What a family says its conversations may look like: its `shape`.
 
     >>> from isc import Qwen3
     >>> shape_of(Qwen3()).roles
     ('system', 'user', 'assistant', 'tool')
     """
-    user, said = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
-    call: dict[str, Any] = {"function": {"name": "f", "arguments": {}}}
-    calling, alone = {**said, "tool_calls": [call]}, {"role": "assistant", "content": None, "tool_calls": [call]}
-    as_text = [{"function": {"name": "f", "arguments": "{}"}}]
-    result = {"role": "tool", "content": "x"}
-    tool = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
-
-    takes = partial(_takes, family)
-    roles = tuple(role for role in ROLES.values() if takes({"role": role, "content": "x"}, user, said))
-    anywhere = "tool" in roles or takes(user, said, result)
-    later = ("tool",) if "tool" not in roles and (anywhere or takes(user, calling, result)) else ()
-    offers_tools = takes(user, tools=[tool])
-    return Shape(
-        roles + later,
-        reasoning=family.has_reasoning,
-        text_arguments=any(takes(user, {**turn, "tool_calls": as_text}) for turn in (said, alone)),
-        offers_tools=offers_tools,
-        calls_alone=takes(user, alone, user, alone) and not takes(user, calling, user, calling),
-        specials=family.specials,
-        system_first="system" in roles and not takes(user, {"role": "system", "content": "x"}, said),
-        needs_query=not takes(said),
-        user_first=offers_tools and not takes(said, user, tools=[tool]),
-        most_calls=3 if any(takes(user, {**turn, "tool_calls": [call] * 3}) for turn in (said, alone)) else 1,
-        results_follow_calls=not anywhere,
-    )
-
-
-def _takes(family: Family, *messages: dict[str, Any], tools: convert.Tools = None) -> bool:
-    """Whether a family renders these."""
-    try:
-        return bool(list(stream(family, convert.chat(messages, tools))))
-    except Error:
-        return False
+    return family.shape
 
 
 def conversations(shape: Shape, *, longest: int = 8) -> SearchStrategy[Conversation]:
@@ -218,17 +150,19 @@ class Writer:
         known: list[str] = []
         orderly = self.chance(0.6)
         for _ in range(self.random.randint(1, longest)):
-            role = self._next_role(messages) if orderly else ""
+            role = self._next_role(messages) if orderly or self.shape.alternates else ""
             messages.append(self._message(role if role in self.shape.roles else self._any_role(messages), known))
         if self.shape.needs_query and not any(map(_is_query, messages)):
             messages.insert(messages[0]["role"] == "system", {"role": "user", "content": "?" + self.text()})
         first = messages[0]["role"] == "system"
         if self.shape.user_first and not any(map(_says_something, messages[first : first + 1])):
+            if messages[first:] and messages[first]["role"] == "user":
+                del messages[first]
             messages.insert(first, {"role": "user", "content": "?" + self.text()})
         return messages, self.tools()
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
-        wrong_here: tuple[str, ...] = ("system",) if messages and self.shape.system_first else ()
+        wrong_here: tuple[str, ...] = ("system", "developer") if messages and self.shape.system_first else ()
         if self.shape.results_follow_calls and not _calls(messages):
             wrong_here += ("tool",)
         return self.random.choice([role for role in self.shape.roles if role not in wrong_here])
@@ -277,7 +211,7 @@ class Writer:
         arguments: Any = self.object()
         if self.shape.text_arguments and self.chance(0.4):
             arguments = json.dumps(arguments, ensure_ascii=self.chance(0.5))
-        identity = f"call_{len(known)}"
+        identity = f"call{len(known):05d}"
         known.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}

@@ -18,7 +18,7 @@ from isc.traced.rendering import Written, compiled, write
 from isc.traced.values import Inputs
 
 Dicts: TypeAlias = Sequence[Mapping[str, Any]]
-_TOOL_OPTIONS: Final = frozenset(("custom_tools", "python_tools", "xml_tools"))
+_TOOL_OPTIONS: Final = frozenset(("custom_tools", "python_tools", "tools_ts_str", "xml_tools"))
 """The options by which templates take tool schemas besides `tools`."""
 
 

@@ -88,7 +88,7 @@ def owned_segments(written: Written, layout: Layout) -> list[Segment]:
     """The text as segments with owners; what assistants sample is not yet body."""
     pieces = list(_pieces(written, layout))
     owners = _owners(pieces, layout, written.tail)
-    _give_tools(pieces, owners, layout.opening_owner)
+    _give_tools(pieces, owners, layout)
     _give_defaults(pieces, owners, layout)
     return joined(_separated(list(map(_segment, pieces, owners)), layout.closers))
 
@@ -215,22 +215,52 @@ def _blocks(stretch: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]
         yield block
 
 
-def _give_tools(pieces: Sequence[_Piece], owners: list[int], opening_owner: int) -> None:
-    """The block of tool schemas belongs to the opening (law 2) wherever a template puts it.
+def _give_tools(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> None:
+    """Tools belong to the message whose turn holds them, in a turn of their own to nobody (law 2).
 
-    It reaches from the first schema to the last that nothing said stands between; and out to the specials around it,
-    where it stands between two.
+    A turn that says nothing of a message is the leading system message's only where that has no other. What begins a
+    text before the special that opens such a turn is no part of it.
     """
-    first = next((place for place, piece in enumerate(pieces) if piece.origin.kind is Kind.TOOLS), None)
-    if first is None:
+    schema = next((place for place, piece in enumerate(pieces) if piece.origin.kind is Kind.TOOLS), None)
+    if schema is None or pieces[schema].place is not None:
         return
-    left = _reach(pieces, owners, first, -1)
-    right = _reach(pieces, owners, first, 1)
-    schemas = [place for place in range(first, right + 1) if pieces[place].origin.kind is Kind.TOOLS]
-    before = next((place for place in range(first, left - 1, -1) if pieces[place].special), None)
-    after = next((place for place in range(schemas[-1], right + 1) if pieces[place].special), None)
-    start, end = (before, after) if before is not None and after is not None else (first, schemas[-1])
-    owners[start : end + 1] = [opening_owner] * (end + 1 - start)
+    turn = _turn_around(pieces, schema, layout)
+    said = {pieces[place].origin.message for place in turn if pieces[place].origin.kind is Kind.BODY}
+    start, owner = turn.start, next(iter(said), UNOWNED)
+    others = (piece for place, piece in enumerate(pieces) if place not in turn)
+    if len(said) > 1 or (not said and not any(_is_of(piece, layout.opening_owner) for piece in others)):
+        return
+    if not said and not start:
+        start += max(0, sum(1 for _ in takewhile(lambda piece: piece.special, pieces[:schema])) - 1)
+    owners[start : turn.stop] = [owner] * (turn.stop - start)
+
+
+def _turn_around(pieces: Sequence[_Piece], place: int, layout: Layout) -> range:
+    """The pieces between turn closes, or the turns of messages, among which one stands."""
+    start, stop = place, place + 1
+    while start and not _ends_turn(pieces[start - 1], layout):
+        start -= 1
+    while stop < len(pieces) and not _begins_turn(pieces[stop], layout) and pieces[stop].start < layout.prompt_start:
+        stop += 1
+        if _ends_turn(pieces[stop - 1], layout):
+            break
+    return range(start, stop)
+
+
+def _ends_turn(piece: _Piece, layout: Layout) -> bool:
+    begins_text = piece.text == layout.bos and piece.start == 0
+    return _begins_turn(piece, layout) or (piece.special and (piece.text in layout.closers or begins_text))
+
+
+def _begins_turn(piece: _Piece, layout: Layout) -> bool:
+    """Whether a piece was written in another message's turn, or is a special of the leading system message's."""
+    return piece.place is not None and (piece.special or piece.place.message != layout.opening_owner)
+
+
+def _is_of(piece: _Piece, message: int) -> bool:
+    """Whether a piece stands in the turn of a message, or says something of it."""
+    said = piece.origin.kind is Kind.BODY and piece.origin.message == message
+    return said or (piece.place is not None and piece.place.message == message)
 
 
 def _give_defaults(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> None:
@@ -243,17 +273,6 @@ def _give_defaults(pieces: Sequence[_Piece], owners: list[int], layout: Layout) 
     if len(closes) < 2 or any(pieces[place].origin is not TEMPLATE for place in range(start, closes[0])):
         return
     owners[start : closes[0] + 1] = [layout.opening_owner] * (closes[0] + 1 - start)
-
-
-def _reach(pieces: Sequence[_Piece], owners: Sequence[int], place: int, step: int) -> int:
-    """The last piece in one direction that is scaffold of the same turn."""
-    last = place
-    while 0 <= last + step < len(pieces):
-        piece = pieces[last + step]
-        if piece.origin.kind in (Kind.BODY, Kind.NAME) or owners[last + step] != owners[place]:
-            break
-        last += step
-    return last
 
 
 def _separated(segments: list[Segment], closers: frozenset[str]) -> list[Segment]:

@@ -184,8 +184,8 @@ class Inputs:
         """The messages, traced."""
         return [self._message(index, message) for index, message in enumerate(messages)]
 
-    def tools(self, tools: Sequence[object] | None) -> object:
-        """Tool schemas, traced."""
+    def tools(self, tools: Sequence[object] | str | None) -> object:
+        """Tool schemas, or the text that a tokenizer made of them, traced."""
         return None if tools is None else self.data(tools, TOOLS)
 
     def data(self, value: object, origin: Origin = DATA, *, scalars: bool = False) -> object:

@@ -49,6 +49,9 @@ _TAGS: Final = ("<parameter=", "</parameter", "</function")
 _LOOSE_NEXT: Final = re.compile(r"\n?</parameter>\s*<parameter=")
 _LOOSE_NAME: Final = re.compile(r"\s*<function=([^>\n]+)>")
 
+KEYS: Final = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"
+"""Names of arguments that can be told: none with a tag, nor `>` before a line break; NFC composes `=` and U+0338."""
+
 
 def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, apart: Segment) -> Iterator[Segment]:
     """The calls of a turn, set `apart` from what they come after; `spell` gives the text of a value."""

@@ -1,0 +1,139 @@
+"""What the conversations of a format may look like, and how a format that does not say so is asked.
+
+A role, or whatever else is asked for, is tried inside a conversation that is sound but for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from isc.errors import Error
+from isc.types import (
+    ROLES,
+    AssistantMessage,
+    Chat,
+    DeveloperMessage,
+    Message,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+if TYPE_CHECKING:
+    from isc.formats.base import Family
+
+ANY: Final = "(?s:.*)"
+"""What every text matches."""
+
+
+class Shape(Struct, frozen=True):
+    """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
+
+    `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
+    called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside
+    reasoning, that is. `results_follow_calls`: a tool result stands where the last assistant turn calls.
+    `system_first`: a system or developer message only stands first. `user_first`: a user speaks first, after a leading
+    system message, and says something. `alternates`: users and assistants take turns, a call and its results between
+    them. `needs_query`: one user message is not a tool result in disguise. `keys`, `values`: what names and texts of
+    arguments match, for formats that quote nothing and so cannot tell all from their tags. `images`: whether users and
+    tools show some.
+    """
+
+    roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
+    reasoning: bool = True
+    tools: bool = True
+    specials: tuple[str, ...] = ()
+    text_arguments: bool = True
+    offers_tools: bool = True
+    most_calls: int = 3
+    calls_alone: bool = False
+    content_with_calls: bool = True
+    results_follow_calls: bool = False
+    system_first: bool = False
+    user_first: bool = False
+    alternates: bool = False
+    needs_query: bool = False
+    keys: str = ANY
+    values: str = ANY
+    images: bool = False
+
+
+_USER: Final = UserMessage("?")
+_SAID: Final = AssistantMessage("!")
+_SYSTEM: Final = SystemMessage("x")
+_DEVELOPER: Final = DeveloperMessage("x")
+_RESULT: Final = ToolMessage("x", tool_call_id="call00000")
+_TOOL: Final = ToolSpec(
+    {
+        "type": "function",
+        "function": {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}},
+    }
+)
+
+
+@lru_cache(maxsize=64)
+def asked(family: Family) -> Shape:
+    """What a family takes, found by asking it; the last 64 families are kept."""
+    takes = _Asking(family)
+    calling = takes.calling()
+    offers_tools = takes(_USER, tools=True)
+    alternates = not takes(_USER, _USER) and takes(_USER, _SAID, _USER, _SAID)
+    user_first = alternates or not (takes(_SAID, _USER) and takes(_SAID, _USER, tools=offers_tools))
+    system = takes(_SYSTEM, _USER, _SAID) or takes(_SYSTEM, _USER)
+    developer = takes(_DEVELOPER, _USER, _SAID) or takes(_USER, _DEVELOPER, _SAID)
+    results_anywhere = takes(_USER, _SAID, _RESULT) and (user_first or takes(_RESULT, _USER, _SAID))
+    results = results_anywhere or any(takes(_USER, call, _RESULT) for call in takes.calls())
+    later = (one for one, taken in ((_SYSTEM, system), (_DEVELOPER, developer)) if taken)
+    others = {"system": system, "developer": developer, "tool": results}
+    return Shape(
+        tuple(role for role in ROLES.values() if others.get(role, True)),
+        reasoning=family.has_reasoning,
+        tools=calling is not None and (results or not alternates),
+        specials=family.specials,
+        text_arguments=any(takes(_USER, call) for call in takes.calls("{}")),
+        offers_tools=offers_tools,
+        most_calls=3 if any(takes(_USER, call) for call in takes.calls(count=3)) else 1,
+        calls_alone=calling is not None and not calling.content,
+        results_follow_calls=not results_anywhere,
+        system_first=not any(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in later),
+        user_first=user_first,
+        alternates=alternates,
+        needs_query=not user_first and not takes(_SAID),
+        keys=family.argument_keys,
+        values=family.argument_texts,
+    )
+
+
+class _Asking:
+    """Whether a family renders conversations."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+
+    def __call__(self, *messages: Message, tools: bool = False) -> bool:
+        """Whether it renders these."""
+        try:
+            return bool(list(self.family.conversation(Chat(messages, (_TOOL,) if tools else ()))))
+        except Error:
+            return False
+
+    def calls(self, arguments: str | None = None, count: int = 1) -> Iterator[AssistantMessage]:
+        """A turn that calls, one that says something besides first."""
+        call = ToolCall("f", arguments or {}, "call00000")
+        yield AssistantMessage("!", tool_calls=(call,) * count)
+        yield AssistantMessage(tool_calls=(call,) * count)
+
+    def calling(self) -> AssistantMessage | None:
+        """The first of `calls` that can be history; None where there is none."""
+        between: tuple[tuple[Message, ...] | None, ...] = ((), (_RESULT, _SAID), None)  # None: it calls once
+        for rest in between:
+            for call in self.calls():
+                if self(_USER, call, *(() if rest is None else (*rest, _USER, call))):
+                    return call
+        return None
