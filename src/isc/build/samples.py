@@ -70,7 +70,8 @@ class Settings(Struct, frozen=True):
     """All that decides which row a line becomes, so that two builds can be told apart.
 
     `family`, `vocabulary_digest` and `version` describe the renderer for that purpose; nothing is loaded by them.
-    `vocabulary` is its name, for people: a directory that was moved holds the same vocabulary.
+    `vocabulary` is its name, for people: a directory that was moved holds the same vocabulary. `date` is the day that
+    the text names as the present one, "" for a format that names none.
     """
 
     loss: Loss
@@ -82,6 +83,7 @@ class Settings(Struct, frozen=True):
     family: str = ""
     vocabulary: str = ""
     vocabulary_digest: str = ""
+    date: str = ""
     version: str = ""
     images_from: str = ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,14 @@ def _check_file(_kind: object, value: str | tuple[str, ...]) -> None:
     for name in (value,) if isinstance(value, str) else value:
         if name.startswith("-") and name != "-":
             raise ValueError(f"There is no option {name}.")
+
+
+def _check_date(_kind: object, value: str | None) -> None:
+    if value is not None:
+        try:
+            date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value} is no day; give YYYY-MM-DD.") from None
 
 
 File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_check_file)]
@@ -49,6 +58,9 @@ class Samples:
     `mask`: loss_mask. `attribution`: loss_mask, message_indices, is_content, sampled_mask and message_roles."""
     ensure_final_stop: bool = False
     """Add the stop token that a last assistant turn of this format is left without."""
+    date: Annotated[str | None, Parameter(validator=_check_date)] = None
+    """The day, YYYY-MM-DD, that formats which name the present day are told, in all samples. By default the day on
+    which the build began, also when it is resumed."""
     max_tokens: Whole | None = None
     """Reject conversations of more tokens than this; nothing is ever cut off."""
 

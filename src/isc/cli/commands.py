@@ -19,8 +19,8 @@ from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
 from isc.cli.files import BuildPaths, named, opened, refuse_existing, whole_file
-from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, described, entries, identity
-from isc.cli.running import Job, print_summary, run_build, sample_format
+from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
+from isc.cli.running import Job, ended, recorded_date, sample_format
 from isc.conversation.renderer import Renderer
 from isc.errors import EncoderError, Error, OptionError
 from isc.loading import vocabulary_digest
@@ -230,11 +230,11 @@ def build(
         rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output.
         manner: How the build is run.
     """
-    form = sample_format(output)
-    loss = parse_loss(samples.loss)
+    form, loss = sample_format(output), parse_loss(samples.loss)
     paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
     paths.check_distinct()
     renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
+    renderer, day = dated(renderer, samples.date or recorded_date(paths, manner))
     settings = Settings(
         loss,
         form,
@@ -245,11 +245,11 @@ def build(
         identity(renderer.family),
         vocabulary,
         vocabulary_digest(format.model) if format.model else EMBEDDED,
+        day,
         isc.__version__,
-        "" if format.images_from is None else str(format.images_from.resolve()),
+        str(format.images_from.resolve()) if format.images_from else "",
     )
-    job = Job(paths, renderer, settings, manner, console(errors=True))
-    return print_summary(job, run_build(job), console())
+    return ended(Job(paths, renderer, settings, manner, console(errors=True)), console())
 
 
 @app.command

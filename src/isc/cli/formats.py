@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from types import NoneType, UnionType
@@ -145,6 +146,20 @@ def _json_value(text: str) -> object:
     except (msgspec.DecodeError, UnicodeEncodeError):
         return text
     return value
+
+
+def dated(renderer: Renderer, day: str | None) -> tuple[Renderer, str]:
+    """Return the renderer with a day wherever its text names the present one, and that day; "" where it names none.
+
+    Args:
+        renderer: Format and vocabulary.
+        day: The day, YYYY-MM-DD; None is today by this machine's clock and zone.
+    """
+    chosen = day or datetime.now().astimezone().date().isoformat()
+    family = renderer.family.dated(chosen)
+    if family == renderer.family:
+        return renderer, ""
+    return msgspec.structs.replace(renderer, family=family), chosen
 
 
 def identity(family: Family) -> str:

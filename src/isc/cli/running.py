@@ -54,6 +54,12 @@ def sample_format(output: Path) -> SampleFormat:
     raise OptionError(f"-o {output}: the name must end in .jsonl or .parquet, which says what is written")
 
 
+def recorded_date(paths: BuildPaths, manner: Manner) -> str | None:
+    """Return the day that an interrupted build began with, if that is to be gone on with."""
+    interrupted = read_state(paths) if manner.resume else None
+    return None if interrupted is None else interrupted.settings.date or None
+
+
 def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> State:
     """Where a build starts: at the beginning, or where an interrupted one is known to have been.
 
@@ -127,6 +133,15 @@ def _run(job: Job) -> State:
             if not output.state.lines:
                 discard(job.paths)
     return output.state
+
+
+def ended(job: Job, console: Console) -> Exit:
+    """Run a build to its end and say what was built.
+
+    Returns:
+        The exit code of the build.
+    """
+    return print_summary(job, run_build(job), console)
 
 
 def _check_one_a_line(paths: BuildPaths) -> None:
@@ -220,6 +235,8 @@ def print_summary(job: Job, state: State, console: Console) -> Exit:
         job.errors.print(f"isc: no line of {named(paths.source)} became a sample: {hint}", soft_wrap=True)
         return Exit.FAILED
     counted = f"{tally.samples:,} samples from {state.lines:,} lines, loss {state.settings.loss}"
+    if state.settings.date:
+        counted += f", the date told {state.settings.date}"
     console.print(f"{paths.output}: {counted}", soft_wrap=True)
     console.print(tally_table(tally))
     for line in _notes(tally):

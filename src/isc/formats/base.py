@@ -164,6 +164,15 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         """The day that the format's text names as the present one, YYYY-MM-DD; None asks the clock."""
         return None
 
+    def dated(self, day: str) -> Family:
+        """Return the format with a day, YYYY-MM-DD, wherever its text would name the present one.
+
+        >>> from isc import GptOss
+        >>> GptOss().dated("2026-03-01").day
+        '2026-03-01'
+        """
+        return self
+
     def template_arguments(self) -> Mapping[str, Json]:
         """The options as keyword arguments of the model's own template; those that are None are left out."""
         options: dict[str, Json] = to_builtins(self)

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final, Literal, TypeAlias
 
+from msgspec import structs
+
 from isc._json import json_text
 from isc.errors import ConversationError
 from isc.formats import _harmony as harmony
@@ -147,6 +149,10 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
     def day(self) -> str | None:
         """The date in the system turn."""
         return self.conversation_start_date
+
+    def dated(self, day: str) -> GptOss:
+        """Return the format with a day, unless it has one."""
+        return self if self.conversation_start_date else structs.replace(self, conversation_start_date=day)
 
     def ended(self, sampled: Sampled) -> Ended:
         """Where a completion stopped: in a header, in a text, or after a message."""

@@ -11,8 +11,11 @@ empty list of tools is none, but for `custom_tools`; `ipython` is not a role, it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from functools import lru_cache, partial
 from typing import ClassVar, Final, Literal
+
+from msgspec import structs
 
 from isc._json import json_text, json_value
 from isc.errors import ConversationError, OptionError
@@ -179,6 +182,12 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
     def generation_prompt(self, chat: Chat) -> Segments:
         """The head of an assistant turn."""
         return _head("assistant")
+
+    def dated(self, day: str) -> Llama3:
+        """Return the format with a day, unless it has one or its template never asks the clock."""
+        if self.variant != "3.2" or self.date_string is not None:
+            return self
+        return structs.replace(self, date_string=date.fromisoformat(day).strftime("%d %b %Y"))
 
     def ended(self, sampled: Sampled) -> Ended:
         """Where a completion stopped: a call that was cut off is closed as calls are, anything else as a turn."""

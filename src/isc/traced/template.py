@@ -155,6 +155,12 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         """The template's keyword arguments."""
         return options_of(self.format.options)
 
+    def dated(self, day: str) -> TracedTemplate:
+        """Return the same template with a clock that stands at midnight of this day, if the template has one."""
+        if "strftime_now" not in self.format.source:
+            return self
+        return structs.replace(self, format=structs.replace(self.format, now=day))
+
     @property
     def known_options(self) -> tuple[str, ...]:
         """The keyword arguments that the template reads, sorted."""
