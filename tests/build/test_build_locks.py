@@ -153,7 +153,7 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("work was begun")
 
     monkeypatch.setattr("isc.cli.commands.choose", work)
-    monkeypatch.setattr("isc.cli.commands.run_build", work)
+    monkeypatch.setattr("isc.cli.running.run_build", work)
 
 
 @pytest.mark.usefixtures("unloaded")
