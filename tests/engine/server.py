@@ -85,7 +85,7 @@ class RefusedError(Exception):
 class Engine:
     """An ASGI application around a model. Randomness is its own, drawn in the order of requests.
 
-    `old` speaks as vLLM did before 0.33 and SGLang before 0.5.23: tokens by name, older names of what it tells of itself.
+    `old` speaks as vLLM did before 0.33 and SGLang before 0.5.23: tokens by name, older endpoints about itself.
     """
 
     def __init__(self, model: TinyModel, encoder: Encoder, seed: int, *, old: bool = False) -> None:
