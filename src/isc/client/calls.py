@@ -12,7 +12,7 @@ from isc.client.generation import Generation
 from isc.client.identity import new_name
 from isc.client.lane import off_loop
 from isc.client.limits import prompt_limit
-from isc.client.probing import NO_ENDPOINT, spoken_protocol
+from isc.client.probing import NO_ENDPOINT, forget_protocol, spoken_protocol
 from isc.client.prompts import Prompt
 from isc.client.protocols import Asked, EngineProtocol, media_features, wire
 from isc.client.responses import Answer
@@ -77,7 +77,6 @@ async def call(to: Endpoint, renderer: Renderer, wanted: Wanted, retries: Retrie
     protocol = wanted.protocol or await spoken_protocol(to, name, retries)
     asked = wanted.asked(protocol)
     if wanted.max_prompt_len is None:
-        wire(protocol, asked, name)  # what cannot be sent is refused before the engine is asked anything
         _check_length(prompt, await prompt_limit(to, protocol, wanted.model, name, retries), f"the engine at {to.root}")
     size = wanted.vocabulary_size or id_count(renderer.encoder)
     reading = Reading(renderer, protocol, prompt, asked, wanted.tools, wanted.keep, size)
@@ -113,11 +112,12 @@ def _check_length(prompt: Prompt, limit: int | None, limited_by: str) -> None:
 
 
 async def _answer(to: Endpoint, request: Request, retries: Retries) -> Answer:
-    """Return the engine's answer; where there is no such endpoint, the error says when there is one."""
+    """Return the engine's answer; where there is no such endpoint any more, the error says when there is one."""
     try:
         return await exchange(to, request, retries)
     except EngineRefusedError as error:
         if error.status != 404:
             raise
+        forget_protocol(to)
         problem = f"{error.problem}; if the endpoint is missing: {NO_ENDPOINT}"
         raise EngineRefusedError(error.url, error.request_id, problem, error.status, error.excerpt) from None
