@@ -18,10 +18,11 @@ from httpx import AsyncClient
 
 import isc
 from engine_server import Answer, Received, Reply, engine, generating, healthy, sampled
-from isc.client import Generation, Retries, connect, generate
+from isc.client import Generation, ProtocolName, Retries, connect, generate
 
 WORDS = ("the", "test", "file", "error", "value", "run", "line", "result", "data", "call", "path", "server", "time")
 FAULTS = ("dropped", "half", "length", "500", "503", "429", "garbage", "cut off", "another's")
+PROTOCOLS: tuple[ProtocolName, ...] = ("vllm", "sglang", "completions")
 PATIENCE = 60.0  # seconds after which a call counts as hanging
 
 
@@ -94,16 +95,14 @@ def conversation(seed: int, words: int, turns: int = 1) -> list[dict[str, Any]]:
 async def load(
     renderer: isc.Renderer, calls: int, seed: int, share: float, client_of: Callable[[str], AsyncClient] = connect
 ) -> Tally:
-    """So many calls at a time, half of them in each protocol, to an engine with this share of faults."""
+    """So many calls at a time, as many of them in each protocol, to an engine with this share of faults."""
     retries = Retries(attempts=4, timeout=10, total=40, pause=0.02, longest_pause=0.2)
     conversations = [conversation(seed + k, 20 + k % 200) for k in range(calls)]
     tally = Tally()
     async with engine(faulty(seed, share)) as server, client_of(server.url) as client:
         start = time.perf_counter()
         each = [
-            generate(
-                client, renderer, messages=messages, model="m", protocol="sglang" if k % 2 else "vllm", retries=retries
-            )
+            generate(client, renderer, messages=messages, model="m", protocol=PROTOCOLS[k % 3], retries=retries)
             for k, messages in enumerate(conversations)
         ]
         outcomes = await asyncio.gather(*(asyncio.wait_for(call, PATIENCE) for call in each), return_exceptions=True)

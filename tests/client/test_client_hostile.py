@@ -28,8 +28,7 @@ async def outcome(renderer: isc.Renderer, send: Send, **options: Any) -> BaseExc
     """What a call of such a server comes to."""
     async with raw_server(send) as url, connect(url) as client:
         given = {"prompt_ids": [5, 6], "max_prompt_len": 9, "retries": ONCE, **options}
-        found: list[object] = await asyncio.gather(generate(client, renderer, **given), return_exceptions=True)
-        return found[0]
+        return (await asyncio.gather(generate(client, renderer, **given), return_exceptions=True))[0]
 
 
 def test_a_bomb_is_not_unpacked(small: isc.Renderer) -> None:

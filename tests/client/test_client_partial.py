@@ -24,7 +24,8 @@ from isc.errors import (
 )
 
 PROMPT = (5, 6)
-IDS, LOGPROBS = (tuple(column) for column in sampled(PROMPT, 6))
+IDS = tuple(sampled(PROMPT, 6)[0])
+LOGPROBS = tuple(sampled(PROMPT, 6)[1])
 ONCE = Retries(attempts=1, timeout=5, total=9)
 IMPATIENT = Retries(attempts=1, timeout=0.3, total=9)
 

@@ -118,6 +118,25 @@ def test_a_failure_to_look_is_told_and_not_kept(answer: Answer, kind: type[Excep
     asyncio.run(run())
 
 
+def test_an_engine_that_was_started_again_in_another_way(small: isc.Renderer) -> None:
+    """The call that finds the endpoint gone fails, and the next one looks anew."""
+
+    async def run() -> None:
+        paths = [GENERATE]
+
+        def answer(received: Received) -> Reply:
+            return only(*paths)(received)
+
+        async with engine(answer) as server, connect(server.url) as client:
+            await generate(client, small, prompt_ids=[5], retries=ONCE)
+            paths[:] = [COMPLETIONS]
+            with pytest.raises(EngineRefusedError, match="--enable-scale-out"):
+                await generate(client, small, prompt_ids=[5], retries=ONCE)
+            assert (await generate(client, small, prompt_ids=[5], retries=ONCE)).prompt_ids == (5,)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("status", [405, 422, 400, 200])
 def test_whatever_is_no_404_is_an_endpoint(status: int, small: isc.Renderer) -> None:
     """Servers differ in what they say to GET where they take POST alone."""

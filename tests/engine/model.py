@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from msgspec import Struct
@@ -12,11 +12,29 @@ LONGEST = 4096
 
 
 class Sample(Struct, frozen=True):
-    """What was sampled: ids, the model's own log-probability of each, and whether a stop token ended it."""
+    """What was sampled: ids, the model's own log-probability of each, and whether a stop token ended it.
+
+    A part of it has not `ended`, unless it is the last.
+    """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     stopped: bool
+    ended: bool = True
+
+    def pieces(self) -> Iterator[Sample]:
+        """Yield it token by token."""
+        for position in range(len(self.token_ids)):
+            yield self._part(position, position + 1)
+
+    def prefixes(self) -> Iterator[Sample]:
+        """Yield what there was of it after each token."""
+        for end in range(1, len(self.token_ids) + 1):
+            yield self._part(0, end)
+
+    def _part(self, start: int, end: int) -> Sample:
+        last = end == len(self.token_ids)
+        return Sample(self.token_ids[start:end], self.logprobs[start:end], self.stopped, last)
 
 
 class TinyModel:

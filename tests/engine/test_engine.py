@@ -14,7 +14,7 @@ from engine import incumbent
 from engine.episodes import RENDERERS, Played, play_all, vocabulary
 from engine.model import LONGEST, TinyModel
 from engine.server import Engine, served
-from isc.client import ProtocolName, connect, generate
+from isc.client import Generation, ProtocolName, connect, generate
 from isc.conversation.rollout import SampledTokens
 
 TOLERANCE = 1e-4
@@ -105,7 +105,7 @@ REFUSALS: dict[str, tuple[int, dict[str, float]]] = {
 """What the engine says, and the length of the prompt and the parameters it says it to."""
 
 
-@pytest.mark.parametrize("protocol", ["vllm", "sglang"])
+@pytest.mark.parametrize("protocol", ["vllm", "sglang", "completions"])
 @pytest.mark.parametrize("problem", REFUSALS)
 def test_what_the_engine_cannot_do_it_refuses(protocol: ProtocolName, problem: str) -> None:
     length, params = REFUSALS[problem]
@@ -114,25 +114,52 @@ def test_what_the_engine_cannot_do_it_refuses(protocol: ProtocolName, problem: s
     assert problem in refused.value.excerpt
 
 
-@pytest.mark.parametrize("protocol", ["vllm", "sglang"])
-def test_the_engine_tells_how_long_prompts_may_be(protocol: ProtocolName) -> None:
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("protocol", ["vllm", "sglang", "completions"])
+def test_the_engine_tells_how_long_prompts_may_be(protocol: ProtocolName, old: bool) -> None:
     with pytest.raises(isc.errors.OverlongPromptError, match=str(LONGEST)):
-        ask([5] * (LONGEST + 1), protocol, {})
+        ask([5] * (LONGEST + 1), protocol, {}, old=old)
 
 
-def ask(prompt_ids: list[int], protocol: ProtocolName, params: dict[str, float]) -> None:
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("protocol", ["auto", "vllm", "sglang", "completions"])
+def test_every_protocol_tells_the_same_turn(
+    protocol: ProtocolName, stream: bool, old: bool, trainer: TinyModel
+) -> None:
+    """Engines of one seed sample one turn, whichever way they are asked; the trainer finds its log-probabilities."""
+    prompt = [*range(20, 60)]
+    found = ask(prompt, protocol, {"max_tokens": 48}, stream=stream, old=old)
+    known = ask(prompt, "vllm", {"max_tokens": 48})
+    assert len(found.completion_ids) > 8
+    assert found.completion_ids == known.completion_ids
+    assert found.completion_logprobs == known.completion_logprobs
+    ours = trainer.scores((*found.prompt_ids, *found.completion_ids))[len(prompt) :]
+    assert max(abs(a - b) for a, b in zip(ours, found.completion_logprobs, strict=True)) <= TOLERANCE
+
+
+def ask(
+    prompt_ids: list[int],
+    protocol: ProtocolName,
+    params: dict[str, float],
+    *,
+    stream: bool = False,
+    old: bool = False,
+) -> Generation:
     """Have a new engine answer a prompt."""
 
-    async def asked(url: str) -> None:
+    async def asked(url: str) -> Generation:
         async with connect(url) as http:
             renderer = RENDERERS["Qwen3"]
-            await generate(http, renderer, prompt_ids=prompt_ids, protocol=protocol, sampling_params=params)
+            options = {"protocol": protocol, "sampling_params": params, "stream": stream}
+            return await generate(http, renderer, prompt_ids=prompt_ids, **options)  # type: ignore[arg-type]
 
-    with served(Engine(TinyModel(len(vocabulary())), vocabulary(), 0)) as url:
-        asyncio.run(asked(url))
+    with served(Engine(TinyModel(len(vocabulary())), vocabulary(), 0, old=old)) as url:
+        return asyncio.run(asked(url))
 
 
 def test_an_unknown_path_is_not_found() -> None:
     with served(Engine(TinyModel(len(vocabulary())), vocabulary(), 0)) as url:
-        assert httpx.get(f"{url}/v1/completions").status_code == 404
+        assert httpx.get(f"{url}/v1/chat/completions").status_code == 404
+        assert httpx.get(f"{url}/v1/completions").status_code == 405
         assert httpx.post(f"{url}/generate", json={"input_ids": "5"}).status_code == 422

@@ -52,6 +52,11 @@ async def once(client: object, question: Hashable, ask: Callable[[], Coroutine[A
     return answer
 
 
+def forget(client: object, question: Hashable) -> None:
+    """Drop an answer that turned out to hold no longer: who needs it next asks anew."""
+    _BY_CLIENT.setdefault(client, _Kept()).known.pop(question, None)
+
+
 async def _together(kept: _Kept, question: Hashable, ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
     """Ask one question for all that ask at the same time."""
     asking = kept.asking.get(question)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from isc.client.engines import PROTOCOLS
-from isc.client.once import once
+from isc.client.once import forget, once
 from isc.client.protocols import EngineProtocol
 from isc.client.retries import Retries
 from isc.client.transport import Endpoint, Request, exchange
@@ -32,7 +32,16 @@ async def spoken_protocol(to: Endpoint, name: str, retries: Retries) -> EnginePr
         EngineRefusedError: It has none of the endpoints, or does not let this caller ask.
         ClientError: It could not be asked.
     """
-    return await once(to.http, ("protocol", to.root), partial(_asked, to, name, retries))
+    return await once(to.http, _question(to), partial(_asked, to, name, retries))
+
+
+def forget_protocol(to: Endpoint) -> None:
+    """Have the engine asked anew: the endpoint that it had is gone, so it was started in another way since."""
+    forget(to.http, _question(to))
+
+
+def _question(to: Endpoint) -> tuple[str, str]:
+    return ("protocol", to.root)
 
 
 async def _asked(to: Endpoint, name: str, retries: Retries) -> EngineProtocol:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -36,8 +37,8 @@ class Secrets(Struct, frozen=True):
         >>> Secrets.of({"Authorization": "Bearer sk-1234", "Accept": "*/*"}).hide("no such key: sk-1234")
         'no such key: [hidden]'
         """
-        plain = {text for name, value in headers.items() for text in _secrets_in(name.lower(), value)}
-        return cls(tuple(sorted({form for text in plain for form in _spellings(text)}, key=len, reverse=True)))
+        telling = ((name.lower(), value.strip()) for name, value in headers.items())
+        return cls(_texts(tuple(sorted((name, value) for name, value in telling if value and not _harmless(name)))))
 
     def hide(self, text: str) -> str:
         """Replace every secret in a text."""
@@ -61,11 +62,19 @@ class Secrets(Struct, frozen=True):
         return f"Secrets({len(self.texts)} hidden)"
 
 
+def _harmless(name: str) -> bool:
+    return name in _HARMLESS or name.startswith(_TELLING)
+
+
+@lru_cache(maxsize=32)  # the headers of a connection are the same at every request
+def _texts(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Return every spelling of every secret, the longest first."""
+    plain = {text for header in headers for text in _secrets_in(*header)}
+    return tuple(sorted({form for text in plain for form in _spellings(text)}, key=len, reverse=True))
+
+
 def _secrets_in(name: str, value: str) -> Iterator[str]:
     """Yield what of a header must not be shown: its value, and the parts of it that are a secret on their own."""
-    value = value.strip()
-    if name in _HARMLESS or name.startswith(_TELLING) or not value:
-        return
     if _SECRET_NAME.search(name) is None:
         if len(value) >= _SHORTEST_VALUE:
             yield value

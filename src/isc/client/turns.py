@@ -1,0 +1,122 @@
+"""An answer as a turn: read by its protocol, checked, parsed; or why there is none, with what was sampled by then."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from msgspec import Struct
+
+from isc.client.generation import Generation, Usage
+from isc.client.identity import check_count, check_identity
+from isc.client.prompts import Prompt
+from isc.client.protocols import Asked, EngineProtocol
+from isc.client.responses import ABORTS, Answer, Completion, check_range, kept
+from isc.conversation.renderer import Renderer
+from isc.convert import Tools
+from isc.encoding.base import Encoder
+from isc.errors import EngineAbortedError, MalformedResponseError, PartialCompletion
+
+_PADDING = 1024  # ids by which a model's table is rounded up, at most, above the vocabulary of its tokenizer
+
+
+class Reading(Struct, frozen=True):
+    """What an answer is read and checked by; `size` is how many ids the model has, None where that is not known."""
+
+    renderer: Renderer
+    protocol: EngineProtocol
+    prompt: Prompt
+    asked: Asked
+    tools: Tools
+    keep: tuple[str, ...]
+    size: int | None
+
+    @property
+    def as_sent(self) -> bool:
+        """Whether the engine reads the ids that it is sent, and no others."""
+        asked = self.asked
+        media = asked.features is not None or asked.content_parts is not None
+        return not media and asked.extra_body.keys().isdisjoint(self.protocol.media_fields)
+
+
+def id_count(encoder: Encoder) -> int | None:
+    """Return how many ids a model with this vocabulary can have: tables are rounded up for the hardware."""
+    if not isinstance(encoder, Sized):
+        return None
+    highest = max([len(encoder) - 1, *encoder.specials.values()])
+    return (highest // _PADDING + 2) * _PADDING
+
+
+def _completion(answer: Answer, reading: Reading) -> Completion:
+    """Return what an answer says, if it is sound and the answer to this request.
+
+    Raises:
+        EngineAbortedError: The engine gave the request up.
+    """
+    protocol = reading.protocol
+    try:
+        completion = protocol.streamed(answer) if reading.asked.stream else protocol.completion(answer)
+        _check(answer, completion, reading)
+    except MalformedResponseError as error:
+        another = error.path in ("request_id", "prompt_token_ids")
+        reason = None if another or reading.asked.stream else protocol.aborted(answer)
+        if reason is None:
+            raise
+        raise _abort(answer, reason, None) from None  # given up without the ids, or with some that cannot be trusted
+    if completion.finish_reason in ABORTS or not completion.finish_reason:
+        reason = completion.problem or completion.finish_reason or "the answer ended before the completion did"
+        raise _abort(answer, reason, _so_far(completion, reading))
+    return completion
+
+
+def _abort(answer: Answer, reason: str, so_far: PartialCompletion | None) -> EngineAbortedError:
+    problem = f"the engine gave the request up ({answer.secrets.hide(reason)}); it may be asked again when it is ready"
+    return EngineAbortedError(answer.url, answer.request_id, problem, so_far)
+
+
+def _check(answer: Answer, completion: Completion, reading: Reading) -> None:
+    """Refuse a completion that is not this request's, or not this model's."""
+    at = reading.protocol.counts
+    check_identity(answer, completion, reading.prompt.ids, as_sent=reading.as_sent, at=at)
+    check_count(answer, f"{at}.completion_tokens", completion.completion_tokens, len(completion.token_ids))
+    check_range(answer, completion.token_ids, reading.size)
+
+
+def _so_far(completion: Completion, reading: Reading) -> PartialCompletion:
+    return PartialCompletion(reading.prompt.ids, completion.token_ids, completion.logprobs, completion.request_id)
+
+
+def partial_of(reading: Reading, answer: Answer) -> PartialCompletion | None:
+    """Return what a stream had brought before it broke off; None where nothing can be trusted."""
+    try:
+        completion = reading.protocol.streamed(answer)
+        _check(answer, completion, reading)
+    except MalformedResponseError:
+        return None
+    return _so_far(completion, reading) if completion.token_ids else None
+
+
+def generation_of(reading: Reading, answer: Answer) -> Generation:
+    """Return an answer, checked and parsed.
+
+    Raises:
+        EngineAbortedError: The engine gave the request up.
+        MalformedResponseError: The answer cannot be trusted.
+    """
+    completion, prompt = _completion(answer, reading), reading.prompt
+    parsed = reading.renderer.parse_response(completion.token_ids, reading.tools, prompt_ids=prompt.ids)
+    called = any(attempt.status in ("ok", "unknown_tool") for attempt in parsed.tool_calls)
+    return Generation(
+        prompt.ids,
+        completion.token_ids,
+        completion.logprobs,
+        parsed.content,
+        "tool_calls" if called and completion.finish_reason == "stop" else completion.finish_reason,
+        completion.request_id or answer.request_id,
+        Usage(len(prompt.ids), len(completion.token_ids)),
+        parsed.reasoning_content,
+        parsed.tool_calls,
+        parsed.reasoning_complete,
+        prompt.media,
+        prompt.attribution,
+        kept(answer, reading.keep, reading.protocol.extra_places),
+    )
