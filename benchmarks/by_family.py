@@ -64,7 +64,7 @@ class Subject:
         self.case = case
         self.shape = case.shape()
         self.isc = isc.create_renderer(encoder_of(reference, case.tokenizer), case.family)
-        self.offered = tools() if case.offers_tools else None
+        self.offered = tools() if self.shape.offers_tools else None
         self.template = case.reference(reference)
         self.bare = _bare(case, reference)
         self.tokenizer = _tokenizer(case, reference)
@@ -75,7 +75,7 @@ class Subject:
         everybody: dict[str, Variant] = {
             "isc": lambda given: self.isc.render(given, self.offered),
             "bare": self.bare,
-            "transformers": self._by_template if self.case.calls_alone else self._by_transformers,
+            "transformers": self._by_template if self.shape.calls_alone else self._by_transformers,
             "renderers": lambda given: self.peer.render(given, tools=self.offered),
         }
         missing = {"transformers": self.tokenizer is None, "renderers": self.peer is None}

@@ -17,7 +17,7 @@ USER = {"role": "user", "content": "hi"}
 PLACE = "messages[1].tool_calls[0].function.arguments"
 BAD = ("{oops", '{"a": 1', "[1, 2]", '"text"', "3", "true", '{"a": NaN}', "get weather", "NULL")
 
-cases = pytest.mark.parametrize("case", [case for case in CASES if case.tools], ids=lambda case: case.name)
+cases = pytest.mark.parametrize("case", [case for case in CASES if case.shape().tools], ids=lambda case: case.name)
 
 
 def called(*arguments: object) -> list[dict[str, Any]]:

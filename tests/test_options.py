@@ -11,29 +11,35 @@ import pytest
 from msgspec import Meta, structs
 
 import isc
-from isc.encoding.encoders import embedded, from_tokenizer_json
+from isc.encoding.encoders import embedded
 from isc.formats.base import name_of
 
+ANY: Any = isc
+"""The package as a program without a type checker sees it."""
+
 VALUES = [
-    (lambda: isc.Qwen3(variant="instruct-2507"), "qwen3: variant='instruct-2507'.*did you mean 'instruct_2507'"),
-    (lambda: isc.Qwen3(variant="instruct2507"), "did you mean 'instruct_2507'"),
-    (lambda: isc.Qwen3(variant=None), "qwen3: variant=None is none of 'hybrid', 'instruct_2507', 'thinking_2507'"),
-    (lambda: isc.Qwen3(enable_thinking="false"), "enable_thinking='false' must be True or False; did you mean False"),
-    (lambda: isc.Qwen3(enable_thinking=1), "qwen3: enable_thinking=1 must be True or False"),
-    (lambda: isc.GptOss(reasoning_effort="hgih"), "gpt-oss: reasoning_effort='hgih'.*did you mean 'high'"),
-    (lambda: isc.GptOss(builtin_tools=("browser", "pyton")), r"builtin_tools\[1\]='pyton'.*did you mean 'python'"),
-    (lambda: isc.GptOss(builtin_tools=["browser"]), r"must be a tuple of .*; write \('browser',\)"),
-    (lambda: isc.GptOss(builtin_tools="browser"), "builtin_tools='browser' must be a tuple of 'browser' or 'python'"),
-    (lambda: isc.GptOss(model_identity=b"x"), "model_identity=b'x' must be a text"),
-    (lambda: isc.Llama3(date_string=20240726), "llama-3: date_string=20240726 must be a text, or None"),
-    (lambda: structs.replace(isc.Qwen3(), variant="thinking"), "qwen3: variant='thinking' is none of"),
-    (lambda: isc.Renderer(isc.Qwen3(), embedded(()), body_specials="txt"), "body_specials='txt'.*did you mean 'text'"),
-    (lambda: isc.Renderer(isc.Qwen3(), embedded(()), "al"), "thinking_retention='al'.*did you mean 'all'"),
-    (lambda: isc.create_renderer(embedded(()), isc.Qwen3(), body_specials=""), "body_specials='' is none of"),
-    (lambda: isc.fold((), embedded(()), body_specials="txt"), "body_specials='txt'.*did you mean 'text'"),
-    (lambda: isc.fold((), embedded(()), body_specials=["text"]), "is none of 'text', 'parse', 'reject'"),
-    (lambda: isc.fold((), embedded(()), body_specials=None), "body_specials=None is none of"),
-    (lambda: from_tokenizer_json("{}", engine="tokenizer"), "engine='tokenizer'.*did you mean 'tokenizers'"),
+    (lambda: ANY.Qwen3(variant="instruct-2507"), "qwen3: variant='instruct-2507'.*did you mean 'instruct_2507'"),
+    (lambda: ANY.Qwen3(variant="instruct2507"), "did you mean 'instruct_2507'"),
+    (lambda: ANY.Qwen3(variant=None), "qwen3: variant=None is none of 'hybrid', 'instruct_2507', 'thinking_2507'"),
+    (lambda: ANY.Qwen3(enable_thinking="false"), "enable_thinking='false' must be True or False; did you mean False"),
+    (lambda: ANY.Qwen3(enable_thinking=1), "qwen3: enable_thinking=1 must be True or False"),
+    (lambda: ANY.GptOss(reasoning_effort="hgih"), "gpt-oss: reasoning_effort='hgih'.*did you mean 'high'"),
+    (lambda: ANY.GptOss(builtin_tools=("browser", "pyton")), r"builtin_tools\[1\]='pyton'.*did you mean 'python'"),
+    (lambda: ANY.GptOss(builtin_tools=["browser"]), r"must be a tuple of .*; write \('browser',\)"),
+    (lambda: ANY.GptOss(builtin_tools="browser"), "builtin_tools='browser' must be a tuple of 'browser' or 'python'"),
+    (lambda: ANY.GptOss(model_identity=b"x"), "model_identity=b'x' must be a text"),
+    (lambda: ANY.Llama3(date_string=20240726), "llama-3: date_string=20240726 must be a text, or None"),
+    (lambda: structs.replace(ANY.Qwen3(), variant="thinking"), "qwen3: variant='thinking' is none of"),
+    (lambda: ANY.Renderer(ANY.Qwen3(), embedded(()), body_specials="txt"), "body_specials='txt'.*did you mean 'text'"),
+    (lambda: ANY.Renderer(ANY.Qwen3(), embedded(()), "al"), "thinking_retention='al'.*did you mean 'all'"),
+    (lambda: ANY.create_renderer(embedded(()), ANY.Qwen3(), body_specials=""), "body_specials='' is none of"),
+    (lambda: ANY.fold((), embedded(()), body_specials="txt"), "body_specials='txt'.*did you mean 'text'"),
+    (lambda: ANY.fold((), embedded(()), body_specials=["text"]), "is none of 'text', 'parse', 'reject'"),
+    (lambda: ANY.fold((), embedded(()), body_specials=None), "body_specials=None is none of"),
+    (
+        lambda: ANY.encoders.from_tokenizer_json("{}", engine="tokenizer"),
+        "engine='tokenizer'.*did you mean 'tokenizers'",
+    ),
 ]
 
 

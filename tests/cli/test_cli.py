@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -140,7 +141,7 @@ def finetune(tmp_path: Path) -> Path:
     ],
 )
 def test_options_of_a_model_s_own_template_are_honoured(
-    finetune: Path, option: str, options: dict[str, object], output: Callable[..., str], root: Path
+    finetune: Path, option: str, options: dict[str, Any], output: Callable[..., str], root: Path
 ) -> None:
     renderer = choose(None, str(finetune), [option])[0]
     assert renderer.family == isc.load(finetune, **options).family

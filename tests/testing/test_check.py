@@ -55,6 +55,33 @@ def test_a_sound_template_of_its_own_holds(model: Path) -> None:
     assert outcomes(report)["text parity"].tried == 12
 
 
+STRICT = (
+    "<s>{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_template_with_strict_alternation_is_tried_on_conversations_that_it_takes(model: Path) -> None:
+    (model / "chat_template.jinja").write_text(STRICT, encoding="utf-8")
+    family = isc.load(model).family
+    assert family.shape.alternates
+    assert family.shape.roles == ("user", "assistant")
+    report = check_model(str(model), None, lambda shape: testing.built_in(shape, 12))
+    assert report.holds, [outcome for outcome in report.outcomes if outcome.status == "fails"]
+    rendered = outcomes(report)["conversations are rendered"]
+    assert (rendered.status, rendered.tried, rendered.found) == ("holds", 12, 0)
+
+
+def test_a_template_that_takes_nothing_fails_and_no_law_holds(model: Path) -> None:
+    (model / "chat_template.jinja").write_text("{{ raise_exception('never') }}", encoding="utf-8")
+    for count in (0, 5):
+        report = check_model(str(model), None, lambda shape, count=count: testing.built_in(shape, count))
+        assert not report.holds
+        assert outcomes(report)["conversations are rendered"].status == "fails"
+        assert {outcome.status for outcome in report.outcomes[1:]} == {"not tried"}
+
+
 def test_a_template_without_a_close_is_told_its_stops_are_untrained(model: Path) -> None:
     text = CHATML.replace("{{ message.content }}<|im_end|>", "{{ message.content }}")
     (model / "chat_template.jinja").write_text(text, encoding="utf-8")

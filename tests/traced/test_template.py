@@ -42,7 +42,7 @@ def test_a_value_is_immutable_hashable_picklable_and_equal_by_value() -> None:
     assert first != template(CHATML)
     assert first.options == {"enable_thinking": False, "nested": {"a": [1]}}
     with pytest.raises(AttributeError, match="immutable"):
-        first.now = "x"
+        first.now = "x"  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="immutable"):
         del first.format
 

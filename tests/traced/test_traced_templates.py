@@ -20,8 +20,7 @@ import isc
 from golden_conversations import CONVERSATIONS
 from isc import convert
 from isc.encoding.encoders import VocabularyEncoder
-from isc.testing import laws
-from isc.testing.strategies import Shape, Writer
+from isc.testing import Shape, Writer, laws
 from isc.traced.template import TemplateError, TracedTemplate
 from isc.traced.values import chat_messages
 from isc.types import Chat, Segment

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import assert_never, assert_type
+from typing import ClassVar, assert_never, assert_type
+
+import msgspec
 
 import isc
+import isc.testing
 from isc.encoding.encoders import VocabularyEncoder, embedded, from_rank_file, from_tokenizer_json
+from isc.types import Reasoning, Sampled
 
 type_of_call: isc.ToolCall = isc.ToolCall("add", {"numbers": [1, 2.5, None, {"deep": True}]}, id="1")
 messages: list[isc.Message] = [
@@ -131,6 +135,51 @@ def with_own_encoder() -> isc.Renderer:
     own: isc.Encoder = Reversed()
     small: VocabularyEncoder = embedded(("<|im_end|>",))
     return isc.Renderer(isc.Qwen3(), own if len(small) else small)
+
+
+class Own(isc.Family, frozen=True, tag_field="family", tag="own"):
+    """A family of a caller's own: class attributes or properties, as it likes."""
+
+    shouting: bool = False
+
+    specials: ClassVar[tuple[str, ...]] = ("<s>", "</s>")
+    turn_close: ClassVar[str] = "</s>"
+    keeps_history: ClassVar[bool] = True
+    reasoning: ClassVar[Reasoning | None] = None
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        return ("</s>",)
+
+    def check_options(self) -> None:
+        if self.shouting:
+            raise isc.OptionError("own: it does not shout")
+
+    def opening(self, chat: isc.Chat) -> Iterator[isc.Segment]:
+        yield isc.Segment("<s>", "special")
+
+    def turn(self, chat: isc.Chat, index: int) -> Iterator[isc.Segment]:
+        yield isc.Segment(str(chat.messages[index].content), body=True)
+        yield isc.Segment("</s>", "special")
+
+    def generation_prompt(self, chat: isc.Chat) -> tuple[isc.Segment, ...]:
+        return ()
+
+    def parse(self, sampled: Sampled, tools: tuple[isc.ToolSpec, ...]) -> isc.ParsedResponse:
+        return isc.ParsedResponse("".join(segment.text for segment in sampled.segments))
+
+
+def families(directory: Path) -> Iterator[isc.Family]:
+    yield Own(shouting=False)
+    yield isc.Gemma3()
+    yield isc.template.TracedTemplate("{{ messages }}", enable_thinking=False)
+    yield from (kind() for kind in isc.list_families().values())
+    found = isc.load(directory, enable_thinking=False, thinking_retention="all").family
+    assert_type(found.with_options({"enable_thinking": True}), isc.Family)
+    assert_type(found.shape.alternates, bool)
+    assert_type(isc.template.TracedTemplate("").with_options({}), isc.template.TracedTemplate)
+    shape: isc.testing.Shape = found.shape
+    yield msgspec.structs.replace(isc.Qwen3(), variant="instruct_2507" if shape.tools else "hybrid")
 
 
 async def in_a_thread(renderer: isc.Renderer) -> isc.RenderedTokens:

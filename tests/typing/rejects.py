@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import isc
 from isc.encoding.encoders import embedded, from_tokenizer_json
@@ -13,11 +14,12 @@ from isc.encoding.encoders import embedded, from_tokenizer_json
 def loading() -> None:
     isc.load(3)  # error: arg-type
     isc.load("Qwen/Qwen3-8B", family="qwen3")  # error: arg-type
-    isc.load("Qwen/Qwen3-8B", trust_remote_code=True)  # error: call-arg
     isc.load("Qwen/Qwen3-8B", None, None, "all")  # error: call-arg
     isc.load("Qwen/Qwen3-8B", thinking_retention="always")  # error: arg-type
     isc.Qwen3(variant="instruct")  # error: arg-type
     isc.Qwen3(thinking=False)  # error: call-arg
+    isc.Qwen3(enable_thinking="false")  # error: arg-type
+    isc.GptOss(builtin_tools=["browser"])  # error: arg-type
     isc.Qwen3().enable_thinking = False  # error: misc
     isc.Renderer(isc.Qwen3())  # error: call-arg
     isc.Renderer(isc.Qwen3(), "Qwen/Qwen3-8B")  # error: arg-type
@@ -67,6 +69,15 @@ def values(renderer: isc.Renderer) -> None:
     isc.build_training_sample(renderer, [], message_loss_mask=["yes"])  # error: list-item
     isc.attribute_text_segments(embedded(()), ["text"])  # error: list-item
     isc.nothing  # error: attr-defined
+
+
+class Half(isc.Family, frozen=True, tag_field="family", tag="half"):
+    """No family: it lacks most of one."""
+
+    turn_close: ClassVar[str] = "</s>"
+
+
+half = Half()  # error: abstract
 
 
 class Short:

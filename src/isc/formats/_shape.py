@@ -101,7 +101,7 @@ def asked(family: Family) -> Shape:
         most_calls=3 if any(takes(_USER, call) for call in takes.calls(count=3)) else 1,
         calls_alone=calling is not None and not calling.content,
         results_follow_calls=not results_anywhere,
-        system_first=not any(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in later),
+        system_first=not all(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in later),
         user_first=user_first,
         alternates=alternates,
         needs_query=not user_first and not takes(_SAID),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from msgspec import Struct, StructMeta, structs, to_builtins
 
@@ -123,7 +123,7 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         """
         return ()
 
-    def with_options(self, options: Mapping[str, Any]) -> Family:
+    def with_options(self, options: Mapping[str, object]) -> Family:
         """The same format with these of its template's options, the others as they are.
 
         Raises:

@@ -390,7 +390,7 @@ def _taken(
         else:
             taken.append((name, conversation))
     tried = len(taken) + len(refused)
-    status: Status = "fails" if tried and not taken else "told" if refused else "holds"
+    status: Status = "fails" if not taken else "told" if refused else "holds"
     return taken, Outcome("conversations are rendered", status, tried, len(refused), tuple(refused[:_SHOWN]))
 
 
@@ -399,6 +399,8 @@ def _outcome(
 ) -> Outcome:
     if tried is None:
         return Outcome(name, "not tried", 0, 0, (Finding("", reason),))
+    if not named:
+        return Outcome(name, "not tried", 0, 0, (Finding("", "no conversation was rendered"),))
     findings = [Finding(label, detail) for label, conversation in named for detail in _details(tried, conversation)]
     status: Status = "holds" if not findings else "told" if told else "fails"
     return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))

@@ -211,7 +211,7 @@ class Writer:
         arguments: Any = self.object()
         if self.shape.text_arguments and self.chance(0.4):
             arguments = json.dumps(arguments, ensure_ascii=self.chance(0.5))
-        identity = f"call{len(known):05d}"
+        identity = f"call_{len(known):04d}"  # nine characters: some templates take no others
         known.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
