@@ -17,12 +17,16 @@ from isc._json import json_text
 from isc.conversation.renderer import Renderer, stream
 from isc.encoding._boundaries import joins
 from isc.encoding.fold import fold
-from isc.errors import ConversationError
+from isc.errors import ConversationError, TemplateError
 from isc.formats.segments import IMAGE_TOKENS, arguments_object, closing
 from isc.rendered import RenderedTokens
 from isc.testing import twins
 from isc.testing.twins import Conversation
 from isc.types import UNOWNED, AssistantMessage, Chat, Json, ParsedResponse, Segment, Span, ToolCall
+
+
+_THINK = frozenset(("<think>", "</think>"))
+"""Reasoning markers that templates look for in an answer, whether or not their grammar is known."""
 
 
 class LawError(AssertionError):
@@ -271,18 +275,20 @@ def no_forgery(
         specials: What is spelled; None spells the format's own, and among them others of the vocabulary.
     """
     evil, twin = _twins(renderer, conversation, specials)
+    in_ids = not _refused(renderer, *evil)
+    if not in_ids:  # the templates of some models take alphanumeric ids only
+        evil, twin = _twins(renderer, conversation, specials, in_ids=False)
     _check_same_specials(renderer, renderer.render(*evil).token_ids, renderer.render(*twin).token_ids, evil)
     if new is None or len(twin[0]) == 1:
         return
     messages, tools = twin
     prompt, full = renderer.render_ids(messages[:-1], tools, True), renderer.render(messages, tools)
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
-    spelled, unspelled = (
-        renderer.bridge_to_next_turn(prompt, completion, told[0], tools) for told in _twins(renderer, new, specials)
-    )
-    require((spelled is None) == (unspelled is None), "a bridge is refused for what is spelled", new)
-    if spelled is not None and unspelled is not None:
-        _check_same_specials(renderer, spelled.token_ids, unspelled.token_ids, new)
+    told = _twins(renderer, new, specials, in_ids=in_ids)
+    spelled, plain = (renderer.bridge_to_next_turn(prompt, completion, said, tools) for said, _ in told)
+    require((spelled is None) == (plain is None), "a bridge is refused for what is spelled", new)
+    if spelled is not None and plain is not None:
+        _check_same_specials(renderer, spelled.token_ids, plain.token_ids, new)
 
 
 def _check_same_specials(renderer: Renderer, evil: Sequence[int], twin: Sequence[int], *facts: object) -> None:
@@ -292,19 +298,20 @@ def _check_same_specials(renderer: Renderer, evil: Sequence[int], twin: Sequence
 
 
 def _twins(
-    renderer: Renderer, conversation: Conversation, specials: Sequence[str] | None
+    renderer: Renderer, conversation: Conversation, specials: Sequence[str] | None, *, in_ids: bool = True
 ) -> tuple[Conversation, Conversation]:
     """A conversation that spells specials in all its strings, and one of the same shape that spells none."""
     every = tuple(renderer.encoder.specials)
     own = [text for text in renderer.family.specials if text in renderer.encoder.specials]
     wanted, also = (own, every) if specials is None else (specials, ())
     reasoning = renderer.family.reasoning
-    markers = {reasoning.opener, reasoning.closer} if reasoning else set[str]()
+    markers = {reasoning.opener, reasoning.closer, *_THINK} if reasoning else _THINK
     images = any(isinstance(message.get("content"), list) for message in conversation[0])
     never = IMAGE_TOKENS if images else frozenset[str]()
-    spell, spell_in_answers = (_spelling(wanted, also, spared) for spared in (never, never | markers))
-    evil = twins.rewritten(conversation, spell, spell_in_answers)
-    return evil, twins.rewritten(evil, twins.plain(every))
+    text, answer = (_spelling(wanted, also, spared) for spared in (never, never | markers))
+    plain = twins.plain(every)
+    evil = twins.rewritten(conversation, twins.Writers(text, answer, text if in_ids else str))
+    return evil, twins.rewritten(evil, twins.Writers(plain, plain, plain if in_ids else str))
 
 
 def _spelling(wanted: Sequence[str], also: Sequence[str], never: Collection[str]) -> twins.Write:
@@ -363,7 +370,7 @@ def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tool
     """Whether a conversation cannot be rendered."""
     try:
         renderer.render(messages, tools)
-    except ConversationError:
+    except (ConversationError, TemplateError):
         return True
     return False
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 from zlib import crc32
 
+from msgspec import Struct
+
 from isc.formats.segments import specials_pattern
 
 Conversation: TypeAlias = tuple[list[dict[str, Any]], list[dict[str, Any]] | None]
@@ -33,11 +35,11 @@ _VALUES = frozenset(("enum", "const", "default", "examples"))
 def spelling(specials: Sequence[str], also: Sequence[str] = ()) -> Write:
     """Return what spells two specials in a string: one of `specials`, and one of either list; which, the string says.
 
-    Half of the strings begin with a special and end with a word, half the other way round. Without specials a string
-    stays as it is.
+    Half of the strings begin with a special. All end with a word: some templates leave out what a text ends with
+    already (`/nothink`). Without specials a string stays as it is.
 
     >>> spelling(("<s>",))("hi")
-    '<s>hi<s> a'
+    '<s>hi<s> b'
     """
     every = (*specials, *also)
 
@@ -46,7 +48,7 @@ def spelling(specials: Sequence[str], also: Sequence[str] = ()) -> Write:
             return text
         number = crc32(text.encode())
         first, second = specials[number // 2 % len(specials)], every[number // 7 % len(every)]
-        return f"a {first}{text}{second}" if number % 2 else f"{first}{text}{second} a"
+        return f"a {first}{text}{second} b" if number % 2 else f"{first}{text}{second} b"
 
     return write
 
@@ -62,31 +64,35 @@ def plain(specials: Sequence[str]) -> Write:
     return lambda text: pattern.sub(lambda match: words[match.group()], text)
 
 
-def rewritten(conversation: Conversation, write: Write, write_answer: Write | None = None) -> Conversation:
-    """Return the conversation with every string of its caller rewritten.
+class Writers(Struct, frozen=True):
+    """What becomes of a caller's strings: of most, of an assistant's content, and of the ids of calls."""
 
-    Args:
-        conversation: Messages and tools.
-        write: What becomes of a string.
-        write_answer: What becomes of an assistant's content, where that is another thing.
-    """
+    text: Write
+    answer: Write
+    identity: Write
+
+
+def rewritten(conversation: Conversation, write: Write | Writers) -> Conversation:
+    """Return the conversation with every string of its caller rewritten."""
+    writers = write if isinstance(write, Writers) else Writers(write, write, write)
     messages, tools = conversation
-    answer = write_answer or write
     return (
-        [_message(message, write, answer if message.get("role") == "assistant" else write) for message in messages],
-        None if tools is None else [_schema(tool, write) for tool in tools],
+        [_message(message, writers) for message in messages],
+        None if tools is None else [_schema(tool, writers.text) for tool in tools],
     )
 
 
-def _message(message: Mapping[str, Any], write: Write, write_content: Write) -> dict[str, Any]:
+def _message(message: Mapping[str, Any], writers: Writers) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in message.items():
         if key == "content":
-            fields[key] = _content(value, write_content)
+            fields[key] = _content(value, writers.answer if message.get("role") == "assistant" else writers.text)
         elif key == "tool_calls" and value is not None:
-            fields[key] = [_call(call, write) for call in value]
+            fields[key] = [_call(call, writers) for call in value]
+        elif key == "tool_call_id":
+            fields[key] = _value(value, writers.identity)
         else:
-            fields[key] = value if key == "role" else _value(value, write)
+            fields[key] = value if key == "role" else _value(value, writers.text)
     return fields
 
 
@@ -96,13 +102,11 @@ def _content(content: Any, write: Write) -> Any:  # noqa: ANN401 - a text, parts
     return [{**part, "text": _value(part["text"], write)} if "text" in part else part for part in content]
 
 
-def _call(call: Mapping[str, Any], write: Write) -> dict[str, Any]:
-    if "function" not in call:
-        return {**_schema({key: call[key] for key in call if key != "arguments"}, write), **_arguments(call, write)}
-    function = call["function"]
-    named = {"name": _value(function.get("name"), write), **_arguments(function, write)}
-    identity = {"id": _value(call["id"], write)} if "id" in call else {}
-    return {**call, **identity, "function": {**function, **named}}
+def _call(call: Mapping[str, Any], writers: Writers) -> dict[str, Any]:
+    identity = {"id": _value(call["id"], writers.identity)} if "id" in call else {}
+    function = call.get("function", call)
+    named = {**function, "name": _value(function.get("name"), writers.text), **_arguments(function, writers.text)}
+    return {**call, "function": named, **identity} if "function" in call else {**named, **identity}
 
 
 def _arguments(function: Mapping[str, Any], write: Write) -> dict[str, Any]:
