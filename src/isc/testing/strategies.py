@@ -137,12 +137,26 @@ class Writer:
         """Tool specs, or none; descriptions spell specials too."""
         if not (self.shape.tools and self.shape.offers_tools) or self.chance(0.4):
             return None
-        return [self._tool(name) for name in self.random.sample(_NAMES, self.random.randint(1, 3))]
+        return [self._tool(self._spelling(name)) for name in self.random.sample(_NAMES, self.random.randint(1, 3))]
+
+    def _spelling(self, name: str) -> str:
+        """A name or id, seldom one that spells a special."""
+        if not self.shape.specials or self.chance(0.9):
+            return name
+        longer = f"{name}{self.random.choice(self.shape.specials)}"
+        return longer if re.fullmatch(self.shape.keys, longer) else name
 
     def _tool(self, name: str) -> dict[str, Any]:
-        properties = {key: {"type": self.random.choice(_TYPES), "description": self.text(2)} for key in ("path", "q")}
-        parameters = {"type": "object", "properties": properties, "required": ["path"]}
+        properties = {self._spelling(key): self._property() for key in ("path", "q")}
+        parameters = {"type": "object", "properties": properties, "required": [*properties][:1]}
         return {"type": "function", "function": {"name": name, "description": self.text(3), "parameters": parameters}}
+
+    def _property(self) -> dict[str, Any]:
+        """The schema of an argument; a few texts enumerate what they may be."""
+        described: dict[str, Any] = {"type": self.random.choice(_TYPES), "description": self.text(2)}
+        if described["type"] == "string" and self.chance(0.3):
+            described["enum"] = [self.text(2) for _ in range(self.random.randint(1, 3))]
+        return described
 
     def conversation(self, longest: int = 8) -> Conversation:
         """Messages in any order the shape's roles allow, and tools."""
@@ -213,7 +227,7 @@ class Writer:
             arguments = json.dumps(arguments, ensure_ascii=self.chance(0.5))
         identity = f"call{len(known):05d}"
         known.append(identity)
-        function = {"name": self.random.choice(_NAMES), "arguments": arguments}
+        function = {"name": self._spelling(self.random.choice(_NAMES)), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
 
 
