@@ -115,7 +115,9 @@ def _arguments(function: Mapping[str, Any], write: Write) -> dict[str, Any]:
         return {}
     arguments = function["arguments"]
     if isinstance(arguments, str):
-        return {"arguments": json.dumps(_value(json.loads(arguments), write), ensure_ascii=False)}
+        given = json.loads(arguments)
+        written = _value(given, write)
+        return {"arguments": arguments if written == given else json.dumps(written, ensure_ascii=arguments.isascii())}
     return {"arguments": _value(arguments, write)}
 
 
