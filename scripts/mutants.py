@@ -138,12 +138,12 @@ def tried(roots: queue.SimpleQueue[Path], mutant: Mutant) -> tuple[Mutant, str, 
 def main() -> int:
     """Try mutations, a line each; return 1 where one survives or does not apply."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", default="", metavar="NAME", help="those with this in their names")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="those with one of these in their names")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     arguments = parser.parse_args()
-    mutants = [mutant for mutant in table() if arguments.only in mutant.name]
+    mutants = [mutant for mutant in table() if any(part in mutant.name for part in arguments.only)]
     if not mutants:
-        raise SystemExit(f"no mutant has {arguments.only!r} in its name")
+        raise SystemExit(f"no mutant has {' or '.join(arguments.only)} in its name")
     wrong = []
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.jobs) as pool:
         roots: queue.SimpleQueue[Path] = queue.SimpleQueue()
