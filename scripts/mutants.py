@@ -88,11 +88,17 @@ def copied(place: Path) -> Path:
 def run(root: Path, tests: Sequence[str]) -> tuple[int, str]:
     """Run tests in a copy; return pytest's exit code, -1 after too long a time, and what it printed."""
     reference = os.environ.get("ISC_REFERENCE") or str(ROOT.parent / "shared" / "reference")
-    settings = {"PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1", "ISC_REFERENCE": reference}
+    settings = {"PYTHONPATH": str(root / "src"), "ISC_REFERENCE": reference, "ISC_PROFILE": "mutants"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
-            command, cwd=root, env={**os.environ, **settings}, capture_output=True, text=True, timeout=SECONDS, check=False
+            command,
+            cwd=root,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **settings},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return -1, f"no end after {SECONDS} seconds"
@@ -138,7 +144,9 @@ def tried(roots: queue.SimpleQueue[Path], mutant: Mutant) -> tuple[Mutant, str, 
 def main() -> int:
     """Try mutations, a line each; return 1 where one survives or does not apply."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="those with one of these in their names")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="NAME", help="those with one of these in their names"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     arguments = parser.parse_args()
     mutants = [mutant for mutant in table() if any(part in mutant.name for part in arguments.only)]

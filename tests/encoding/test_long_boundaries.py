@@ -1,7 +1,7 @@
 """Changes of owner in the middle of long texts, where no end is near.
 
-They are held to the offsets that `tokenizers` counts itself, and to the bytes of each token on a vocabulary whose tokens
-cross every change.
+They are held to the offsets that `tokenizers` counts itself, and to the bytes of each token on a vocabulary of which
+tokens cross every change.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ LEAST = 60  # tokens on either side of the change: more than are walked from an 
 OWNERS = ((-1, False), (0, True), (0, False), (1, True))
 HALVES = (
     ("wor", "ds"), ("a word", " more"), ("\n", "\n"), ("user", "\n\nHi"), (" ", "  x"), ("12", "34"), ("don", "'t"),
-    ("user", "\n"), ("word", " "), ("a", ">"), ("x", ":"), ("\n", "word"), ('"', "x"), ("<", "x"), ("{", '"'), ("!", " "),
+    ("user", "\n"), ("word", " "), ("a", ">"), ("x", ":"), ("\n", "word"), ('"', "x"), ("<", "x"), ("{", '"'),
     ("漢", "字"), ("</", "x>"), ('{"', '":'), ("na", "ïve"), ("hel", "lo"), (".", ".."), ("x", ""), ("😀", "😀"),
 )  # fmt: skip
 """What ends the first text and begins the second: pairs that a vocabulary likes to join, and one it does not."""
 
-words = st.lists(st.sampled_from(("word ", "the ", ".\n", "12 ", "naïve ", "漢字 ", "x=1; ")), min_size=LEAST, max_size=90)
+words = st.lists(
+    st.sampled_from(("word ", "the ", ".\n", "12 ", "naïve ", "漢字 ", "x=1; ")), min_size=LEAST, max_size=90
+)
 texts = words.map("".join)
 halves = st.sampled_from(HALVES)
 owners = st.permutations(OWNERS).map(lambda order: order[:3])

@@ -1,4 +1,4 @@
-"""The law of forgery: it holds for every family however a caller spells, and fails for one that scans any caller string."""
+"""The law of forgery: every family keeps it, however a caller spells; one that scans any string of a caller does not."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from isc import convert
 from isc._json import json_text
+from isc._runs import shared
 from isc._sources import Source
 from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
@@ -28,9 +29,10 @@ from isc.formats.segments import is_special
 from isc.loading import create_renderer, declared_stops, known_family, load_encoder, traced
 from isc.rendered import RenderedTokens
 from isc.testing import laws
-from isc.testing.laws import Conversation, LawError, Reference
+from isc.testing.laws import LawError, Reference
 from isc.testing.reference import FileReference
 from isc.testing.strategies import Writer, shape_of
+from isc.testing.twins import Conversation
 from isc.types import Json
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ def _first_difference(ours: RenderedTokens, theirs: RenderedTokens, renderer: Re
         list(zip(rendered.token_ids, rendered.message_indices, rendered.is_content, strict=True))
         for rendered in (ours, theirs)
     ]
-    place = next((k for k, (a, b) in enumerate(zip(*columns, strict=False)) if a != b), min(map(len, columns)))
+    place = shared(*columns)
     text = renderer.encoder.decode_bytes(ours.token_ids[max(0, place - 3) : place + 3]).decode("utf-8", "replace")
     found = [column[place] if place < len(column) else None for column in columns]
     return f"token {place} near {text!r}: (id, message, body) is {found[0]} by the family, {found[1]} by the template"
@@ -185,7 +187,7 @@ def _broken(renderer: Renderer, messages: list[Message], tools: list[Message] | 
         shorter, longer = (renderer.render_ids(found, tools) for found in (messages[:-1], messages))
     except Error:
         return
-    same = next((k for k, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
+    same = shared(shorter, longer)
     if same < len(shorter) - 1:
         appended = f"appending message {len(messages) - 1} ({messages[-1]['role']})"
         yield f"{appended} changes ids before it from token {same} of {len(shorter)} on"

@@ -24,7 +24,6 @@ from isc.testing import twins
 from isc.testing.twins import Conversation
 from isc.types import UNOWNED, AssistantMessage, Chat, Json, ParsedResponse, Segment, Span, ToolCall
 
-
 _THINK = frozenset(("<think>", "</think>"))
 """Reasoning markers that templates look for in an answer, whether or not their grammar is known."""
 

@@ -1,7 +1,7 @@
 """Conversations of one shape: every string a caller gives rewritten, whatever makes it a conversation kept.
 
-Roles, types, JSON Schema keywords, blank strings, numbers and media stay. Equal strings become equal strings, so a result
-still answers its call and a required argument is still one of the properties.
+Roles, types, JSON Schema keywords, blank strings, numbers and media stay. Equal strings become equal strings: a result
+still answers its call, and a required argument is still one of the properties.
 """
 
 from __future__ import annotations
