@@ -1,4 +1,4 @@
-"""The law of forgery: every family keeps it, however a caller spells; one that scans any string of a caller does not."""
+"""The law of forgery: every family keeps it, however a caller spells; one that scans any of his strings does not."""
 
 from __future__ import annotations
 
