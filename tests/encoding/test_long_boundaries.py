@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -39,6 +39,7 @@ words = st.lists(
     st.sampled_from(("word ", "the ", ".\n", "12 ", "naïve ", "漢字 ", "x=1; ")), min_size=LEAST, max_size=90
 )
 texts = words.map("".join)
+fewer = settings(max_examples=settings().max_examples // 3)
 halves = st.sampled_from(HALVES)
 owners = st.permutations(OWNERS).map(lambda order: order[:3])
 
@@ -98,6 +99,7 @@ def offsets() -> tuple[VocabularyEncoder, Tokenizer]:
     return encoder, Tokenizer.from_str(document)
 
 
+@fewer
 @given(texts, texts, texts, halves, halves, owners)
 def test_changes_far_from_both_ends_are_where_tokenizers_has_them(
     real_encoder: Callable[[str], VocabularyEncoder],
@@ -117,6 +119,7 @@ def test_changes_far_from_both_ends_are_where_tokenizers_has_them(
     assert len(rows) > 3 * LEAST
 
 
+@fewer
 @given(texts, texts, texts, halves, halves, owners)
 def test_changes_inside_tokens_that_cross_them_are_where_the_bytes_are(
     first: str,
@@ -133,6 +136,7 @@ def test_changes_inside_tokens_that_cross_them_are_where_the_bytes_are(
     assert folded(encoder, parts) == by_prefixes(encoder, parts)
 
 
+@fewer
 @given(texts, texts, halves, st.booleans())
 def test_a_change_inside_a_token_gives_it_to_the_body_first_or_second(
     first: str, second: str, pair: tuple[str, str], body_first: bool
@@ -159,6 +163,7 @@ def test_many_of_the_pairs_are_one_token() -> None:
     assert sum(inside(encoder, "word " * 60 + left, right + "word " * 60) for left, right in HALVES) >= 6
 
 
+@fewer
 @given(texts, texts, halves, owners)
 def test_a_vocabulary_with_offsets_has_its_changes_where_they_are(
     offsets: tuple[VocabularyEncoder, Tokenizer],
