@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-engine engine-figures test-peers compat lint types check bench goldens clean
+.PHONY: help demo test test-nightly mutants test-engine engine-figures test-peers compat lint types check bench goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -39,8 +39,12 @@ demo: $(VENV)/demo  ## the main job on the shipped examples: show a conversation
 test: $(VENV)/dev  ## all tests, in parallel
 	$(BIN)/python -m pytest -n auto
 
-test-nightly: $(VENV)/dev  ## the same with a larger Hypothesis budget
+test-nightly: $(VENV)/dev  ## the same with a larger Hypothesis budget, then the mutants
 	ISC_PROFILE=nightly $(BIN)/python -m pytest -n auto
+	$(BIN)/python scripts/mutants.py --jobs 2
+
+mutants: $(VENV)/dev  ## put plausible bugs in, one at a time: the tests must catch each (ONLY=seam for some)
+	$(BIN)/python scripts/mutants.py --jobs 2 $(if $(ONLY),--only $(ONLY))
 
 test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and the types of that suite; installs torch
 	$(BIN)/mypy --explicit-package-bases tests/engine/*.py

@@ -1,7 +1,7 @@
 """What all tests share: where the reference data lies, renderers loaded once a session, Hypothesis budgets.
 
 `ISC_REFERENCE` is the directory of the models' own files (default: `../shared/reference` beside the repository);
-`ISC_PROFILE` is the Hypothesis budget, `ci` or `nightly`.
+`ISC_PROFILE` is the Hypothesis budget, `ci` or `nightly`; `mutants` is `ci` that looks for no smaller example.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 import isc
 from image_files import QWEN3_VL
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile(
     "ci", max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("mutants", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.register_profile("nightly", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("ISC_PROFILE", "ci"))
 

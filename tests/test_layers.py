@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors",
-        "types _options",
+        "types _options _runs",
         "_json rendered",
         "convert",
         "formats",
@@ -38,7 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """From the bottom up: a module imports from lower layers only. A package is one module."""
 
-FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_options"))
+FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_options", "_runs"))
 EDGES = "types _json convert loading _sources rendered client media compat"
 TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders build.conversations"
 ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), "traced", "testing"))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, get
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
+from isc._runs import merge
 from isc.errors import AttributionError, shown
 from isc.types import UNOWNED, MediaPart, Role, Span
 
@@ -362,18 +363,14 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         return self._spans_by_role(body_only=True)
 
     def _spans_by_role(self, *, body_only: bool) -> dict[str, tuple[Span, ...]]:
-        found: dict[str, list[Span]] = {}
-        previous = UNOWNED
-        for run, span in self.spans():
-            role = self.role(run)
-            if role is not None and (run.body or not body_only):
-                spans = found.setdefault(role, [])
-                if run.message == previous:
-                    _extend(spans, span)
-                else:
-                    spans.append(span)
-            previous = run.message
-        return {role: tuple(spans) for role, spans in found.items()}
+        wanted = (pair for pair in self.spans() if pair[0].message != UNOWNED and (pair[0].body or not body_only))
+        by_role: dict[str, list[Span]] = {}
+        for message, pairs in groupby(wanted, key=lambda pair: pair[0].message):
+            spans: list[Span] = []
+            for _, span in pairs:
+                _extend(spans, span)
+            by_role.setdefault(self.message_roles[message], []).extend(spans)
+        return {role: tuple(spans) for role, spans in by_role.items()}
 
     def tokens_by_role(self, *, sampled_only: bool = False) -> dict[str, int]:
         """Number of tokens of each role that occurs; `sampled_only` counts what the model samples."""
@@ -451,8 +448,8 @@ def _problem(run: Run, messages: int) -> str:
 
 
 def _merged(runs: Iterable[Run]) -> tuple[Run, ...]:
-    pairs = groupby(runs, key=lambda run: (run.message, run.body))
-    return tuple(Run(sum(run.length for run in group), message, body) for (message, body), group in pairs)
+    merged = merge((run.length, (run.message, run.body)) for run in runs)
+    return tuple(Run(length, *owner) for length, owner in merged)
 
 
 def _extend(spans: list[Span], span: Span) -> None:

@@ -162,9 +162,9 @@ def _spelled(text: str) -> list[isc.Segment]:
 def test_check_family_tells_what_is_wrong_with_a_family() -> None:
     report = testing.check_family(Leaky(), testing.adversarial_encoder(SPECIALS), count=20)
     assert not report.holds
-    found = outcomes(report)["forgery: bodies that spell every special"]
+    found = outcomes(report)["forgery: strings that spell every special"]
     assert found.status == "fails"
-    assert "becomes that token" in found.findings[0].detail
+    assert "a special was forged" in found.findings[0].detail
 
 
 def test_shape_is_what_the_family_takes() -> None:

@@ -228,7 +228,8 @@ def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[
         return _without_sampled_marker(family, turns, found.stop)
     placeholder = owned(0, family.turn(chat, 0))
     closes = [k for k, segment in enumerate(placeholder) if is_special(segment, family.turn_close)]
-    return [*_unsampled(placeholder[closes[-1] + (found.stop == family.turn_close) :]), *turns]
+    start = closes[-1] + 1 if found.stop == family.turn_close else closes[-1]
+    return [*_unsampled(placeholder[start:]), *turns]
 
 
 def _without_sampled_marker(family: Family, turns: list[Segment], stop: str | None) -> list[Segment] | Refusal:

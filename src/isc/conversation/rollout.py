@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from isc._runs import shared
 from isc.conversation import bridge
 from isc.conversation.bridge import Refusal, RefusalReason
 from isc.conversation.renderer import Renderer
@@ -241,7 +242,7 @@ class Rollout(Struct, frozen=True):
 
     def _rerendered(self, chat: Chat, before: SampledTokens, refusal: Refusal) -> Rollout:
         rendered = self.renderer.render_chat(chat, add_generation_prompt=True)
-        kept = _shared(before.token_ids, rendered.token_ids)
+        kept = shared(before.token_ids, rendered.token_ids)
         lost = tuple((max(start, kept), end) for start, end in before.loss_spans if end > kept)
         abandoned = SampledTokens(before.rendered, lost, before.logprobs)
         point = Rerender(self.turn, refusal.reason, refusal.detail, kept, abandoned)
@@ -292,9 +293,3 @@ def _under(before: SampledTokens, rendered: RenderedTokens, kept: int) -> Sample
     """Other ids that share the first `kept`: what was sampled of those was sampled, of the rest nothing."""
     spans: tuple[Span, ...] = tuple((start, min(end, kept)) for start, end in before.loss_spans if start < kept)
     return SampledTokens(rendered, spans, before.logprobs[:kept] + (None,) * (len(rendered) - kept))
-
-
-def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many leading ids two sequences share."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (ours, theirs) in pairs if ours != theirs), min(len(first), len(second)))

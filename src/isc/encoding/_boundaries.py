@@ -25,35 +25,25 @@ def better(first: Owner, second: Owner) -> Owner:
 Place = tuple[int, bool]
 """Where a seam falls: on a token, and whether inside it."""
 
-Mark = tuple[int, int, bool]
-"""The token at which an attribution begins, its message, and whether it is body."""
+Mark = tuple[int, Owner]
+"""The token at which an attribution begins; where several begin at one, the last of them holds."""
 
 
 def attributions(stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder) -> list[Mark]:
     """Where along a stretch's tokens attributions begin: a token that a seam is inside of has the best it touches."""
     owners = [(segment.message, segment.body) for segment in stretch]
     if owners.count(owners[0]) == len(owners):
-        return [(0, *owners[0])]
+        return [(0, owners[0])]
     owners, places = _seams(stretch, text, ids, owners, encoder)
-    marks: list[Mark] = [(0, *owners[0])]
+    marks: list[Mark] = [(0, owners[0])]
     for seam, (token, inside) in enumerate(places, 1):
         if not inside:
-            _begin(marks, token, owners[seam])
+            marks.append((token, owners[seam]))
             continue
         if marks[-1][0] > token:  # this token has a seam inside already
             marks.pop()
-        _, message, body = marks[-1]
-        _begin(marks, token, better((message, body), owners[seam]))
-        _begin(marks, token + 1, owners[seam])
+        marks += [(token, better(marks[-1][1], owners[seam])), (token + 1, owners[seam])]
     return marks
-
-
-def _begin(marks: list[Mark], token: int, owner: Owner) -> None:
-    """Let an attribution begin at a token, unless it goes on; what began at that token then covers nothing."""
-    if marks[-1][0] == token:
-        marks.pop()
-    if not marks or marks[-1][1:] != owner:
-        marks.append((token, *owner))
 
 
 def _seams(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import chain
+from typing import Literal
 
 from msgspec.structs import replace
 
+from isc._runs import cut_at
 from isc.errors import SpecialInBodyError
 from isc.formats.segments import specials_pattern
 from isc.types import UNOWNED, Segment, Segments, Span
@@ -62,8 +63,8 @@ def scanned(
 
 
 def _refuse(stretch: Sequence[Segment], place: int, text: str) -> None:
-    ends = list(accumulate(len(segment.text) for segment in stretch))
-    message = stretch[bisect_right(ends, place)].message
+    _, ((_, owner), *_) = cut_at(_lengths(stretch), (place,))
+    message = owner.message
     path = f"messages[{message}]" if message != UNOWNED else "tools"
     raise SpecialInBodyError(path, 'spells a control token; use body_specials="text" to render it as plain text', text)
 
@@ -71,19 +72,21 @@ def _refuse(stretch: Sequence[Segment], place: int, text: str) -> None:
 def _cut_out(stretch: Sequence[Segment], spans: Sequence[Span]) -> Iterator[Segment]:
     """A stretch with these characters made specials of the best owner they touch."""
     text = "".join(segment.text for segment in stretch)
-    ends = list(accumulate(len(segment.text) for segment in stretch))
     position = 0
-    for start, end in [*spans, (len(text), len(text))]:
-        while position < start:
-            owner = stretch[bisect_right(ends, position)]
-            stop = min(start, ends[bisect_right(ends, position)])
-            yield Segment(text[position:stop], "text", owner.body, owner.message)
-            position = stop
-        if start < end:
-            touched = stretch[bisect_right(ends, start) : bisect_right(ends, end - 1) + 1]
-            owner = next((segment for segment in touched if segment.body), touched[0])
-            yield Segment(text[start:end], "special", owner.body, owner.message)
-            position = end
+    for number, touched in enumerate(cut_at(_lengths(stretch), chain.from_iterable(spans))):
+        in_span = bool(number % 2)
+        if in_span:
+            best = next((owner for _, owner in touched if owner.body), touched[0][1])
+            touched = [(sum(length for length, _ in touched), best)]  # noqa: PLW2901 - one special of one owner
+        for length, owner in touched:
+            kind: Literal["text", "special"] = "special" if in_span else "text"
+            yield Segment(text[position : position + length], kind, owner.body, owner.message)
+            position += length
+
+
+def _lengths(stretch: Sequence[Segment]) -> list[tuple[int, Segment]]:
+    """The characters of each segment."""
+    return [(len(segment.text), segment) for segment in stretch]
 
 
 def absorbed(segments: Segments, strips: Mapping[str, tuple[bool, bool]]) -> Iterator[Segment]:

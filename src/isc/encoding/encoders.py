@@ -177,12 +177,22 @@ def from_file(path: str | os.PathLike[str], engine: EngineName | None = None) ->
         LoadError: No such file.
         EncoderError: A file that is no tokenizer.json, or one that cannot be accounted for.
     """
+    place, modified, size = _state(path)
+    return _from_file(place, engine, modified, size)
+
+
+def _state(path: str | os.PathLike[str]) -> tuple[str, int, int]:
+    """Return a file's whole path, its time and its size, which stay the same until it is written again.
+
+    Raises:
+        LoadError: No such file.
+    """
     place = Path(path).resolve()
     try:
         status = place.stat()
     except OSError as error:
         raise LoadError(f"{place}: {error.strerror}") from None
-    return _from_file(str(place), engine, status.st_mtime_ns, status.st_size)
+    return str(place), status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=4)
@@ -261,12 +271,8 @@ def from_known_rank_file(path: str | os.PathLike[str], configuration: str) -> Vo
     Raises:
         LoadError: The file is missing or not known, or the configuration names no specials.
     """
-    place = Path(path).resolve()
-    try:
-        status = place.stat()
-    except OSError as error:
-        raise LoadError(f"{place}: {error.strerror}") from None
-    return _from_known_rank_file(str(place), configuration, status.st_mtime_ns, status.st_size)
+    place, modified, size = _state(path)
+    return _from_known_rank_file(place, configuration, modified, size)
 
 
 @lru_cache(maxsize=4)

@@ -18,7 +18,10 @@ from isc.errors import MissingSpecialError
 from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, put_together
 from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
 
-_NOBODY = UNOWNED - 1  # no owner of any token: what stands before the first and after the last
+_NOBODY = (UNOWNED - 1, False)  # the owner of no token: what stands before the first
+
+_Encoded = tuple[tuple[int, ...], tuple[Run, ...], list[Placed]]
+"""Ids, their runs, and media with their places."""
 
 
 def fold(
@@ -66,27 +69,26 @@ def fold(
     return put_together(token_ids, runs, roles, names, gathered(media) if media else None)
 
 
-def _encoded(
-    pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder
-) -> tuple[tuple[int, ...], tuple[Run, ...], list[Placed]]:
+def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) -> _Encoded:
     """Ids, runs and media of stretches and specials, all texts in one batch; a run ends where the attribution does."""
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
     marks: list[Mark] = []
     media: list[Placed] = []
-    message, body = _NOBODY, False
+    last = _NOBODY
     for piece in pieces:
         if isinstance(piece, list):
             text, ids = next(encoded)
-            start = len(token_ids)
-            for token, message, body in attributions(piece, text, ids, encoder):
-                marks.append((start + token, message, body))
+            for token, owner in attributions(piece, text, ids, encoder):
+                if owner != last:
+                    marks.append((len(token_ids) + token, owner))
+                    last = owner
             token_ids += ids
             continue
-        if piece.message != message or piece.body != body:
-            message, body = piece.message, piece.body
-            marks.append((len(token_ids), message, body))
+        if piece.message != last[0] or piece.body != last[1]:
+            last = piece.message, piece.body
+            marks.append((len(token_ids), last))
         if piece.kind == "text":
             token_ids += next(encoded)[1]
         elif (token_id := special_ids.get(piece.text)) is None:
@@ -99,17 +101,11 @@ def _encoded(
     return tuple(token_ids), _runs(marks, len(token_ids)), media
 
 
-def _runs(marks: list[Mark], count: int) -> tuple[Run, ...]:
-    """Runs from the tokens at which attributions begin; what covers no token is no run."""
-    runs: list[Run] = []
-    begin, last_message, last_body = 0, _NOBODY, False
-    for start, message, body in (*marks, (count, _NOBODY, True)):
-        if message == last_message and body == last_body:
-            continue
-        if start > begin:
-            runs.append(Run(start - begin, last_message, last_body))
-        begin, last_message, last_body = start, message, body
-    return tuple(runs)
+def _runs(marks: Sequence[Mark], count: int) -> tuple[Run, ...]:
+    """The tokens from each mark to the next; where another mark begins at the same token there are none."""
+    ends = [token for token, _ in marks[1:]]
+    lengths = zip(marks, (*ends, count), strict=False)
+    return tuple([Run(end - start, *owner) for (start, owner), end in lengths if end > start])
 
 
 def _missing(text: str) -> MissingSpecialError:

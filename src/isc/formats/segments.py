@@ -6,7 +6,6 @@ import os.path
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
 
 IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
 """The specials that stand for images in the formats that are known."""
+
+MEDIA_TOKENS = IMAGE_TOKENS | frozenset((
+    "<|video_pad|>", "<|audio_pad|>", "<|video|>", "<|audio|>", "<|image_soft_token|>", "<start_of_image>",
+))  # fmt: skip
+"""Specials that stand for an image, a video or a sound in any template: body of the message that holds it (law 3)."""
 
 _LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
@@ -105,8 +109,27 @@ def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
     return [segment for segment in owned(index, family.turn(chat, index)) if segment.message == index - 1]
 
 
+def joined(segments: Segments) -> list[Segment]:
+    """Put neighbouring texts of one attribution together."""
+    merged: list[Segment] = []
+    texts: list[str] = []
+    body, message = False, UNOWNED
+    for segment in segments:
+        if segment.kind == "text" and texts and segment.message == message and segment.body == body:
+            texts.append(segment.text)
+            continue
+        if len(texts) > 1:
+            merged[-1] = Segment("".join(texts), "text", body, message)
+        texts = [segment.text] if segment.kind == "text" else []
+        body, message = segment.body, segment.message
+        merged.append(segment)
+    if len(texts) > 1:
+        merged[-1] = Segment("".join(texts), "text", body, message)
+    return merged
+
+
 def _as_body(segments: Sequence[Segment]) -> list[Segment]:
-    """All of it body, texts between specials as one."""
+    """Make all of it body, texts between specials one text: `joined`, but every answer comes through here."""
     found: list[Segment] = []
     texts: list[str] = []
     for segment in segments:
@@ -133,7 +156,7 @@ def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[S
     if turn[:same] != prompt:
         same = _equal_segments(turn, prompt)
         if any(map(_may_be_cut, (*turn[same : same + 1], *prompt[same : same + 1]))):
-            turn, prompt = _coalesced(turn), _coalesced(prompt)
+            turn, prompt = (joined(segment for segment in part if segment.text) for part in (turn, prompt))
             same = _equal_segments(turn, prompt)
     head, tail = turn[:same], turn[same:]
     if same == len(prompt) or not tail or tail[0].kind == "special" or tail[0].body or prompt[same].kind == "special":
@@ -155,18 +178,6 @@ def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:
         if ours.text != theirs.text or ours.kind != theirs.kind or (ours.body and ours.kind == "text"):
             return position
     return min(len(turn), len(prompt))
-
-
-def _coalesced(segments: Sequence[Segment]) -> list[Segment]:
-    """Adjacent texts of one attribution as one."""
-    merged: list[Segment] = []
-    spoken = [segment for segment in segments if segment.text]
-    for (kind, is_body, message), group in groupby(spoken, lambda s: (s.kind, s.body, s.message)):
-        if kind == "special":
-            merged.extend(group)
-        else:
-            merged.append(Segment("".join(segment.text for segment in group), kind, is_body, message))
-    return merged
 
 
 def _shared_text(text: str, wanted: str) -> int:

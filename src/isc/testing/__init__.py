@@ -21,7 +21,6 @@ from isc.formats.catalogue import family_name
 from isc.loading import create_renderer
 from isc.testing.conformance import BUILT_IN, CheckReport, Finding, Outcome, built_in, check
 from isc.testing.laws import (
-    Conversation,
     CutToken,
     LawError,
     Reference,
@@ -36,6 +35,7 @@ from isc.testing.laws import (
     sampled,
 )
 from isc.testing.strategies import Writer, bodies, conversations, shape_of
+from isc.testing.twins import Conversation
 
 __all__ = [
     "CheckReport",

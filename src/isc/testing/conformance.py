@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from msgspec import Struct, structs
 
 from isc import convert
+from isc._json import json_text
+from isc._runs import shared
 from isc._sources import Source
 from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
@@ -27,9 +29,10 @@ from isc.formats.segments import is_special
 from isc.loading import create_renderer, declared_stops, known_family, load_encoder, traced
 from isc.rendered import RenderedTokens
 from isc.testing import laws
-from isc.testing.laws import Conversation, LawError, Reference
+from isc.testing.laws import LawError, Reference
 from isc.testing.reference import FileReference
 from isc.testing.strategies import Writer, shape_of
+from isc.testing.twins import Conversation
 from isc.types import Json
 
 if TYPE_CHECKING:
@@ -122,27 +125,28 @@ def _first_difference(ours: RenderedTokens, theirs: RenderedTokens, renderer: Re
         list(zip(rendered.token_ids, rendered.message_indices, rendered.is_content, strict=True))
         for rendered in (ours, theirs)
     ]
-    place = next((k for k, (a, b) in enumerate(zip(*columns, strict=False)) if a != b), min(map(len, columns)))
+    place = shared(*columns)
     text = renderer.encoder.decode_bytes(ours.token_ids[max(0, place - 3) : place + 3]).decode("utf-8", "replace")
     found = [column[place] if place < len(column) else None for column in columns]
     return f"token {place} near {text!r}: (id, message, body) is {found[0]} by the family, {found[1]} by the template"
 
 
 def forgery(renderer: Renderer) -> Check:
-    """No special of the vocabulary, spelled in a body, becomes one, be it by the format itself."""
+    """No special of the vocabulary, spelled in every string of a caller, becomes one, be it by the format itself."""
 
-    def specials(body: str) -> list[str]:
-        segments = renderer.segments([{"role": "user", "content": body}])
-        return [segment.text for segment in segments if segment.kind == "special"]
-
-    def tried(_: Conversation) -> Iterator[str]:
-        wanted = specials("ab")
+    def tried(conversation: Conversation) -> Iterator[str]:
         for text in renderer.encoder.specials:
-            if specials(f"a{text}b{text}") != wanted:
-                yield f"a user message that spells {text!r} becomes that token"
-            laws.no_forgery(renderer, ([{"role": "user", "content": f"a{text}b{text}"}], None))
+            try:
+                laws.no_forgery(renderer, conversation, specials=(text,))
+            except LawError as error:
+                yield f"a conversation that spells {text!r} has other special tokens than its twin without: {error}"
 
     return tried
+
+
+def _richest(named: Sequence[Named]) -> Sequence[Named]:
+    """The conversation that says most, to be tried with every special of a vocabulary."""
+    return sorted(named, key=lambda labelled: len(json_text(labelled[1])))[-1:]
 
 
 def inverse(renderer: Renderer) -> Check:
@@ -183,7 +187,7 @@ def _broken(renderer: Renderer, messages: list[Message], tools: list[Message] | 
         shorter, longer = (renderer.render_ids(found, tools) for found in (messages[:-1], messages))
     except Error:
         return
-    same = next((k for k, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
+    same = shared(shorter, longer)
     if same < len(shorter) - 1:
         appended = f"appending message {len(messages) - 1} ({messages[-1]['role']})"
         yield f"{appended} changes ids before it from token {same} of {len(shorter)} on"
@@ -306,7 +310,7 @@ def check(
         _outcome("tokens across a sampling cut", named, cut, without, told=True),
         _outcome("attribution parity", named, attribution, without),
         *(_outcome(name, named, law(held, renderer)) for name, held in _LAWS.items()),
-        _outcome("forgery: bodies that spell every special", named[:1], forgery(renderer)),
+        _outcome("forgery: strings that spell every special", _richest(named), forgery(renderer)),
         _outcome("parsing is the inverse", named, inverse(renderer), told=not known),
         _outcome("prefix stability", named, prefix(renderer), told=not renderer.is_prefix_stable),
         _outcome("stops are trained", named, untrained, told=renderer.family.tells_ending),

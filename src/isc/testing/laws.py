@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise, takewhile
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -17,13 +17,15 @@ from isc._json import json_text
 from isc.conversation.renderer import Renderer, stream
 from isc.encoding._boundaries import joins
 from isc.encoding.fold import fold
-from isc.errors import ConversationError
-from isc.formats.segments import arguments_object, closing
+from isc.errors import ConversationError, TemplateError
+from isc.formats.segments import IMAGE_TOKENS, arguments_object, closing
 from isc.rendered import RenderedTokens
+from isc.testing import twins
+from isc.testing.twins import Conversation
 from isc.types import UNOWNED, AssistantMessage, Chat, Json, ParsedResponse, Segment, Span, ToolCall
 
-Conversation: TypeAlias = tuple[list[dict[str, Any]], list[dict[str, Any]] | None]
-"""Messages and tools, as OpenAI dicts."""
+_THINK = frozenset(("<think>", "</think>"))
+"""Reasoning markers that templates look for in an answer, whether or not their grammar is known."""
 
 
 class LawError(AssertionError):
@@ -248,13 +250,74 @@ def homomorphism(renderer: Renderer, conversation: Conversation) -> None:
             require(parts[0] + parts[1] == whole, "fold is no homomorphism at segment", place, segments)
 
 
-def no_forgery(renderer: Renderer, conversation: Conversation) -> None:
-    """Caller data never becomes a special token: the special ids are those of the format's own specials, in order."""
-    messages, tools = conversation
+def no_forgery(
+    renderer: Renderer,
+    conversation: Conversation,
+    new: Conversation | None = None,
+    *,
+    specials: Sequence[str] | None = None,
+) -> None:
+    """Caller data never becomes a special token: a conversation has the special ids of its twin that spells none.
+
+    Specials are spelled in every string of the caller: contents and their parts, reasoning, names, call ids, names and
+    descriptions of tools, keys and enums of their schemas, keys and values of arguments. The twin has the same shape
+    and says plain words there. Both must render to the same special ids in the same order; so must the bridges from
+    the twin's last turn to `new`, spelled and plain.
+
+    An assistant's content spells no reasoning marker, at which templates split it by intent, and a conversation with
+    images spells no placeholder, which nothing would measure.
+
+    Args:
+        renderer: Format and vocabulary.
+        conversation: What is told; its own strings may spell specials too.
+        new: Messages to bridge to, if the conversation ends with an assistant turn.
+        specials: What is spelled; None spells the format's own, and among them others of the vocabulary.
+    """
+    evil, twin = _twins(renderer, conversation, specials)
+    in_ids = not _refused(renderer, *evil)
+    if not in_ids:  # the templates of some models take alphanumeric ids only
+        evil, twin = _twins(renderer, conversation, specials, in_ids=False)
+    _check_same_specials(renderer, renderer.render(*evil).token_ids, renderer.render(*twin).token_ids, evil)
+    if new is None or len(twin[0]) == 1:
+        return
+    messages, tools = twin
+    prompt, full = renderer.render_ids(messages[:-1], tools, True), renderer.render(messages, tools)
+    completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
+    told = _twins(renderer, new, specials, in_ids=in_ids)
+    spelled, plain = (renderer.bridge_to_next_turn(prompt, completion, said, tools) for said, _ in told)
+    require((spelled is None) == (plain is None), "a bridge is refused for what is spelled", new)
+    if spelled is not None and plain is not None:
+        _check_same_specials(renderer, spelled.token_ids, plain.token_ids, new)
+
+
+def _check_same_specials(renderer: Renderer, evil: Sequence[int], twin: Sequence[int], *facts: object) -> None:
     special_ids = set(renderer.encoder.specials.values())
-    found = [token_id for token_id in renderer.render(messages, tools).token_ids if token_id in special_ids]
-    spelled = [s.text for s in renderer.segments(messages, tools) if s.kind == "special" for _ in range(s.repeat)]
-    require(found == [renderer.encoder.specials[text] for text in spelled], "a special was forged", found, spelled)
+    ours, theirs = (list(filter(special_ids.__contains__, token_ids)) for token_ids in (evil, twin))
+    require(ours == theirs, "a special was forged", ours, theirs, *facts)
+
+
+def _twins(
+    renderer: Renderer, conversation: Conversation, specials: Sequence[str] | None, *, in_ids: bool = True
+) -> tuple[Conversation, Conversation]:
+    """A conversation that spells specials in all its strings, and one of the same shape that spells none."""
+    every = tuple(renderer.encoder.specials)
+    own = [text for text in renderer.family.specials if text in renderer.encoder.specials]
+    wanted, also = (own, every) if specials is None else (specials, ())
+    reasoning = renderer.family.reasoning
+    markers = {reasoning.opener, reasoning.closer, *_THINK} if reasoning else _THINK
+    images = any(isinstance(message.get("content"), list) for message in conversation[0])
+    never = IMAGE_TOKENS if images else frozenset[str]()
+    text, answer = (_spelling(wanted, also, spared) for spared in (never, never | markers))
+    plain = twins.plain(every)
+    evil = twins.rewritten(conversation, twins.Writers(text, answer, text if in_ids else str))
+    return evil, twins.rewritten(evil, twins.Writers(plain, plain, plain if in_ids else str))
+
+
+def _spelling(wanted: Sequence[str], also: Sequence[str], never: Collection[str]) -> twins.Write:
+    """What spells specials in a string, and puts words in the place of those that it must never spell."""
+    spell = twins.spelling(*([text for text in texts if text not in never] for texts in (wanted, also)))
+    unspell = twins.plain(sorted(never))
+    return lambda text: spell(unspell(text))
 
 
 def extension(renderer: Renderer, conversation: Conversation, new: Conversation) -> bool:
@@ -306,7 +369,7 @@ def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tool
     """Whether a conversation cannot be rendered."""
     try:
         renderer.render(messages, tools)
-    except ConversationError:
+    except (ConversationError, TemplateError):
         return True
     return False
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from isc.encoding.rank_files import Limits, chunks, format_of, read_ranks
 from isc.errors import ConversationError
-from isc.testing.laws import Conversation
+from isc.testing.twins import Conversation
 from isc.types import Json, Span
 
 if TYPE_CHECKING:

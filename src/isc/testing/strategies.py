@@ -10,10 +10,12 @@ import json
 import random
 import re
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from isc.formats._shape import Shape
 from isc.formats.base import Family
-from isc.testing.laws import Conversation
+from isc.testing import twins
+from isc.testing.twins import Conversation
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -63,6 +65,9 @@ _FRAGMENTS = (
 )
 _NAMES = ("search", "read_file", "now", "get-weather", "a", "überprüfen", "run_tests_2")
 _SIZES = ((1, 1), (8, 200), (64, 48), (300, 40), (640, 480))
+_SPELLED = frozenset((*_NAMES, "path", "query", "q", "naïve"))
+"""Names and keys to which the spelling of a special may be added."""
+_CALL_ID = re.compile(r"call\d{5}")
 _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 
 
@@ -140,9 +145,15 @@ class Writer:
         return [self._tool(name) for name in self.random.sample(_NAMES, self.random.randint(1, 3))]
 
     def _tool(self, name: str) -> dict[str, Any]:
-        properties = {key: {"type": self.random.choice(_TYPES), "description": self.text(2)} for key in ("path", "q")}
+        properties = {key: self._property(name) for key in ("path", "q")}
         parameters = {"type": "object", "properties": properties, "required": ["path"]}
         return {"type": "function", "function": {"name": name, "description": self.text(3), "parameters": parameters}}
+
+    def _property(self, name: str) -> dict[str, Any]:
+        """The schema of an argument; some texts enumerate what they may be."""
+        kind, described = self.random.choice(_TYPES), self.text(2)
+        allowed = {"enum": [described, name]} if kind == "string" and len(described) % 2 else {}
+        return {"type": kind, "description": described, **allowed}
 
     def conversation(self, longest: int = 8) -> Conversation:
         """Messages in any order the shape's roles allow, and tools."""
@@ -159,7 +170,23 @@ class Writer:
             if messages[first:] and messages[first]["role"] == "user":
                 del messages[first]
             messages.insert(first, {"role": "user", "content": "?" + self.text()})
-        return messages, self.tools()
+        return self._named((messages, self.tools()))
+
+    def _named(self, conversation: Conversation) -> Conversation:
+        """The conversation; in one of four some names, call ids and keys spell specials, wherever they stand."""
+        salt = crc32(repr(conversation).encode())
+        specials = self.shape.specials
+        if not specials or salt % 4:
+            return conversation
+
+        def write(text: str) -> str:
+            number = crc32(f"{salt} {text}".encode())
+            if not (text in _SPELLED or _CALL_ID.fullmatch(text)) or number % 2:
+                return text
+            longer = text + specials[number // 2 % len(specials)]
+            return longer if re.fullmatch(self.shape.keys, longer) else text
+
+        return twins.rewritten(conversation, write)
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
         wrong_here: tuple[str, ...] = ("system", "developer") if messages and self.shape.system_first else ()

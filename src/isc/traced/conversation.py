@@ -8,10 +8,10 @@ from itertools import groupby, pairwise
 
 from msgspec import Struct
 
-from isc.formats.segments import owned, sampled
+from isc.formats.segments import joined, owned, sampled
 from isc.traced.format import Dicts, Format, text_of, written_of
 from isc.traced.origins import Kind
-from isc.traced.ownership import Find, Layout, cut_at_specials, finder, joined, owned_segments
+from isc.traced.ownership import Find, Layout, cut_at_specials, finder, owned_segments
 from isc.traced.prompts import Prompt, prompts_before
 from isc.traced.rendering import Written, compiled
 from isc.types import UNOWNED, Segment

@@ -8,24 +8,17 @@ nobody.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise, takewhile
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, structs
 
-from isc.formats.segments import specials_pattern
+from isc.formats.segments import MEDIA_TOKENS, joined, specials_pattern
 from isc.traced.origins import TEMPLATE, Kind, Origin, Place, Run
 from isc.traced.rendering import Written
 from isc.types import UNOWNED, Segment
-
-PLACEHOLDERS: Final = frozenset((
-    "<|image_pad|>", "<|video_pad|>", "<|audio_pad|>", "<|media_pad|>", "<|image|>", "<|video|>", "<|audio|>",
-    "<image>", "<|image_soft_token|>", "<image_soft_token>", "<start_of_image>", "[IMG]",
-))  # fmt: skip
-"""Specials that stand for an image, a video or a sound: body of the message that holds it (law 3)."""
-
 
 Find: TypeAlias = Callable[[str, tuple[int, ...]], tuple[tuple[str, bool, int], ...]]
 """From a text and the lengths of its runs to its pieces: text, whether it is a special, and the run it begins in."""
@@ -96,29 +89,10 @@ def owned_segments(written: Written, layout: Layout) -> list[Segment]:
 def _segment(piece: _Piece, owner: int) -> Segment:
     _, text, special, origin, place = piece
     if special:
-        return Segment(text, "special", place is not None and owner != UNOWNED and text in PLACEHOLDERS, owner)
+        return Segment(text, "special", place is not None and owner != UNOWNED and text in MEDIA_TOKENS, owner)
     if origin.kind is Kind.BODY:
         return Segment(text, "text", True, origin.message)
     return Segment(text, "text", origin.kind is Kind.NAME and owner == origin.message, owner)
-
-
-def joined(segments: Iterable[Segment]) -> list[Segment]:
-    """Segments with neighbouring texts of one attribution put together."""
-    found: list[Segment] = []
-    texts: list[str] = []
-    body, message = False, UNOWNED
-    for segment in segments:
-        if segment.kind == "text" and texts and segment.message == message and segment.body == body:
-            texts.append(segment.text)
-            continue
-        if len(texts) > 1:
-            found[-1] = Segment("".join(texts), "text", body, message)
-        texts = [segment.text] if segment.kind == "text" else []
-        body, message = segment.body, segment.message
-        found.append(segment)
-    if len(texts) > 1:
-        found[-1] = Segment("".join(texts), "text", body, message)
-    return found
 
 
 def _pieces(written: Written, layout: Layout) -> Iterator[_Piece]:
