@@ -220,7 +220,9 @@ def test_the_same_file_is_read_once(directory: Path) -> None:
         ({"FAMILY": 3}, "must be a subclass of isc.Family, not 3"),
         ({"FAMILY": isc.Family}, "FAMILY must be a frozen Struct with a tag"),
         ({"FAMILY": isc.UserMessage}, "FAMILY must be a subclass of isc.Family"),
-        ({"FAMILY": Qwen3, "MODELS": {"some/model": "qwen3"}}, "some/model.*must be a family"),
+        ({"FAMILY": Qwen3}, "has no MODELS"),
+        ({"FAMILY": Qwen3, "MODELS": {}}, "has no TEMPLATES"),
+        ({"FAMILY": Qwen3, "MODELS": {"some/model": "qwen3"}, "TEMPLATES": {}}, "some/model.*must be given a family"),
     ],
 )
 def test_a_module_that_is_no_family_is_named(names: dict[str, object], problem: str) -> None:

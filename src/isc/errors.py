@@ -57,7 +57,7 @@ class UnknownModelError(Error, LookupError):
 
 
 class FamilyError(Error, TypeError):
-    """A module under `isc.families`, or a family value, does not keep the family protocol."""
+    """A module under `isc.formats`, or a family of it, lacks what every format has."""
 
 
 class LoadError(Error, OSError):

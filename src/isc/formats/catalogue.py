@@ -67,9 +67,13 @@ def check_family_module(module: ModuleType) -> None:
         raise FamilyError(f"{module.__name__}.FAMILY must be a frozen Struct with a tag, its name")
     if family.__abstractmethods__:
         raise FamilyError(f"{module.__name__}.FAMILY lacks {', '.join(sorted(family.__abstractmethods__))}")
-    wrong = [name for name, value in module.MODELS.items() if not isinstance(value, Family)]
-    if wrong:
-        raise FamilyError(f"{module.__name__}.MODELS[{wrong[0]!r}] must be a family, not {module.MODELS[wrong[0]]!r}")
+    missing = [name for name in ("MODELS", "TEMPLATES") if not isinstance(vars(module).get(name), Mapping)]
+    if missing:
+        raise FamilyError(f"{module.__name__} has no {missing[0]}: set it to a mapping, empty where nothing is known")
+    for table in (module.MODELS, module.TEMPLATES):
+        wrong = [name for name, value in table.items() if not isinstance(value, Family)]
+        if wrong:
+            raise FamilyError(f"{module.__name__}: {wrong[0]!r} must be given a family, not {table[wrong[0]]!r}")
 
 
 def family_name(family: Family) -> str:
