@@ -18,7 +18,7 @@ from isc.encoding.encoders import VocabularyEncoder, from_tokenizer_json
 from tokenizer_files import Document, byte_level, metaspace_bpe, metaspace_unigram, text_of, with_added_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::isc.errors.EncoderFallbackWarning")
-BIG = (
+BIG: tuple[object, ...] = (
     300_000_000,
     10**9,
     1 << 31,
@@ -179,7 +179,8 @@ def word_level() -> Document:
     """Whole texts as words: the stand-in of a special can be one of them."""
     words = ["<|end|>", *(chr(code) for code in range(32, 127))]
     model = {"type": "WordLevel", "vocab": {word: k for k, word in enumerate(words)}, "unk_token": " "}
-    return json.loads(Tokenizer(models.WordLevel()).to_str()) | {"model": model, "pre_tokenizer": split("", "Isolated")}
+    document: Document = json.loads(Tokenizer(models.WordLevel()).to_str())
+    return document | {"model": model, "pre_tokenizer": split("", "Isolated")}
 
 
 def plain_unigram() -> Document:

@@ -197,7 +197,7 @@ def test_parts_names_and_bridges_forge_nothing(case: Case) -> None:
         messages, tools = in_parts(conversation)
         named = [{**message, "name": f"speaker {message['role']}"} for message in messages]
         answer = {"role": "assistant", "content": "well"}
-        new = said_after("user" if case.family.keeps_history or "tool" not in case.roles else "tool")
+        new = said_after("user" if case.family.keeps_history or "tool" not in case.shape().roles else "tool")
         testing.no_forgery(renderer, ([*named, answer] if named[-1]["role"] == "user" else named, tools), new)
 
     check()
