@@ -68,6 +68,12 @@ def test_a_message_in_pieces_has_one_outer_span() -> None:
     assert SCATTERED.content_token_spans_by_role() == {"user": [(0, 1), (2, 3)], "tool": [(1, 2)]}
 
 
+def test_content_spans_of_neighbours_do_not_cross() -> None:
+    """Two messages of one role, nothing between their contents."""
+    rendered = RenderedTokens([5, 6, 7], [0, 1, 1], [False] * 3, [True] * 3, ["user", "user"], [None, None])
+    assert rendered.content_token_spans_by_role() == {"user": [(0, 1), (1, 3)]}
+
+
 def test_counts_take_as_many_messages_as_are_asked_for_and_known() -> None:
     assert SCATTERED.tokens_per_message(1) == [2]
     assert SCATTERED.tokens_per_message(9) == [2, 1]

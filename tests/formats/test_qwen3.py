@@ -59,6 +59,11 @@ ODDITIES: dict[str, tuple[list[Message], str]] = {
         "<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response><|im_end|>\n"
         "<|im_start|>user\nb<|im_end|>\n",
     ),
+    "line 20: a message that is wrapped at one end only is a query": (
+        [user("a"), assistant("b", reasoning="r"), user("<tool_response>x"), assistant("c")],
+        HEAD + "b<|im_end|>\n<|im_start|>user\n<tool_response>x<|im_end|>\n"
+        + HEAD + "<think>\n\n</think>\n\nc<|im_end|>\n",
+    ),
     "line 20: a user message that spells a tool response is no query": (
         [user("a"), assistant("b", reasoning="r"), user("<tool_response>x</tool_response>"), assistant("c")],
         HEAD + "<think>\nr\n</think>\n\nb<|im_end|>\n<|im_start|>user\n<tool_response>x</tool_response><|im_end|>\n"
