@@ -56,17 +56,28 @@ class Refusal(Struct, frozen=True):
 
 
 class Extension(Struct, frozen=True):
-    """What follows the previous ids. Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on."""
+    """What follows the previous ids. Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on.
+
+    `after` is the last of the previous ids, as a special or a text, where the vocabulary encodes by it.
+    """
 
     segments: tuple[Segment, ...]
     chat: Chat
+    after: Segment | None = None
 
     def tail(self, encoder: Encoder, first_owner: int, body_specials: BodySpecials) -> RenderedTokens:
         """The ids that are added, with the sampled turn as message `first_owner` (-1: nobody's)."""
         roles = [""] * (first_owner + 1) + [str(self.chat.role(k)) for k in range(1, len(self.chat.messages))]
         names = [None] * (first_owner + 1) + list(convert.tool_names(self.chat.messages))[1:]
         shifted = (s if s.message == UNOWNED else replace(s, message=s.message + first_owner) for s in self.segments)
-        return fold(shifted, encoder, roles, names, body_specials)
+        return fold(shifted, encoder, roles, names, body_specials, after=self.after)
+
+
+def last_segment(encoder: Encoder, token_ids: Sequence[int]) -> Segment | None:
+    """The last of these ids as a segment, for vocabularies that encode what follows by it; None for all others."""
+    if not len(token_ids) or (encoder.prefix is None and not encoder.strips):
+        return None
+    return unfold(token_ids[-1:], encoder).segments[0]
 
 
 class Ending(Struct, frozen=True):

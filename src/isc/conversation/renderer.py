@@ -225,7 +225,11 @@ class Renderer(Struct, frozen=True):
         """
         given = self.chat_after(new_messages, tools, previous_multi_modal_data)
         known = (self.encoder, self.thinking_retention, previous_prompt_ids, previous_completion_ids, given)
-        return bridge.plan(self.family, *known, add_generation_prompt=add_generation_prompt)
+        found = bridge.plan(self.family, *known, add_generation_prompt=add_generation_prompt)
+        if isinstance(found, Refusal):
+            return found
+        last = previous_completion_ids if len(previous_completion_ids) else previous_prompt_ids
+        return replace(found, after=bridge.last_segment(self.encoder, last))
 
     def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
         """New messages as a chat that goes on from earlier ones, which show this media; bad arguments stay as they are.

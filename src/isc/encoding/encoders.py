@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from isc._options import checked
 from isc.encoding._verdicts import digest_of, is_known, remember
-from isc.encoding.base import Encoder
+from isc.encoding.base import Encoder, Prefix
 from isc.encoding.engines import (
     PROBE,
     CheckedEngine,
@@ -63,6 +63,7 @@ class VocabularyEncoder:
         self.specials: Mapping[str, int] = vocabulary.specials
         self.strips: Mapping[str, tuple[bool, bool]] = vocabulary.strips
         self.byte_lengths: Sequence[int] | None = vocabulary.byte_lengths
+        self.prefix: Prefix | None = vocabulary.prefix
         self.encode_batch = (engine if vocabulary.keeps_text else CheckedEngine(engine, vocabulary)).encode_batch
         self.engine_name = engine_name
         self._engine = engine
