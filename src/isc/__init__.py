@@ -36,6 +36,7 @@ from isc.errors import (
     TracedTemplateNotice,
     TrajectoryError,
     UnknownModelError,
+    UnreadKeyWarning,
 )
 from isc.formats.base import Family
 from isc.formats.catalogue import family_for, list_families
@@ -151,6 +152,7 @@ __all__ = [
     "TrajectoryError",
     "TrajectoryStep",
     "UnknownModelError",
+    "UnreadKeyWarning",
     "UserMessage",
     "attribute_text_segments",
     "build_training_sample",

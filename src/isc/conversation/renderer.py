@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -145,7 +146,8 @@ class Renderer(Struct, frozen=True):
             ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
         """
         policy = self.invalid_arguments if invalid_arguments is None else invalid_arguments
-        return self._measured(convert.chat(messages, tools, invalid_arguments=policy), "messages")
+        given = convert.chat(messages, tools, invalid_arguments=policy, reads_key=self.family.reads_key)
+        return self._measured(given, "messages")
 
     def _measured(self, chat: Chat, name: str) -> Chat:
         if self.images is None:
@@ -239,7 +241,8 @@ class Renderer(Struct, frozen=True):
         new = list(new_messages)
         given = Chat((), ())
         if new:
-            given = convert.chat(new, tools, complete=False, name="new_messages", invalid_arguments="raw")
+            known = partial(convert.chat, complete=False, name="new_messages", invalid_arguments="raw")
+            given = known(new, tools, reads_key=self.family.reads_key)
         return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(
