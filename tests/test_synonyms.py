@@ -98,11 +98,10 @@ def test_what_is_about_a_message_is_no_word_of_it() -> None:
 
 
 def test_a_message_that_says_something_keeps_other_keys_counted_and_told_once() -> None:
-    messages = [{**USER, "mood": "good"}, said(content="x", mood="bad", refusal="no", empty=[]), USER]
+    messages: Any = [{**USER, "mood": "good"}, said(content="x", mood="bad", refusal="no", empty=[]), USER]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("default")
-        for _ in range(3):
-            found = chat(messages)
+        found, *_ = (chat(messages) for _ in range(3))
     assert found.unread_keys == (("mood", 2), ("refusal", 1))
     assert [str(item.message) for item in told] == ["messages have keys that nothing reads: 'mood', 'refusal'"]
     assert told[0].category is isc.UnreadKeyWarning
@@ -175,7 +174,8 @@ def test_sdk_objects_are_read_by_what_they_dump() -> None:
     assert last(from_sdk) == expected
     assert last({"role": "assistant", "tool_calls": from_sdk.tool_calls}) == expected
     assert last(Message(role="user", content="x")) == isc.UserMessage("x")
-    assert tool_specs([Tool(name="f", inputSchema={"type": "object"})])[0].schema == {
+    tools: Any = [Tool(name="f", inputSchema={"type": "object"})]
+    assert tool_specs(tools)[0].schema == {
         "type": "function",
         "function": {"name": "f", "parameters": {"type": "object"}},
     }
