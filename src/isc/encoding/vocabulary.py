@@ -168,7 +168,6 @@ def _kind(step: Mapping[str, Any]) -> str:
     return str(step.get("type"))
 
 
-
 def _without_prefix(parsed: dict[str, Any]) -> tuple[dict[str, Any], Prefix | None]:
     """The document that puts nothing before a text, and what it put there by its normalizer or its first step.
 
