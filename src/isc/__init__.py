@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from isc import convert, errors
-from isc.conversation.bridge import Extension, Refusal
+from isc.conversation.bridge import Appended, Extension, Refusal
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
 from isc.encoding import encoders
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Appended",
     "AssistantMessage",
     "AttributionError",
     "Chat",

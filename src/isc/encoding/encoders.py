@@ -36,6 +36,7 @@ from isc.encoding.engines import (
 from isc.encoding.rank_files import Limits, format_of, named_specials, read_ranks
 from isc.encoding.vocabulary import Vocabulary, check_vocabulary_id, read_document
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
+from isc.rendered import ids_of
 from isc.types import Span
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class VocabularyEncoder:
 
     def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
         """The bytes ids stand for; ids outside the vocabulary stand for nothing."""
-        return self._vocabulary.decode(token_ids)
+        return self._vocabulary.decode(ids_of(token_ids))
 
     def with_rebuild(self, function: Callable[..., Encoder], *arguments: object) -> VocabularyEncoder:
         """The same encoder, pickled as this call."""

@@ -15,7 +15,7 @@ from isc.encoding._boundaries import Mark, attributions
 from isc.encoding._units import Piece, absorbed, scanned, stretches
 from isc.encoding.base import Encoder
 from isc.errors import MissingSpecialError
-from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, put_together
+from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, ids_of, put_together
 from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
 
 _NOBODY = (UNOWNED - 1, False)  # the owner of no token: what stands before the first
@@ -128,6 +128,7 @@ def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool =
     Returns:
         Segments with the token each starts at.
     """
+    token_ids = ids_of(token_ids)
     spellings = {token_id: text for text, token_id in encoder.specials.items()}
     marks = [k for k, known in enumerate(map(spellings.__contains__, token_ids)) if known]
     segments: list[Segment] = []
