@@ -190,3 +190,7 @@ if not TYPE_CHECKING:  # a type checker would take every misspelled name for an 
             if family.__name__ == name:
                 return family
         raise AttributeError(f"module 'isc' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """The public names, those that are imported later among them."""
+        return sorted({*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"})

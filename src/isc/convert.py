@@ -35,8 +35,8 @@ from isc.types import (
     UserMessage,
 )
 
-Messages: TypeAlias = "Iterable[Message | Mapping[str, Any]]"
-Tools: TypeAlias = "Iterable[ToolSpec | Mapping[str, Any]] | None"
+Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
+Tools: TypeAlias = Iterable[ToolSpec | Mapping[str, Any]] | None
 _Found = TypeVar("_Found")
 
 _PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessage]] = {

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isc._later import Later
 from isc._sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
@@ -22,6 +23,8 @@ from isc.types import BodySpecials, InvalidArguments, Json, SamplingCuts, Thinki
 if TYPE_CHECKING:
     from isc.media import ImageProcessor, Resolver
     from isc.traced.template import TracedTemplate
+else:
+    ImageProcessor = Resolver = TracedTemplate = Later
 
 
 def load(  # noqa: PLR0913 - every choice that a renderer has

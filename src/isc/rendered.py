@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, get
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
+from isc._later import Later
 from isc._runs import merge
 from isc.errors import AttributionError, OptionError, shown
 from isc.types import UNOWNED, MediaPart, Role, Span
 
 if TYPE_CHECKING:
     import numpy
+else:
+    numpy = Later
 
 
 _Item = TypeVar("_Item")
@@ -286,6 +289,11 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def __repr__(self) -> str:
+        spoken = ", ".join(f"{role} {count}" for role, count in self.tokens_by_role().items())
+        sampled = sum(run.length for run in self.runs if self.is_sampled(run))
+        return f"<RenderedTokens: {len(self)} tokens ({spoken or 'of nobody'}), {sampled} sampled>"
 
     def __add__(self, other: RenderedTokens) -> RenderedTokens:
         """The two one after another; one's message table must start with the other's."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:  # msgspec resolves annotations at run time and knows no recursive alias
     Json = Any
 
-Arguments: TypeAlias = "str | Mapping[str, Json]"
+Arguments: TypeAlias = str | Mapping[str, Json]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 Span: TypeAlias = tuple[int, int]
 Owner: TypeAlias = tuple[int, bool]

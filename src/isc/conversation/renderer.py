@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from isc import convert
+from isc._later import Later
 from isc._options import checked
 from isc.conversation import bridge
 from isc.conversation.bridge import Appended, Extension, Refusal, WholeFormat
@@ -33,6 +34,8 @@ from isc.types import (
 
 if TYPE_CHECKING:
     from isc.media import ImageProcessor
+else:
+    ImageProcessor = Later
 
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:

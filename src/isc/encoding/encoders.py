@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from isc._later import Later
 from isc._options import checked
 from isc.encoding._verdicts import digest_of, is_known, remember
 from isc.encoding.base import Encoder, Prefix
@@ -41,6 +42,8 @@ from isc.types import Span
 
 if TYPE_CHECKING:
     import tiktoken
+else:
+    tiktoken = Later
 
 EngineName: TypeAlias = Literal["fastokens", "tokenizers"]
 """The engines that encode by a tokenizer.json."""

@@ -126,11 +126,6 @@ def check_vocabulary_id(token_id: object, text: object) -> int:
 def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
     model = parsed["model"]
     specials = _specials(parsed)
-    strips = {
-        str(token["content"]): (bool(token.get("lstrip")), bool(token.get("rstrip")))
-        for token in parsed.get("added_tokens") or ()
-        if token.get("lstrip") or token.get("rstrip")
-    }
     vocabulary = _token_ids(model)
     steps = _steps(parsed, "pre_tokenizer", "pretokenizers")
     normalizers = _steps(parsed, "normalizer", "normalizers")
@@ -152,7 +147,7 @@ def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
         specials,
         _byte_level if levels else _sentence_piece,
         byte_level=byte_level,
-        strips=strips,
+        strips=_strips(parsed),
         normalizer=(parsed.get("normalizer") or {}).get("type"),
         keeps_text=byte_level and all(map(_keeps_text, steps)) and _FORMS.issuperset(map(_kind, normalizers)),
         prefix=prefix,
@@ -166,6 +161,15 @@ def _keeps_text(step: Mapping[str, Any]) -> bool:
 
 def _kind(step: Mapping[str, Any]) -> str:
     return str(step.get("type"))
+
+
+def _strips(parsed: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
+    """The added tokens that swallow white space, to their left and to their right."""
+    return {
+        str(token["content"]): (bool(token.get("lstrip")), bool(token.get("rstrip")))
+        for token in parsed.get("added_tokens") or ()
+        if token.get("lstrip") or token.get("rstrip")
+    }
 
 
 def _without_prefix(parsed: dict[str, Any]) -> tuple[dict[str, Any], Prefix | None]:
