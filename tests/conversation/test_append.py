@@ -15,9 +15,8 @@ from small_templates import template
 USER = {"role": "user", "content": "time?"}
 SAID = {"role": "assistant", "content": "12:00"}
 NEXT = {"role": "user", "content": "And now?"}
-BRIDGED = [case for case in CASES if isinstance(case.family, isc.Family)]
 
-cases = pytest.mark.parametrize("case", BRIDGED, ids=lambda case: case.name)
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def keeping(case: Case) -> isc.Renderer:
