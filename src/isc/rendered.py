@@ -435,7 +435,9 @@ def ids_of(token_ids: object, name: str = "token_ids") -> tuple[int, ...]:
     values = as_list() if callable(as_list) else token_ids
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping, Set)) or not isinstance(values, Iterable):
         raise OptionError(f"{name} must be a sequence of token ids, not {shown(token_ids)}")
-    listed = values if isinstance(values, (list, tuple)) else list(values)
+    listed = tuple(values)
+    if set(map(type, listed)) <= {int}:
+        return listed
     try:
         return tuple(array("q", listed).tolist())
     except (TypeError, OverflowError):
