@@ -60,9 +60,10 @@ compat: $(VENV)/compat  ## count the differences from renderers, and write the t
 engine-figures: $(VENV)/engine  ## play them, and write the tables of docs/engine.md
 	$(BIN)/python tests/engine/figures.py
 
-types: $(VENV)/dev  ## mypy --strict over src, tests and scripts
+types: $(VENV)/dev  ## mypy --strict over src, tests and scripts; pyright over the README's code
 	$(BIN)/mypy
 	$(BIN)/mypy tests scripts benchmarks
+	$(BIN)/python scripts/check_readme.py
 
 lint: $(VENV)/dev  ## ruff
 	$(BIN)/ruff check .

@@ -67,7 +67,7 @@ def test_raw_still_refuses_what_is_no_text_and_what_no_vocabulary_can_encode() -
 
 def test_a_policy_that_does_not_exist_is_refused(small: isc.Renderer) -> None:
     wrong: Any = "keep"
-    with pytest.raises(isc.OptionError, match=r"invalid_arguments='keep'.*'raise' or 'raw'"):
+    with pytest.raises(isc.OptionError, match=r"invalid_arguments='keep'.*'raise', 'raw'"):
         chat([USER], invalid_arguments=wrong)
     with pytest.raises(isc.OptionError, match="invalid_arguments='keep'"):
         isc.create_renderer(small.encoder, small.family, invalid_arguments=wrong)

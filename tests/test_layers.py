@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "isc"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors",
+        "errors _later",
         "types _options _runs",
         "_json rendered",
         "convert",
@@ -38,7 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """From the bottom up: a module imports from lower layers only. A package is one module."""
 
-FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_options", "_runs"))
+FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_later", "_options", "_runs"))
 EDGES = "types _json convert loading _sources rendered client media compat"
 TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders build.conversations"
 ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), "traced", "testing"))

@@ -112,3 +112,27 @@ def unigram_without_bytes() -> Document:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
     trainer = trainers.UnigramTrainer(vocab_size=90, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
     return _trained(tokenizer, trainer)
+
+
+def prefixed(kind: str) -> Document:
+    """A vocabulary that puts a space before a text, with the decoder its kind has.
+
+    Args:
+        kind: `prepend` (Llama 2, Mistral v0.1, Phi-3), `always`, `first`, `unigram` or `byte-level`.
+    """
+    if kind == "byte-level":
+        step = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+        return prefixed_byte_level() | {"decoder": step}
+    if kind == "prepend":
+        steps: list[Document] = [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ]
+        return replaced_spaces(prefix=True) | {"decoder": {"type": "Sequence", "decoders": steps}}
+    document = metaspace_unigram() if kind == "unigram" else metaspace_bpe(kind)
+    scheme = "always" if kind == "unigram" else kind
+    step = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": kind != "unigram"}
+    fallback = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, step]}
+    return document | {"pre_tokenizer": step, "decoder": fallback}

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from isc import convert, errors
-from isc.conversation.bridge import Extension, Refusal
+from isc.conversation.bridge import Appended, Extension, Refusal
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
 from isc.encoding import encoders
@@ -36,6 +36,7 @@ from isc.errors import (
     TracedTemplateNotice,
     TrajectoryError,
     UnknownModelError,
+    UnreadKeyWarning,
 )
 from isc.formats.base import Family
 from isc.formats.catalogue import family_for, list_families
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Appended",
     "AssistantMessage",
     "AttributionError",
     "Chat",
@@ -151,6 +153,7 @@ __all__ = [
     "TrajectoryError",
     "TrajectoryStep",
     "UnknownModelError",
+    "UnreadKeyWarning",
     "UserMessage",
     "attribute_text_segments",
     "build_training_sample",
@@ -187,3 +190,7 @@ if not TYPE_CHECKING:  # a type checker would take every misspelled name for an 
             if family.__name__ == name:
                 return family
         raise AttributeError(f"module 'isc' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """The public names, those that are imported later among them."""
+        return sorted({*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"})

@@ -5,16 +5,17 @@ After this nothing has to be checked again: text is valid Unicode, arguments are
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, get_args
 
-from msgspec import UNSET, to_builtins
+from msgspec import UNSET, Struct, to_builtins
 from msgspec.structs import asdict, replace
 
 from isc._json import json_object_text, json_value, utf_8_text
 from isc._options import checked
-from isc.errors import ConversationError
+from isc.errors import ConversationError, UnreadKeyWarning
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -34,8 +35,8 @@ from isc.types import (
     UserMessage,
 )
 
-Messages: TypeAlias = "Iterable[Message | Mapping[str, Any]]"
-Tools: TypeAlias = "Iterable[ToolSpec | Mapping[str, Any]] | None"
+Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
+Tools: TypeAlias = Iterable[ToolSpec | Mapping[str, Any]] | None
 _Found = TypeVar("_Found")
 
 _PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessage]] = {
@@ -45,6 +46,18 @@ _PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessag
 }
 _COMMON = frozenset(("role", "content", "name"))
 _ASSISTANT = _COMMON | {"reasoning_content", "reasoning", "tool_calls"}
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+_TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""Types of parts that are text, and the key that holds it."""
+_PARAMETERS = ("input_schema", "inputSchema")
+"""What others call the parameters of a tool: Anthropic, the Model Context Protocol."""
+_SAYS_NOTHING = frozenset(
+    (
+        *("id", "uuid", "type", "status", "object", "model", "created", "created_at", "timestamp", "date", "usage"),
+        *("finish_reason", "stop_reason", "logprobs", "annotations", "metadata", "cache_control", "source", "label"),
+    )
+)
+"""Keys that are about a message and never what it says: an empty message may have them."""
 _TOOL = _COMMON | {"tool_call_id"}
 _PLAIN_TYPES = frozenset((str, int, bool, type(None)))
 _NO_ARGUMENTS = frozenset(("", "null"))
@@ -59,6 +72,7 @@ def chat(
     complete: bool = True,
     name: str = "messages",
     invalid_arguments: InvalidArguments = "raise",
+    reads_key: Callable[[str], bool] | None = None,
 ) -> Chat:
     """Messages and tools as one checked `Chat`.
 
@@ -70,9 +84,11 @@ def chat(
         name: What the messages are called in the paths of errors.
         invalid_arguments: What becomes of a call's arguments that are text but not the JSON text of an object:
             `"raise"` refuses them, `"raw"` keeps the text.
+        reads_key: Whether the format reads a key of a message that isc itself does not; None for none.
 
     Returns:
-        The frozen chat; nothing that the caller changes later reaches it.
+        The frozen chat; nothing that the caller changes later reaches it. `unread_keys` counts the keys of messages
+        that nothing reads, which an `UnreadKeyWarning` tells.
 
     Raises:
         OptionError: `invalid_arguments` is neither.
@@ -89,7 +105,7 @@ def chat(
         raise ConversationError(name, "an empty conversation cannot be rendered; pass at least one message")
     if complete:
         _check_tool_results(found)
-    return Chat(found, tool_specs(tools))
+    return Chat(found, tool_specs(tools), unread_keys=_unread_keys(found, name, reads_key))
 
 
 def tool_specs(tools: Tools) -> tuple[ToolSpec, ...]:
@@ -151,6 +167,9 @@ def _message(value: Any, *, raw: bool = False) -> Message:
         value = _message_fields(value)
     role = value.get("role")
     content = value.get("content")
+    if role == "assistant" and isinstance(content, (list, tuple)):
+        value = _with_thoughts(value, content)
+        content = value["content"]
     if content is not None:
         if not isinstance(content, str):
             content = _parts(content)
@@ -158,13 +177,9 @@ def _message(value: Any, *, raw: bool = False) -> Message:
             content = utf_8_text(content, "content")
     name = _optional(value, "name") if "name" in value else None
     if role == "assistant":
-        reasoning = _optional(value, "reasoning_content")
-        if reasoning is None:
-            reasoning = _optional(value, "reasoning")
-        calls = value.get("tool_calls")
-        return AssistantMessage(
-            content, name, _extra(value, _ASSISTANT), reasoning, _tool_calls(calls, raw=raw) if calls else ()
-        )
+        return _assistant(value, content, name, raw=raw)
+    if role == "function":  # what "tool" was called before there were ids
+        return ToolMessage(content, name, _extra(value, _COMMON))
     if role == "tool":
         return ToolMessage(content, name, _extra(value, _TOOL), _optional(value, "tool_call_id"))
     if isinstance(role, str) and role in _PLAIN:
@@ -172,14 +187,140 @@ def _message(value: Any, *, raw: bool = False) -> Message:
     raise ConversationError("role", f"must be one of {', '.join(get_args(Role))}", _given(role))
 
 
-def _message_fields(value: Any) -> Mapping[str, Any]:
-    """A message record, or another mapping, as its keys and values."""
+def _assistant(value: Mapping[str, Any], content: Content, name: str | None, *, raw: bool) -> AssistantMessage:
+    """An assistant's message; what it says may stand under keys that others use, which stay in `extra` too."""
+    if value.keys() <= _COMMON:  # most say nothing else
+        return AssistantMessage(content, name)
+    calls, reasoning = value.get("tool_calls"), _reasoning(value)
+    called = _tool_calls(calls, raw=raw) if calls else ()
+    if not calls and value.get("function_call"):
+        called = (_function_call(value["function_call"], raw=raw),)
+    if not content:
+        content = _optional(value, "refusal") or content
+    extra = _extra(value, _ASSISTANT)
+    if value.get("reasoning") not in (None, "", reasoning):
+        extra = {**extra, "reasoning": value["reasoning"]}
+    return AssistantMessage(content, name, extra, reasoning, called)
+
+
+def _reasoning(value: Mapping[str, Any]) -> str | None:
+    """What an assistant thought, under the first of the names for it."""
+    reasoning: str | None = None
+    for key in _REASONING:
+        if reasoning is None and key in value:
+            reasoning = _optional(value, key)
+    return _details_text(value.get("reasoning_details")) if reasoning is None else reasoning
+
+
+def _details_text(details: Any) -> str | None:
+    """The texts of reasoning details; None where there are none."""
+    if not isinstance(details, (list, tuple)):
+        return None
+    items = [item.get("text") for item in details if isinstance(item, Mapping)]
+    texts = [utf_8_text(text, "reasoning_details") for text in items if isinstance(text, str)]
+    return "".join(texts) if texts else None
+
+
+def _function_call(value: Any, *, raw: bool) -> ToolCall:
+    try:
+        return _tool_call(value, raw=raw)
+    except ConversationError as error:
+        raise error.within("function_call") from None
+
+
+def _with_thoughts(value: Mapping[str, Any], content: Sequence[Any]) -> Mapping[str, Any]:
+    """An assistant's message whose thinking parts are its reasoning."""
+    parts = [_fields(part) or part for part in content]
+    thoughts = [part for part in parts if isinstance(part, Mapping) and part.get("type") == "thinking"]
+    if not thoughts:
+        return value
+    thought = "".join(map(_thought, thoughts))
+    if value.get("reasoning_content") not in (None, "", thought):
+        raise ConversationError("content", "has thinking parts, and reasoning_content says something else", thought)
+    return {**value, "reasoning_content": thought, "content": [part for part in parts if part not in thoughts] or None}
+
+
+def _thought(part: Mapping[str, Any]) -> str:
+    thinking = part.get("thinking")
+    if isinstance(thinking, (list, tuple)):  # Mistral's: a list of text parts
+        return "".join(
+            piece.text for piece in _each(thinking, "content.thinking", _part) if isinstance(piece, TextPart)
+        )
+    if not isinstance(thinking, str):
+        raise ConversationError("content.thinking", "must be a string", _given(thinking))
+    return utf_8_text(thinking, "content.thinking")
+
+
+def _unread_keys(
+    messages: Sequence[Message], name: str, reads_key: Callable[[str], bool] | None
+) -> tuple[tuple[str, int], ...]:
+    """How often each key has something in it that nothing reads, told once; refuses an empty message that has one."""
+    counts: dict[str, int] = {}
+    for index, message in enumerate(messages):
+        if not message.extra:
+            continue
+        unread = [key for key, item in message.extra.items() if _is_unread(message, key, item, reads_key)]
+        words = [
+            key for key in unread if key not in _SAYS_NOTHING and isinstance(message.extra[key], (str, list, dict))
+        ]
+        if words and _is_empty(message):
+            keys = ", ".join(map(repr, words))
+            problem = f"says nothing under a key that is read, but has {keys}; give its text as 'content'"
+            raise ConversationError(f"{name}[{index}]", problem, message.extra[words[0]])
+        counts.update((key, counts.get(key, 0) + 1) for key in unread)
+    if counts:
+        keys = ", ".join(map(repr, sorted(counts)))
+        warnings.warn(f"{name} have keys that nothing reads: {keys}", UnreadKeyWarning, stacklevel=3)
+    return tuple(counts.items())
+
+
+def _is_unread(message: Message, key: str, item: Any, reads_key: Callable[[str], bool] | None) -> bool:
+    """Whether a key has something in it that is read neither by the format nor as a synonym."""
+    if item in ("", [], {}) or (reads_key is not None and reads_key(key)):
+        return False
+    if not isinstance(message, AssistantMessage):
+        return True
+    if key == "thinking":
+        return bool(item != message.reasoning_content)
+    if key == "reasoning_details":
+        return _details_text(item) not in (None, message.reasoning_content)
+    if key == "function_call":
+        return [call.name for call in message.tool_calls] != [item.get("name") if isinstance(item, dict) else None]
+    return key != "refusal" or bool(item != message.content)
+
+
+def _is_empty(message: Message) -> bool:
+    """Whether a message says nothing at all."""
+    if isinstance(message, AssistantMessage) and (message.tool_calls or message.reasoning_content):
+        return False
+    return all(part == TextPart("") for part in message.content or ())  # of a text, no character is
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """A mapping, or what an SDK's object dumps; None for anything else."""
     if isinstance(value, Mapping):
         return value
+    dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
+    dumped = dump() if callable(dump) else None
+    return dumped if isinstance(dumped, Mapping) else None
+
+
+def _no_mapping(problem: str, value: Any) -> ConversationError:
+    """The error for a value that is no mapping; an object of some package gets the hint it needs."""
+    plain = value is None or isinstance(value, (str, bytes, int, float, list, tuple, set, Struct))
+    hint = "" if plain else f"; an object of {type(value).__module__} is read by its model_dump(), or pass its dict"
+    return ConversationError("", problem + hint, value)
+
+
+def _message_fields(value: Any) -> Mapping[str, Any]:
+    """A message record, or another mapping, as its keys and values."""
+    fields = _fields(value)
+    if fields is not None:
+        return fields
     if isinstance(value, (SystemMessage, DeveloperMessage, UserMessage, AssistantMessage, ToolMessage)):
         fields = asdict(value)
         return {**fields.pop("extra"), **fields, "role": ROLES[type(value)]}
-    raise ConversationError("", "must be a message: a dict with 'role' and 'content'", value)
+    raise _no_mapping("must be a message: a dict with 'role' and 'content'", value)
 
 
 def _extra(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
@@ -222,14 +363,17 @@ def _part(value: Any) -> Part:
         if not isinstance(value.raw, Mapping):
             raise ConversationError("raw", "must be the part as it was given, a dict", _given(value.raw))
         return replace(value, raw=_own_part(value.raw))
-    if not isinstance(value, Mapping):
-        raise ConversationError("", "must be a part: a dict with 'type'", value)
+    fields = _fields(value)
+    if fields is None:
+        raise _no_mapping("must be a part: a dict with 'type'", value)
+    value = fields
     kind = value.get("type", "text" if "text" in value else None)
-    if kind == "text":
-        text = value.get("text")
+    if isinstance(kind, str) and kind in _TEXTS:
+        key = _TEXTS[kind]
+        text = value.get(key)
         if not isinstance(text, str):
-            raise ConversationError("text", "must be a string", _given(text))
-        return TextPart(utf_8_text(text, "text"))
+            raise ConversationError(key, "must be a string", _given(text))
+        return TextPart(utf_8_text(text, key))
     if isinstance(kind, str) and kind in _MEDIA:
         return _media(_MEDIA[kind], value)
     raise ConversationError("type", f"must be text or one of {', '.join(_MEDIA)}", _given(kind))
@@ -260,10 +404,14 @@ def _tool_calls(calls: Any, *, raw: bool) -> tuple[ToolCall, ...]:
 def _tool_call(value: Any, *, raw: bool) -> ToolCall:
     if isinstance(value, ToolCall):
         value = {"id": value.id, "name": value.name, "arguments": value.arguments}
-    if not isinstance(value, Mapping):
-        raise ConversationError("", "must be a tool call: a dict with 'function'", value)
+    fields = _fields(value)
+    if fields is None:
+        raise _no_mapping("must be a tool call: a dict with 'function'", value)
+    value = fields
     identity = _optional(value, "id")
-    function = value.get("function", value)
+    function = _fields(value.get("function", value))
+    if function is None:
+        function = value["function"]
     if not isinstance(function, Mapping):
         raise ConversationError("function", "must be an object with 'name' and 'arguments'", _given(function))
     try:
@@ -321,7 +469,9 @@ def _is_plain(value: Mapping[Any, Any]) -> bool:
 def _tool(value: Any) -> ToolSpec:
     schema = value.schema if isinstance(value, ToolSpec) else value
     if not isinstance(schema, Mapping):
-        raise ConversationError("", "must be a tool: a dict with 'function', or with 'name' and 'parameters'", value)
+        schema = {key: item for key, item in (_fields(value) or {}).items() if item is not None}
+    if not schema and not isinstance(value, Mapping):
+        raise _no_mapping("must be a tool: a dict with 'function', or with 'name' and 'parameters'", value)
     bare = "function" not in schema and "name" in schema
     function = schema if bare else schema.get("function")
     if not isinstance(function, Mapping):
@@ -332,8 +482,14 @@ def _tool(value: Any) -> ToolSpec:
         raise (error if bare else error.within("function")) from None
     copy = _copied(json_value(schema, ""))
     if bare:
-        return ToolSpec({"type": "function", "function": {key: copy[key] for key in copy if key != "type"}})
-    return ToolSpec(copy)
+        return ToolSpec({"type": "function", "function": _named_parameters(copy, left_out="type")})
+    return ToolSpec({**copy, "function": _named_parameters(copy["function"])})
+
+
+def _named_parameters(function: Mapping[str, Any], left_out: str = "") -> dict[str, Any]:
+    """A function whose parameters are called so."""
+    synonym = next((key for key in _PARAMETERS if key in function and "parameters" not in function), None)
+    return {("parameters" if key == synonym else key): item for key, item in function.items() if key != left_out}
 
 
 def _given(value: object) -> object:

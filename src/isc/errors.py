@@ -227,5 +227,9 @@ class EncoderFallbackWarning(UserWarning):
     """A faster engine disagreed with the reference tokenizer and was not used."""
 
 
+class UnreadKeyWarning(UserWarning):
+    """Messages have keys that neither isc nor the format reads; told once for the same keys."""
+
+
 class TracedTemplateNotice(UserWarning):
     """A model without a family is rendered by its own chat template."""

@@ -9,24 +9,27 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isc._later import Later
 from isc._sources import CONFIG, RANKS, TOKENIZER, Source
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import EngineName, VocabularyEncoder, as_encoder, from_file, from_known_rank_file
 from isc.errors import EncoderError, LoadError, TracedTemplateNotice
 from isc.formats.base import Family
-from isc.formats.catalogue import family_of_template, models, unknown_model
+from isc.formats.catalogue import chosen_family, family_of_template, models, unknown_model
 from isc.formats.segments import IMAGE_TOKENS
 from isc.types import BodySpecials, InvalidArguments, Json, SamplingCuts, ThinkingRetention
 
 if TYPE_CHECKING:
     from isc.media import ImageProcessor, Resolver
     from isc.traced.template import TracedTemplate
+else:
+    ImageProcessor = Resolver = TracedTemplate = Later
 
 
 def load(  # noqa: PLR0913 - every choice that a renderer has
     source: str | os.PathLike[str],
-    family: Family | None = None,
+    family: Family | str | None = None,
     revision: str | None = None,
     *,
     thinking_retention: ThinkingRetention | None = None,
@@ -42,8 +45,9 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
 
     Args:
         source: Hub id (`Qwen/Qwen3-8B`) or directory, with `tokenizer.json` or a `tiktoken.model` that isc knows.
-        family: The chat format; None finds it by exact model name, or by the exact text of the model's chat template,
-            and takes any other template as it is, traced, which is said by a `TracedTemplateNotice`.
+        family: The chat format, a value or the name of one (`"qwen3"`); None finds it by exact model name, or by the
+            exact text of the model's chat template, and takes any other template as it is, traced, which is said by a
+            `TracedTemplateNotice`.
         revision: Branch, tag or commit on the hub.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
@@ -65,7 +69,8 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
         EncoderError: The tokenizer is corrupt or cannot be accounted for.
     """
     model = Source(os.fspath(source), revision)
-    found = family if family is not None else known_family(model)
+    given = chosen_family(family)
+    found = given if given is not None else known_family(model)
     encoder = load_encoder(model.name, revision, engine)
     found = fitted((found or traced(model, encoder)).with_options(options), encoder)
     images = _image_processor(model, found, resolve_media, local_files)
@@ -169,7 +174,7 @@ def declared_stops(model: Source, encoder: VocabularyEncoder) -> tuple[str, ...]
 
 def create_renderer(
     tokenizer: object,
-    family: Family | None = None,
+    family: Family | str | None = None,
     *,
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
@@ -182,8 +187,9 @@ def create_renderer(
 
     Args:
         tokenizer: A transformers fast tokenizer, `tokenizers.Tokenizer`, `tiktoken.Encoding` or an `Encoder`.
-        family: The chat format; None finds it from a transformers tokenizer's name or chat template, and takes any
-            other template as it is, traced, which is said by a `TracedTemplateNotice`.
+        family: The chat format, a value or the name of one (`"qwen3"`); None finds it from a transformers tokenizer's
+            name or chat template, and takes any other template as it is, traced, which is said by a
+            `TracedTemplateNotice`.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         images: See `Renderer`.
@@ -197,14 +203,13 @@ def create_renderer(
         EncoderError: Not a tokenizer isc knows, or one it cannot account for.
     """
     encoder = as_encoder(tokenizer)
-    if family is None:
-        family = _family_of_tokenizer(tokenizer, encoder)
-    family = fitted(family.with_options(options), encoder)
-    if images is None and family.placeholders_per_image is not None:
+    given = chosen_family(family)
+    found = fitted((given or _family_of_tokenizer(tokenizer, encoder)).with_options(options), encoder)
+    if images is None and found.placeholders_per_image is not None:
         from isc.media import image_processor
 
-        images = image_processor({}, family)
-    return Renderer(family, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
+        images = image_processor({}, found)
+    return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
 def family_of_tokenizer(tokenizer: object) -> Family | None:

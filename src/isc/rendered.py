@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from copy import copy
 from functools import cached_property
 from itertools import accumulate, chain, groupby, repeat
@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, get
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
+from isc._later import Later
 from isc._runs import merge
-from isc.errors import AttributionError, shown
+from isc.errors import AttributionError, OptionError, shown
 from isc.types import UNOWNED, MediaPart, Role, Span
 
 if TYPE_CHECKING:
     import numpy
+else:
+    numpy = Later
 
 
 _Item = TypeVar("_Item")
@@ -287,6 +290,11 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
     def __len__(self) -> int:
         return len(self.token_ids)
 
+    def __repr__(self) -> str:
+        spoken = ", ".join(f"{role} {count}" for role, count in self.tokens_by_role().items())
+        sampled = sum(run.length for run in self.runs if self.is_sampled(run))
+        return f"<RenderedTokens: {len(self)} tokens ({spoken or 'of nobody'}), {sampled} sampled>"
+
     def __add__(self, other: RenderedTokens) -> RenderedTokens:
         """The two one after another; one's message table must start with the other's."""
         return put_together(
@@ -406,6 +414,41 @@ def put_together(
     force_setattr(made, "multi_modal_data", multi_modal_data)
     made._check_runs()
     return made
+
+
+def ids_of(token_ids: object, name: str = "token_ids") -> tuple[int, ...]:
+    """Token ids as a tuple of plain integers, from any sequence of ids: a list, an array of NumPy or torch.
+
+    Args:
+        token_ids: The ids; a tuple is taken as it is.
+        name: What they are called in errors.
+
+    Raises:
+        OptionError: They are no flat sequence of whole numbers, such as a text.
+
+    >>> ids_of([5, 6])
+    (5, 6)
+    """
+    if type(token_ids) is tuple and {*map(type, token_ids[:1]), *map(type, token_ids[-1:])} <= {int}:
+        return token_ids
+    as_list = getattr(token_ids, "tolist", None)
+    values = as_list() if callable(as_list) else token_ids
+    if isinstance(values, (str, bytes, bytearray, memoryview, Mapping, Set)) or not isinstance(values, Iterable):
+        raise OptionError(f"{name} must be a sequence of token ids, not {shown(token_ids)}")
+    listed = tuple(values)
+    if set(map(type, listed)) <= {int}:
+        return listed
+    try:
+        return tuple(array("q", listed).tolist())
+    except (TypeError, OverflowError):
+        return tuple(_id_of(value, f"{name}[{position}]") for position, value in enumerate(listed))
+
+
+def _id_of(value: object, place: str) -> int:
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(f"{place} must be a token id, a whole number, not {shown(value)}") from None
 
 
 def check_ids(token_ids: tuple[int, ...]) -> None:

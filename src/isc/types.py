@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:  # msgspec resolves annotations at run time and knows no recursive alias
     Json = Any
 
-Arguments: TypeAlias = "str | Mapping[str, Json]"
+Arguments: TypeAlias = str | Mapping[str, Json]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 Span: TypeAlias = tuple[int, int]
 Owner: TypeAlias = tuple[int, bool]
@@ -131,6 +131,7 @@ class Chat(Struct, frozen=True, dict=True):
     """A checked conversation: what `isc.convert.chat` makes of a caller's messages and tools.
 
     `earlier_images` were in the turns that a bridge goes on from, for formats that number them.
+    `unread_keys` counts the keys of messages that neither isc nor the format reads.
     `add_generation_prompt`: whether a generation prompt follows, for formats that then render the last turn as history.
     """
 
@@ -138,6 +139,7 @@ class Chat(Struct, frozen=True, dict=True):
     tools: tuple[ToolSpec, ...] = ()
     add_generation_prompt: bool = False
     earlier_images: int = 0
+    unread_keys: tuple[tuple[str, int], ...] = ()
 
     @property
     def roles(self) -> tuple[Role, ...]:

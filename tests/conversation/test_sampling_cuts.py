@@ -122,7 +122,7 @@ def test_samples_follow_the_renderer(real_encoder: Callable[[str], VocabularyEnc
 
 def test_a_policy_that_does_not_exist_is_refused(small: isc.Renderer) -> None:
     wrong: Any = "non"
-    with pytest.raises(isc.OptionError, match=r"sampling_cuts='non'.*'all' or 'none'"):
+    with pytest.raises(isc.OptionError, match=r"sampling_cuts='non'.*'all', 'none'"):
         isc.create_renderer(small.encoder, small.family, sampling_cuts=wrong)
     with pytest.raises(isc.OptionError, match="sampling_cuts='non'"):
         small.render(ASKED, sampling_cuts=wrong)

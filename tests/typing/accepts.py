@@ -11,6 +11,7 @@ import msgspec
 
 import isc
 import isc.testing
+from isc.encoding.base import Prefix
 from isc.encoding.encoders import VocabularyEncoder, embedded, from_rank_file, from_tokenizer_json
 from isc.types import Reasoning, Sampled
 
@@ -117,6 +118,7 @@ class Reversed:
     specials: Mapping[str, int] = {}
     strips: Mapping[str, tuple[bool, bool]] = {}
     byte_lengths: Sequence[int] | None = None
+    prefix: Prefix | None = None
 
     def normalize(self, text: str) -> str:
         return text

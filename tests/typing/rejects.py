@@ -13,7 +13,6 @@ from isc.encoding.encoders import embedded, from_tokenizer_json
 
 def loading() -> None:
     isc.load(3)  # error: arg-type
-    isc.load("Qwen/Qwen3-8B", family="qwen3")  # error: arg-type
     isc.load("Qwen/Qwen3-8B", None, None, "all")  # error: call-arg
     isc.load("Qwen/Qwen3-8B", thinking_retention="always")  # error: arg-type
     isc.Qwen3(variant="instruct")  # error: arg-type

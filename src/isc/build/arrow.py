@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from isc._later import Later
 from isc.errors import OptionError
 
 if TYPE_CHECKING:
     import pyarrow
+else:
+    pyarrow = Later
 
 _INTEGERS = frozenset(("input_ids", "labels", "message_indices"))
 _TEXTS = frozenset(("message_roles",))

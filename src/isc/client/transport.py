@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from isc._later import Later
 from isc.client.bodies import Received, UnreadableError, beginning, read
 from isc.client.identity import HEADER, attempt_name
 from isc.client.lane import off_loop
@@ -36,6 +37,8 @@ from isc.errors import (
 
 if TYPE_CHECKING:
     import httpx
+else:
+    httpx = Later
 
 _CONNECT = 10.0  # seconds in which a host that is up takes a connection
 _SHOWN = 300  # characters of an error's body

@@ -58,7 +58,7 @@ class Tokenizer(Struct, frozen=True):
         """
         if add_special_tokens:
             raise isc.errors.OptionError("add_special_tokens=True: specials belong to the format; use a renderer")
-        return [token_id for ids in self.encoder.encode_batch([text]) for token_id in ids]
+        return list(isc.attribute_text_segments(self.encoder, [(text, False)])[0])
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from isc.errors import ConversationError
 from isc.formats.base import Family
 from isc.formats.reading.scanners import reasoning_start
 from isc.formats.segments import IMAGE_TOKENS, is_special, owned
-from isc.rendered import MultiModalData, RenderedTokens, Run, check_ids, followed, put_together
+from isc.rendered import MultiModalData, RenderedTokens, Run, check_ids, followed, ids_of, put_together
 from isc.types import (
     UNOWNED,
     AssistantMessage,
@@ -44,7 +45,10 @@ RefusalReason: TypeAlias = Literal[
     "wrong_turn_close",
     "rewrites_history",
     "depends_on_history",
+    "turn_already_closed",
+    "unknown_turn",
 ]
+_CLOSE_WITHIN = 8  # last tokens of a prompt in which the close of a turn is looked for
 _OPENER_WITHIN = 8  # sampled tokens in which an initial reasoning opener is looked for
 
 
@@ -55,18 +59,48 @@ class Refusal(Struct, frozen=True):
     detail: str
 
 
+class Appended(Struct, frozen=True):
+    """A stream of ids with what was appended to it.
+
+    Attributes:
+        token_ids: All ids; they begin with those that were given.
+        added_from: How many were given.
+        sampled_from: The position where the last turn's completion began.
+    """
+
+    token_ids: tuple[int, ...]
+    added_from: int
+    sampled_from: int
+
+    @property
+    def added(self) -> tuple[int, ...]:
+        """The ids that were added."""
+        return self.token_ids[self.added_from :]
+
+
 class Extension(Struct, frozen=True):
-    """What follows the previous ids. Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on."""
+    """What follows the previous ids. Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on.
+
+    `after` is the last of the previous ids, as a special or a text, where the vocabulary encodes by it.
+    """
 
     segments: tuple[Segment, ...]
     chat: Chat
+    after: Segment | None = None
 
     def tail(self, encoder: Encoder, first_owner: int, body_specials: BodySpecials) -> RenderedTokens:
         """The ids that are added, with the sampled turn as message `first_owner` (-1: nobody's)."""
         roles = [""] * (first_owner + 1) + [str(self.chat.role(k)) for k in range(1, len(self.chat.messages))]
         names = [None] * (first_owner + 1) + list(convert.tool_names(self.chat.messages))[1:]
         shifted = (s if s.message == UNOWNED else replace(s, message=s.message + first_owner) for s in self.segments)
-        return fold(shifted, encoder, roles, names, body_specials)
+        return fold(shifted, encoder, roles, names, body_specials, after=self.after)
+
+
+def last_segment(encoder: Encoder, token_ids: Sequence[int]) -> Segment | None:
+    """The last of these ids as a segment, for vocabularies that encode what follows by it; None for all others."""
+    if not len(token_ids) or (encoder.prefix is None and not encoder.strips):
+        return None
+    return unfold(token_ids[-1:], encoder).segments[0]
 
 
 class Ending(Struct, frozen=True):
@@ -116,6 +150,12 @@ def ending(
     check_ids(tuple(completion_ids))
     if not prompt_ids:
         return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
+    if not completion_ids and _is_closed(family, encoder, prompt_ids):
+        detail = (
+            "there is no completion and the prompt ends with the close of a turn, which would be closed again: pass "
+            "what was sampled as previous_completion_ids, or the whole stream to renderer.append"
+        )
+        return Refusal("turn_already_closed", detail)
     if not given.messages:
         return Refusal("no_new_messages", "new_messages is empty: there is nothing to extend with")
     refusal = _refused_messages(given, retention) or _unknown_images(given, encoder, prompt_ids)
@@ -128,6 +168,72 @@ def ending(
         detail = "a stop token was sampled inside open reasoning; no turn of this format looks like that"
         return Refusal("reasoning_stopped", detail)
     return Ending(replace(given, messages=(turn.message, *given.messages)), stop, tuple(owned(0, turn.closing)))
+
+
+def _is_closed(family: Family, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
+    """Whether a prompt ends with what closes a turn and no more than white space after it."""
+    segments = unfold(prompt_ids[-_CLOSE_WITHIN:], encoder).segments
+    said = [segment for segment in segments if segment.kind == "special" or segment.text.strip()]
+    return bool(said) and is_special(said[-1], *family.stop_tokens, family.turn_close or "")
+
+
+def last_prompt_end(family: Family, encoder: Encoder, ids: tuple[int, ...], given: Chat) -> int | Refusal:
+    """Where the last generation prompt of a stream ends: where its last turn was sampled from."""
+    prompt = fold([Segment(s.text, s.kind) for s in family.generation_prompt(given)], encoder).token_ids
+    start = _last_place(ids, prompt) if prompt else -1
+    if start < 0:
+        detail = "no generation prompt of this format is in these ids: say where the last turn began with sampled_from"
+        return Refusal("unknown_turn", detail)
+    end = start + len(prompt)
+    if family.turn_start is None and prompt[0] in ids[end:]:
+        detail = "another turn begins after the last generation prompt: say where the last turn began with sampled_from"
+        return Refusal("unknown_turn", detail)
+    return end
+
+
+def _last_place(ids: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+    """Where a sequence stands last in ids; -1 where it does not."""
+    place = len(ids)
+    while True:
+        place = next((k for k in range(place - 1, -1, -1) if ids[k] == wanted[0]), -1)
+        if place < 0 or ids[place : place + len(wanted)] == wanted:
+            return place
+
+
+def turn_end(family: Family, encoder: Encoder, ids: tuple[int, ...], start: int) -> int:
+    """Where a turn ends that was sampled from a position: after its stop, else where the ids end."""
+    stops = {encoder.specials.get(text) for text in family.stop_tokens}
+    return next((k + 1 for k in range(start, len(ids)) if ids[k] in stops), len(ids))
+
+
+def appended(ids: tuple[int, ...], end: int, tail: RenderedTokens, sampled_from: int) -> Appended | Refusal:
+    """A stream and what follows its turn, which ends at a position; the stream may hold some of its close already."""
+    held = ids[end:]
+    closing = tail.runs[0].length if tail.runs and tail.runs[0].message == 0 else 0
+    if len(held) > closing or tail.token_ids[: len(held)] != held:
+        detail = "the stream goes on after the close of its last turn: say where the last turn began with sampled_from"
+        return Refusal("turn_already_closed", detail)
+    return Appended(ids + tail.token_ids[len(held) :], len(ids), sampled_from)
+
+
+def without_literal_openers(family: Family, encoder: Encoder, prompt: RenderedTokens) -> tuple[int, ...]:
+    """The ids of a prompt without the openers of reasoning that its callers' messages spelled, where one stands last.
+
+    Ids alone cannot tell such an opener from one that the format left open; attribution can.
+    """
+    markers, ids = family.reasoning, prompt.token_ids
+    if markers is None or not prompt_leaves_reasoning_open(markers, encoder, ids):
+        return ids
+    opener, end = encoder.specials[markers.opener], len(ids)
+    kept: list[Sequence[int]] = []
+    for run in reversed(prompt.runs):
+        part = ids[end - run.length : end]
+        spelled = run.body and prompt.role(run) != "assistant"
+        kept.append([token_id for token_id in part if token_id != opener] if spelled else part)
+        end -= run.length
+        if not spelled and opener in part:
+            break
+    return ids[:end] + tuple(chain.from_iterable(reversed(kept)))
 
 
 def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Ended:
@@ -289,7 +395,7 @@ def after(
 def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
     """A render that keeps its attribution, then a completion as a sampled assistant message, then the tail."""
     owner = len(previous.message_roles)
-    completion = tuple(completion_ids)
+    completion = ids_of(completion_ids, "completion_ids")
     check_ids(completion)
     runs = (Run(len(completion), owner, True),) if completion else ()
     roles, names = (*previous.message_roles, "assistant"), (*previous.message_tool_names, None)

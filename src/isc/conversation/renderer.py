@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from isc import convert
+from isc._later import Later
 from isc._options import checked
 from isc.conversation import bridge
-from isc.conversation.bridge import Extension, Refusal, WholeFormat
+from isc.conversation.bridge import Appended, Extension, Refusal, WholeFormat
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold
-from isc.errors import MissingSpecialError
+from isc.errors import MissingSpecialError, OptionError
 from isc.formats.base import Family
-from isc.rendered import MultiModalData, RenderedTokens
+from isc.rendered import MultiModalData, RenderedTokens, ids_of
 from isc.types import (
     UNOWNED,
     BodySpecials,
@@ -32,6 +34,8 @@ from isc.types import (
 
 if TYPE_CHECKING:
     from isc.media import ImageProcessor
+else:
+    ImageProcessor = Later
 
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
@@ -145,7 +149,8 @@ class Renderer(Struct, frozen=True):
             ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
         """
         policy = self.invalid_arguments if invalid_arguments is None else invalid_arguments
-        return self._measured(convert.chat(messages, tools, invalid_arguments=policy), "messages")
+        given = convert.chat(messages, tools, invalid_arguments=policy, reads_key=self.family.reads_key)
+        return self._measured(given, "messages")
 
     def _measured(self, chat: Chat, name: str) -> Chat:
         if self.images is None:
@@ -197,7 +202,8 @@ class Renderer(Struct, frozen=True):
             tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
             prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
         """
-        found = bridge.sampled_turn(self.family, self.encoder, prompt_ids or (), token_ids)
+        prompt = () if prompt_ids is None else ids_of(prompt_ids, "prompt_ids")
+        found = bridge.sampled_turn(self.family, self.encoder, prompt, ids_of(token_ids))
         return self.family.parse(found, convert.tool_specs(tools))
 
     def plan_bridge(
@@ -224,8 +230,13 @@ class Renderer(Struct, frozen=True):
             ConversationError: A new message cannot be rendered.
         """
         given = self.chat_after(new_messages, tools, previous_multi_modal_data)
-        known = (self.encoder, self.thinking_retention, previous_prompt_ids, previous_completion_ids, given)
-        return bridge.plan(self.family, *known, add_generation_prompt=add_generation_prompt)
+        prompt = ids_of(previous_prompt_ids, "previous_prompt_ids")
+        completion = ids_of(previous_completion_ids, "previous_completion_ids")
+        known = (self.encoder, self.thinking_retention, prompt, completion, given)
+        found = bridge.plan(self.family, *known, add_generation_prompt=add_generation_prompt)
+        if isinstance(found, Refusal):
+            return found
+        return replace(found, after=bridge.last_segment(self.encoder, completion or prompt))
 
     def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
         """New messages as a chat that goes on from earlier ones, which show this media; bad arguments stay as they are.
@@ -235,7 +246,8 @@ class Renderer(Struct, frozen=True):
         new = list(new_messages)
         given = Chat((), ())
         if new:
-            given = convert.chat(new, tools, complete=False, name="new_messages", invalid_arguments="raw")
+            known = partial(convert.chat, complete=False, name="new_messages", invalid_arguments="raw")
+            given = known(new, tools, reads_key=self.family.reads_key)
         return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(
@@ -252,12 +264,57 @@ class Renderer(Struct, frozen=True):
             Ids whose owners index `new_messages`; everything before them is nobody's scaffold. Earlier media are
             carried forward.
         """
-        ids = previous_prompt_ids, previous_completion_ids
-        plan = self.plan_bridge(*ids, new_messages, tools, previous_multi_modal_data)
+        prompt = ids_of(previous_prompt_ids, "previous_prompt_ids")
+        completion = ids_of(previous_completion_ids, "previous_completion_ids")
+        plan = self.plan_bridge(prompt, completion, new_messages, tools, previous_multi_modal_data)
         if isinstance(plan, Refusal):
             return None
-        prompt, completion = map(tuple, ids)
         return bridge.after(prompt, completion, previous_multi_modal_data, self.tail(plan, UNOWNED))
+
+    def append(
+        self,
+        token_ids: Sequence[int],
+        new_messages: Messages,
+        tools: Tools = None,
+        sampled_from: int | None = None,
+    ) -> Appended | Refusal:
+        """The next prompt after one flat list of ids: prompt and completions together, as trainers keep them.
+
+        Args:
+            token_ids: A prompt and what was sampled for it, complete or cut off, or closed and all that follows the
+                close in a render.
+            new_messages: What came since: tool results, user messages; no assistant turn.
+            tools: Tool specs, for formats whose turns depend on them.
+            sampled_from: The position where the last turn's completion begins; None finds it by the last generation
+                prompt of the format.
+
+        Returns:
+            The ids, which begin with every id given, or why there are none.
+
+        Raises:
+            ConversationError: A new message cannot be rendered.
+            OptionError: `sampled_from` is no position of `token_ids`.
+
+        >>> import isc
+        >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+        >>> asked, result = {"role": "user", "content": "time?"}, {"role": "tool", "content": "12:00"}
+        >>> stream = renderer.render_ids([asked, {"role": "assistant", "content": "I look."}])
+        >>> appended = renderer.append(stream, [result])
+        >>> appended.added == appended.token_ids[len(stream) :], appended.token_ids[: len(stream)] == stream
+        (True, True)
+        """
+        ids = ids_of(token_ids)
+        given = self.chat_after(new_messages, tools, None)
+        if sampled_from is not None and not 0 <= sampled_from <= len(ids):
+            raise OptionError(f"sampled_from={sampled_from} is no position of {len(ids)} token_ids")
+        start = bridge.last_prompt_end(self.family, self.encoder, ids, given) if sampled_from is None else sampled_from
+        if isinstance(start, Refusal):
+            return start
+        end = bridge.turn_end(self.family, self.encoder, ids, start)
+        plan = self.plan_bridge(ids[:start], ids[start:end], new_messages, tools)
+        if isinstance(plan, Refusal):
+            return plan
+        return bridge.appended(ids, end, self.tail(plan, 0), start)
 
     def extend(
         self,
@@ -277,10 +334,11 @@ class Renderer(Struct, frozen=True):
         Returns:
             Prompt, completion, new turns and generation prompt under one message table, or None where refused.
         """
-        new = list(new_messages)
+        new, completion_ids = list(new_messages), ids_of(completion_ids, "completion_ids")
         if not new:
             return bridge.continued(previous, completion_ids, None)
-        plan = self.plan_bridge(previous.token_ids, completion_ids, new, tools, previous.multi_modal_data)
+        prompt = bridge.without_literal_openers(self.family, self.encoder, previous)
+        plan = self.plan_bridge(prompt, completion_ids, new, tools, previous.multi_modal_data)
         if isinstance(plan, Refusal):
             return None
         return bridge.continued(previous, completion_ids, self.tail(plan, len(previous.message_roles)))

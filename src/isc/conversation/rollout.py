@@ -23,7 +23,7 @@ from isc.encoding.base import Encoder
 from isc.encoding.fold import unfold
 from isc.errors import ConversationError, OptionError, RolloutError
 from isc.formats.reading.scanners import spelling
-from isc.rendered import RenderedTokens
+from isc.rendered import RenderedTokens, ids_of
 from isc.types import AssistantMessage, CallStatus, Chat, Message, ParsedResponse, Span, ToolCall
 
 _READ: frozenset[CallStatus] = frozenset(("ok", "unknown_tool"))
@@ -174,10 +174,11 @@ class Rollout(Struct, frozen=True):
             raise RolloutError(
                 f"turn {self.turn} has its completion; give what came after it to after_messages, or finish"
             )
-        ids = tuple(completion_ids)
-        known = (None,) * len(ids) if logprobs is None else tuple(logprobs)
+        ids = ids_of(completion_ids, "completion_ids")
+        known = (None,) * len(ids) if logprobs is None else _as_tuple(logprobs)
         _check_logprobs(known, len(ids))
-        response = self.renderer.parse_response(ids, self.chat.tools, self.prompt_ids)
+        prompt = bridge.without_literal_openers(self.renderer.family, self.renderer.encoder, self.prompt)
+        response = self.renderer.parse_response(ids, self.chat.tools, prompt)
         return replace(self, completion=Completion(ids, known, response))
 
     def after_messages(self, new_messages: Messages) -> Rollout:
@@ -207,7 +208,8 @@ class Rollout(Struct, frozen=True):
                 completion=None,
                 turn=self.turn + 1,
             )
-        refusal = self.renderer.plan_bridge(self.prompt_ids, completion.token_ids, new, tools)
+        prompt = bridge.without_literal_openers(self.renderer.family, self.renderer.encoder, self.prompt)
+        refusal = self.renderer.plan_bridge(prompt, completion.token_ids, new, tools)
         assert isinstance(refusal, Refusal), "extend and plan_bridge decide alike"
         return self._rerendered(chat, before, refusal)
 
@@ -279,6 +281,12 @@ def assistant_message(encoder: Encoder, completion_ids: Sequence[int], response:
             texts.append(spelling(unfold(completion_ids[start:end], encoder).segments))
     content = "\n".join(text for text in texts if text)
     return AssistantMessage(content, reasoning_content=response.reasoning_content, tool_calls=tuple(calls))
+
+
+def _as_tuple(values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Values as plain ones, also of an array of NumPy or torch."""
+    as_list = getattr(values, "tolist", None)
+    return tuple(as_list() if callable(as_list) else values)
 
 
 def _check_logprobs(logprobs: Sequence[float | None], count: int) -> None:

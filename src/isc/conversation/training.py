@@ -226,7 +226,7 @@ def build_trajectory_step(
         end = next(
             (k for k in range(position + 1, len(chat.messages)) if chat.role(k) == "assistant"), len(chat.messages)
         )
-        turn = _sampled_ids(renderer, chat, position)
+        turn = _sampled_ids(renderer, chat, position, rendered.token_ids)
         following = chat.messages[position + 1 : end]
         if not following and end < len(chat.messages):
             raise TrajectoryError(f"completion_messages[{end - len(prompt)}] follows an assistant turn unprompted")
@@ -238,15 +238,16 @@ def build_trajectory_step(
     return TrajectoryStep(rendered, length)
 
 
-def _sampled_ids(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
-    """What the model would have sampled to say message `index` of a chat, up to what closes it."""
+def _sampled_ids(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence[int]) -> tuple[int, ...]:
+    """What the model would have sampled after a prompt to say message `index` of a chat, up to what closes it."""
     family, prompt = renderer.family, renderer.family.generation_prompt(chat.before(index))
     turn = owned(index, sampled(family.turn(chat.before(index + 1), index), prompt, family.turn_close))
     if index + 1 < len(chat.messages):
         turn += closing(family, chat.before(index + 2), index + 1)
     roles = [""] * index + ["assistant"]
     said = [segment for segment in turn if segment.body and segment.message == index]
-    return fold(said, renderer.encoder, roles, None, renderer.body_specials).token_ids
+    before = bridge.last_segment(renderer.encoder, prompt_ids)
+    return fold(said, renderer.encoder, roles, None, renderer.body_specials, after=before).token_ids
 
 
 def _extended(

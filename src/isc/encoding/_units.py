@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from isc._runs import cut_at
+from isc.encoding.base import Prefix
 from isc.errors import SpecialInBodyError
 from isc.formats.segments import specials_pattern
 from isc.types import UNOWNED, Segment, Segments, Span
@@ -22,15 +23,22 @@ Piece = Segment | list[Segment]
 """A special or a lone text, or several texts that are encoded together."""
 
 
-def stretches(segments: Segments, sampling: frozenset[int]) -> tuple[list[Piece], list[str]]:
-    """What is encoded together, texts up to a special or to where sampling starts or stops, and the texts of these."""
+def stretches(
+    segments: Segments, sampling: frozenset[int], prefix: Prefix | None = None, after: Segment | None = None
+) -> tuple[list[Piece], list[str]]:
+    """What is encoded together, texts up to a special or to where sampling starts or stops, and the texts of these.
+
+    `prefix` is put before what is a text of its own, given what stands before the stream (`after`).
+    """
     pieces: list[Piece] = []
     texts: list[str] = []
     open_text = False  # whether the last piece is text that may go on
     sampled_by = UNOWNED
+    before = after
     for segment in segments:
         if segment.kind == "special":
             open_text = False
+            before = segment
             pieces.append(segment)
         elif segment.text:
             sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
@@ -44,8 +52,10 @@ def stretches(segments: Segments, sampling: frozenset[int]) -> tuple[list[Piece]
             else:
                 open_text = True
                 sampled_by = sampler
-                pieces.append(segment)
-                texts.append(segment.text)
+                own = segment if prefix is None else prefix.before(segment, before)
+                before = segment
+                pieces.append(own)
+                texts.append(own.text)
     return pieces, texts
 
 
@@ -89,9 +99,14 @@ def _lengths(stretch: Sequence[Segment]) -> list[tuple[int, Segment]]:
     return [(len(segment.text), segment) for segment in stretch]
 
 
-def absorbed(segments: Segments, strips: Mapping[str, tuple[bool, bool]]) -> Iterator[Segment]:
-    """The stream without the white space that its specials swallow; a special that swallows body becomes body."""
-    items = list(segments)
+def absorbed(
+    segments: Segments, strips: Mapping[str, tuple[bool, bool]], after: Segment | None = None
+) -> Iterator[Segment]:
+    """The stream without the white space that its specials swallow; a special that swallows body becomes body.
+
+    What stands before the stream (`after`) swallows too.
+    """
+    items = [*(() if after is None else (after,)), *segments]
     for position, segment in enumerate(items):
         left, right = strips.get(segment.text, (False, False)) if segment.kind == "special" else (False, False)
         swallowed = [
@@ -101,7 +116,7 @@ def absorbed(segments: Segments, strips: Mapping[str, tuple[bool, bool]]) -> Ite
         body = next((owner for owner in swallowed if owner.body), None)
         if body is not None and not segment.body:
             items[position] = replace(segment, body=True, message=body.message)
-    return iter(items)
+    return iter(items if after is None else items[1:])
 
 
 def _trim(items: list[Segment], position: int, step: int) -> Iterator[Segment]:

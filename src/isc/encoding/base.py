@@ -5,7 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from isc.types import Span
+from msgspec import Struct
+
+from isc.types import Segment, Span
+
+
+class Prefix(Struct, frozen=True):
+    """A space that a vocabulary puts before a text of its own, such as Llama 2's.
+
+    A text that goes on from another one gets none: what is sampled after text, and what is encoded apart from the text
+    before it.
+
+    Attributes:
+        text: What is put there, as it is written before normalization.
+        unless: Beginnings of texts that get none.
+        after_specials: Whether a text after a special is one of its own; else only the very first text is.
+    """
+
+    text: str
+    unless: tuple[str, ...] = ()
+    after_specials: bool = True
+
+    def before(self, segment: Segment, previous: Segment | None) -> Segment:
+        """A text with what is put before it, given what stands before it: nothing, a special or a text.
+
+        >>> Prefix(" ").before(Segment("tea"), None).text, Prefix(" ").before(Segment("tea"), Segment("the ")).text
+        (' tea', 'tea')
+        """
+        own = previous is None or (previous.kind == "special" and self.after_specials)
+        if not own or (self.unless and segment.text.startswith(self.unless)):
+            return segment
+        return Segment(self.text + segment.text, "text", segment.body, segment.message)
 
 
 @runtime_checkable
@@ -23,6 +53,10 @@ class Encoder(Protocol):
     @property
     def byte_lengths(self) -> Sequence[int] | None:
         """Bytes of each id's text by id; None for a vocabulary that is not byte-level."""
+
+    @property
+    def prefix(self) -> Prefix | None:
+        """What the vocabulary puts before a text of its own; None for most. `encode_batch` and the others put none."""
 
     def normalize(self, text: str) -> str:
         """The text as the vocabulary counts its bytes."""

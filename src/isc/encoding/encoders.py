@@ -15,9 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from isc._later import Later
 from isc._options import checked
 from isc.encoding._verdicts import digest_of, is_known, remember
-from isc.encoding.base import Encoder
+from isc.encoding.base import Encoder, Prefix
 from isc.encoding.engines import (
     PROBE,
     CheckedEngine,
@@ -36,10 +37,13 @@ from isc.encoding.engines import (
 from isc.encoding.rank_files import Limits, format_of, named_specials, read_ranks
 from isc.encoding.vocabulary import Vocabulary, check_vocabulary_id, read_document
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
+from isc.rendered import ids_of
 from isc.types import Span
 
 if TYPE_CHECKING:
     import tiktoken
+else:
+    tiktoken = Later
 
 EngineName: TypeAlias = Literal["fastokens", "tokenizers"]
 """The engines that encode by a tokenizer.json."""
@@ -63,6 +67,7 @@ class VocabularyEncoder:
         self.specials: Mapping[str, int] = vocabulary.specials
         self.strips: Mapping[str, tuple[bool, bool]] = vocabulary.strips
         self.byte_lengths: Sequence[int] | None = vocabulary.byte_lengths
+        self.prefix: Prefix | None = vocabulary.prefix
         self.encode_batch = (engine if vocabulary.keeps_text else CheckedEngine(engine, vocabulary)).encode_batch
         self.engine_name = engine_name
         self._engine = engine
@@ -91,7 +96,7 @@ class VocabularyEncoder:
 
     def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
         """The bytes ids stand for; ids outside the vocabulary stand for nothing."""
-        return self._vocabulary.decode(token_ids)
+        return self._vocabulary.decode(ids_of(token_ids))
 
     def with_rebuild(self, function: Callable[..., Encoder], *arguments: object) -> VocabularyEncoder:
         """The same encoder, pickled as this call."""

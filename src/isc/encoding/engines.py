@@ -10,6 +10,7 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from isc._later import Later
 from isc.encoding.rank_files import Limits, chunks
 from isc.encoding.vocabulary import Vocabulary
 from isc.errors import EncoderError, shown
@@ -17,6 +18,8 @@ from isc.types import Span
 
 if TYPE_CHECKING:
     import tiktoken
+else:
+    tiktoken = Later
 
 PROBE = (
     "The quick brown fox. It's 1234567890 -- don't!",

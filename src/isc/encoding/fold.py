@@ -15,7 +15,7 @@ from isc.encoding._boundaries import Mark, attributions
 from isc.encoding._units import Piece, absorbed, scanned, stretches
 from isc.encoding.base import Encoder
 from isc.errors import MissingSpecialError
-from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, put_together
+from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, ids_of, put_together
 from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
 
 _NOBODY = (UNOWNED - 1, False)  # the owner of no token: what stands before the first
@@ -31,6 +31,7 @@ def fold(
     message_tool_names: Sequence[str | None] | None = None,
     body_specials: BodySpecials = "text",
     sampling_cuts: SamplingCuts = "all",
+    after: Segment | None = None,
 ) -> RenderedTokens:
     """Turn a stream of owned segments into ids with attribution, in one batch encode.
 
@@ -44,6 +45,8 @@ def fold(
         sampling_cuts: `"all"` encodes the text before and after the place where sampling starts, or stops, apart from
             each other, as a sampler has them; `"none"` encodes the whole text between two specials at once, as
             `apply_chat_template` does. A token that spans such a place is then body.
+        after: What stands before the stream, a special or a text; None where nothing does. It matters to vocabularies
+            that put a space before a text of its own, and to specials that swallow white space.
 
     Returns:
         The ids and their runs.
@@ -63,8 +66,8 @@ def fold(
     if body_specials != "text":
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
-        segments = absorbed(segments, encoder.strips)
-    token_ids, runs, media = _encoded(*stretches(segments, sampling), encoder)
+        segments = absorbed(segments, encoder.strips, after)
+    token_ids, runs, media = _encoded(*stretches(segments, sampling, encoder.prefix, after), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
     return put_together(token_ids, runs, roles, names, gathered(media) if media else None)
 
@@ -125,6 +128,7 @@ def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool =
     Returns:
         Segments with the token each starts at.
     """
+    token_ids = ids_of(token_ids)
     spellings = {token_id: text for text, token_id in encoder.specials.items()}
     marks = [k for k, known in enumerate(map(spellings.__contains__, token_ids)) if known]
     segments: list[Segment] = []

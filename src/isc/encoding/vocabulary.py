@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from isc.encoding.base import Prefix
 from isc.errors import EncoderError, shown
 
 
@@ -47,11 +48,13 @@ class Vocabulary:
         strips: Mapping[str, tuple[bool, bool]] | None = None,
         normalizer: str | None = None,
         keeps_text: bool = True,
+        prefix: Prefix | None = None,
     ) -> None:
         self.keeps_text = keeps_text
         self.specials = specials
         self.strips = strips or {}
         self.normalizer = normalizer
+        self.prefix = prefix
         self.byte_lengths = array("I", map(len, tokens)) if byte_level else None
         self._tokens = tokens
         self._to_bytes = to_bytes
@@ -99,9 +102,9 @@ def read_document(document: str | bytes) -> tuple[Vocabulary, str]:
     Raises:
         EncoderError: The document is not a tokenizer.json.
     """
-    parsed = _decoded(document)
     try:
-        return _vocabulary(parsed), _ordinary(parsed)
+        parsed, prefix = _without_prefix(_decoded(document))
+        return _vocabulary(parsed, prefix), _ordinary(parsed)
     except EncoderError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -120,14 +123,9 @@ def check_vocabulary_id(token_id: object, text: object) -> int:
     return token_id
 
 
-def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
+def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
     model = parsed["model"]
     specials = _specials(parsed)
-    strips = {
-        str(token["content"]): (bool(token.get("lstrip")), bool(token.get("rstrip")))
-        for token in parsed.get("added_tokens") or ()
-        if token.get("lstrip") or token.get("rstrip")
-    }
     vocabulary = _token_ids(model)
     steps = _steps(parsed, "pre_tokenizer", "pretokenizers")
     normalizers = _steps(parsed, "normalizer", "normalizers")
@@ -149,9 +147,10 @@ def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
         specials,
         _byte_level if levels else _sentence_piece,
         byte_level=byte_level,
-        strips=strips,
+        strips=_strips(parsed),
         normalizer=(parsed.get("normalizer") or {}).get("type"),
         keeps_text=byte_level and all(map(_keeps_text, steps)) and _FORMS.issuperset(map(_kind, normalizers)),
+        prefix=prefix,
     )
 
 
@@ -162,6 +161,58 @@ def _keeps_text(step: Mapping[str, Any]) -> bool:
 
 def _kind(step: Mapping[str, Any]) -> str:
     return str(step.get("type"))
+
+
+def _strips(parsed: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
+    """The added tokens that swallow white space, to their left and to their right."""
+    return {
+        str(token["content"]): (bool(token.get("lstrip")), bool(token.get("rstrip")))
+        for token in parsed.get("added_tokens") or ()
+        if token.get("lstrip") or token.get("rstrip")
+    }
+
+
+def _without_prefix(parsed: dict[str, Any]) -> tuple[dict[str, Any], Prefix | None]:
+    """The document that puts nothing before a text, and what it put there by its normalizer or its first step.
+
+    Others of its steps see no text from its beginning and stay as they are.
+    """
+    normalizer = parsed.get("normalizer") or {}
+    rules = _in_order(normalizer, "normalizers")
+    prepends = next((k for k, rule in enumerate(rules) if rule.get("type") == "Prepend" and rule.get("prepend")), None)
+    if prepends is not None:
+        kept = [rule for k, rule in enumerate(rules) if k != prepends]
+        remaining = {"type": "Sequence", "normalizers": kept} if kept else None
+        replaced = [rule.get("pattern") for rule in kept if rule.get("content") == rules[prepends]["prepend"]]
+        text = " " if {"String": " "} in replaced else str(rules[prepends]["prepend"])
+        return {**parsed, "normalizer": remaining}, Prefix(text)
+    pre_tokenizer = parsed.get("pre_tokenizer") or {}
+    first = dict(next(iter(_in_order(pre_tokenizer, "pretokenizers")), {}))
+    prefix = _prefix_of_step(first)
+    if prefix is None:
+        return parsed, None
+    if "pretokenizers" in pre_tokenizer:
+        first = {**pre_tokenizer, "pretokenizers": [first, *pre_tokenizer["pretokenizers"][1:]]}
+    return {**parsed, "pre_tokenizer": first}, prefix
+
+
+def _prefix_of_step(step: dict[str, Any]) -> Prefix | None:
+    """Take what a pre-tokenizer puts before a text out of it."""
+    added = step.get("add_prefix_space")
+    if step.get("type") == "ByteLevel" and added:
+        step["add_prefix_space"] = False
+        return Prefix(" ", (" ",))
+    scheme = step.get("prepend_scheme") or ("never" if added is False else "always")
+    if step.get("type") != "Metaspace" or scheme == "never":
+        return None
+    step.pop("add_prefix_space", None)
+    step["prepend_scheme"] = "never"
+    return Prefix(" ", (" ", str(step.get("replacement", "▁"))), scheme == "always")
+
+
+def _in_order(parent: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The rules of a sequence, or the one that stands for itself."""
+    return list(parent[name]) if name in parent else [dict(parent)] if parent else []
 
 
 def _specials(parsed: Mapping[str, Any]) -> dict[str, int]:
@@ -217,10 +268,7 @@ def _is_byte_alphabet(tokens: set[str]) -> bool:
 
 
 def _ordinary(parsed: dict[str, Any]) -> str:
-    """The document without what makes it more than text to ids: no spelling of an added token may find its id.
-
-    A `Metaspace` that puts a space before the very first text puts none: texts of a chat follow a special.
-    """
+    """The document without what makes it more than text to ids: no spelling of an added token may find its id."""
     model = dict(parsed["model"])
     specials = _specials(parsed)
     if isinstance(model["vocab"], dict):

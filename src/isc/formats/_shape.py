@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from isc._later import Later
 from isc.errors import Error
 from isc.types import (
     ROLES,
@@ -27,6 +28,8 @@ from isc.types import (
 
 if TYPE_CHECKING:
     from isc.formats.base import Family
+else:
+    Family = Later
 
 ANY: Final = "(?s:.*)"
 """What every text matches."""

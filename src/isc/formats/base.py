@@ -139,6 +139,10 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
                 raise no_option(name_of(type(self)), name, known)
         return structs.replace(self, **options)
 
+    def reads_key(self, key: str) -> bool:
+        """Whether the format reads a key of a message besides those that every format reads."""
+        return False
+
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
         """A whole conversation as owned segments, with what the model samples marked as body (laws 2 and 4).
 

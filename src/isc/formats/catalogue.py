@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import ModuleType
 
 from isc import formats
-from isc.errors import FamilyError, UnknownModelError
+from isc.errors import FamilyError, OptionError, UnknownModelError, shown
 from isc.formats.base import Family, name_of
 
 
@@ -106,20 +106,42 @@ def family_for(model: str) -> Family:
 def unknown_model(model: str, call: str = "") -> UnknownModelError:
     """The error for a model without a family: what is near, and what is known."""
     near = difflib.get_close_matches(model, models(), n=3, cutoff=0.75)
-    known = "; ".join(f"{name}: {_served(name)}" for name in list_families())
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    example = next(iter(list_families().values())).__name__
     return UnknownModelError(
-        f"no family is known for {model!r}.{meant} If its format is one of these, pass it: "
-        f"{call or f'isc.load({model!r}'}, family=isc.{example}()). Known models by family (`isc families` lists "
-        f"them all): {known}"
+        f"no family is known for {model!r}.{meant} `isc families` lists the families and "
+        f"their models; pass its family by name: {call or f'isc.load({model!r}'}, family=...)"
     )
 
 
-def _served(name: str) -> str:
-    """The first model of a family, and how many more there are."""
-    first, *more = (model for model, family in models().items() if family_name(family) == name)
-    return f"{first} and {len(more)} more" if more else first
+def family_named(name: str) -> Family:
+    """The family of a name, with its defaults.
+
+    Raises:
+        OptionError: No family has this name; says which are near.
+
+    >>> family_named("qwen3")
+    Qwen3(enable_thinking=True, variant='hybrid')
+    """
+    family = list_families().get(name)
+    if family is not None:
+        return family()
+    near = difflib.get_close_matches(name.lower(), list_families(), n=3, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"families are {', '.join(list_families())}"
+    raise OptionError(f"family={name!r}: no family has this name; {meant}")
+
+
+def chosen_family(family: object) -> Family | None:
+    """A family that a caller gave as a value or by its name; None where none was given.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    if family is None or isinstance(family, Family):
+        return family
+    if isinstance(family, str):
+        return family_named(family)
+    hint = f"; make a value of it: {family.__name__}()" if isinstance(family, type) else ""
+    raise OptionError(f"family must be a family or the name of one, not {shown(family)}{hint}")
 
 
 def family_of_template(template: str) -> Family | None:

@@ -68,6 +68,10 @@ class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
         """Think blocks, where the prompt opens one."""
         return _REASONING if self.thinking else None
 
+    def reads_key(self, key: str) -> bool:
+        """Whether the format reads a key of a message besides those that every format reads."""
+        return key == "prefix"
+
     def opening(self, chat: Chat) -> Segments:
         """BOS and every system message."""
         return deepseek.opening(chat, "deepseek-v3.1")

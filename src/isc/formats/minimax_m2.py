@@ -96,6 +96,10 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         """Never: a new user message drops the reasoning before it."""
         return False
 
+    def reads_key(self, key: str) -> bool:
+        """Whether the format reads a key of a message besides those that every format reads."""
+        return key in _FACTS
+
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """The system turn, which is always there: what a system message says or the identity, then the tools."""
         _check_results(chat)

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from isc._json import decode_json, json_text
+from isc._later import Later
 from isc.errors import ConversationError
 from isc.types import UNOWNED, Chat, Json, MediaPart, Segment, Segments, SystemMessage, TextPart, ToolCall
 
 if TYPE_CHECKING:
     from isc.formats.base import Family
+else:
+    Family = Later
 
 IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
 """The specials that stand for images in the formats that are known."""

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 
+from isc._later import Later
 from isc.errors import LoadError
 
 if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
+else:
+    numpy = Image = Later
 
-Process: TypeAlias = "Callable[[Image], Mapping[str, numpy.ndarray[Any, Any]]]"
+Process: TypeAlias = Callable[[Image], Mapping[str, numpy.ndarray[Any, Any]]]
 """An upright RGB image to arrays by name, with one row or one row of patches for it."""
 
 

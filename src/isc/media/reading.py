@@ -21,10 +21,13 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
+from isc._later import Later
 from isc.errors import LoadError, MediaError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+else:
+    Image = Later
 
 FORMATS: Final[tuple[str, ...]] = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _KEYS: Final = ("image", "image_url", "url", "path", "base64", "bytes")

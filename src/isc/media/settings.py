@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from isc._later import Later
 from isc.errors import OptionError, shown
 from isc.types import Json
 
 if TYPE_CHECKING:
     import numpy
+else:
+    numpy = Later
 
 _LONGEST_BY_SHORTEST = 200
 _LARGEST = (1 << 31) - 1

@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from isc import convert
 from isc._json import json_text
+from isc._later import Later
 from isc._runs import shared
 from isc._sources import Source
 from isc.conversation.bridge import WholeFormat
@@ -37,6 +38,8 @@ from isc.types import Json
 
 if TYPE_CHECKING:
     from isc.traced.template import TracedTemplate
+else:
+    TracedTemplate = Later
 
 
 Message: TypeAlias = dict[str, Any]

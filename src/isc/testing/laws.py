@@ -16,6 +16,7 @@ from isc import convert
 from isc._json import json_text
 from isc.conversation.renderer import Renderer, stream
 from isc.encoding._boundaries import joins
+from isc.encoding.base import Prefix
 from isc.encoding.fold import fold
 from isc.errors import ConversationError, TemplateError
 from isc.formats.segments import IMAGE_TOKENS, arguments_object, closing
@@ -65,7 +66,9 @@ def parity(
     Ids are compared under `body_specials="parse"`, which is what the reference does; they may differ only where a token
     of the reference, or a word that its pre-tokenizer finds, spans a sampling cut or an edge of a special of the format
     (a text that ends with `]~!b` makes `]~!b[` of the `[e~[` after it), and then equal the reference's encoding of the
-    pieces between. Returns those tokens.
+    pieces between. With a vocabulary that puts a space before a text the reference cannot encode a piece that goes on
+    from another: there ids equal its own under `sampling_cuts="none"`, and those cut decode to the same text. Returns
+    those tokens.
     """
     messages, tools = conversation
     theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)
@@ -81,6 +84,12 @@ def parity(
     crossing = tuple(
         CutToken(theirs[start:end], cut - start) for cut in cuts for start, end in offsets if start < cut < end
     )
+    if renderer.encoder.prefix is not None:
+        whole = renderer.render(messages, tools, add_generation_prompt, body_specials="parse", sampling_cuts="none")
+        require(whole.token_ids == tuple(ids), "ids of the whole text differ", ids, whole.token_ids)
+        ours, theirs = (renderer.encoder.decode_bytes(found).decode() for found in (rendered.token_ids, ids))
+        require(ours == theirs, "ids decode to other texts", ids, rendered.token_ids)
+        return crossing
     pieces = [theirs[start:end] for start, end in zip([0, *cuts], [*cuts, len(theirs)], strict=True)]
     apart = tuple(token_id for piece in pieces for token_id in reference.encode(piece)[0])
     require(apart == rendered.token_ids, "ids differ where no sampling cut is", ids, rendered.token_ids)
@@ -122,7 +131,7 @@ def ownership(renderer: Renderer, conversation: Conversation) -> None:
     rendered = renderer.render(messages, tools)
     segments = list(renderer.segments(messages, tools))
     position = 0
-    for stretch in _stretches(segments, rendered.message_roles):
+    for stretch in _stretches(segments, rendered.message_roles, renderer.encoder.prefix):
         ids = _stretch_ids(renderer, stretch)
         found = list(
             zip(
@@ -141,14 +150,19 @@ def ownership(renderer: Renderer, conversation: Conversation) -> None:
     require(position == len(rendered), "tokens beyond the stream", position, len(rendered))
 
 
-def _stretches(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[list[Segment]]:
+def _stretches(
+    segments: Sequence[Segment], roles: Sequence[str], prefix: Prefix | None = None
+) -> Iterator[list[Segment]]:
     """Segments encoded together, found the plain way."""
     stretch: list[Segment] = []
+    before: Segment | None = None
     for segment in filter(lambda segment: segment.text, segments):
         if stretch and ("special" in (segment.kind, stretch[-1].kind) or _cut(stretch[-1], segment, roles)):
             yield stretch
             stretch = []
-        stretch.append(segment)
+        own = prefix is not None and not stretch and segment.kind == "text"
+        stretch.append(prefix.before(segment, before) if own and prefix else segment)
+        before = segment
     if stretch:
         yield stretch
 
@@ -237,15 +251,18 @@ def _check_turn(renderer: Renderer, chat: Chat, index: int, turn: Sequence[Segme
 
 
 def homomorphism(renderer: Renderer, conversation: Conversation) -> None:
-    """`fold(a + b) == fold(a) + fold(b)` wherever a stream is cut: at specials, and where sampling starts or stops."""
+    """`fold(a + b) == fold(a) + fold(b)` wherever a stream is cut: at specials, and where sampling starts or stops.
+
+    `fold(b)` is told what stands before it, which matters to vocabularies that put a space before a text of its own.
+    """
     messages, tools = conversation
     whole = renderer.render(messages, tools)
     segments = list(renderer.segments(messages, tools))
     for place, (first, second) in enumerate(pairwise(segments), 1):
         if "special" in (first.kind, second.kind) or _cut(first, second, whole.message_roles):
             parts = [
-                fold(part, renderer.encoder, whole.message_roles, whole.message_tool_names)
-                for part in (segments[:place], segments[place:])
+                fold(part, renderer.encoder, whole.message_roles, whole.message_tool_names, after=before)
+                for part, before in ((segments[:place], None), (segments[place:], first))
             ]
             require(parts[0] + parts[1] == whole, "fold is no homomorphism at segment", place, segments)
 

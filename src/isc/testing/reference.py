@@ -13,6 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from isc._later import Later
 from isc.encoding.rank_files import Limits, chunks, format_of, read_ranks
 from isc.errors import ConversationError
 from isc.testing.twins import Conversation
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from jinja2.ext import Extension
     from jinja2.parser import Parser
     from tokenizers import Tokenizer
+else:
+    tiktoken = Template = Extension = Parser = Tokenizer = Later
 
-Encode: TypeAlias = "Callable[[str], tuple[Sequence[int], Sequence[Span]]]"
+Encode: TypeAlias = Callable[[str], tuple[Sequence[int], Sequence[Span]]]
 Prepare: TypeAlias = Callable[[Conversation], Mapping[str, Json]]
 
 

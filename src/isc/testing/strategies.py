@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from isc._later import Later
 from isc.formats._shape import Shape
 from isc.formats.base import Family
 from isc.testing import twins
@@ -19,6 +20,8 @@ from isc.testing.twins import Conversation
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+else:
+    SearchStrategy = Later
 
 _FRAGMENTS = (
     *(

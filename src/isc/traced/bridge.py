@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
+from isc._later import Later
 from isc.conversation.bridge import Extension, Refusal, ending, opens_reasoning, prompt_leaves_reasoning_open
 from isc.encoding.base import Encoder
 from isc.encoding.fold import unfold
@@ -23,6 +24,8 @@ from isc.types import UNOWNED, Chat, Json, ParsedToolCall, Segment, ThinkingRete
 
 if TYPE_CHECKING:
     from isc.traced.template import TracedTemplate
+else:
+    TracedTemplate = Later
 
 _Message: TypeAlias = Mapping[str, Json]
 _CONTEXTS: Sequence[Dicts] = (

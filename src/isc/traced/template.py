@@ -236,7 +236,7 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
             TemplateLimitError: The template used more than any honest one.
         """
         given = list(messages) if not isinstance(messages, (str, bytes, Mapping)) else messages
-        chat = convert.chat(given, tools)
+        chat = convert.chat(given, tools, reads_key=self.reads_key)
         dicts = template_messages(given)  # type: ignore[arg-type]
         listed = None if tools is None else _tool_dicts(chat.tools)
         return iter(conversation(self.format, self.closing, dicts, listed, add_generation_prompt=add_generation_prompt))
@@ -258,6 +258,10 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         tools = _tool_dicts(chat.tools) or None
         found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
         return placed(found, chat)
+
+    def reads_key(self, key: str) -> bool:
+        """Whether the template may read a key of a message: whether it names it."""
+        return key in self.format.source
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """What comes before the first turn: all that belongs to nobody, and to a leading system message."""
@@ -312,7 +316,7 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         grammar = grammar_of(self.format, self.choices.tool_calls)
         lost: tuple[LostPiece, ...] = ()
         if messages is not None:
-            chat = convert.chat(messages, tools)
+            chat = convert.chat(messages, tools, reads_key=self.reads_key)
             written = written_of(
                 self.format, chat_messages(chat), _tool_dicts(chat.tools) or None, add_generation_prompt=True
             )
