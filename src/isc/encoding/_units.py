@@ -25,7 +25,6 @@ Piece = Segment | list[Segment]
 def stretches(segments: Segments, sampling: frozenset[int]) -> tuple[list[Piece], list[str]]:
     """What is encoded together, texts up to a special or to where sampling starts or stops, and the texts of these."""
     pieces: list[Piece] = []
-    texts: list[str] = []
     open_text = False  # whether the last piece is text that may go on
     sampled_by = UNOWNED
     for segment in segments:
@@ -40,13 +39,16 @@ def stretches(segments: Segments, sampling: frozenset[int]) -> tuple[list[Piece]
                     last.append(segment)
                 else:
                     pieces[-1] = [last, segment]
-                texts[-1] += segment.text
             else:
                 open_text = True
                 sampled_by = sampler
                 pieces.append(segment)
-                texts.append(segment.text)
-    return pieces, texts
+    return pieces, [_text(piece) for piece in pieces if isinstance(piece, list) or piece.kind == "text"]
+
+
+def _text(piece: Piece) -> str:
+    """The text of a piece, put together at once: thousands of segments may be one."""
+    return "".join([segment.text for segment in piece]) if isinstance(piece, list) else piece.text
 
 
 def scanned(

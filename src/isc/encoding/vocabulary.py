@@ -131,15 +131,7 @@ def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
     vocabulary = _token_ids(model)
     steps = _steps(parsed, "pre_tokenizer", "pretokenizers")
     normalizers = _steps(parsed, "normalizer", "normalizers")
-    tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
-    for text, token_id in vocabulary.items():
-        tokens[token_id] = text
-    for text, token_id in specials.items():
-        if tokens[token_id] not in ("", text):
-            raise EncoderError(
-                f"added token {text!r} has id {token_id}, which is {tokens[token_id]!r} in the vocabulary"
-            )
-        tokens[token_id] = ""
+    tokens = _by_id(vocabulary, specials)
     levels = [step for step in steps if step.get("type") == "ByteLevel"]
     plain = bool(levels) and not any(step.get("add_prefix_space") for step in levels)
     bpe = model.get("type", "BPE") == "BPE"
@@ -153,6 +145,20 @@ def _vocabulary(parsed: Mapping[str, Any]) -> Vocabulary:
         normalizer=(parsed.get("normalizer") or {}).get("type"),
         keeps_text=byte_level and all(map(_keeps_text, steps)) and _FORMS.issuperset(map(_kind, normalizers)),
     )
+
+
+def _by_id(vocabulary: Mapping[str, int], specials: Mapping[str, int]) -> list[str]:
+    """The tokens of text by id; those of specials are empty, as are ids that no token has."""
+    tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
+    for text, token_id in vocabulary.items():
+        tokens[token_id] = text
+    for text, token_id in specials.items():
+        if tokens[token_id] not in ("", text):
+            raise EncoderError(
+                f"added token {text!r} has id {token_id}, which is {tokens[token_id]!r} in the vocabulary"
+            )
+        tokens[token_id] = ""
+    return tokens
 
 
 def _keeps_text(step: Mapping[str, Any]) -> bool:
