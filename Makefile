@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly mutants test-engine engine-figures test-peers compat lint types check bench goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine engine-figures test-peers compat lint types check bench goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -45,6 +45,12 @@ test-nightly: $(VENV)/dev  ## the same with a larger Hypothesis budget, then the
 
 mutants: $(VENV)/dev  ## put plausible bugs in, one at a time: the tests must catch each (ONLY=seam for some)
 	$(BIN)/python scripts/mutants.py --jobs 2 $(if $(ONLY),--only $(ONLY))
+
+test-hostile: $(VENV)/dev  ## the tests of docs/security.md, larger: a million forged bodies, longer conversations
+	ISC_PROFILE=nightly ISC_BODIES=$${ISC_BODIES:-1000000} ISC_GROWTH=$${ISC_GROWTH:-1000} $(BIN)/python -m pytest -n auto \
+	  tests/test_forged_bodies.py tests/test_growth.py tests/test_rendered_hostile.py tests/conversation/test_reject.py \
+	  tests/media/test_local_files.py tests/build/test_build_locks.py tests/encoding/test_vocabulary_hostile.py \
+	  tests/traced/test_traced_hostile.py
 
 test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and the types of that suite; installs torch
 	$(BIN)/mypy --explicit-package-bases tests/engine/*.py

@@ -157,7 +157,9 @@ def _check_tool_results(messages: Sequence[Message]) -> None:
     for index, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
             known.update(call.id for call in message.tool_calls if call.id is not None)
-        elif isinstance(message, ToolMessage) and message.tool_call_id not in (None, *known):
+        elif (
+            isinstance(message, ToolMessage) and message.tool_call_id is not None and message.tool_call_id not in known
+        ):
             problem = f"answers no call of an earlier assistant message; known ids: {sorted(known) or 'none'}"
             raise ConversationError(f"messages[{index}].tool_call_id", problem, message.tool_call_id)
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -98,6 +101,19 @@ BOMBS = {
     "striptags": "{{ ('<!--' * 10**6) | striptags }}",
     "urlize": "{{ ('http://a.b/' * 10**6) | urlize }}",
     "long_source": "x" * (1 << 21),
+    "strip_of_a_long_set": "{{ ('a' * 10**6).strip('b' * 10**6 ~ 'a') }}",
+    "trim_of_a_long_set": "{{ ('a' * 10**6) | trim('b' * 10**6 ~ 'a') }}",
+    "index_of_long_texts": "{% set x = ['a' * 10**6] * 10**4 %}{{ x.index('a' * 10**6 ~ 'b') }}",
+    "count_of_long_texts": "{% set x = ['a' * 10**6] * 10**4 %}{{ x.count('a' * 10**6 ~ 'b') }}",
+    "select_of_long_texts": "{% set x = ['a' * 10**6] * 10**4 %}{{ x | select('eq', 'a' * 10**6 ~ 'b') | list | length }}",
+    "unique_of_long_texts": "{% set x = ['a' * 10**6] * 10**4 %}{{ x | unique | list | length }}",
+    "map_center": "{% set x = ['a'] * 10**5 %}{{ x | map('center', 10**6) | list | length }}",
+    "centers_kept": "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = ns.l + ['a' | center(10**6)] %}{% endfor %}",
+    "replaces_kept": "{% set ns = namespace(l=[]) %}{% set x = 'a' * 10**6 %}{% for i in range(100000) %}{% set ns.l = ns.l + [x | replace('a', 'b')] %}{% endfor %}",
+    "joins_kept": "{% set ns = namespace(l=[]) %}{% set x = ['a'] * 10**4 %}{% for i in range(100000) %}{% set ns.l = ns.l + [x | join(',')] %}{% endfor %}",
+    "titles_kept": "{% set ns = namespace(l=[]) %}{% set x = 'a' * 10**6 %}{% for i in range(100000) %}{% set ns.l = ns.l + [x | title] %}{% endfor %}",
+    "many_macros": "".join(f"{{% macro m{k}() %}}{{% endmacro %}}" for k in range(30_000)),
+    "many_outputs": "{{ x }}" * 30_000,
 }
 
 
@@ -214,3 +230,31 @@ def test_a_bomb_does_not_stop_the_next_render() -> None:
     with pytest.raises(TemplateLimitError):
         render(BOMBS["loops"])
     assert render("{{ messages[0].content }}") == "hi"
+
+
+MEASURED = """
+import resource, sys
+from isc.traced.template import TemplateLimitError, TracedTemplate
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) + (1 << 30),) * 2)
+try:
+    "".join(segment.text for segment in TracedTemplate(sys.stdin.read()).stream([{"role": "user", "content": "hi"}]))
+except TemplateLimitError as error:
+    assert "memory" not in str(error), error
+else:
+    raise AssertionError("it was rendered")
+"""
+
+
+def address_space() -> int:
+    """Bytes that a process takes that has only imported what renders templates."""
+    code = "import isc.traced.template, resource; print(open('/proc/self/statm').read().split()[0])"
+    pages = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return int(pages) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from /proc")
+@pytest.mark.parametrize("name", [name for name in BOMBS if "kept" in name or name in ("map_center", "many_macros")])
+def test_a_bomb_takes_at_most_a_gigabyte(name: str) -> None:
+    code = [sys.executable, "-c", MEASURED, str(address_space())]
+    done = subprocess.run(code, input=BOMBS[name], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]

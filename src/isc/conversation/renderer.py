@@ -14,6 +14,7 @@ from isc._later import Later
 from isc._options import checked
 from isc.conversation import bridge
 from isc.conversation.bridge import Appended, Extension, Refusal, WholeFormat
+from isc.conversation.spelled import refuse_spelled
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold
@@ -168,12 +169,15 @@ class Renderer(Struct, frozen=True):
         sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
         """`render` of a chat that is converted already."""
+        policy = self.body_specials if body_specials is None else body_specials
+        if policy == "reject":
+            refuse_spelled(chat, self.family, self.encoder.specials)
         return fold(
             stream(self.family, chat, add_generation_prompt=add_generation_prompt),
             self.encoder,
             chat.roles,
             convert.tool_names(chat.messages),
-            self.body_specials if body_specials is None else body_specials,
+            policy,
             self.sampling_cuts if sampling_cuts is None else sampling_cuts,
         )
 
@@ -230,6 +234,8 @@ class Renderer(Struct, frozen=True):
             ConversationError: A new message cannot be rendered.
         """
         given = self.chat_after(new_messages, tools, previous_multi_modal_data)
+        if self.body_specials == "reject":
+            refuse_spelled(given, self.family, self.encoder.specials, "new_messages")
         prompt = ids_of(previous_prompt_ids, "previous_prompt_ids")
         completion = ids_of(previous_completion_ids, "previous_completion_ids")
         known = (self.encoder, self.thinking_retention, prompt, completion, given)

@@ -31,7 +31,6 @@ def stretches(
     `prefix` is put before what is a text of its own, given what stands before the stream (`after`).
     """
     pieces: list[Piece] = []
-    texts: list[str] = []
     open_text = False  # whether the last piece is text that may go on
     sampled_by = UNOWNED
     before = after
@@ -48,15 +47,18 @@ def stretches(
                     last.append(segment)
                 else:
                     pieces[-1] = [last, segment]
-                texts[-1] += segment.text
             else:
                 open_text = True
                 sampled_by = sampler
                 own = segment if prefix is None else prefix.before(segment, before)
                 before = segment
                 pieces.append(own)
-                texts.append(own.text)
-    return pieces, texts
+    return pieces, [_text(piece) for piece in pieces if isinstance(piece, list) or piece.kind == "text"]
+
+
+def _text(piece: Piece) -> str:
+    """The text of a piece, put together at once: thousands of segments may be one."""
+    return "".join([segment.text for segment in piece]) if isinstance(piece, list) else piece.text
 
 
 def scanned(

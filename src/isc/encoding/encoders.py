@@ -119,14 +119,10 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
     checked("engine", engine, EngineName | None)
     vocabulary, ordinary = read_document(document)
     digest = digest_of(document.encode() if isinstance(document, str) else document)
+    rebuild = (from_tokenizer_json, (document, engine))
     if engine is None and is_known(digest) and can_do_without_reference(vocabulary):
-        with (
-            suppress(Exception),
-            panics_named(),
-        ):  # a fast engine that fails in any way is compared anew, which says why
-            fast_alone = FastokensEngine(ordinary)
-            rebuild = (from_tokenizer_json, (document, engine))
-            return VocabularyEncoder(vocabulary, fast_alone, "fastokens", rebuild, form_of(vocabulary))
+        with suppress(Exception), panics_named():  # one that fails in any way is compared anew, which says why
+            return VocabularyEncoder(vocabulary, FastokensEngine(ordinary), "fastokens", rebuild, form_of(vocabulary))
     try:
         with panics_named():
             reference = TokenizersEngine(ordinary)
@@ -142,9 +138,7 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
             raise EncoderError(f"fastokens cannot be used: {problem}")
         else:
             warnings.warn(f"using `tokenizers` instead of fastokens: {problem}", EncoderFallbackWarning, stacklevel=2)
-    found = VocabularyEncoder(
-        vocabulary, chosen, name, (from_tokenizer_json, (document, engine)), normalizer_of(vocabulary, reference)
-    )
+    found = VocabularyEncoder(vocabulary, chosen, name, rebuild, normalizer_of(vocabulary, reference))
     _check_accounting(found, chosen, reference)
     if engine is None and name == "fastokens":
         remember(digest)

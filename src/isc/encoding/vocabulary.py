@@ -129,15 +129,7 @@ def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
     vocabulary = _token_ids(model)
     steps = _steps(parsed, "pre_tokenizer", "pretokenizers")
     normalizers = _steps(parsed, "normalizer", "normalizers")
-    tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
-    for text, token_id in vocabulary.items():
-        tokens[token_id] = text
-    for text, token_id in specials.items():
-        if tokens[token_id] not in ("", text):
-            raise EncoderError(
-                f"added token {text!r} has id {token_id}, which is {tokens[token_id]!r} in the vocabulary"
-            )
-        tokens[token_id] = ""
+    tokens = _by_id(vocabulary, specials)
     levels = [step for step in steps if step.get("type") == "ByteLevel"]
     plain = bool(levels) and not any(step.get("add_prefix_space") for step in levels)
     bpe = model.get("type", "BPE") == "BPE"
@@ -152,6 +144,20 @@ def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
         keeps_text=byte_level and all(map(_keeps_text, steps)) and _FORMS.issuperset(map(_kind, normalizers)),
         prefix=prefix,
     )
+
+
+def _by_id(vocabulary: Mapping[str, int], specials: Mapping[str, int]) -> list[str]:
+    """The tokens of text by id; those of specials are empty, as are ids that no token has."""
+    tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
+    for text, token_id in vocabulary.items():
+        tokens[token_id] = text
+    for text, token_id in specials.items():
+        if tokens[token_id] not in ("", text):
+            raise EncoderError(
+                f"added token {text!r} has id {token_id}, which is {tokens[token_id]!r} in the vocabulary"
+            )
+        tokens[token_id] = ""
+    return tokens
 
 
 def _keeps_text(step: Mapping[str, Any]) -> bool:

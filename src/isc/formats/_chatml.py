@@ -41,6 +41,8 @@ IM_END: Final = "<|im_end|>"
 END_OF_TEXT: Final = "<|endoftext|>"
 THINK: Final = "<think>"
 END_THINK: Final = "</think>"
+XML_CALL_MARKERS: Final = ("<tools>", "</tools>", "<function=", "</function>", "<parameter=", "</parameter>")
+"""What formats whose calls are XML spell as ordinary text."""
 TOOL_CALL: Final = "<tool_call>"
 END_TOOL_CALL: Final = "</tool_call>"
 TOOL_RESPONSE: Final = "<tool_response>"

@@ -56,6 +56,12 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     tells_ending: ClassVar[bool] = False
     """Whether `ended` says where a completion stopped, which formats that close turns in several ways have to."""
 
+    text_markers: ClassVar[tuple[str, ...]] = ()
+    """Markers that the format spells as ordinary text, so that a caller's text can forge them; see `body_specials`."""
+
+    answer_markers: ClassVar[tuple[str, ...]] = ()
+    """What an answer begins with where it is a tool call, in formats whose calls are ordinary text."""
+
     placeholders_per_image: ClassVar[int | None] = None
     """How many tokens stand for an image, where that does not depend on its size."""
 

@@ -86,6 +86,9 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
     turn_close: ClassVar[str] = _CLOSE.text
+    text_markers: ClassVar[tuple[str, ...]] = (
+        *("<invoke", "</invoke>", "<parameter", "</parameter>", "<tools>", "</tools>", "<response>", "</response>"),
+    )
     stop_tokens: ClassVar[tuple[str, ...]] = (_CLOSE.text,)
     argument_keys: ClassVar[str] = r'(?s:(?!.*">).*)'  # else a name cannot be told from the end of its tag
     argument_texts: ClassVar[str] = r"(?s:(?!\u0338).*)"  # NFC composes the end of a tag with U+0338

@@ -169,6 +169,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         if not isinstance(__obj, Macro):
             for value in args:
                 __self.small(value)
+            __self.meter.see(within(_looked_at(__obj, args)))
         found = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
         __self._weigh(found)
         if not isinstance(found, str):
@@ -256,6 +257,15 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         if self.regions:
             self.here = self.regions.pop()
         return LEAVE
+
+
+def _looked_at(method: object, arguments: Sequence[object]) -> int:
+    """Characters that a method of a text or list looks at: of each of its items as many as it is compared with."""
+    holder = getattr(method, "__self__", None)
+    if not isinstance(holder, (str, list, tuple)):
+        return 0
+    compared = max((len(argument) for argument in arguments if isinstance(argument, str)), default=0)
+    return len(holder) if isinstance(holder, str) else len(holder) * (1 + compared)
 
 
 def _with_methods(obj: object) -> object:

@@ -7,6 +7,7 @@ Jinja, and text that they make out of caller data is of its one origin, or of un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from typing import Any, Final
 
 from jinja2.filters import FILTERS as DEFAULT_FILTERS
@@ -14,6 +15,7 @@ from jinja2.runtime import Context
 from jinja2.tests import TESTS as DEFAULT_TESTS
 from jinja2.utils import pass_context
 
+from isc.traced.environment import TracingEnvironment
 from isc.traced.limits import MOST_PARTS, bounded, within
 from isc.traced.origins import Kind, Origin, sole
 from isc.traced.strings import Traced, lost, whole
@@ -29,6 +31,7 @@ def _itemwise(name: str) -> Callable[..., object]:
     def item_filter(context: Context, value: Any, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
         environment: Any = context.environment
         _check_items(name, value, arguments)
+        environment.meter.see(within(_compared_characters(name, value, arguments)))
         found = function(*_passed(function, context), value, *arguments, **named)
         if isinstance(found, Iterator):
             return iter(list(counted(environment, found)))
@@ -36,6 +39,29 @@ def _itemwise(name: str) -> Callable[..., object]:
         return found
 
     return item_filter
+
+
+def _compared_characters(name: str, value: object, arguments: Sequence[object]) -> int:
+    """Characters that a filter looks at: of its items themselves, or as many as each of them is compared with."""
+    if not isinstance(value, (list, tuple)):
+        return 0
+    compared = max((len(argument) for argument in arguments if isinstance(argument, str)), default=0)
+    inside = sum(len(item) for item in value if isinstance(item, str)) if name in _COMPARING else 0
+    return inside + len(value) * compared
+
+
+def _charged(function: Callable[..., object]) -> Callable[..., object]:
+    """A filter whose text counts as made, also where it is only kept."""
+
+    @wraps(function)
+    def charged(given: Any, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
+        found = function(given, *arguments, **named)
+        environment = getattr(given, "environment", given)
+        if isinstance(found, str) and isinstance(environment, TracingEnvironment):
+            environment.meter.spend(len(found))
+        return found
+
+    return charged
 
 
 def _passed(function: object, context: Context) -> tuple[object, ...]:
@@ -111,7 +137,7 @@ _COMPARING: Final = frozenset(("dictsort", "groupby", "max", "min", "sort", "sum
 _GIVING_BACK: Final = ("attr", "count", "d", "default", "first", "last", "length", "random", "reverse")
 FILTERS: Final[Mapping[str, Callable[..., object]]] = {
     **{name: DEFAULT_FILTERS[name] for name in _GIVING_BACK},
-    **TEXT_FILTERS,
+    **{name: _charged(function) for name, function in TEXT_FILTERS.items()},
     **{name: _itemwise(name) for name in _ITEMWISE},
     **{name: _number(name) for name in ("abs", "float", "int", "round")},
     **{name: _other(name) for name in ("filesizeformat", "pprint", "urlize", "wordcount")},

@@ -57,6 +57,11 @@ class Meter:
         if characters > _LARGE:
             self.look()
 
+    def see(self, characters: int) -> None:
+        """Look at the clock where so many characters are about to be compared or searched, which makes nothing."""
+        if characters > _LARGE:
+            self.look()
+
     def look(self) -> None:
         """Raise where steps, characters or time are used up."""
         if self.characters > self.most_characters:

@@ -88,9 +88,11 @@ class Traced(str):
         return self.lstrip(characters).rstrip(characters)
 
     def lstrip(self, characters: str | None = None, /) -> str:
+        _check_set(self, characters)
         return self[len(self) - len(str.lstrip(self, characters)) :]
 
     def rstrip(self, characters: str | None = None, /) -> str:
+        _check_set(self, characters)
         return self[: len(str.rstrip(self, characters))]
 
     def removeprefix(self, prefix: str, /) -> str:
@@ -233,6 +235,12 @@ class Traced(str):
 
     def format_map(self, values: Any, /) -> str:  # noqa: ANN401 - whatever str takes
         return lost(str.format_map(self, values), "format_map")
+
+
+def _check_set(text: str, characters: str | None) -> None:
+    """Refuse to strip a long text of a long set: each character is looked for in all of it."""
+    if characters is not None:
+        within(len(text) * len(characters))
 
 
 def _parts_within(limit: SupportsIndex) -> int:

@@ -38,9 +38,9 @@ def _of(state: EvalContext) -> TracingEnvironment:
 
 
 def counted(environment: TracingEnvironment, items: Iterable[Any]) -> Iterator[Any]:
-    """Items, each a step."""
+    """Items, each a step; what is text weighs its characters, since it may have been made for this."""
     for item in items:
-        environment.meter.step()
+        environment.meter.step(len(item) if isinstance(item, str) else 0)
         yield item
 
 
