@@ -5,20 +5,39 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
+
+import isc.compat
+from isc import loading
 
 SIDE = "ISC_PEER"
 """Which package the suite meets under the name `renderers`: `isc` or `renderers`."""
 
 
-def pytest_configure() -> None:
-    """Put `isc.compat` in the peer's place before a test module is imported."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Put `isc.compat` in the peer's place before the suite's first file is imported, and load every tokenizer once."""
+    AutoTokenizer.from_pretrained = _once(AutoTokenizer.from_pretrained)  # type: ignore[method-assign]
+    loading.load_encoder = _once(loading.load_encoder)
     if os.environ[SIDE] == "isc":
-        import isc.compat
-
         isc.compat.install()
+
+
+def _once(load: Callable[..., Any]) -> Callable[..., Any]:
+    """The same loader, which keeps what it has loaded from a model's directory."""
+    kept: dict[str, Any] = {}
+
+    def loaded(name: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        if name not in kept:
+            kept[name] = load(name, *arguments, **options)
+        return kept[name]
+
+    return loaded
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -45,13 +45,11 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
         given: The template's keyword arguments that a run sets besides.
 
     Raises:
-        OptionError: An option that the format does not have, or with a value it does not take; a custom renderer.
+        OptionError: An option that the format does not have, or with a value it does not take.
         UnknownModelError: There is neither a family nor a chat template.
     """
     name = "auto" if config is None else config.name
     options = {**({} if config is None else _options(config)), **given}
-    if name == "custom":
-        raise OptionError("a custom renderer is a class made for renderers: write an isc family, see CONTRIBUTING")
     if name == "default":
         chosen = {field: _grammar(field, options.pop(field, None)) for field in _GRAMMARS}
         return _template(tokenizer, encoder, options, chosen["reasoning_parser"], chosen["tool_parser"])
@@ -59,6 +57,27 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
     if name != "auto":
         found = _named(name, found)
     return _with_options(found, options) if found is not None else _traced(name, tokenizer, encoder, options)
+
+
+def config_name_of(family: Family) -> str:
+    """The name of the configuration that asks for a family; `default` where `renderers` has none for it.
+
+    >>> from isc.formats.catalogue import family_for
+    >>> config_name_of(family_for("nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16"))
+    'nemotron-3-ultra'
+    """
+    from isc.compat.configs import CONFIGS
+
+    kind = (catalogue.family_name(family), getattr(family, "variant", None))
+    named = next((name for name, other in OTHER_NAMES.items() if other == kind), kind[0])
+    return named if named in CONFIGS else "default"
+
+
+def resolved(config: Any, family: Family) -> Any:  # noqa: ANN401
+    """The configuration with the family's value in every field that left it to the model."""
+    left = (field for field, value in config if value is None and hasattr(family, field))
+    values = {field: getattr(family, field) for field in left}
+    return config.model_copy(update={field: value for field, value in values.items() if value is not None})
 
 
 def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import isc
-from isc.compat.renderer import Renderer
-from isc.compat.tokens import MultiModalData, RenderedTokens
+from isc.compat.lenient import leniently
+from isc.compat.renderer import FamilyRenderer
+from isc.compat.tokens import MultiModalData, PlaceholderRange, RenderedTokens
 from isc.convert import Tools
 
 
@@ -23,7 +24,7 @@ class RenderedTrainingSample:
 
 
 def build_training_sample(
-    renderer: Renderer,
+    renderer: FamilyRenderer,
     messages: Sequence[Mapping[str, Any]],
     *,
     role_to_mask: Callable[[Mapping[str, Any]], bool] | None = None,
@@ -62,8 +63,25 @@ def build_training_sample(
     return RenderedTrainingSample(list(sample.token_ids), list(sample.loss_mask), media)
 
 
+_TYPES = {"image": 1, "video": 2}
+
+
+def mm_token_type_ids(placeholders: Mapping[str, Sequence[PlaceholderRange]], length: int) -> list[int]:
+    """Return for each of `length` tokens what it stands for: 1 for an image, 2 for a video, 0 for itself.
+
+    >>> mm_token_type_ids({"image": [PlaceholderRange(1, 2)]}, 4)
+    [0, 1, 1, 0]
+    """
+    types = [0] * length
+    for modality, ranges in placeholders.items():
+        for place in ranges:
+            stop = min(place.offset + place.length, length)
+            types[place.offset : stop] = [_TYPES.get(modality, 0)] * max(0, stop - place.offset)
+    return types
+
+
 def build_trajectory_step(
-    renderer: Renderer,
+    renderer: FamilyRenderer,
     prompt_messages: Sequence[Mapping[str, Any]],
     completion_messages: Sequence[Mapping[str, Any]],
     *,
