@@ -62,12 +62,12 @@ def install() -> None:
 
 
 def _module(name: str) -> ModuleType:
-    """A module of `renderers` that holds classes of one format, and their configurations."""
+    """A module of `renderers` that holds one format: there each imports what it needs of the others, so it has all."""
     module = ModuleType(f"renderers.{name}", f"The classes of `renderers.{name}`.")
     configs = import_module(f"{__name__}.configs")
-    for kind in MODULES[name]:
-        setattr(module, kind.__name__, kind)
-        setattr(module, f"{kind.__name__}Config", getattr(configs, f"{kind.__name__}Config"))
+    vars(module).update({shared: getattr(base, shared) for shared in base.__all__})
+    vars(module).update({shared: getattr(configs, shared) for shared in configs.__all__})
+    vars(module).update(CLASSES)
     return module
 
 

@@ -12,9 +12,11 @@ from isc.client import Retries
 from isc.client import generate as ask
 from isc.client.generation import Generation
 from isc.client.transport import endpoint
+from isc.compat.messages import Message, ToolSpec
+from isc.compat.protocols import Renderer
 from isc.compat.renderer import FamilyRenderer
-from isc.compat.responses import tool_calls
-from isc.compat.tokens import RenderedTokens
+from isc.compat.responses import ToolCallParseStatus, tool_calls
+from isc.compat.tokens import MultiModalData, RenderedTokens
 from isc.convert import Messages, Tools
 from isc.errors import (
     ClientError,
@@ -25,6 +27,18 @@ from isc.errors import (
     OptionError,
 )
 from isc.errors import OverlongPromptError as PromptTooLongError
+
+__all__ = [
+    "MalformedGenerateResponseError",
+    "Message",
+    "MultiModalData",
+    "OverlongPromptError",
+    "RenderedTokens",
+    "Renderer",
+    "ToolCallParseStatus",
+    "ToolSpec",
+    "generate",
+]
 
 _KEPT: Final = ("routed_experts", "sampling_mask", "usage")
 _STATUS_ERRORS: Final = {

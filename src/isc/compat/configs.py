@@ -421,3 +421,19 @@ def merge_chat_template_kwargs(config: Any, chat_template_kwargs: Mapping[str, A
 
 
 _CONFIG_BY_NAME, _config_class_for = CONFIGS, config_class_for  # the names they have in `renderers`
+
+__all__ = [
+    "CONFIGS",
+    "INKLING_EFFORT_MAP",
+    "AutoRendererConfig",
+    "BaseRendererConfig",
+    "CustomRendererConfig",
+    "DefaultRendererConfig",
+    "RendererConfig",
+    "ResolvedThinkingRetention",
+    "ThinkingRetention",
+    "config_from_name",
+    "merge_chat_template_kwargs",
+    "template_field_names",
+    *(kind.__name__ for kind in CONFIGS.values()),
+]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import structs
 
 from isc import loading
+from isc.compat.lenient import LeftOutWarning
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats import catalogue
@@ -28,6 +29,11 @@ _NEUTRAL: Final[Mapping[str, Mapping[str, object]]] = {
     "gpt-oss": {"use_system_prompt": True},
 }
 """Fields that the template does not have, with the value that changes nothing."""
+_THINKING: Final[Mapping[tuple[str, object], str]] = {
+    ("qwen3", "instruct_2507"): "thinking_2507",
+    ("qwen3-vl", "instruct"): "thinking",
+}
+"""Variants that do not think, with the one of the same format that does."""
 _GRAMMARS: Final[Mapping[str, Mapping[str, str]]] = {
     "tool_parser": {"qwen3": "json"},
     "reasoning_parser": {"think": "think"},
@@ -80,6 +86,17 @@ def resolved(config: Any, family: Family) -> Any:  # noqa: ANN401
     return config.model_copy(update={field: value for field, value in values.items() if value is not None})
 
 
+def reading(family: Family) -> Family:
+    """The family by which turns are read: where only a sibling thinks, the sibling, so that thinking is no content.
+
+    >>> from isc.formats.catalogue import family_for
+    >>> reading(family_for("Qwen/Qwen3-VL-8B-Instruct")).variant
+    'thinking'
+    """
+    thinking = _THINKING.get((catalogue.family_name(family), getattr(family, "variant", None)))
+    return family if thinking is None else structs.replace(family, variant=thinking)  # type: ignore[type-var]  # a Struct
+
+
 def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     """The fields of a configuration that say something of the format; None leaves it to the template."""
     neutral = _NEUTRAL.get(config.name, {})
@@ -119,10 +136,36 @@ def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
     unknown = [option for option in options if option not in fields]
     if unknown:
         raise OptionError(f"{name} has no option {unknown[0]!r}; it has {', '.join(fields) or 'none'}")
+    made = _made(kind, {**values, **options})
+    if isinstance(made, OptionError):
+        fewer = _without_a_siblings(kind, values, options)
+        if fewer is None:
+            raise made
+        warnings.warn(f"left out, as the model's template does: {made}", LeftOutWarning, stacklevel=6)
+        return fewer
+    return made
+
+
+def _made(kind: type[Family], values: Mapping[str, Any]) -> Family | OptionError:
+    """The family with these values, checked as a decoder does, or what is wrong with them."""
+    name = kind.__struct_config__.tag  # type: ignore[attr-defined]  # every family is a Struct
     try:
-        return msgspec.convert({"family": name, **values, **options}, kind)
+        return msgspec.convert({"family": name, **values}, kind)
     except msgspec.ValidationError as error:
-        raise OptionError(f"{name}: {error}") from None
+        return OptionError(f"{name}: {error}")
+
+
+def _without_a_siblings(kind: type[Family], values: Mapping[str, Any], options: Mapping[str, Any]) -> Family | None:
+    """The family without the one option that only another variant has; None where something else is wrong."""
+    variants = [get_args(field.type) for field in structs.fields(kind) if field.name == "variant"]  # type: ignore[arg-type]
+    siblings = ({**values, **options, "variant": variant} for known in variants for variant in known)
+    if all(isinstance(_made(kind, sibling), OptionError) for sibling in siblings):
+        return None
+    for option in options:
+        made = _made(kind, {**values, **{field: value for field, value in options.items() if field != option}})
+        if not isinstance(made, OptionError):
+            return made
+    return None
 
 
 def _traced(name: str, tokenizer: object, encoder: Encoder, options: Mapping[str, Any]) -> Family:

@@ -11,7 +11,8 @@ from isc.convert import Messages, Tools
 from isc.errors import ConversationError
 
 _NOT_SHOWN: Final = "shows the model no tools"
-_CONTENT: Final = re.compile(r"messages\[(\d+)\]\.content")
+_RENDERS_CONTENT: Final = "renders content alone"
+_FIELD: Final = re.compile(r"messages\[(\d+)\]\.(content|tool_calls)")
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class Given(NamedTuple):
 
 
 def leniently(render: Callable[[Messages, Tools], T], messages: Messages, tools: Tools) -> T:
-    """Render a conversation, without what its template does not print: content beside calls, tools.
+    """Render a conversation, without what its template does not print: content beside calls, tools, calls.
 
     Args:
         render: What renders, strictly.
@@ -54,11 +55,13 @@ def _without(given: Given, error: ConversationError) -> Given | None:
     """The conversation without what an error is about; None where the template would not leave that out."""
     if error.path == "tools" and given.tools and _NOT_SHOWN in error.problem:
         return Given(given.messages, None)
-    content = _CONTENT.fullmatch(error.path)
-    if content is None or not isinstance(given.messages, Sequence):
+    field = _FIELD.fullmatch(error.path)
+    if field is None or not isinstance(given.messages, Sequence):
         return None
-    place = int(content[1])
+    place, name = int(field[1]), field[2]
     message: Any = given.messages[place]
-    if not isinstance(message, Mapping) or not message.get("tool_calls") or not message.get("content"):
+    if not isinstance(message, Mapping) or not message.get("tool_calls") or not message.get(name):
         return None
-    return Given([*given.messages[:place], {**message, "content": None}, *given.messages[place + 1 :]], given.tools)
+    if name == "tool_calls" and _RENDERS_CONTENT not in error.problem:
+        return None
+    return Given([*given.messages[:place], {**message, name: None}, *given.messages[place + 1 :]], given.tools)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
 
+from msgspec.structs import replace
+
 import isc
-from isc.compat.formats import family_of, resolved
+from isc.compat.formats import family_of, reading, resolved
 from isc.compat.lenient import leniently
 from isc.compat.responses import ParsedResponse, response
 from isc.compat.tokenizer import LoadedTokenizer
@@ -84,7 +86,7 @@ class FamilyRenderer:
     ) -> ParsedResponse:
         """Return the message that a sampled turn says."""
         prompted = self._assumed_prompt() if prompt_ids is None else prompt_ids
-        parsed = self.renderer.parse_response(token_ids, tools, prompted)
+        parsed = replace(self.renderer, family=reading(self.renderer.family)).parse_response(token_ids, tools, prompted)
         return response(parsed, names_checked=self.checks_names)
 
     def _assumed_prompt(self) -> list[int] | None:

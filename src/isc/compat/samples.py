@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import isc
 from isc.compat.lenient import leniently
 from isc.compat.renderer import FamilyRenderer
 from isc.compat.tokens import MultiModalData, PlaceholderRange, RenderedTokens
-from isc.convert import Tools
+from isc.convert import Messages, Tools
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,22 @@ def build_training_sample(
             bool(wanted) and (message.get("role") != "assistant" or bool(role_to_mask(message)))
             for wanted, message in zip(mask, given, strict=True)
         ]
-    sample = isc.build_training_sample(
-        renderer.renderer, given, tools, None, body_roles, mask, ensure_final_stop=ensure_final_stop
-    )
+    sample = leniently(partial(_sample, renderer, body_roles, mask, ensure_final_stop), given, tools)
     media = RenderedTokens.of(sample.rendered).multi_modal_data
     return RenderedTrainingSample(list(sample.token_ids), list(sample.loss_mask), media)
+
+
+def _sample(
+    renderer: FamilyRenderer,
+    body_roles: frozenset[str],
+    mask: Sequence[bool | int],
+    ensure_final_stop: bool,
+    messages: Messages,
+    tools: Tools,
+) -> isc.TrainingSample:
+    return isc.build_training_sample(
+        renderer.renderer, messages, tools, None, body_roles, mask, ensure_final_stop=ensure_final_stop
+    )
 
 
 _TYPES = {"image": 1, "video": 2}
