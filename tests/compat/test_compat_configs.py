@@ -8,10 +8,9 @@ from typing import Any
 
 import pydantic
 import pytest
-
-import isc
 from transformers import PreTrainedTokenizerFast
 
+import isc
 from isc.compat import base, classes, configs, create_renderer, load_tokenizer
 from isc.compat.configs import config_from_name
 from isc.compat.tokenizer import LoadedTokenizer
@@ -181,7 +180,11 @@ def test_retention_is_handed_on() -> None:
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no such option": (configs.Qwen3RendererConfig(), {"foo": 1}, "no \\['foo'\\]. Allowed: enable_thinking"),
     "variants are no options": (configs.Qwen3RendererConfig(), {"variant": "hybrid"}, "no \\['variant'\\]"),
-    "a sibling's option": (configs.Qwen35RendererConfig(), {"preserve_thinking": True}, "Allowed: add_vision_id, enable"),
+    "a sibling's option": (
+        configs.Qwen35RendererConfig(),
+        {"preserve_thinking": True},
+        "Allowed: add_vision_id, enable",
+    ),
     "the renderer's own option": (configs.Qwen35RendererConfig(), {"image_cache_max": 1}, "no \\['image_cache_max'\\]"),
     "options of an unknown format": (None, {"enable_thinking": False}, "no format is known"),
     "a wrong type": (configs.Qwen3RendererConfig(), {"enable_thinking": "perhaps"}, "valid boolean"),
@@ -236,7 +239,10 @@ def test_the_default_renderer_is_the_models_template(tmp_path: Path) -> None:
 
 def test_without_a_family_and_a_template_there_is_no_renderer(tmp_path: Path) -> None:
     tokenizer = model(tmp_path)
-    with pytest.raises(UnknownModelError, match="no chat template"), pytest.warns(TracedTemplateNotice, match="no format"):
+    with (
+        pytest.raises(UnknownModelError, match="no chat template"),
+        pytest.warns(TracedTemplateNotice, match="no format"),
+    ):
         create_renderer(tokenizer)
     for config in (configs.DeepSeekV4RendererConfig(), configs.DefaultRendererConfig()):
         with pytest.raises(UnknownModelError, match="no chat template"):
@@ -285,7 +291,7 @@ def test_a_renderer_of_the_callers_own(tmp_path: Path) -> None:
 
 
 def test_a_field_is_of_the_template_or_of_the_renderer() -> None:
-    with pytest.raises(TypeError, match="missing=..unclassified"):
+    with pytest.raises(TypeError, match=r"missing=..unclassified"):
 
         class _Unclear(configs.BaseRendererConfig):
             unclassified: bool = False

@@ -1,4 +1,4 @@
-"""What `renderers` has and `isc.compat` leaves out, module by module, with the reason: the table of `docs/compat.md`."""
+"""What `renderers` has and `isc.compat` leaves out, with the reason: the table of `docs/compat.md`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,27 @@ from typing import Final
 _READING: Final = (
     "readers of one format each, by the ids of its markers; in isc every format is read by `Renderer.parse_response`"
 )
-_READERS: Final = (
-    "parse_deepseek_v3 parse_deepseek_v4 parse_glm parse_gpt_oss parse_hy3 parse_inkling parse_kimi_k2 "
-    "parse_kimi_k2_section parse_laguna_xs2 parse_llama_3 parse_minimax parse_qwen3 parse_qwen35 harmony_blocks "
-    "prompt_ends_in_reasoning scan_reasoning get_reasoning_parser get_tool_parser ThinkTextReasoningParser"
-).split()
+_READERS: Final = [
+    "parse_deepseek_v3",
+    "parse_deepseek_v4",
+    "parse_glm",
+    "parse_gpt_oss",
+    "parse_hy3",
+    "parse_inkling",
+    "parse_kimi_k2",
+    "parse_kimi_k2_section",
+    "parse_laguna_xs2",
+    "parse_llama_3",
+    "parse_minimax",
+    "parse_qwen3",
+    "parse_qwen35",
+    "harmony_blocks",
+    "prompt_ends_in_reasoning",
+    "scan_reasoning",
+    "get_reasoning_parser",
+    "get_tool_parser",
+    "ThinkTextReasoningParser",
+]
 
 MODULES: Final[Mapping[str, str]] = {
     "parsers": "the parsers that `DefaultRenderer` plugs in; `tool_parser` and `reasoning_parser` choose by name here",

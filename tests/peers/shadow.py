@@ -1,5 +1,7 @@
-"""A pytest plugin for the peer's own suite: models that the stand-in hub lacks are left out; `ISC_PEER=isc` puts
-`isc.compat` in the peer's place."""
+"""A pytest plugin for the peer's own suite.
+
+Models that the stand-in hub lacks are left out; `ISC_PEER=isc` puts `isc.compat` in the peer's place.
+"""
 
 from __future__ import annotations
 

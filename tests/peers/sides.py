@@ -35,7 +35,7 @@ class Sides(Struct, frozen=True):
     ours: FamilyRenderer
     theirs: Any
     parsing: FamilyRenderer
-    default: FamilyFamilyRenderer | None
+    default: FamilyRenderer | None
     reference: Reference
 
 

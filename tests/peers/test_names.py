@@ -1,4 +1,4 @@
-"""Every name of `renderers` that a caller can import exists in `isc.compat`, module by module, or is left out by name."""
+"""Every name of `renderers` that a caller can import is in `isc.compat`, module by module, or left out by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _modules() -> Iterator[str]:
 
 
 def _theirs(name: str) -> set[str]:
-    """The names that a module of theirs has of the package itself, or makes: not what it imports of Python's library."""
+    """The names that a module of theirs has of the package itself, or makes: not those of Python's library."""
     module = import_module(f"renderers.{name}" if name else "renderers")
     return {found for found in dir(module) if not found.startswith("_") and _is_own(module, found)}
 
@@ -34,7 +34,9 @@ def _is_own(module: ModuleType, name: str) -> bool:
         return False
     origin = getattr(value, "__module__", None)
     assigned = origin is None or origin in ("typing", "types")
-    return str(origin).startswith("renderers") or (assigned and not hasattr(import_module("typing"), name) and name != "annotations")
+    return str(origin).startswith("renderers") or (
+        assigned and not hasattr(import_module("typing"), name) and name != "annotations"
+    )
 
 
 def _ours(name: str) -> object:
@@ -58,7 +60,10 @@ def test_what_is_said_to_be_left_out_is() -> None:
         if not hasattr(_ours(name), found)
     }
     assert lacking == NAMES.keys()
-    assert MODULES.keys() == {name for name in _modules() if name and name not in isc.compat._FILES} - isc.compat.MODULES.keys()
+    assert (
+        MODULES.keys()
+        == {name for name in _modules() if name and name not in isc.compat._FILES} - isc.compat.MODULES.keys()
+    )
 
 
 def test_everything_that_theirs_exports_is_there() -> None:
@@ -145,7 +150,5 @@ print(merge_chat_template_kwargs(config.renderer, {"enable_thinking": None}).ena
 
 def test_a_trainers_configuration_imports_and_validates() -> None:
     """As prime-rl's for SFT and its orchestrator do, which no package registry has; the names are those they import."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(TRAINER)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(TRAINER)], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["None", "isc.compat.classes"], done.stderr

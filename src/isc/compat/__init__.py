@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.12"
 """The version of `renderers` whose call surface this is."""
 
-__all__ = [
+__all__ = [  # noqa: PLE0604
     *base.__all__,
     *CLASSES,
     "FamilyRenderer",

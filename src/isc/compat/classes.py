@@ -191,8 +191,8 @@ def create_renderer(
     asked = _found(tokenizer, config) if config is None or isinstance(config, AutoRendererConfig) else config
     if chat_template_kwargs and asked.name == "default" and (config is None or config.name == "auto"):
         raise OptionError(
-            f"chat_template_kwargs: no format is known for {getattr(tokenizer, 'name_or_path', tokenizer)!r}, so nothing "
-            "says which arguments it takes; pass a DefaultRendererConfig with them"
+            f"chat_template_kwargs: no format is known for {getattr(tokenizer, 'name_or_path', tokenizer)!r}, so "
+            "nothing says which arguments it takes; pass a DefaultRendererConfig with them"
         )
     merged = merge_chat_template_kwargs(asked, chat_template_kwargs)
     if isinstance(merged, CustomRendererConfig):

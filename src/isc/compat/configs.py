@@ -12,8 +12,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, ge
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from isc.compat.custom import custom_renderer_config
-from isc.compat.turns import ResolvedThinkingRetention as ResolvedThinkingRetention
-from isc.compat.turns import ThinkingRetention as ThinkingRetention
+from isc.compat.turns import ResolvedThinkingRetention, ThinkingRetention
 from isc.errors import OptionError
 
 INKLING_EFFORT_MAP: Final = {"none": 0.0, "minimal": 0.1, "low": 0.2, "medium": 0.7, "high": 0.9, "max": 0.99}
@@ -44,7 +43,7 @@ class BaseRendererConfig(BaseModel):
     thinking_retention: ThinkingRetention | None = None
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - as pydantic has it
         """Refuse a configuration with a field of which it is not said what it is of."""
         super().__pydantic_init_subclass__(**kwargs)
         missing = cls.model_fields.keys() - _OF_ALL - cls._template_fields - cls._internal_fields
@@ -209,7 +208,9 @@ class GptOssRendererConfig(BaseRendererConfig):
 
 
 class Hy3RendererConfig(BaseRendererConfig):
-    _template_fields = frozenset(("fallback_strategy", "is_training", "preserved_thinking", "raw_last_assistant", "reasoning_effort"))
+    _template_fields = frozenset(
+        ("fallback_strategy", "is_training", "preserved_thinking", "raw_last_assistant", "reasoning_effort")
+    )
     name: Literal["hy3"] = "hy3"
     reasoning_effort: Literal["no_think", "low", "high"] = "no_think"
     preserved_thinking: bool | None = None
@@ -422,7 +423,7 @@ def merge_chat_template_kwargs(config: Any, chat_template_kwargs: Mapping[str, A
 
 _CONFIG_BY_NAME, _config_class_for = CONFIGS, config_class_for  # the names they have in `renderers`
 
-__all__ = [
+__all__ = [  # noqa: PLE0604
     "CONFIGS",
     "INKLING_EFFORT_MAP",
     "AutoRendererConfig",

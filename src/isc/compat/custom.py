@@ -70,7 +70,9 @@ def load_custom_renderer(import_path: str) -> Any:  # noqa: ANN401
     kind = load_target(import_path)
     config_class = getattr(kind, "config_class", None)
     if not (isinstance(config_class, type) and issubclass(config_class, BaseRendererConfig)):
-        raise TypeError(f"{import_path!r} must set config_class to a BaseRendererConfig of its own, not {config_class!r}")
+        raise TypeError(
+            f"{import_path!r} must set config_class to a BaseRendererConfig of its own, not {config_class!r}"
+        )
     return kind
 
 

@@ -142,9 +142,9 @@ class FamilyRenderer:
 
 
 def _bound(encoder: Encoder, family: Family, retention: ThinkingRetention | None) -> isc.Renderer:
-    """isc's renderer as this package's callers expect it.
+    """Isc's renderer as this package's callers expect it.
 
-    Ids are those of the template's text encoded at once, and text that is no JSON stays what a model wrote as arguments.
+    Ids are those of the template's text encoded at once. Arguments that are no JSON stay what a model wrote.
     """
     return isc.create_renderer(
         encoder, family, thinking_retention=retention, sampling_cuts="none", invalid_arguments="raw"

@@ -20,8 +20,8 @@ from isc.formats.segments import scaffold
 class LoadedTokenizer(Struct, frozen=True):
     """What `create_renderer` needs of a tokenizer, and text to ids and back.
 
-    Whatever else it is asked for (`apply_chat_template`, `pad`, `save_pretrained`) is that of transformers' tokenizer of
-    the same model, which is loaded then.
+    Whatever else it is asked for (`apply_chat_template`, `pad`, `save_pretrained`) is that of transformers' tokenizer
+    of the same model, which is loaded then.
     """
 
     name_or_path: str
@@ -70,7 +70,7 @@ class LoadedTokenizer(Struct, frozen=True):
         kept = [token_id for token_id in ids if token_id not in specials]
         return self.encoder.decode_bytes(kept).decode("utf-8", "replace")
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever transformers has
         """What transformers' tokenizer has under this name.
 
         Raises:
@@ -81,7 +81,9 @@ class LoadedTokenizer(Struct, frozen=True):
         try:
             tokenizer = _of_transformers(self.source.name, self.source.revision)
         except Exception as error:  # whatever transformers and the hub run into
-            raise AttributeError(f"{name}: isc's tokenizer has none, and transformers' does not load: {error}") from error
+            raise AttributeError(
+                f"{name}: isc's tokenizer has none, and transformers' does not load: {error}"
+            ) from error
         return getattr(tokenizer, name)
 
 

@@ -14,7 +14,7 @@ ResolvedThinkingRetention: TypeAlias = Literal["template", "tool_cycle", "all"]
 
 
 def extract_message_tool_names(messages: Sequence[Mapping[str, Any]]) -> list[str | None]:
-    """Return for each message the tool whose result it is, by its `name` or by the call before it; None for others.
+    """Return for each message the tool whose result it is, by its `name` or the call before it; None for others.
 
     >>> call = {"id": "c1", "function": {"name": "add", "arguments": {}}}
     >>> extract_message_tool_names([{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c1"}])
@@ -85,7 +85,10 @@ def introduces_user_query(
     return any(is_user_query(message) for message in new_messages)
 
 
-def resolve_thinking_retention(config: Any, implied: ResolvedThinkingRetention) -> ResolvedThinkingRetention:
+def resolve_thinking_retention(
+    config: Any,  # noqa: ANN401 - one of many models
+    implied: ResolvedThinkingRetention,
+) -> ResolvedThinkingRetention:
     """Return when a bridge may keep earlier reasoning: as the configuration says, else as the template implies."""
     stated: ThinkingRetention | None = config.thinking_retention
     return implied if stated is None else stated
@@ -122,4 +125,5 @@ def attribute_text_segments(
         overlap_is_content: Without effect: in isc a token that holds a content byte is content (law 3).
     """
     encoder = tokenizer.encoder if isinstance(tokenizer, LoadedTokenizer) else as_encoder(tokenizer)
-    return AttributedTextSegments(isc.attribute_text_segments(encoder, list(segments)))
+    ids, content = isc.attribute_text_segments(encoder, list(segments))
+    return AttributedTextSegments(zip(ids, content, strict=True))
