@@ -17,7 +17,8 @@ def extract_message_tool_names(messages: Sequence[Mapping[str, Any]]) -> list[st
     """Return for each message the tool whose result it is, by its `name` or the call before it; None for others.
 
     >>> call = {"id": "c1", "function": {"name": "add", "arguments": {}}}
-    >>> extract_message_tool_names([{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c1"}])
+    >>> result = {"role": "tool", "content": "4", "tool_call_id": "c1"}
+    >>> extract_message_tool_names([{"role": "assistant", "tool_calls": [call]}, result])
     [None, 'add']
     """
     names: dict[str, str] = {}
