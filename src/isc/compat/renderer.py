@@ -19,7 +19,7 @@ from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import as_encoder
 from isc.formats import catalogue
-from isc.formats.base import Family, has_reasoning
+from isc.formats.base import Family
 from isc.types import ThinkingRetention
 
 _SWITCHES: Final = ("enable_thinking", "thinking")
@@ -138,7 +138,7 @@ class FamilyRenderer:
             return stated
         family = self.renderer.family
         switched_off = any(getattr(self.config, field, None) is False for field in _SWITCHES)
-        return "all" if switched_off or family.keeps_history or not has_reasoning(family) else "tool_cycle"
+        return "all" if switched_off or family.keeps_history or not family.has_reasoning else "tool_cycle"
 
 
 def _bound(encoder: Encoder, family: Family, retention: ThinkingRetention | None) -> isc.Renderer:
