@@ -102,6 +102,9 @@ def test_glm_without_a_prompt_is_in_reasoning(family: isc.Family) -> None:
 
     parsed = ours.parse_response(ids("plan</think>hello"))
     assert (parsed.reasoning_content, parsed.content, parsed.reasoning_complete) == ("plan", "hello", True)
+    opened = ours.renderer.encoder.specials["<think>"]
+    for prompt in (None, [opened]):
+        assert ours.parse_response(ids("<think>plan</think>hello"), prompt_ids=prompt).reasoning_content == "plan"
     parsed = ours.parse_response(ids("plan"))
     assert (parsed.reasoning_content, parsed.content, parsed.reasoning_complete) == ("plan", "", False)
     off = renderer(type(family)(enable_thinking=False))  # type: ignore[call-arg]  # both have it

@@ -24,8 +24,9 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "nemotron-3-ultra": ("nemotron-3", "ultra"),
 }
 """Configurations whose format is a variant of another's family."""
+_WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)
+"""Fields of formats whose template does not look at them, whatever their value."""
 _NEUTRAL: Final[Mapping[str, Mapping[str, object]]] = {
-    "kimi-k2": {"enable_thinking": True},
     "gpt-oss": {"use_system_prompt": True},
 }
 """Fields that the template does not have, with the value that changes nothing."""
@@ -104,7 +105,9 @@ def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     return {
         field: value
         for field, value in fields.items()
-        if field not in _NO_OPTIONS and not (field in neutral and value == neutral[field])
+        if field not in _NO_OPTIONS
+        and (config.name, field) not in _WITHOUT_EFFECT
+        and not (field in neutral and value == neutral[field])
     }
 
 

@@ -85,17 +85,20 @@ class FamilyRenderer:
         self, token_ids: Sequence[int], *, tools: Tools = None, prompt_ids: Sequence[int] | None = None
     ) -> ParsedResponse:
         """Return the message that a sampled turn says."""
-        prompted = self._assumed_prompt() if prompt_ids is None else prompt_ids
-        parsed = replace(self.renderer, family=reading(self.renderer.family)).parse_response(token_ids, tools, prompted)
+        family = reading(self.renderer.family)
+        opener = self.renderer.encoder.specials.get(family.reasoning.opener) if family.reasoning else None
+        if opener is not None and opener in token_ids[:1]:
+            prompted: Sequence[int] | None = None  # it opens reasoning itself, whatever the prompt did
+        else:
+            prompted = self._assumed_prompt(opener) if prompt_ids is None else prompt_ids
+        parsed = replace(self.renderer, family=family).parse_response(token_ids, tools, prompted)
         return response(parsed, names_checked=self.checks_names)
 
-    def _assumed_prompt(self) -> list[int] | None:
+    def _assumed_prompt(self, opener: int | None) -> list[int] | None:
         """The prompt that a completion without one is taken to follow: for GLM one that opened reasoning."""
-        family = self.renderer.family
-        opener = family.reasoning.opener if family.reasoning else None
-        if opener is None or not self._is_glm or not getattr(family, "enable_thinking", True):
+        if opener is None or not self._is_glm or not getattr(self.renderer.family, "enable_thinking", True):
             return None
-        return [self.renderer.encoder.specials[opener]]
+        return [opener]
 
     def bridge_to_next_turn(
         self,
