@@ -103,7 +103,7 @@ def test_a_tokenizer_without_transformers(tmp_path: Path) -> None:
 
 def test_what_else_a_tokenizer_has_is_that_of_transformers(tmp_path: Path) -> None:
     tokenizer = model(tmp_path, CHATML)
-    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     text = "na\u00efve <|im_end|>\n"
     assert tokenizer.encode(text) == theirs.encode(text, add_special_tokens=False)
     assert tokenizer.convert_tokens_to_ids("<|im_end|>") == tokenizer.eos_token_id

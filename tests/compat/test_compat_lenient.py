@@ -107,7 +107,7 @@ def test_glm_without_a_prompt_is_in_reasoning(family: isc.Family) -> None:
         assert ours.parse_response(ids("<think>plan</think>hello"), prompt_ids=prompt).reasoning_content == "plan"
     parsed = ours.parse_response(ids("plan"))
     assert (parsed.reasoning_content, parsed.content, parsed.reasoning_complete) == ("plan", "", False)
-    off = renderer(type(family)(enable_thinking=False))  # type: ignore[call-arg]  # both have it
+    off = renderer(type(family)(enable_thinking=False))
     assert off.parse_response(ids("plan")).content == "plan"
 
 

@@ -95,7 +95,7 @@ def reading(family: Family) -> Family:
     'thinking'
     """
     thinking = _THINKING.get((catalogue.family_name(family), getattr(family, "variant", None)))
-    return family if thinking is None else structs.replace(family, variant=thinking)  # type: ignore[type-var]  # a Struct
+    return family if thinking is None else structs.replace(family, variant=thinking)
 
 
 def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -151,7 +151,7 @@ def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
 
 def _made(kind: type[Family], values: Mapping[str, Any]) -> Family | OptionError:
     """The family with these values, checked as a decoder does, or what is wrong with them."""
-    name = kind.__struct_config__.tag  # type: ignore[attr-defined]  # every family is a Struct
+    name = kind.__struct_config__.tag
     try:
         return msgspec.convert({"family": name, **values}, kind)
     except msgspec.ValidationError as error:
@@ -160,7 +160,7 @@ def _made(kind: type[Family], values: Mapping[str, Any]) -> Family | OptionError
 
 def _without_a_siblings(kind: type[Family], values: Mapping[str, Any], options: Mapping[str, Any]) -> Family | None:
     """The family without the one option that only another variant has; None where something else is wrong."""
-    variants = [get_args(field.type) for field in structs.fields(kind) if field.name == "variant"]  # type: ignore[arg-type]
+    variants = [get_args(field.type) for field in structs.fields(kind) if field.name == "variant"]
     siblings = ({**values, **options, "variant": variant} for known in variants for variant in known)
     if all(isinstance(_made(kind, sibling), OptionError) for sibling in siblings):
         return None
