@@ -59,6 +59,7 @@ test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and th
 test-peers: $(VENV)/compat  ## isc.compat beside renderers and under verifiers, and the types of that suite; installs both
 	$(BIN)/mypy --explicit-package-bases tests/peers/*.py
 	$(BIN)/python -m pytest tests/peers
+	PYTHONPATH=tests $(BIN)/python tests/peers/suite.py  # the peer's own suite, on both
 
 compat: $(VENV)/compat  ## count the differences from renderers, and write the tables of docs/compat.md
 	PYTHONPATH=tests $(BIN)/python tests/peers/report.py

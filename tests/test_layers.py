@@ -57,7 +57,7 @@ AT_HOME = {
     "httpx": {"client"},
     "pydantic": {"compat"},
     "openai": set[str](),
-    "transformers": {"media"},
+    "transformers": {"media", "compat"},
     "PIL": {"media"},
     "numpy": {"media", "rendered"},
     "torch": set[str](),

@@ -15,7 +15,7 @@ import pytest
 
 import isc
 from isc import compat
-from isc.compat import RenderedTokens, Renderer, ToolCallParseStatus
+from isc.compat import FamilyRenderer, RenderedTokens, ToolCallParseStatus
 from isc.errors import AttributionError, ConversationError, OptionError, TrajectoryError
 
 CHAT: list[dict[str, Any]] = [
@@ -28,18 +28,18 @@ CHAT: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def renderer(small: isc.Renderer) -> Renderer:
-    return Renderer(small)
+def renderer(small: isc.Renderer) -> FamilyRenderer:
+    return FamilyRenderer.of(small)
 
 
-def test_columns_are_those_of_isc(renderer: Renderer, small: isc.Renderer) -> None:
+def test_columns_are_those_of_isc(renderer: FamilyRenderer, small: isc.Renderer) -> None:
     ours, expected = renderer.render(CHAT), small.render(CHAT)
     for name in ("token_ids", "message_indices", "sampled_mask", "is_content", "message_roles", "message_tool_names"):
         assert getattr(ours, name) == list(getattr(expected, name))
     assert ours.to_isc() == expected
 
 
-def test_columns_are_lists_of_the_value_alone(renderer: Renderer) -> None:
+def test_columns_are_lists_of_the_value_alone(renderer: FamilyRenderer) -> None:
     ours = renderer.render(CHAT)
     part = ours.token_ids[2:5]
     part.append(7)
@@ -47,7 +47,7 @@ def test_columns_are_lists_of_the_value_alone(renderer: Renderer) -> None:
     assert len(ours.token_ids) == len(renderer.render_ids(CHAT)) + 1
 
 
-def test_methods_count_what_isc_counts(renderer: Renderer, small: isc.Renderer) -> None:
+def test_methods_count_what_isc_counts(renderer: FamilyRenderer, small: isc.Renderer) -> None:
     ours, expected = renderer.render(CHAT), small.render(CHAT)
     assert tuple(ours.tokens_per_message()) == expected.tokens_per_message()
     assert tuple(ours.tokens_per_message(sampled_only=True)) == expected.tokens_per_message(sampled_only=True)
@@ -111,7 +111,7 @@ def test_media_become_lists() -> None:
     assert compat.MultiModalData().is_empty()
 
 
-def ids(renderer: Renderer, text: str) -> list[int]:
+def ids(renderer: FamilyRenderer, text: str) -> list[int]:
     """A text as ids, its specials as such."""
     messages = [{"role": "user", "content": text}]
     rendered = renderer.renderer.render(messages, body_specials="parse")
@@ -130,7 +130,7 @@ READ = {
 
 
 @pytest.mark.parametrize("text", READ)
-def test_a_call_that_cannot_be_run_has_no_name(renderer: Renderer, text: str) -> None:
+def test_a_call_that_cannot_be_run_has_no_name(renderer: FamilyRenderer, text: str) -> None:
     """Verifiers runs whatever has one; a call of a tool that was not offered is the environment's to answer."""
     parsed = renderer.parse_response(ids(renderer, f"Well.\n<tool_call>\n{text}<|im_end|>"), tools=TOOLS)
     [call] = parsed.tool_calls
@@ -144,12 +144,12 @@ def test_engines_drop_unknown_calls_of_glm_so_they_are_marked() -> None:
     from isc.formats.glm4_5 import Glm45
 
     family = Glm45()
-    renderer = Renderer(isc.create_renderer(isc.encoders.embedded(family.specials), family))
+    renderer = FamilyRenderer.of(isc.create_renderer(isc.encoders.embedded(family.specials), family))
     parsed = renderer.parse_response(ids(renderer, "<tool_call>other\n</tool_call><|observation|>"), tools=TOOLS)
     assert [(call.name, call.status) for call in parsed.tool_calls] == [("other", ToolCallParseStatus.UNKNOWN_TOOL)]
 
 
-def test_a_bridge_is_lists_and_none_where_refused(renderer: Renderer) -> None:
+def test_a_bridge_is_lists_and_none_where_refused(renderer: FamilyRenderer) -> None:
     prompt = renderer.render_ids(CHAT[:2], add_generation_prompt=True)
     turn = ids(renderer, "<think>\nhm\n</think>\n\nok<|im_end|>")
     bridge = renderer.bridge_to_next_turn(prompt, turn, [{"role": "tool", "content": "12:00", "name": "now"}])
@@ -159,18 +159,18 @@ def test_a_bridge_is_lists_and_none_where_refused(renderer: Renderer) -> None:
     assert renderer.bridge_to_next_turn(prompt, turn, [{"role": "user", "content": "and now?"}]) is None
 
 
-def test_stops_and_stability(renderer: Renderer, small: isc.Renderer) -> None:
+def test_stops_and_stability(renderer: FamilyRenderer, small: isc.Renderer) -> None:
     assert renderer.get_stop_token_ids() == [*small.get_stop_token_ids()]
     assert renderer.is_prefix_stable is False
     assert compat.is_multimodal(renderer) is False
 
 
-def test_wrong_messages_are_told(renderer: Renderer) -> None:
+def test_wrong_messages_are_told(renderer: FamilyRenderer) -> None:
     with pytest.raises(ConversationError, match=r"messages\[0\].role"):
         renderer.render([{"role": "wizard", "content": ""}])
 
 
-def trained(renderer: Renderer, mask: list[bool]) -> list[str]:
+def trained(renderer: FamilyRenderer, mask: list[bool]) -> list[str]:
     """The texts that are trained on, one a message."""
     rendered = renderer.render(CHAT)
     texts = []
@@ -205,20 +205,20 @@ SAMPLES: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_sample_trains_on_what_is_asked_for(renderer: Renderer, name: str) -> None:
+def test_a_sample_trains_on_what_is_asked_for(renderer: FamilyRenderer, name: str) -> None:
     options, expected = SAMPLES[name]
     sample = compat.build_training_sample(renderer, CHAT, **options)
     assert sample.token_ids == renderer.render_ids(CHAT)
     assert trained(renderer, sample.loss_mask) == expected
 
 
-def test_a_mask_of_the_wrong_length_is_refused(renderer: Renderer) -> None:
+def test_a_mask_of_the_wrong_length_is_refused(renderer: FamilyRenderer) -> None:
     for pick in (None, lambda message: True):
         with pytest.raises(OptionError, match="1 values for 5 messages"):
             compat.build_training_sample(renderer, CHAT, message_loss_mask=[1], role_to_mask=pick)
 
 
-def test_a_step_has_no_log_probabilities(renderer: Renderer) -> None:
+def test_a_step_has_no_log_probabilities(renderer: FamilyRenderer) -> None:
     step = compat.build_trajectory_step(renderer, CHAT[:2], CHAT[2:])
     assert step["prompt_ids"] == renderer.render_ids(CHAT[:2], add_generation_prompt=True)
     assert sum(step["prompt_mask"]) == 0
@@ -230,7 +230,7 @@ def test_a_step_has_no_log_probabilities(renderer: Renderer) -> None:
     }
 
 
-def test_a_step_that_the_format_rewrites_is_refused(renderer: Renderer) -> None:
+def test_a_step_that_the_format_rewrites_is_refused(renderer: FamilyRenderer) -> None:
     asked_again = [*CHAT[2:], {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "Yes."}]
     with pytest.raises(TrajectoryError):
         compat.build_trajectory_step(renderer, CHAT[:2], asked_again)

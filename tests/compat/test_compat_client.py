@@ -12,7 +12,7 @@ import pytest
 
 import isc
 from engine_server import Answer, Received, engine, generating, healthy, json_reply, vllm_response
-from isc.compat import MalformedGenerateResponseError, OverlongPromptError, Renderer, generate
+from isc.compat import FamilyRenderer, MalformedGenerateResponseError, OverlongPromptError, generate
 from isc.compat.client import _retries
 from isc.errors import EngineRefusedError, OptionError
 
@@ -31,7 +31,7 @@ def ask(
     async def asked() -> tuple[dict[str, Any], list[Received]]:
         async with engine(answer) as server, httpx.AsyncClient(base_url=server.url) as http:
             whole = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=1)
-            given = {"client": http if plain else whole, "renderer": Renderer(renderer), "model": "m"}
+            given = {"client": http if plain else whole, "renderer": FamilyRenderer.of(renderer), "model": "m"}
             found = await generate(**{**given, "messages": HELLO, **options})
             return found, server.generates
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pydantic
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 import isc
-from isc.compat import configs, create_renderer, load_tokenizer
+from isc.compat import base, classes, configs, create_renderer, load_tokenizer
 from isc.compat.configs import config_from_name
-from isc.compat.renderer import Tokenizer
+from isc.compat.tokenizer import LoadedTokenizer
 from isc.encoding.encoders import embedded
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats.glm5 import Glm5
@@ -48,6 +49,9 @@ BAD: dict[str, dict[str, Any]] = {
     "a wrong type": {"name": "qwen3", "enable_thinking": "perhaps"},
     "a wrong policy": {"name": "qwen3", "thinking_retention": "none"},
     "custom without a path": {"name": "custom"},
+    "a path that is none": {"name": "custom", "import_path": "a.py"},
+    "a retention that a field contradicts": {"name": "glm-5", "clear_thinking": True, "thinking_retention": "all"},
+    "a field of older versions": {"name": "default", "preserve_all_thinking": True},
 }
 
 
@@ -72,7 +76,7 @@ def test_a_configuration_from_a_name() -> None:
             config_from_name(name)
 
 
-def model(directory: Path, template: str | None = None, specials: tuple[str, ...] = Qwen3.specials) -> Tokenizer:
+def model(directory: Path, template: str | None = None, specials: tuple[str, ...] = Qwen3.specials) -> LoadedTokenizer:
     """A model's directory, loaded."""
     stand_in(specials).save(str(directory / "tokenizer.json"))
     text = json.dumps({"eos_token": "<|im_end|>", "bos_token": None})
@@ -89,11 +93,25 @@ def test_a_tokenizer_without_transformers(tmp_path: Path) -> None:
     end = tokenizer.eos_token_id
     assert end is not None
     ids = tokenizer.encode("na\u00efve <|im_end|>")
-    assert end not in ids
+    assert ids.count(end) == 1
     assert tokenizer.decode([*ids, end]) == "na\u00efve <|im_end|><|im_end|>"
-    assert tokenizer.decode([*ids, end], skip_special_tokens=True) == "na\u00efve <|im_end|>"
+    assert tokenizer.decode([*ids, end], skip_special_tokens=True) == "na\u00efve "
+    assert tokenizer.decode(end) == "<|im_end|>"
     with pytest.raises(OptionError, match="use a renderer"):
         tokenizer.encode("x", add_special_tokens=True)
+
+
+def test_what_else_a_tokenizer_has_is_that_of_transformers(tmp_path: Path) -> None:
+    tokenizer = model(tmp_path, CHATML)
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    text = "na\u00efve <|im_end|>\n"
+    assert tokenizer.encode(text) == theirs.encode(text, add_special_tokens=False)
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") == tokenizer.eos_token_id
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == (
+        "<|im_start|>user\nx<|im_end|>"
+    )
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = tokenizer.no_such_thing
 
 
 def named(name: str) -> Any:  # noqa: ANN401 - stands for a transformers tokenizer
@@ -149,7 +167,9 @@ def test_a_configuration_is_a_family(
 ) -> None:
     renderer = create_renderer(named(name), config, chat_template_kwargs=given)
     assert renderer.renderer.family == family
-    assert renderer.config == config
+    for field in configs.template_field_names(renderer.config):
+        assert getattr(renderer.config, field) == getattr(family, field), field
+    assert type(renderer) is classes.RENDERER_REGISTRY[renderer.config.name]
 
 
 def test_retention_is_handed_on() -> None:
@@ -158,19 +178,26 @@ def test_retention_is_handed_on() -> None:
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "no such option": (configs.Qwen3RendererConfig(), {"foo": 1}, "qwen3 has no option 'foo'; it has enable_thinking"),
-    "variants are no options": (configs.Qwen3RendererConfig(), {"variant": "hybrid"}, "no option 'variant'"),
-    "a wrong type": (configs.Qwen3RendererConfig(), {"enable_thinking": "no"}, "Expected `bool`"),
-    "a custom renderer": (configs.CustomRendererConfig(import_path="a.b"), {}, "write an isc family"),
+    "no such option": (configs.Qwen3RendererConfig(), {"foo": 1}, "no \\['foo'\\]. Allowed: enable_thinking"),
+    "variants are no options": (configs.Qwen3RendererConfig(), {"variant": "hybrid"}, "no \\['variant'\\]"),
+    "a sibling's option": (
+        configs.Qwen35RendererConfig(),
+        {"preserve_thinking": True},
+        "Allowed: add_vision_id, enable",
+    ),
+    "the renderer's own option": (configs.Qwen35RendererConfig(), {"image_cache_max": 1}, "no \\['image_cache_max'\\]"),
+    "options of an unknown format": (None, {"enable_thinking": False}, "no format is known"),
+    "a wrong type": (configs.Qwen3RendererConfig(), {"enable_thinking": "perhaps"}, "valid boolean"),
+    "None for what cannot be left open": (configs.Qwen3RendererConfig(), {"enable_thinking": None}, "valid boolean"),
     "a parser of a format": (configs.DefaultRendererConfig(tool_parser="glm"), {}, "where the format has a family"),
 }
 
 
 @pytest.mark.parametrize(("config", "given", "problem"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_honoured_is_refused(
-    config: configs.BaseRendererConfig, given: dict[str, Any], problem: str
+    config: configs.BaseRendererConfig | None, given: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(OptionError, match=problem):
+    with pytest.raises((OptionError, pydantic.ValidationError), match=problem):
         create_renderer(named("x"), config, chat_template_kwargs=given)
 
 
@@ -212,9 +239,72 @@ def test_the_default_renderer_is_the_models_template(tmp_path: Path) -> None:
 
 def test_without_a_family_and_a_template_there_is_no_renderer(tmp_path: Path) -> None:
     tokenizer = model(tmp_path)
-    for config in (None, configs.DeepSeekV4RendererConfig(), configs.DefaultRendererConfig()):
+    with (
+        pytest.raises(UnknownModelError, match="no chat template"),
+        pytest.warns(TracedTemplateNotice, match="no format"),
+    ):
+        create_renderer(tokenizer)
+    for config in (configs.DeepSeekV4RendererConfig(), configs.DefaultRendererConfig()):
         with pytest.raises(UnknownModelError, match="no chat template"):
             create_renderer(tokenizer, config)
+
+
+TOY = """
+from typing import Literal
+
+from isc.compat.configs import BaseRendererConfig
+
+
+class ToyConfig(BaseRendererConfig):
+    name: Literal["toy"] = "toy"
+    effort: int = 1
+    size: int = 2
+    _template_fields = frozenset({"effort"})
+    _internal_fields = frozenset({"size"})
+
+
+class Toy:
+    config_class = ToyConfig
+
+    def __init__(self, tokenizer, config):
+        self.tokenizer, self.config = tokenizer, config
+"""
+
+
+def test_a_renderer_of_the_callers_own(tmp_path: Path) -> None:
+    file = tmp_path / "toy.py"
+    file.write_text(TOY, encoding="utf-8")
+    config = Trainer.model_validate(
+        {"renderer": {"name": "custom", "import_path": f"{file}:Toy", "size": 3, "thinking_retention": "all"}}
+    ).renderer
+    toy = create_renderer("a tokenizer", config, chat_template_kwargs={"effort": 4})
+    assert (toy.tokenizer, toy.config.effort, toy.config.size) == ("a tokenizer", 4, 3)
+    assert toy.config.thinking_retention == "all"
+    with pytest.raises(OptionError, match="Allowed: effort"):
+        create_renderer("a tokenizer", config, chat_template_kwargs={"size": 4})
+    with pytest.raises(pydantic.ValidationError):
+        configs.CustomRendererConfig.model_validate({"import_path": f"{file}:Toy", "unknown": 1})
+    with pytest.raises(TypeError, match="config_class"):
+        configs.CustomRendererConfig(import_path="json.JSONDecoder")
+    with pytest.raises(FileNotFoundError):
+        configs.CustomRendererConfig(import_path=f"{tmp_path}/missing.py:Toy")
+
+
+def test_a_field_is_of_the_template_or_of_the_renderer() -> None:
+    with pytest.raises(TypeError, match=r"missing=..unclassified"):
+
+        class _Unclear(configs.BaseRendererConfig):
+            unclassified: bool = False
+
+
+def test_a_class_of_the_callers_own_in_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(base.RENDERER_REGISTRY, "qwen3.5", lambda tokenizer, config: (tokenizer, config))
+    monkeypatch.setitem(base.MODEL_RENDERER_MAP, "mine/model", "qwen3.5")
+    tokenizer = named("mine/model")
+    config = configs.AutoRendererConfig(thinking_retention="all")
+    given, resolved = create_renderer(tokenizer, config, chat_template_kwargs={"enable_thinking": None})
+    assert given is tokenizer
+    assert resolved == configs.Qwen35RendererConfig(thinking_retention="all")
 
 
 def test_a_renderer_needs_no_configuration_class() -> None:

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 import isc
 from cases import CASES, Case
 from isc import convert
-from isc.compat import Renderer
+from isc.compat import FamilyRenderer
 from isc.compat.configs import CONFIGS
 from isc.compat.formats import OTHER_NAMES, family_of
 from isc.conversation.training import _sampled_ids
@@ -32,10 +32,10 @@ class Sides(Struct, frozen=True):
     """Both renderers of a case. `parsing` is isc's with `body_specials="parse"`, `default` that of the main variant."""
 
     case: Case
-    ours: Renderer
+    ours: FamilyRenderer
     theirs: Any
-    parsing: Renderer
-    default: Renderer | None
+    parsing: FamilyRenderer
+    default: FamilyRenderer | None
     reference: Reference
 
 
@@ -101,10 +101,10 @@ def sides(case: Case, reference: Path) -> Sides:
     os.environ.setdefault("TIKTOKEN_ENCODINGS_BASE", _ranks(reference))
     return Sides(
         case,
-        Renderer(ours),
+        FamilyRenderer.of(ours),
         renderers.create_renderer(tokenizer, kinds[name](**fields)),
-        Renderer(structs.replace(ours, body_specials="parse")),
-        Renderer(structs.replace(isc.create_renderer(encoder, main), body_specials="parse")) if main else None,
+        FamilyRenderer.of(structs.replace(ours, body_specials="parse")),
+        FamilyRenderer.of(structs.replace(isc.create_renderer(encoder, main), body_specials="parse")) if main else None,
         (case if place else structs.replace(case, tokenizer="")).reference(reference),
     )
 

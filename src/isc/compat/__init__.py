@@ -1,57 +1,48 @@
 """The call surface of PrimeIntellect's `renderers` (0.1.12) that verifiers and prime-rl use, on top of isc.
 
 Adapters only: values are converted, what they say is isc's. `docs/compat.md` lists every class of difference. The
-modules `base`, `client` and `configs` hold the names of theirs. Configurations need pydantic (`isc[compat]`).
+modules `base`, `client`, `configs` and `custom` hold the names of theirs, `install` makes the others. Configurations
+need pydantic (`isc[compat]`).
 """
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from isc.compat.base import (
-    MultiModalData,
-    ParsedResponse,
-    ParsedToolCall,
-    PlaceholderRange,
-    RenderedTokens,
-    RenderedTrainingSample,
-    Renderer,
-    ToolCallParseStatus,
-    build_training_sample,
-    build_trajectory_step,
-    create_renderer,
-    is_multimodal,
-    load_tokenizer,
-)
+from isc.compat import base
+from isc.compat.base import *  # noqa: F403 - the names of `renderers` are those of its `base`, and these
+from isc.compat.classes import CLASSES, MODULES
 from isc.compat.client import MalformedGenerateResponseError, OverlongPromptError, generate
+from isc.compat.custom import custom_renderer_config, load_custom_renderer, load_target
+from isc.compat.renderer import FamilyRenderer
 from isc.errors import OptionError
 
 if TYPE_CHECKING:
+    from isc.compat.classes import *  # noqa: F403
     from isc.compat.configs import *  # noqa: F403
 
-__all__ = [
+__version__ = "0.1.12"
+"""The version of `renderers` whose call surface this is."""
+
+__all__ = [  # noqa: PLE0604
+    *base.__all__,
+    *CLASSES,
+    "FamilyRenderer",
     "MalformedGenerateResponseError",
-    "MultiModalData",
     "OverlongPromptError",
-    "ParsedResponse",
-    "ParsedToolCall",
-    "PlaceholderRange",
-    "RenderedTokens",
-    "RenderedTrainingSample",
-    "Renderer",
-    "ToolCallParseStatus",
-    "build_training_sample",
-    "build_trajectory_step",
-    "create_renderer",
+    "__version__",
+    "custom_renderer_config",
     "generate",
     "install",
-    "is_multimodal",
-    "load_tokenizer",
+    "load_custom_renderer",
+    "load_target",
 ]
 
-_MODULES = ("base", "client", "configs")
+globals().update(CLASSES)
+_FILES = ("base", "client", "configs", "custom")
 
 
 def install() -> None:
@@ -61,12 +52,23 @@ def install() -> None:
         OptionError: `renderers` was imported before: some of its objects are in use already.
     """
     here = sys.modules[__name__]
-    found = sys.modules.get("renderers", here)
-    if found is not here and hasattr(found, "create_renderer"):  # a file of the caller's that calls this has none
+    present = sys.modules.get("renderers", here)
+    if present is not here and hasattr(present, "create_renderer"):  # a file of the caller's that calls this has none
         raise OptionError("renderers is imported already: call isc.compat.install() before whatever imports it")
     sys.modules["renderers"] = here
-    for name in _MODULES:
+    for name in _FILES:
         sys.modules[f"renderers.{name}"] = import_module(f"{__name__}.{name}")
+    sys.modules |= {f"renderers.{name}": _module(name) for name in MODULES}
+
+
+def _module(name: str) -> ModuleType:
+    """A module of `renderers` that holds one format: there each imports what it needs of the others, so it has all."""
+    module = ModuleType(f"renderers.{name}", f"The classes of `renderers.{name}`.")
+    configs = import_module(f"{__name__}.configs")
+    vars(module).update({shared: getattr(base, shared) for shared in base.__all__})
+    vars(module).update({shared: getattr(configs, shared) for shared in configs.__all__})
+    vars(module).update(CLASSES)
+    return module
 
 
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for a configuration

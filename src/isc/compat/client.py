@@ -12,9 +12,11 @@ from isc.client import Retries
 from isc.client import generate as ask
 from isc.client.generation import Generation
 from isc.client.transport import endpoint
-from isc.compat.renderer import Renderer
-from isc.compat.responses import tool_calls
-from isc.compat.tokens import RenderedTokens
+from isc.compat.messages import Message, ToolSpec
+from isc.compat.protocols import Renderer
+from isc.compat.renderer import FamilyRenderer
+from isc.compat.responses import ToolCallParseStatus, tool_calls
+from isc.compat.tokens import MultiModalData, RenderedTokens
 from isc.convert import Messages, Tools
 from isc.errors import (
     ClientError,
@@ -25,6 +27,18 @@ from isc.errors import (
     OptionError,
 )
 from isc.errors import OverlongPromptError as PromptTooLongError
+
+__all__ = [
+    "MalformedGenerateResponseError",
+    "Message",
+    "MultiModalData",
+    "OverlongPromptError",
+    "RenderedTokens",
+    "Renderer",
+    "ToolCallParseStatus",
+    "ToolSpec",
+    "generate",
+]
 
 _KEPT: Final = ("routed_experts", "sampling_mask", "usage")
 _STATUS_ERRORS: Final = {
@@ -54,7 +68,7 @@ class MalformedGenerateResponseError(ValueError):
 async def generate(  # noqa: PLR0913 - as in renderers
     *,
     client: object,
-    renderer: Renderer,
+    renderer: FamilyRenderer,
     messages: Messages,
     model: str,
     prompt_ids: Sequence[int] | None = None,
@@ -103,7 +117,7 @@ async def generate(  # noqa: PLR0913 - as in renderers
     return _result(generation, renderer, prompt_attribution)
 
 
-def _params(renderer: Renderer, given: Mapping[str, Any] | None) -> dict[str, Any]:
+def _params(renderer: FamilyRenderer, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The caller's sampling parameters, with those that are never the caller's."""
     ours = {"logprobs": 1, "stop_token_ids": renderer.get_stop_token_ids(), "skip_special_tokens": False}
     return {**(given or {}), **ours}
@@ -122,7 +136,7 @@ def _errors_as_there(client: object) -> Iterator[None]:
         raise _as_openai(error, client) from error
 
 
-def _result(generation: Generation, renderer: Renderer, attribution: RenderedTokens | None) -> dict[str, Any]:
+def _result(generation: Generation, renderer: FamilyRenderer, attribution: RenderedTokens | None) -> dict[str, Any]:
     if attribution is None and generation.prompt_attribution is not None:
         attribution = RenderedTokens.of(generation.prompt_attribution)
     return {

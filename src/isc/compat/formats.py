@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import structs
 
 from isc import loading
+from isc.compat.lenient import LeftOutWarning
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats import catalogue
@@ -23,11 +24,17 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "nemotron-3-ultra": ("nemotron-3", "ultra"),
 }
 """Configurations whose format is a variant of another's family."""
+_WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)
+"""Fields of formats whose template does not look at them, whatever their value."""
 _NEUTRAL: Final[Mapping[str, Mapping[str, object]]] = {
-    "kimi-k2": {"enable_thinking": True},
     "gpt-oss": {"use_system_prompt": True},
 }
 """Fields that the template does not have, with the value that changes nothing."""
+_THINKING: Final[Mapping[tuple[str, object], str]] = {
+    ("qwen3", "instruct_2507"): "thinking_2507",
+    ("qwen3-vl", "instruct"): "thinking",
+}
+"""Variants that do not think, with the one of the same format that does."""
 _GRAMMARS: Final[Mapping[str, Mapping[str, str]]] = {
     "tool_parser": {"qwen3": "json"},
     "reasoning_parser": {"think": "think"},
@@ -45,13 +52,11 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
         given: The template's keyword arguments that a run sets besides.
 
     Raises:
-        OptionError: An option that the format does not have, or with a value it does not take; a custom renderer.
+        OptionError: An option that the format does not have, or with a value it does not take.
         UnknownModelError: There is neither a family nor a chat template.
     """
     name = "auto" if config is None else config.name
     options = {**({} if config is None else _options(config)), **given}
-    if name == "custom":
-        raise OptionError("a custom renderer is a class made for renderers: write an isc family, see CONTRIBUTING")
     if name == "default":
         chosen = {field: _grammar(field, options.pop(field, None)) for field in _GRAMMARS}
         return _template(tokenizer, encoder, options, chosen["reasoning_parser"], chosen["tool_parser"])
@@ -61,6 +66,38 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
     return _with_options(found, options) if found is not None else _traced(name, tokenizer, encoder, options)
 
 
+def config_name_of(family: Family) -> str:
+    """The name of the configuration that asks for a family; `default` where `renderers` has none for it.
+
+    >>> from isc.formats.catalogue import family_for
+    >>> config_name_of(family_for("nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16"))
+    'nemotron-3-ultra'
+    """
+    from isc.compat.configs import CONFIGS
+
+    kind = (catalogue.family_name(family), getattr(family, "variant", None))
+    named = next((name for name, other in OTHER_NAMES.items() if other == kind), kind[0])
+    return named if named in CONFIGS else "default"
+
+
+def resolved(config: Any, family: Family) -> Any:  # noqa: ANN401
+    """The configuration with the family's value in every field that left it to the model."""
+    left = (field for field, value in config if value is None and hasattr(family, field))
+    values = {field: getattr(family, field) for field in left}
+    return config.model_copy(update={field: value for field, value in values.items() if value is not None})
+
+
+def reading(family: Family) -> Family:
+    """The family by which turns are read: where only a sibling thinks, the sibling, so that thinking is no content.
+
+    >>> from isc.formats.catalogue import family_for
+    >>> reading(family_for("Qwen/Qwen3-VL-8B-Instruct")).variant
+    'thinking'
+    """
+    thinking = _THINKING.get((catalogue.family_name(family), getattr(family, "variant", None)))
+    return family if thinking is None else structs.replace(family, variant=thinking)
+
+
 def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     """The fields of a configuration that say something of the format; None leaves it to the template."""
     neutral = _NEUTRAL.get(config.name, {})
@@ -68,7 +105,9 @@ def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     return {
         field: value
         for field, value in fields.items()
-        if field not in _NO_OPTIONS and not (field in neutral and value == neutral[field])
+        if field not in _NO_OPTIONS
+        and (config.name, field) not in _WITHOUT_EFFECT
+        and not (field in neutral and value == neutral[field])
     }
 
 
@@ -100,10 +139,36 @@ def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
     unknown = [option for option in options if option not in fields]
     if unknown:
         raise OptionError(f"{name} has no option {unknown[0]!r}; it has {', '.join(fields) or 'none'}")
+    made = _made(kind, {**values, **options})
+    if isinstance(made, OptionError):
+        fewer = _without_a_siblings(kind, values, options)
+        if fewer is None:
+            raise made
+        warnings.warn(f"left out, as the model's template does: {made}", LeftOutWarning, stacklevel=6)
+        return fewer
+    return made
+
+
+def _made(kind: type[Family], values: Mapping[str, Any]) -> Family | OptionError:
+    """The family with these values, checked as a decoder does, or what is wrong with them."""
+    name = kind.__struct_config__.tag
     try:
-        return msgspec.convert({"family": name, **values, **options}, kind)
+        return msgspec.convert({"family": name, **values}, kind)
     except msgspec.ValidationError as error:
-        raise OptionError(f"{name}: {error}") from None
+        return OptionError(f"{name}: {error}")
+
+
+def _without_a_siblings(kind: type[Family], values: Mapping[str, Any], options: Mapping[str, Any]) -> Family | None:
+    """The family without the one option that only another variant has; None where something else is wrong."""
+    variants = [get_args(field.type) for field in structs.fields(kind) if field.name == "variant"]
+    siblings = ({**values, **options, "variant": variant} for known in variants for variant in known)
+    if all(isinstance(_made(kind, sibling), OptionError) for sibling in siblings):
+        return None
+    for option in options:
+        made = _made(kind, {**values, **{field: value for field, value in options.items() if field != option}})
+        if not isinstance(made, OptionError):
+            return made
+    return None
 
 
 def _traced(name: str, tokenizer: object, encoder: Encoder, options: Mapping[str, Any]) -> Family:

@@ -1,106 +1,104 @@
-"""`create_renderer` and `load_tokenizer` of `renderers`, and a `Renderer` that answers in its values."""
+"""An isc renderer that takes and returns what a renderer of `renderers` does."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar, Final
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 import isc
-from isc import loading
-from isc._sources import Source
-from isc.compat.formats import family_of
+from isc.compat.formats import family_of, reading, resolved
+from isc.compat.lenient import leniently
 from isc.compat.responses import ParsedResponse, response
+from isc.compat.tokenizer import LoadedTokenizer
 from isc.compat.tokens import RenderedTokens
+from isc.compat.turns import ResolvedThinkingRetention
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import as_encoder
 from isc.formats import catalogue
+from isc.formats.base import Family
+from isc.types import ThinkingRetention
+
+_SWITCHES: Final = ("enable_thinking", "thinking")
+"""Fields that switch reasoning on."""
 
 
-class Tokenizer(Struct, frozen=True):
-    """A model's tokenizer without transformers: what `create_renderer` needs, and text to ids and back."""
+class FamilyRenderer:
+    """A renderer of one of isc's families, or of a traced template, behind the call surface of `renderers`.
 
-    source: Source
-    encoder: Encoder
+    Args:
+        tokenizer: What `load_tokenizer` returns, a transformers fast tokenizer, or what `isc.create_renderer` takes.
+        config: The configuration; None for the class's own with its defaults.
+        processor: Without effect but for images: isc reads them by itself.
 
-    @property
-    def name_or_path(self) -> str:
-        """The model's name or directory."""
-        return self.source.name
-
-    @property
-    def chat_template(self) -> str | None:
-        """The model's chat template."""
-        return self.source.chat_template()
-
-    @property
-    def bos_token(self) -> str | None:
-        """The special that begins a text, where the model has one."""
-        return self.source.special("bos_token") or None
-
-    @property
-    def eos_token(self) -> str | None:
-        """The special that ends a text, where the model has one."""
-        return self.source.special("eos_token") or None
-
-    @property
-    def eos_token_id(self) -> int | None:
-        """Its id."""
-        return self.encoder.specials.get(self.eos_token or "")
-
-    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Ids of a text, in which no special is recognized.
-
-        Raises:
-            OptionError: `add_special_tokens`: the format adds them, and a renderer knows which.
-        """
-        if add_special_tokens:
-            raise isc.errors.OptionError("add_special_tokens=True: specials belong to the format; use a renderer")
-        return list(isc.attribute_text_segments(self.encoder, [(text, False)])[0])
-
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-        """The text of ids."""
-        specials = frozenset(self.encoder.specials.values()) if skip_special_tokens else frozenset()
-        kept = [token_id for token_id in token_ids if token_id not in specials]
-        return self.encoder.decode_bytes(kept).decode("utf-8", "replace")
-
-
-def load_tokenizer(model_name_or_path: str) -> Tokenizer:
-    """The tokenizer of a model on the hub or in a directory; never runs remote code.
-
-    Raises:
-        LoadError: A file is missing or cannot be fetched.
-        EncoderError: The tokenizer cannot be accounted for.
+    Attributes:
+        renderer: isc's own renderer, which is strict about what it is given.
+        config: The configuration with what the model itself decides filled in.
     """
-    return Tokenizer(Source(model_name_or_path), loading.load_encoder(model_name_or_path))
 
+    config_name: ClassVar[str] = "auto"
 
-class Renderer(Struct, frozen=True):
-    """An isc renderer that takes and returns what `renderers` does; `renderer` is isc's own."""
+    def __init__(self, tokenizer: object, config: Any = None, *, processor: object = None) -> None:  # noqa: ANN401
+        from isc.compat.configs import config_class_for
 
-    renderer: isc.Renderer
-    config: Any = None
+        asked = config_class_for(self.config_name)() if config is None else config
+        encoder = tokenizer.encoder if isinstance(tokenizer, LoadedTokenizer) else as_encoder(tokenizer)
+        family = family_of(asked, tokenizer, encoder, {})
+        self.tokenizer = tokenizer
+        self.renderer = _bound(encoder, family, asked.thinking_retention)
+        self.config = resolved(asked, self.renderer.family)
+
+    @classmethod
+    def of(cls, renderer: isc.Renderer) -> FamilyRenderer:
+        """Give isc's renderer this call surface.
+
+        >>> import isc
+        >>> bound = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+        >>> len(FamilyRenderer.of(bound).render_ids([{"role": "user", "content": "hi"}]))
+        6
+        """
+        found = cls.__new__(cls)
+        found.tokenizer, found.renderer, found.config = None, renderer, None
+        return found
 
     def render(self, messages: Messages, *, tools: Tools = None, add_generation_prompt: bool = False) -> RenderedTokens:
-        """The conversation as ids and columns.
+        """Return the conversation as ids and columns.
 
         Raises:
             ConversationError: Something cannot be rendered.
         """
-        return RenderedTokens.of(self.renderer.render(messages, tools, add_generation_prompt))
+        return RenderedTokens.of(self._rendered(messages, tools, add_generation_prompt))
+
+    def _rendered(self, messages: Messages, tools: Tools, add_generation_prompt: bool) -> isc.RenderedTokens:
+        """The conversation as isc has it, without what the template leaves out."""
+        whole = partial(self.renderer.render, add_generation_prompt=add_generation_prompt)
+        return leniently(whole, messages, tools)
 
     def render_ids(self, messages: Messages, *, tools: Tools = None, add_generation_prompt: bool = False) -> list[int]:
-        """The ids of `render`."""
-        return list(self.renderer.render_ids(messages, tools, add_generation_prompt))
+        """Return the ids of `render`."""
+        return list(self._rendered(messages, tools, add_generation_prompt).token_ids)
 
     def parse_response(
         self, token_ids: Sequence[int], *, tools: Tools = None, prompt_ids: Sequence[int] | None = None
     ) -> ParsedResponse:
-        """A sampled turn read back."""
-        parsed = self.renderer.parse_response(token_ids, tools, prompt_ids)
+        """Return the message that a sampled turn says."""
+        family = reading(self.renderer.family)
+        opener = self.renderer.encoder.specials.get(family.reasoning.opener) if family.reasoning else None
+        if opener is not None and opener in token_ids[:1]:
+            prompted: Sequence[int] | None = None  # it opens reasoning itself, whatever the prompt did
+        else:
+            prompted = self._assumed_prompt(opener) if prompt_ids is None else prompt_ids
+        parsed = replace(self.renderer, family=family).parse_response(token_ids, tools, prompted)
         return response(parsed, names_checked=self.checks_names)
+
+    def _assumed_prompt(self, opener: int | None) -> list[int] | None:
+        """The prompt that a completion without one is taken to follow: for GLM one that opened reasoning."""
+        if opener is None or not self._is_glm or not getattr(self.renderer.family, "enable_thinking", True):
+            return None
+        return [opener]
 
     def bridge_to_next_turn(
         self,
@@ -110,45 +108,47 @@ class Renderer(Struct, frozen=True):
         *,
         tools: Tools = None,
     ) -> RenderedTokens | None:
-        """The next prompt, beginning with every previous id; None where `isc.Renderer.plan_bridge` refuses."""
+        """Return the next prompt, beginning with every previous id; None where `isc.Renderer.plan_bridge` refuses."""
+        if not new_messages:
+            return None
         previous = (previous_prompt_ids, previous_completion_ids)
-        found = self.renderer.bridge_to_next_turn(*previous, new_messages, tools)
-        return None if found is None else RenderedTokens.of(found)
+        extended = self.renderer.bridge_to_next_turn(*previous, new_messages, tools)
+        return None if extended is None else RenderedTokens.of(extended)
 
     def get_stop_token_ids(self) -> list[int]:
-        """The ids at which sampling stops."""
+        """Return the ids at which sampling stops."""
         return list(self.renderer.get_stop_token_ids())
+
+    @property
+    def _is_glm(self) -> bool:
+        return catalogue.family_name(self.renderer.family).startswith("glm-")
 
     @property
     def checks_names(self) -> bool:
         """Whether a call of a tool that was not offered is marked: for GLM, whose calls engines then drop."""
-        return catalogue.family_name(self.renderer.family).startswith("glm-")
+        return self._is_glm
 
     @property
     def is_prefix_stable(self) -> bool:
         """Whether appending turns never changes how earlier ones are rendered."""
         return self.renderer.is_prefix_stable
 
+    @property
+    def effective_thinking_retention(self) -> ResolvedThinkingRetention:
+        """When a bridge may keep earlier reasoning, as the configuration and the family's options say."""
+        stated = self.renderer.thinking_retention
+        if stated is not None:
+            return stated
+        family = self.renderer.family
+        switched_off = any(getattr(self.config, field, None) is False for field in _SWITCHES)
+        return "all" if switched_off or family.keeps_history or not family.has_reasoning else "tool_cycle"
 
-def create_renderer(
-    tokenizer: object,
-    config: Any = None,  # noqa: ANN401 - one of many models
-    *,
-    chat_template_kwargs: Mapping[str, Any] | None = None,
-) -> Renderer:
-    """A renderer on a tokenizer.
 
-    Args:
-        tokenizer: What `load_tokenizer` returns, a transformers fast tokenizer, or what `isc.create_renderer` takes.
-        config: A configuration; None and `auto` find the format by the tokenizer's model name or chat template.
-        chat_template_kwargs: The template's keyword arguments, over those of the configuration.
+def _bound(encoder: Encoder, family: Family, retention: ThinkingRetention | None) -> isc.Renderer:
+    """Isc's renderer as this package's callers expect it.
 
-    Raises:
-        OptionError: An option that the format does not have, or with a value it does not take; a custom renderer.
-        UnknownModelError: There is neither a family nor a chat template.
-        EncoderError: A tokenizer that isc does not know or cannot account for.
+    Ids are those of the template's text encoded at once. Arguments that are no JSON stay what a model wrote.
     """
-    encoder = tokenizer.encoder if isinstance(tokenizer, Tokenizer) else as_encoder(tokenizer)
-    family = family_of(config, tokenizer, encoder, chat_template_kwargs or {})
-    retention = None if config is None else config.thinking_retention
-    return Renderer(isc.create_renderer(encoder, family, thinking_retention=retention), config)
+    return isc.create_renderer(
+        encoder, family, thinking_retention=retention, sampling_cuts="none", invalid_arguments="raw"
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import isc
-from isc.compat.renderer import Renderer
-from isc.compat.tokens import MultiModalData, RenderedTokens
-from isc.convert import Tools
+from isc.compat.lenient import leniently
+from isc.compat.renderer import FamilyRenderer
+from isc.compat.tokens import MultiModalData, PlaceholderRange, RenderedTokens
+from isc.convert import Messages, Tools
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class RenderedTrainingSample:
 
 
 def build_training_sample(
-    renderer: Renderer,
+    renderer: FamilyRenderer,
     messages: Sequence[Mapping[str, Any]],
     *,
     role_to_mask: Callable[[Mapping[str, Any]], bool] | None = None,
@@ -55,15 +57,43 @@ def build_training_sample(
             bool(wanted) and (message.get("role") != "assistant" or bool(role_to_mask(message)))
             for wanted, message in zip(mask, given, strict=True)
         ]
-    sample = isc.build_training_sample(
-        renderer.renderer, given, tools, None, body_roles, mask, ensure_final_stop=ensure_final_stop
-    )
+    sample = leniently(partial(_sample, renderer, body_roles, mask, ensure_final_stop), given, tools)
     media = RenderedTokens.of(sample.rendered).multi_modal_data
     return RenderedTrainingSample(list(sample.token_ids), list(sample.loss_mask), media)
 
 
+def _sample(
+    renderer: FamilyRenderer,
+    body_roles: frozenset[str],
+    mask: Sequence[bool | int],
+    ensure_final_stop: bool,
+    messages: Messages,
+    tools: Tools,
+) -> isc.TrainingSample:
+    return isc.build_training_sample(
+        renderer.renderer, messages, tools, None, body_roles, mask, ensure_final_stop=ensure_final_stop
+    )
+
+
+_TYPES = {"image": 1, "video": 2}
+
+
+def mm_token_type_ids(placeholders: Mapping[str, Sequence[PlaceholderRange]], length: int) -> list[int]:
+    """Return for each of `length` tokens what it stands for: 1 for an image, 2 for a video, 0 for itself.
+
+    >>> mm_token_type_ids({"image": [PlaceholderRange(1, 2)]}, 4)
+    [0, 1, 1, 0]
+    """
+    types = [0] * length
+    for modality, ranges in placeholders.items():
+        for place in ranges:
+            stop = min(place.offset + place.length, length)
+            types[place.offset : stop] = [_TYPES.get(modality, 0)] * max(0, stop - place.offset)
+    return types
+
+
 def build_trajectory_step(
-    renderer: Renderer,
+    renderer: FamilyRenderer,
     prompt_messages: Sequence[Mapping[str, Any]],
     completion_messages: Sequence[Mapping[str, Any]],
     *,
