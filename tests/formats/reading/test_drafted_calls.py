@@ -10,6 +10,7 @@ import isc
 from isc import testing
 from isc.conversation.bridge import Refusal, reasoning_open
 from isc.encoding.encoders import embedded
+from isc.testing import laws
 from isc.types import CallStatus
 from spelled_ids import ids_of
 
@@ -156,3 +157,21 @@ def test_markers_in_any_order_before_the_closer_are_one_thought(seed: int) -> No
         assert parsed.reasoning_content == thought.strip("\n")
         assert (parsed.content, len(parsed.tool_calls)) == ("b", int(content != "b"))
         testing.parsing(renderer, ids)
+
+
+@families
+def test_drafts_of_any_kind_are_reasoning(family: isc.Family, call: str, head: str) -> None:
+    """The law `drafts`: markers, calls and halves of calls in any order, after prompts that open reasoning or not."""
+    renderer = renderer_of(family)
+    ends = {family.reasoning.closer, *family.stop_tokens, "<|system|>", "<|assistant|>"} if family.reasoning else set()
+    marks = [text for text in family.specials if text not in ends]
+    tried = 0
+    for seed in range(60):
+        source = random.Random(seed)
+        pieces = [*marks, call, call[: len(call) // 2], "x"]
+        drafted = ids_of(renderer, "x" + "".join(source.choice(pieces) for _ in range(source.randint(0, 4))) + "x")
+        prompt = renderer.render([{"role": "user", "content": "a"}], None, True)
+        said = ids_of(renderer, f"<think>Hm</think>b{call if source.random() < 0.5 else ''}")
+        tried += laws.drafts(renderer, said, drafted, () if source.random() < 0.5 else prompt.token_ids)
+    assert tried
+    assert head

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from isc._json import decode_json
-from isc.formats.reading.coded import ANY_CODE, Coded, marker_pattern
+from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
 from isc.formats.reading.grammars import Attempt
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
@@ -23,6 +23,8 @@ from isc.types import Json, ToolSpec
 NAME_KEYS: Final = ("name", "tool_name", "function_name", "tool", "function", "action")
 ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs", "tool_input", "action_input", "params")
 _DECODER: Final = json.JSONDecoder()
+_WINDOW: Final = 2_048
+_CUT: Final = 16  # characters of a word, a number or an escape that may lack its end
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _JSON: Final = re.compile(r"\s*+[{\[]")
 _NAME_CHARACTER: Final = re.compile(rf"[^\s{ANY_CODE}]")
@@ -97,9 +99,10 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
             value = _raw(turn.text, bracket.end() - 1)
             if value is None:
                 break
-            items += [
-                (bracket.end() - 1, value[1], one) for one in self._readings(turn.spelled(bracket.end() - 1, value[1]))
-            ]
+            if value[1] < 0:
+                return [self._open(turn, start, inside)]
+            place = bracket.end() - 1
+            items += [(place, value[1], one) for one in self._readings(turn.spelled(place, value[1]))]
             position = value[1]
         end = self._closed(turn.text, position)
         if not items or end is None:
@@ -117,6 +120,14 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
             return position
         closer = _patterns(self).closer.match(text, _after(_SPACE, text, position))
         return closer.end() if closer else None
+
+    def _open(self, turn: Coded, start: int, inside: int) -> Attempt:
+        """One attempt with a string open to the end of the turn, which holds every marker but a closer that is last."""
+        text = turn.text.rstrip()
+        closer = encoded(self.closer, turn.marks)
+        closed = bool(closer) and text.endswith(closer) and len(text) - len(closer) >= inside
+        stop = len(text) - len(closer) if closed else len(turn.text)
+        return Attempt(start, len(turn.text), (inside, stop), ("invalid_json", None, None), closed=closed)
 
     def _broken(self, turn: Coded, start: int, inside: int, items: Sequence[tuple[int, int, CallReading]]) -> Attempt:
         """One attempt up to its closer, or unclosed up to the next opener or the end."""
@@ -149,8 +160,8 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         name = head["name"].strip()
         value = _raw(text, _after(_SPACE, text, head.end()))
         identity = f"functions.{name}:{head['number']}" if self.native else head.groupdict().get("identity")
-        if value is None:
-            broken = self._broken(turn, start, inside, ())
+        if value is None or value[1] < 0:
+            broken = self._broken(turn, start, inside, ()) if value is None else self._open(turn, start, inside)
             return broken._replace(reading=("invalid_json", name or None, None), identity=identity)
         end = self._closed(text, value[1])
         reading = _named_reading(name, turn.spelled(_after(_SPACE, text, head.end()), value[1]))
@@ -187,12 +198,25 @@ def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _raw(text: str, position: int) -> tuple[object, int] | None:
-    """The JSON value that begins here, and where it ends."""
-    try:
-        value, end = _DECODER.raw_decode(text, position)
-    except (ValueError, RecursionError):
-        return None
-    return value, end
+    """The JSON value that begins here, and where it ends; a string that nothing closes ends at -1.
+
+    What is looked at grows while it ends too early: an error costs what is before it in the text it is told of.
+    """
+    window = _WINDOW
+    while True:
+        part = text[position : position + window]
+        whole = position + window >= len(text)
+        try:
+            value, end = _DECODER.raw_decode(part)
+        except json.JSONDecodeError as error:
+            is_open = error.msg.startswith("Unterminated string")
+            if whole or not (is_open or error.pos >= len(part) - _CUT):
+                return (None, -1) if is_open else None
+        except (ValueError, RecursionError):
+            return None
+        else:
+            return value, position + end
+        window *= 2
 
 
 def _named_reading(name: str, raw: str) -> CallReading:
