@@ -193,6 +193,7 @@ def test_reading_a_traced_turn_grows_with_what_was_sampled(
     marks = frozenset(specials)
     pieces = [text for text in (*specials, "<think>", '{"name": "f", "a": "', "x", call[:20], call[-20:], call) if text]
     for repeated in [[piece] for piece in pieces] + [pieces, [*specials, '{"name": ']]:
+        ratio = 0.0
         for _ in range(5):  # a busy machine may slow the longer one
             few, many = (_seconds(template, repeated, count, marks) for count in (1_000, 4_000))
             ratio = many / max(few, 2e-3)

@@ -429,7 +429,8 @@ def drafts(renderer: Renderer, token_ids: Sequence[int], drafted: Sequence[int],
     markers = renderer.family.reasoning
     closer = None if markers is None else renderer.encoder.specials.get(markers.closer)
     plain = renderer.parse_response(token_ids, prompt_ids=prompt_ids)
-    if plain.reasoning_content is None or not plain.reasoning_complete or closer not in token_ids:
+    opened = plain.reasoning_content is not None and plain.reasoning_complete
+    if not opened or closer is None or closer not in token_ids:
         return False
     place = list(token_ids).index(closer)
     parsed = renderer.parse_response([*token_ids[:place], *drafted, *token_ids[place:]], prompt_ids=prompt_ids)
@@ -440,7 +441,7 @@ def drafts(renderer: Renderer, token_ids: Sequence[int], drafted: Sequence[int],
     ):
         require(ours == theirs, f"a draft in reasoning changes {what}", ours, theirs, drafted)
     spelled = renderer.encoder.decode_bytes(drafted).decode("utf-8", "replace").strip()
-    require(spelled in parsed.reasoning_content, "a draft in reasoning is lost", parsed, spelled)
+    require(spelled in (parsed.reasoning_content or ""), "a draft in reasoning is lost", parsed, spelled)
     return True
 
 

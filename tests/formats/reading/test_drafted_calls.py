@@ -85,7 +85,7 @@ def test_a_call_in_reasoning_that_nothing_closes_ends_it(family: isc.Family, cal
 
 @families
 def test_an_opener_after_the_prompt_s_is_dropped(family: isc.Family, call: str, head: str) -> None:
-    expected = ("b", f"Hm {call}", [], True)
+    expected: tuple[str, str, list[object], bool] = ("b", f"Hm {call}", [], True)
     for prompt in (f"{head}<think>", f"{head}<think>\n"):
         assert read(family, f"<think>Hm {call}</think>b", prompt) == expected
         assert read(family, f"\n<think>\nHm {call}\n</think>b", prompt) == expected

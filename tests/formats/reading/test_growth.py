@@ -60,6 +60,7 @@ def test_reading_grows_with_what_was_sampled(family: isc.Family) -> None:
         said = tuple(text for text in texts if text not in stops) or ("x",)
         for before in ((), ("<think>",)):
             few, many = (_sampled(before, said, count, specials) for count in (SMALL, 4 * SMALL))
+            ratio = 0.0
             for _ in range(5):  # a busy machine may slow the longer one
                 ratio = seconds(family, many) / max(seconds(family, few), 1e-3)
                 if ratio <= MOST:

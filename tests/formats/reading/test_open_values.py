@@ -97,7 +97,7 @@ def test_the_example_of_the_rule() -> None:
 
 
 GOOD = '<tool_call>{"name": "g", "arguments": {}}</tool_call>'
-READ = ("ok", "g", {})
+READ: tuple[str, str | None, Any] = ("ok", "g", {})
 BROKEN: list[tuple[str, list[tuple[str, str | None, Any]]]] = [  # Qwen3's JSON: where no value is open
     ('<tool_call>{"name": "oops</tool_call> then ' + GOOD, [("invalid_json", None, None), READ]),
     ('<tool_call>{"name": ' + GOOD, [("unclosed_block", None, None), READ]),
