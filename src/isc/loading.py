@@ -39,6 +39,7 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
     engine: EngineName | None = None,
     sampling_cuts: SamplingCuts = "all",
     invalid_arguments: InvalidArguments = "raise",
+    tool_calls: str | None = None,
     **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """A renderer for a model on the hub or in a local directory; never runs remote code.
@@ -60,6 +61,8 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
         engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
             with `tokenizers`. `"tokenizers"` is loaded in a third of the time and encodes at a fifteenth of the speed:
             right for a conversation or two.
+        tool_calls: For a model without a family, the grammar its calls are read in: `json`, `named_json`, `tagged`,
+            `gemma`, `pythonic` or `harmony`; None takes the one that reads back what the template renders.
         **options: Options of the format, such as `enable_thinking=False`: of its family, or of its own template.
 
     Raises:
@@ -72,7 +75,7 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
     given = chosen_family(family)
     found = given if given is not None else known_family(model)
     encoder = load_encoder(model.name, revision, engine)
-    found = fitted((found or traced(model, encoder)).with_options(options), encoder)
+    found = fitted((found or traced(model, encoder, tool_calls=tool_calls)).with_options(options), encoder)
     images = _image_processor(model, found, resolve_media, local_files)
     return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
@@ -100,7 +103,12 @@ def _image_processor(
 
 
 def traced(
-    model: Source, encoder: VocabularyEncoder, options: Mapping[str, Json] | None = None, now: str = "2025-01-15"
+    model: Source,
+    encoder: VocabularyEncoder,
+    options: Mapping[str, Json] | None = None,
+    now: str = "2025-01-15",
+    *,
+    tool_calls: str | None = None,
 ) -> TracedTemplate:
     """A model's own chat template as a family, its specials and stops as its files give them.
 
@@ -109,6 +117,7 @@ def traced(
         encoder: The model's vocabulary.
         options: The template's keyword arguments.
         now: The moment that its clock tells.
+        tool_calls: See `load`.
 
     Raises:
         UnknownModelError: The model has no chat template.
@@ -126,6 +135,7 @@ def traced(
         now=now,
         specials=tuple(encoder.specials),
         stop_tokens=declared_stops(model, encoder) if model.stop_ids() else (),
+        tool_calls=tool_calls,
         template_kwargs=options,
     )
 

@@ -263,13 +263,15 @@ class Ended(Struct, frozen=True):
 class Reasoning(Struct, frozen=True):
     """How a format brackets reasoning: `opener` and `closer` are specials, `closing` what ends it when it was cut off.
 
-    `enders` are further specials that end reasoning that was not closed (a tool-call opener).
+    `enders` are further specials that end reasoning that was not closed (a tool-call opener). `label` is text that some
+    formats write after the opener and that is no thought.
     """
 
     opener: str
     closer: str
     closing: tuple[Segment, ...]
     enders: tuple[str, ...] = ()
+    label: str = ""
 
 
 class LostPiece(Struct, frozen=True):

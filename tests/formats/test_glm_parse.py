@@ -114,7 +114,7 @@ STATUSES: dict[str, tuple[str, isc.types.CallStatus, str | None, Any]] = {
     "a value alone": ("<tool_call>f<arg_value>1</arg_value></tool_call>", "malformed_structure", "f", None),
     "a value in a value": (
         "<tool_call>f<arg_key>x</arg_key><arg_value>1<arg_value>2</arg_value></tool_call>",
-        "malformed_structure", "f", None,
+        "ok", "f", {"x": "1<arg_value>2"},
     ),
     "a key that is not closed": ("<tool_call>f<arg_key>x<arg_value>1</arg_value></tool_call>",
                                  "malformed_structure", "f", None),

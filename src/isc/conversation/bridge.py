@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Literal, TypeAlias
 
@@ -17,9 +18,9 @@ from isc import convert
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold, unfold
-from isc.errors import ConversationError
+from isc.errors import ConversationError, TemplateError
 from isc.formats.base import Family
-from isc.formats.reading.scanners import reasoning_start
+from isc.formats.reading.scanners import past_head, reasoning_start
 from isc.formats.segments import IMAGE_TOKENS, is_special, owned
 from isc.rendered import MultiModalData, RenderedTokens, Run, check_ids, followed, ids_of, put_together
 from isc.types import (
@@ -49,7 +50,7 @@ RefusalReason: TypeAlias = Literal[
     "unknown_turn",
 ]
 _CLOSE_WITHIN = 8  # last tokens of a prompt in which the close of a turn is looked for
-_OPENER_WITHIN = 8  # sampled tokens in which an initial reasoning opener is looked for
+_OPENER_WITHIN = 24  # sampled tokens in which an initial reasoning opener is looked for
 
 
 class Refusal(Struct, frozen=True):
@@ -241,16 +242,21 @@ def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completi
     if family.tells_ending:
         return family.ended(sampled_turn(family, encoder, prompt_ids, completion_ids))
     markers = family.reasoning
-    if markers is None or not reasoning_open(markers, encoder, prompt_ids, completion_ids):
+    if markers is None or not reasoning_open(family, encoder, prompt_ids, completion_ids):
         return Ended()
     return Ended(markers.closing, reasoning_open=True)
 
 
 def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Sampled:
-    """Sampled ids as segments, with what the prompt says of the turn they are in."""
+    """Sampled ids as segments, with what the prompt says of the turn they are in, read past the turn's own head.
+
+    A reasoning opener sampled right after the prompt's is taken for the one that counts.
+    """
     markers = family.reasoning
+    found = past_head(unfold(completion_ids, encoder), partial(turn_head, family))
     is_open = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
-    found = unfold(completion_ids, encoder, reasoning_open=is_open)
+    if markers is not None and is_open and reasoning_start(found.segments, markers.opener) is None:
+        found = replace(found, reasoning_open=True)
     start = encoder.specials.get(family.turn_start or "")
     held = next((k for k in range(1, len(prompt_ids) + 1) if prompt_ids[-k] == start), 0) if start is not None else 0
     if not held:
@@ -357,21 +363,38 @@ def _unsampled(segments: Sequence[Segment]) -> list[Segment]:
     return [Segment(s.text, s.kind, s.body and s.message != 0, s.message) for s in segments]
 
 
-def reasoning_open(
-    markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]
-) -> bool:
-    """Whether the completion ends inside reasoning that it or the prompt opened."""
-    specials = encoder.specials
-    opened = prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
-    if not opened and not opens_reasoning(markers, encoder, completion_ids):
+def reasoning_open(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> bool:
+    """Whether the completion ends inside reasoning that it or the prompt opened: as `parse` reads it."""
+    markers = family.reasoning
+    if markers is None or not reasons(family, encoder, prompt_ids, completion_ids):
         return False
-    return not any(specials.get(text) in completion_ids for text in (markers.closer, *markers.enders))
+    closer, stops = encoder.specials.get(markers.closer), [encoder.specials.get(text) for text in family.stop_tokens]
+    if closer in completion_ids:  # most completions: no need to read them
+        thought = completion_ids[: completion_ids.index(closer)]
+        return any(stop in thought for stop in stops)
+    return not family.parse(sampled_turn(family, encoder, prompt_ids, completion_ids), ()).reasoning_complete
 
 
-def opens_reasoning(markers: Reasoning, encoder: Encoder, completion_ids: Sequence[int]) -> bool:
-    """Whether a completion begins with the reasoning opener."""
-    start = unfold(completion_ids[:_OPENER_WITHIN], encoder)
-    return reasoning_start(start.segments, markers.opener) is not None
+def reasons(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> bool:
+    """Whether reasoning was opened, by the prompt or at the start of the completion."""
+    markers = family.reasoning
+    if markers is None:
+        return False
+    start = sampled_turn(family, encoder, prompt_ids, completion_ids[:_OPENER_WITHIN])
+    return start.reasoning_open or reasoning_start(start.segments, markers.opener) is not None
+
+
+def turn_head(family: Family) -> tuple[Segment, ...]:
+    """What a prompt begins an assistant turn with, up to what it prefills of reasoning."""
+    try:
+        prompt = tuple(family.generation_prompt(Chat((UserMessage("x"),), ())))
+    except TemplateError:
+        return ()
+    markers = family.reasoning
+    if markers is None:
+        return prompt
+    prefilled = (k for k, segment in enumerate(prompt) if is_special(segment, markers.opener, markers.closer))
+    return prompt[: next(prefilled, len(prompt))]
 
 
 def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:

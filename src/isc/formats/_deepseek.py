@@ -21,6 +21,7 @@ from isc.formats.reading.scanners import (
     reasoning_start,
     spelling,
 )
+from isc.formats.reading.values import After, Fenced, JsonText, Values
 from isc.formats.segments import arguments_text, body, content_text, is_special, scaffold, special, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -163,6 +164,7 @@ def parse(
     markers: Reasoning | None,
     read: Callable[[Sequence[Segment]], CallReading],
     tools: Sequence[ToolSpec],
+    values: Values,
 ) -> ParsedResponse:
     """Read a turn back that ends before its close: reasoning, content, then calls, in a section or not.
 
@@ -174,17 +176,21 @@ def parse(
         position, (thought, complete) = reasoning(turn, position, markers)
         if thought is None:
             position += reasoning_start(turn.segments[position:], END_THINK) or 0
-    content, calls = said_and_called(turn, position, read, tools)
+    content, calls = said_and_called(turn, position, read, tools, values)
     return ParsedResponse(content, thought, calls, complete)
 
 
 def said_and_called(
-    turn: Sampled, position: int, read: Callable[[Sequence[Segment]], CallReading], tools: Sequence[ToolSpec]
+    turn: Sampled,
+    position: int,
+    read: Callable[[Sequence[Segment]], CallReading],
+    tools: Sequence[ToolSpec],
+    values: Values,
 ) -> tuple[str, tuple[ParsedToolCall, ...]]:
     """Content and calls of what follows reasoning; a call outside of any section stands on a line of its own."""
 
     def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
-        after, one = marked_call(found, place, CALL, END_CALL, read, (END_CALLS,))
+        after, one = marked_call(found, place, CALL, END_CALL, read, (END_CALLS,), values)
         return after, known(one, tools)
 
     pieces, calls = content_and_calls(turn, position, CALL, call, around=(CALLS, END_CALLS, EOS))
@@ -192,6 +198,16 @@ def said_and_called(
     bare = start < len(turn.segments) and is_special(turn.segments[start], CALL)
     content = pieces[0].removesuffix("\n") if bare else pieces[0]
     return content + "".join(piece for piece in pieces[1:] if piece.strip()), calls
+
+
+def fenced_values() -> After:
+    """Follows a call whose arguments stand in a fenced block."""
+    return After(SEPARATOR, Fenced(_FENCE))
+
+
+def plain_values() -> After:
+    """Follows a call whose arguments stand after its name."""
+    return After(SEPARATOR, JsonText())
 
 
 def read_fenced(inside: Sequence[Segment]) -> CallReading:

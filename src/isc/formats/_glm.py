@@ -7,7 +7,7 @@ they are read back by what the tool's schema declares, see `scanners.unquoted`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from isc._json import json_text
@@ -22,6 +22,7 @@ from isc.formats.reading.scanners import (
     spelling,
     until,
 )
+from isc.formats.reading.values import Tagged
 from isc.formats.segments import (
     arguments_object,
     body,
@@ -174,7 +175,9 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec], layout: Segment) -> Parse
 
 
 def _call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:
-    after, call = marked_call(sampled, position, *_TOOL_CALL, lambda inside: _read_call(inside, tools))
+    after, call = marked_call(
+        sampled, position, *_TOOL_CALL, lambda inside: _read_call(inside, tools), values=partial(Tagged, _ARGUMENT[2:])
+    )
     return after, known(call, tools)
 
 
@@ -201,10 +204,14 @@ def _read_call(inside: Sequence[Segment], tools: Sequence[ToolSpec]) -> CallRead
 
 
 def _tagged(inside: Sequence[Segment], position: int, opener: str, closer: str) -> tuple[int, str | None]:
-    """The text between two argument tags, then white space; None where these are not the tags that come next."""
+    """The text between two argument tags, then white space; None where these are not the tags that come next.
+
+    A value holds any tag but its closer.
+    """
     if position >= len(inside) or not is_special(inside[position], opener):
         return len(inside), None
-    end = next((k for k in range(position + 1, len(inside)) if is_special(inside[k], *_ARGUMENT)), len(inside))
+    ends = (closer,) if opener == _ARGUMENT[2] else _ARGUMENT
+    end = next((k for k in range(position + 1, len(inside)) if is_special(inside[k], *ends)), len(inside))
     if end == len(inside) or inside[end].text != closer:
         return len(inside), None
     blank = end + 1 < len(inside) and inside[end + 1].kind == "text" and not inside[end + 1].text.strip()

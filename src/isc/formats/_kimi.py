@@ -18,6 +18,7 @@ from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats._kimi_typescript import declarations
 from isc.formats.reading.scanners import CallReading, content_and_calls, known, marked_call, reasoning, spelling, until
+from isc.formats.reading.values import After, JsonText
 from isc.formats.segments import (
     arguments_text,
     body,
@@ -186,7 +187,7 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec], markers: Reasoning | None
 
 
 def _call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:
-    after, call = marked_call(sampled, position, *_CALL, _read_call)
+    after, call = marked_call(sampled, position, *_CALL, _read_call, values=lambda: After(_ARGUMENT, JsonText()))
     identity, _ = _cut_at_argument(sampled.segments[position + 1 : after])
     return after, known(structs.replace(call, id=identity or None), tools)
 

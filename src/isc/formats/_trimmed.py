@@ -9,7 +9,7 @@ from typing import Final
 from isc.errors import ConversationError
 from isc.formats import _chatml as chatml
 from isc.formats.reading.scanners import bracketed_turn, until
-from isc.formats.reading.xml_calls import TOOLS_HEAD, TOOLS_TAIL, xml_call, xml_calls
+from isc.formats.reading.xml_calls import TOOLS_HEAD, TOOLS_TAIL, VALUES, xml_call, xml_calls
 from isc.formats.segments import body, content_text, scaffold, stripped, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -103,7 +103,7 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec], words: Mapping[str, str])
     """Read a sampled turn back, without the white space that the format does not keep."""
     markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
     read = partial(xml_call, tools=tools, words=words)
-    found = bracketed_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, markers, read, tools)
+    found = bracketed_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, markers, read, tools, VALUES)
     thought = found.reasoning_content
     thought = None if thought is None else thought.strip()
     return ParsedResponse(found.content.rstrip(), thought, found.tool_calls, found.reasoning_complete)

@@ -119,7 +119,7 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; line breaks around reasoning are the format's."""
         turn = until(sampled, self.stop_tokens)
-        found = deepseek.parse(turn, self.reasoning, deepseek.read_fenced, tools)
+        found = deepseek.parse(turn, self.reasoning, deepseek.read_fenced, tools, deepseek.fenced_values)
         if found.reasoning_content is None:
             return found
         thought, content = found.reasoning_content.strip("\n"), found.content.lstrip("\n")

@@ -135,7 +135,7 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         turn = _until_last_call(sampled) if self.variant == "v3" else until(sampled, self.stop_tokens)
-        return deepseek.parse(turn, None, deepseek.read_fenced, tools)
+        return deepseek.parse(turn, None, deepseek.read_fenced, tools, deepseek.fenced_values)
 
 
 def _until_last_call(sampled: Sampled) -> Sampled:

@@ -109,7 +109,8 @@ class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        return deepseek.parse(until(sampled, self.stop_tokens), _REASONING, deepseek.read_plain, tools)
+        turn = until(sampled, self.stop_tokens)
+        return deepseek.parse(turn, _REASONING, deepseek.read_plain, tools, deepseek.plain_values)
 
 
 FAMILY: Final = DeepSeekV31

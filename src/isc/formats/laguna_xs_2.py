@@ -240,9 +240,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         if self.render_assistant_messages_raw:
             opened = self.enable_thinking and reasoning_start(turn.segments, THINK) is None
             turn = replace(turn, reasoning_open=opened)
-        position, (thought, complete) = reasoning(turn, 0, self._thinking)
-        if not complete:  # a call's opener that is text ends only what no close does
-            position, (thought, complete) = reasoning(turn, 0, replace(self._thinking, enders=_CALL[:1]))
+        position, (thought, complete) = reasoning(turn, 0, replace(self._thinking, enders=_CALL[:1]))
         if thought is None:
             position = reasoning_start(turn.segments, END_THINK) or 0
         pieces, calls = calls_of_pairs(turn, position, _CALL, tools)

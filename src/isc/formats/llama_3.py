@@ -21,8 +21,15 @@ from isc._json import json_text, json_value
 from isc.errors import ConversationError, OptionError
 from isc.formats._dates import today
 from isc.formats.base import Family
-from isc.formats.reading.llama_calls import begins_call, built_in_text, json_call_of, json_call_text, marked_call
-from isc.formats.reading.scanners import content_and_calls, known, until
+from isc.formats.reading.llama_calls import (
+    begins_call,
+    built_in_text,
+    json_call_of,
+    json_call_text,
+    json_end,
+    marked_call,
+)
+from isc.formats.reading.scanners import content_and_calls, known, spelling, until
 from isc.formats.segments import body, content_text, content_texts, is_special, scaffold, special
 from isc.types import (
     ROLES,
@@ -201,8 +208,9 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
         """Read a sampled turn back; one that begins as a JSON call does is a call, since no marker tells them apart."""
         turn = until(sampled, self.stop_tokens)
         offered = tools or tuple(map(_spec, self.custom_tools or ()))
-        pieces, calls = content_and_calls(turn, 0, _PYTHON.text, partial(marked_call, marker=_PYTHON.text))
-        content = "".join(pieces).strip()
+        said = json_end(turn, 0, _PYTHON.text)
+        pieces, calls = content_and_calls(turn, said, _PYTHON.text, partial(marked_call, marker=_PYTHON.text))
+        content = "".join((spelling(turn.segments[:said]), *pieces)).strip()
         if not calls and begins_call(content):
             content, calls = "", (json_call_of(content, (turn.starts[0], turn.starts[-1])),)
         built_in = self.builtin_tools or ()

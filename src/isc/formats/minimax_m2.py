@@ -145,23 +145,23 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         """Read a sampled turn back."""
         turn = cut_markers(until(sampled, self.stop_tokens), INVOKE)
         position, (thought, complete) = reasoning(turn, 0, self.reasoning)
-        pieces = [""]
+        pieces: list[list[str]] = [[]]
         calls: list[ParsedToolCall] = []
         while position < len(turn.segments):
             if is_special(turn.segments[position], _CALLS.text):
                 position, found = calls_of_block(turn, position, (_CALLS.text, _END_CALLS.text), tools)
                 calls.extend(found)
-                pieces.append("")
+                pieces.append([])
             else:
-                pieces[-1] += turn.segments[position].text
+                pieces[-1].append(turn.segments[position].text)
                 position += 1
-        content = pieces[0]
+        content, *later = ("".join(texts) for texts in pieces)
         if thought is not None:
             thought = thought if sampled.reasoning_open else thought.removeprefix("\n")
             thought = thought.removesuffix("\n") if complete else thought
             content = content.removeprefix("\n\n") if content.startswith("\n\n") else content.lstrip("\n")
         content = content.removesuffix("\n") if calls else content
-        content += "".join(piece for piece in pieces[1:] if piece.strip())
+        content += "".join(piece for piece in later if piece.strip())
         return ParsedResponse(content, thought, tuple(calls), complete)
 
 

@@ -19,7 +19,7 @@ from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
 from isc.formats.reading.scanners import content_and_calls, known, reasoning, reasoning_start, tool_call, until
-from isc.formats.reading.xml_calls import KEYS, PRINTED, TOOLS_HEAD, TOOLS_TAIL, printed, xml_call, xml_calls
+from isc.formats.reading.xml_calls import KEYS, PRINTED, TOOLS_HEAD, TOOLS_TAIL, VALUES, printed, xml_call, xml_calls
 from isc.formats.segments import body, content_text, scaffold, special
 from isc.types import (
     ROLES,
@@ -203,7 +203,7 @@ def _result(chat: Chat, index: int) -> Iterator[Segment]:
 
 def _read_call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:
     read = partial(xml_call, tools=tools, words=PRINTED)
-    after, call = tool_call(sampled, position, chatml.TOOL_CALL, chatml.END_TOOL_CALL, read)
+    after, call = tool_call(sampled, position, chatml.TOOL_CALL, chatml.END_TOOL_CALL, read, VALUES)
     return after, known(call, tools)
 
 

@@ -492,3 +492,38 @@ def parsing(renderer: Renderer, token_ids: Sequence[int], tools: convert.Tools =
         start, end = call.token_span
         require(0 <= start < end <= len(token_ids), "a call's span is outside the ids", call)
         require(call.status != "ok" or (call.name and isinstance(call.arguments, dict)), "an ok call lacks parts", call)
+
+
+def drafts(renderer: Renderer, token_ids: Sequence[int], drafted: Sequence[int], prompt_ids: Sequence[int]) -> bool:
+    """What is sampled before a closer of reasoning is reasoning, whatever markers it has; content and calls are not.
+
+    Args:
+        renderer: The format.
+        token_ids: A sampled turn.
+        drafted: Ids put in before the first closer of its reasoning, none of which closes it or stops sampling.
+        prompt_ids: The ids before the turn.
+
+    Returns:
+        Whether the turn has reasoning that is closed; another is not tried.
+    """
+    markers = renderer.family.reasoning
+    closer = None if markers is None else renderer.encoder.specials.get(markers.closer)
+    plain = renderer.parse_response(token_ids, prompt_ids=prompt_ids)
+    opened = plain.reasoning_content is not None and plain.reasoning_complete
+    if not opened or closer is None or closer not in token_ids:
+        return False
+    place = list(token_ids).index(closer)
+    parsed = renderer.parse_response([*token_ids[:place], *drafted, *token_ids[place:]], prompt_ids=prompt_ids)
+    for what, ours, theirs in (
+        ("content", parsed.content, plain.content),
+        ("calls", _read(parsed), _read(plain)),
+        ("complete reasoning", parsed.reasoning_complete, True),
+    ):
+        require(ours == theirs, f"a draft in reasoning changes {what}", ours, theirs, drafted)
+    spelled = renderer.encoder.decode_bytes(drafted).decode("utf-8", "replace").strip()
+    require(spelled in (parsed.reasoning_content or ""), "a draft in reasoning is lost", parsed, spelled)
+    return True
+
+
+def _read(parsed: ParsedResponse) -> list[tuple[str, str | None, object]]:
+    return [(call.status, call.name, call.arguments) for call in parsed.tool_calls]

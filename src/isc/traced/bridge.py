@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec import Struct
 
 from isc._later import Later
-from isc.conversation.bridge import Extension, Refusal, ending, opens_reasoning, prompt_leaves_reasoning_open
+from isc.conversation.bridge import (
+    Extension,
+    Refusal,
+    ending,
+    reasons,
+    sampled_turn,
+)
 from isc.encoding.base import Encoder
-from isc.encoding.fold import unfold
 from isc.errors import TemplateError
 from isc.traced.conversation import conversation
 from isc.traced.format import Dicts, text_of
@@ -96,9 +101,8 @@ def _completion(
 ) -> _Completion:
     """What the sampled ids tell."""
     markers = template.reasoning
-    opened = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
-    reasoned = None if markers is None else opened or opens_reasoning(markers, encoder, completion_ids)
-    parsed = template.parse(unfold(completion_ids, encoder, reasoning_open=opened), ())
+    reasoned = None if markers is None else reasons(template, encoder, prompt_ids, completion_ids)
+    parsed = template.parse(sampled_turn(template, encoder, prompt_ids, completion_ids), ())
     return _Completion(reasoned, tuple(call for call in parsed.tool_calls if call.status == "ok"), stop)
 
 

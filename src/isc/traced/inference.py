@@ -1,24 +1,20 @@
 """What a template tells about its format when it is tried on a few short conversations.
 
-Turn close and stop tokens from what follows an assistant's text, whether history is kept, and which known grammars its
-own markers are those of. What is not recognized is not claimed.
+Turn close and stop tokens from what follows an assistant's text, and whether history is kept. What is not recognized is
+not claimed. `readers` finds how turns are read back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
-from msgspec import Struct
-
 from isc.errors import TemplateError
-from isc.formats.reading.scanners import CallReading, json_call
-from isc.formats.segments import scaffold, special, spelled
 from isc.traced.conversation import Closing, conversation
 from isc.traced.format import Dicts, Format, text_of
-from isc.types import Reasoning, Segment
+from isc.types import Segment
 
 _PROBE: Final = "isc probe"
 _THOUGHT: Final = "isc thought"
@@ -30,23 +26,6 @@ _TOOL: Final[Mapping[str, Any]] = {"role": "tool", "content": "y", "tool_call_id
 _PARAMETERS: Final = {"type": "object", "properties": {}}
 _TOOLS: Final = ({"type": "function", "function": {"name": "f", "description": "d", "parameters": _PARAMETERS}},)
 _ARGUMENTS: Final[tuple[object, ...]] = ({}, "{}")
-
-
-class Grammar(Struct, frozen=True):
-    """How a format spells tool calls: between which specials, read by which scanner."""
-
-    opener: str
-    closer: str
-    read: Callable[[str], CallReading]
-
-
-REASONINGS: Final[Mapping[str, tuple[str, str]]] = {
-    "think": ("<think>", "</think>"),
-    "think_brackets": ("[THINK]", "[/THINK]"),
-}
-"""Known ways to bracket reasoning, by name."""
-GRAMMARS: Final[Mapping[str, Grammar]] = {"json": Grammar("<tool_call>", "</tool_call>", json_call)}
-"""Known tool call grammars, by name."""
 
 
 def calling(arguments: object) -> dict[str, Any]:
@@ -127,48 +106,3 @@ def _grows(chosen: Format, messages: Sequence[Mapping[str, Any]]) -> bool | None
     except TemplateError:
         return None
     return all(longer.startswith(shorter) for shorter, longer in pairwise(texts))
-
-
-@lru_cache(maxsize=128)
-def reasoning_of(chosen: Format, name: str | None, enders: tuple[str, ...]) -> tuple[str, Reasoning] | None:
-    """The reasoning brackets of this name, or those whose markers the template itself spells, if they are specials."""
-    for known, (opener, closer) in REASONINGS.items():
-        if name is None and not (opener in chosen.source and closer in chosen.source):
-            continue
-        if name in (None, known) and {opener, closer} <= set(chosen.specials):
-            return known, Reasoning(opener, closer, _closing_reasoning(chosen, closer), enders)
-    return None
-
-
-def _closing_reasoning(chosen: Format, closer: str) -> tuple[Segment, ...]:
-    """What stands between a thought and what is said after it."""
-    turn = {**ASSISTANT, "reasoning_content": _THOUGHT, "thinking": _THOUGHT}
-    text = "".join(segment.text for segment in _segments(chosen, [USER, turn]))
-    start, end = text.find(_THOUGHT), text.find(_PROBE)
-    if 0 <= start < end:
-        return tuple(spelled(text[start + len(_THOUGHT) : end], chosen.specials))
-    return (scaffold("\n"), special(closer), scaffold("\n\n"))
-
-
-@lru_cache(maxsize=128)
-def grammar_of(chosen: Format, name: str | None) -> tuple[str, Grammar] | None:
-    """The tool call grammar of this name, or the one that the template's own rendering of a call is in."""
-    for known, grammar in GRAMMARS.items():
-        if not {grammar.opener, grammar.closer} <= set(chosen.specials):
-            continue
-        if name == known or (name is None and _spells(chosen, grammar)):
-            return known, grammar
-    return None
-
-
-def _spells(chosen: Format, grammar: Grammar) -> bool:
-    """Whether a rendered call stands between the grammar's specials and is a JSON object of its shape."""
-    for arguments in ({"a": 1}, '{"a": 1}'):
-        segments = _segments(chosen, [USER, calling(arguments)], _TOOLS)
-        texts = [segment.text for segment in segments]
-        kinds = [segment.kind for segment in segments]
-        openers = [k for k, text in enumerate(texts) if text == grammar.opener and kinds[k] == "special"]
-        closers = [k for k, text in enumerate(texts) if text == grammar.closer and kinds[k] == "special"]
-        if openers and closers and openers[-1] < closers[-1]:
-            return grammar.read("".join(texts[openers[-1] + 1 : closers[-1]]))[0] == "ok"
-    return False

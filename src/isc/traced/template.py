@@ -19,13 +19,14 @@ from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TemplateError, TemplateLimitError
 from isc.formats.base import FamilyMeta
-from isc.formats.reading.scanners import bracketed_turn, json_call, until
+from isc.formats.reading.scanners import until
 from isc.traced.bridge import plan_bridge_by_rendering
 from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
 from isc.traced.format import Dicts, Format, options_of, written_of
-from isc.traced.inference import closing_of, grammar_of, keeps_history, reasoning_of
+from isc.traced.inference import closing_of, keeps_history
 from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
+from isc.traced.readers import GRAMMARS, Reading, reading_of
 from isc.traced.rendering import compiled, options_read
 from isc.traced.turns import owned_by
 from isc.traced.values import chat_messages, plain_data, template_messages
@@ -93,8 +94,9 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         turn_close: The special that ends an assistant turn; None finds it from what follows an assistant's text.
         stop_tokens: Where sampling stops (`generation_config.json`); empty finds them: turn close and `eos_token`, or
             the markers of the next turns.
-        reasoning: The name of a known grammar for reasoning; None recognizes the template's own markers.
-        tool_calls: The name of a known grammar for tool calls; None recognizes the template's own.
+        reasoning: The name of known brackets of reasoning; None finds those around planted thoughts.
+        tool_calls: The name of a grammar for calls (`json`, `named_json`, `tagged`, `gemma`, `pythonic`, `harmony`);
+            None takes the one that reads back exactly what the template renders of planted calls.
         template_kwargs: The template's keyword arguments, for names that this call does not take.
         **kwargs: The template's keyword arguments, such as `enable_thinking=False`. As with `apply_chat_template`, one
             that the template never reads has no effect; `with_options` and `isc.load` refuse it.
@@ -134,10 +136,10 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         """Refuse a template that cannot be compiled, and a grammar that is unknown."""
         compiled(self.format.source)
         unknown = "no known grammar, or its markers are no specials here"
-        if self.choices.reasoning is not None and self._reasoning is None:
+        if self.choices.reasoning is not None and self._reading.reasoning is None:
             raise OptionError(f"reasoning={self.choices.reasoning!r}: {unknown}")
-        if self.choices.tool_calls is not None and grammar_of(self.format, self.choices.tool_calls) is None:
-            raise OptionError(f"tool_calls={self.choices.tool_calls!r}: {unknown}")
+        if self.choices.tool_calls is not None and self._reading.reader.name is None:
+            raise OptionError(f"tool_calls={self.choices.tool_calls!r}: {unknown}; there are {', '.join(GRAMMARS)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self.format, self.choices)
@@ -210,14 +212,13 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         return keeps_history(self.format)
 
     @property
-    def _reasoning(self) -> tuple[str, Reasoning] | None:
-        grammar = grammar_of(self.format, self.choices.tool_calls)
-        return reasoning_of(self.format, self.choices.reasoning, (grammar[1].opener,) if grammar else ())
+    def _reading(self) -> Reading:
+        return reading_of(self.format, self.closing, self.choices.reasoning, self.choices.tool_calls)
 
     @property
     def reasoning(self) -> Reasoning | None:
-        """How reasoning is bracketed, where its grammar was given or recognized."""
-        return self._reasoning[1] if self._reasoning else None
+        """How reasoning is bracketed, where that was given or recognized and is so by specials."""
+        return self._reading.reasoning if self._reading.is_marked else None
 
     def stream(self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False) -> Iterator[Segment]:
         """A conversation as owned segments whose texts together are what `apply_chat_template` renders.
@@ -285,9 +286,11 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back by the grammars that were given or recognized; otherwise it is all content."""
-        found = grammar_of(self.format, self.choices.tool_calls)
-        markers, read = ((found[1].opener, found[1].closer), found[1].read) if found else (("", ""), json_call)
-        return bracketed_turn(until(sampled, self.stop_tokens), self.reasoning, markers, read, tools)
+        reading = self._reading
+        turn = until(sampled, self.stop_tokens)
+        if reading.prefilled:
+            turn = structs.replace(turn, reasoning_open=True)
+        return reading.reader.read(turn, reading.reasoning, tools)
 
     def plan_bridge(
         self,
@@ -313,7 +316,7 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         >>> TracedTemplate("{{ messages[0].content | urlize }}").report([{"role": "user", "content": "x"}]).lost
         ()
         """
-        grammar = grammar_of(self.format, self.choices.tool_calls)
+        reading = self._reading
         lost: tuple[LostPiece, ...] = ()
         if messages is not None:
             chat = convert.chat(messages, tools, reads_key=self.reads_key)
@@ -324,8 +327,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         return Report(
             self.turn_close,
             self.stop_tokens,
-            self._reasoning[0] if self._reasoning else None,
-            grammar[0] if grammar else None,
+            reading.reasoning_name,
+            reading.reader.name,
             self.keeps_history,
             lost,
         )

@@ -16,6 +16,7 @@ from msgspec import Struct
 from isc._json import decode_json
 from isc.formats import _harmony as harmony
 from isc.formats.reading.scanners import CallReading, find_special, known, spelling
+from isc.formats.reading.values import JsonText, past_values
 from isc.formats.segments import is_special
 from isc.types import AssistantMessage, Ended, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolCall, ToolSpec
 
@@ -121,16 +122,17 @@ def _messages(segments: tuple[Segment, ...]) -> list[_Spoken]:
     """The messages of a turn, at least one, up to the first stop."""
     turn = Sampled(segments, ())
     found: list[_Spoken] = []
-    position = 0
+    position, stop = 0, find_special(turn, 0, *harmony.STOP_TOKENS)
     while position < len(segments):
-        found.append(_message(turn, position))
+        found.append(_message(turn, position, stop))
         position = found[-1].after
         if found[-1].close in harmony.STOP_TOKENS:
             break
     return found
 
 
-def _message(turn: Sampled, start: int) -> _Spoken:
+def _message(turn: Sampled, start: int, stop: int) -> _Spoken:
+    """The message at `start`; a mark in a string of a function's arguments is text, unless sampling stops there."""
     segments = turn.segments
     opened = is_special(segments[start], harmony.START)
     end = mark = find_special(turn, start + opened, harmony.MESSAGE, *_BREAKS)
@@ -138,8 +140,11 @@ def _message(turn: Sampled, start: int) -> _Spoken:
     if mark < len(segments) and is_special(segments[mark], harmony.MESSAGE):
         text = mark + 1
         end = find_special(turn, text, *_BREAKS)
+    header = _header(segments[start + opened : mark], opened=opened)
+    if text is not None and (header.recipient or "").startswith(harmony.FUNCTIONS):
+        end = min(past_values(segments, text, end, (), _BREAKS, JsonText()), max(stop, end))
     close = segments[end].text if end < len(segments) and not is_special(segments[end], harmony.START) else None
-    return _Spoken(_header(segments[start + opened : mark], opened=opened), opened, start, text, end, close)
+    return _Spoken(header, opened, start, text, end, close)
 
 
 def _header(segments: Sequence[Segment], *, opened: bool) -> _Header:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 from isc._json import json_text
 from isc.formats.reading.scanners import CallReading, Pairs, find_special, known, spelling, unquoted_call
+from isc.formats.reading.values import Tagged, past_values
 from isc.formats.segments import arguments_object, body, is_special, scaffold
 from isc.types import ParsedToolCall, Sampled, Segment, ToolCall, ToolSpec
 
@@ -31,6 +33,12 @@ _LOOSE_HEAD: Final = re.compile(rf'{_OPEN}([^">]*)">\s*')
 _LOOSE_PARAMETER: Final = re.compile(
     rf'<parameter name="{_NAME}(.*?)</parameter>\s*+(?=<parameter name="|\Z)', re.DOTALL
 )
+
+
+VALUES: Final = partial(
+    Tagged, pattern=re.compile(r'(?P<open><parameter name=")|(?P<close></parameter>(?=\s*+(?:<parameter name="|\Z)))')
+)
+"""Follows the parameters of calls, in which markers are text; `INVOKE` tags are segments of their own."""
 
 
 class _Invoke(NamedTuple):
@@ -60,7 +68,8 @@ def calls_of_block(
 
     A call's span holds the tokens that its own tags touch. Where the second special is missing, all are unclosed.
     """
-    end = find_special(sampled, position + 1, *markers)
+    first = find_special(sampled, position + 1, *markers)
+    end = past_values(sampled.segments, position + 1, first, markers[:1], markers[1:], VALUES())
     closed = end < len(sampled.segments) and is_special(sampled.segments[end], markers[1])
     after = end + 1 if closed else end
     inside = sampled.segments[position + 1 : end]

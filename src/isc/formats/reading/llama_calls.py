@@ -13,6 +13,7 @@ from typing import Final
 from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats.reading.scanners import CallReading, find_special, json_call, spelling
+from isc.formats.reading.values import JsonText, past_values
 from isc.formats.segments import arguments_object, arguments_written
 from isc.types import Json, ParsedToolCall, Sampled, Span, ToolCall
 
@@ -54,9 +55,18 @@ def json_call_of(raw: str, span: Span) -> ParsedToolCall:
     return _parsed(raw, json_call(raw, _ARGUMENTS), span)
 
 
+def json_end(sampled: Sampled, position: int, marker: str) -> int:
+    """Where the next call's marker stands, one in a string of the JSON that begins here being text of it."""
+    end = find_special(sampled, position, marker)
+    text = sampled.segments[position].text if position < end else ""
+    if not text.lstrip().startswith("{"):
+        return end
+    return past_values(sampled.segments, position, end, (marker,), (), JsonText())
+
+
 def marked_call(sampled: Sampled, position: int, marker: str) -> tuple[int, ParsedToolCall]:
     """The call whose marker stands at `position`; it goes on to the next marker, or to the end of the turn."""
-    end = find_special(sampled, position + 1, marker)
+    end = json_end(sampled, position + 1, marker)
     raw = spelling(sampled.segments[position + 1 : end])
     span = (sampled.starts[position], sampled.starts[end])
     return end, json_call_of(raw, span) if raw.lstrip().startswith("{") else _parsed(raw, built_in_call(raw), span)

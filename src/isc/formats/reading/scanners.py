@@ -6,11 +6,12 @@ Nothing here raises, whatever was sampled; every attempted call is kept with a s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
 from isc._json import decode_json
+from isc.formats.reading.values import JsonText, Values, past_values
 from isc.formats.segments import is_special
 from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
 
@@ -21,6 +22,8 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 """Keys and values as they are spelled."""
 
 _DEEPEST_SCHEMA = 16
+
+_Mark = TypeVar("_Mark")
 
 
 def spelling(segments: Sequence[Segment]) -> str:
@@ -40,6 +43,52 @@ def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
     return replace(sampled, segments=sampled.segments[:end], starts=sampled.starts[: end + 1], ends=sampled.ends[:end])
 
 
+def past_head(sampled: Sampled, head: Callable[[], Sequence[Segment]]) -> Sampled:
+    """What was sampled after the head of its own turn, where a model began with that again.
+
+    Args:
+        sampled: What was sampled.
+        head: Gives the head, asked only where a special was sampled first; one that begins with text is nobody's sign.
+    """
+    first = sampled.segments[0] if sampled.segments else None
+    if first is None or first.kind == "text":
+        return sampled
+    wanted = head()
+    count = len(wanted)
+    if not wanted or wanted[0].kind == "text" or len(sampled.segments) < count:
+        return sampled
+    *marks, last = wanted
+    pairs = zip(sampled.segments, marks, strict=False)
+    if any(ours.text != theirs.text or ours.kind != theirs.kind for ours, theirs in pairs):
+        return sampled
+    return _after_text(sampled, count - 1, last)
+
+
+def _after_text(sampled: Sampled, index: int, last: Segment) -> Sampled:
+    """What was sampled after the head whose last segment stands at `index`, white space at its end or not."""
+    segment = sampled.segments[index]
+    said = last.text.rstrip() if last.kind == "text" else last.text
+    if segment.kind != last.kind or not segment.text.startswith(said) or (last.kind == "special" and segment != last):
+        return sampled
+    rest = segment.text[len(said) :].removeprefix(last.text[len(said) :]) if last.kind == "text" else ""
+    following = index if rest else index + 1
+    segments = (replace(segment, text=rest), *sampled.segments[index + 1 :]) if rest else sampled.segments[index + 1 :]
+    starts = list(sampled.starts[following:])
+    if rest:
+        starts[0] = _start_of(sampled, index, len(segment.text) - len(rest))
+    return replace(sampled, segments=segments, starts=tuple(starts))
+
+
+def _start_of(sampled: Sampled, index: int, skipped: int) -> int:
+    """The token in which a text segment goes on after so many characters."""
+    start, end = sampled.span(index, index + 1)
+    size = len(sampled.segments[index].text[:skipped].encode())
+    while sampled.token_bytes is not None and start + 1 < end and size >= len(sampled.token_bytes(start)) > 0:
+        size -= len(sampled.token_bytes(start))
+        start += 1
+    return start
+
+
 def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
     """Where reasoning starts: after an opener that only white space precedes; None where there is none."""
     for position, segment in enumerate(segments):
@@ -50,24 +99,39 @@ def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
     return None
 
 
+def reasoning_end(marks: Sequence[_Mark], start: int, closer: _Mark, enders: Sequence[_Mark]) -> int | None:
+    """Where reasoning that begins at `start` ends: at its closer; where no closer follows, at the first ender.
+
+    A call that is drafted inside reasoning is so reasoning, if that is closed later. This is the one place where it is
+    decided whether reasoning is open: None says that it is.
+
+    >>> reasoning_end(["say", "<call>", "</think>", "<call>"], 0, "</think>", ["<call>"])
+    2
+    >>> reasoning_end(["say", "<call>"], 0, "</think>", ["<call>"])
+    1
+    """
+    for texts in ((closer,), enders):
+        places = [marks.index(text, start) for text in texts if text in marks[start:]]
+        if places:
+            return min(places)
+    return None
+
+
 def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int, tuple[str | None, bool]]:
     """Reasoning at the start of a turn and whether it was brought to an end; None where none was opened.
 
-    Only an initial opener, or one the prompt left open, opens it; its first closer ends it, and so does an ender, which
-    is not used up.
+    Only an initial opener, or one the prompt left open, opens it, and one sampled right after the prompt's is dropped.
+    An ender that ends it is not used up. See `reasoning_end`.
     """
-    start = position
-    if not sampled.reasoning_open:
-        found = reasoning_start(sampled.segments[position:], markers.opener)
-        if found is None:
-            return position, (None, True)
-        start += found
-    end = find_special(sampled, start, markers.closer, *markers.enders)
-    text = spelling(sampled.segments[start:end])
-    if end == len(sampled.segments):
-        return end, (text, False)
-    after = end + 1 if is_special(sampled.segments[end], markers.closer) else end
-    return after, (text, True)
+    found = reasoning_start(sampled.segments[position:], markers.opener)
+    if found is None and not sampled.reasoning_open:
+        return position, (None, True)
+    start = position + (found or 0)
+    marks = [segment.text if segment.kind == "special" else "" for segment in sampled.segments]
+    end = reasoning_end(marks, start, markers.closer, markers.enders)
+    if end is None:
+        return len(marks), (spelling(sampled.segments[start:]), False)
+    return end + (marks[end] == markers.closer), (spelling(sampled.segments[start:end]), True)
 
 
 def marked_call(
@@ -77,25 +141,37 @@ def marked_call(
     closer: str,
     read: Callable[[Sequence[Segment]], CallReading],
     enders: Sequence[str] = (),
+    values: Values = JsonText,
 ) -> tuple[int, ParsedToolCall]:
     """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end.
 
-    `enders` are further specials that end a call that was not closed, and are not used up.
+    `enders` are further specials that end a call that was not closed, and are not used up. A marker inside an open
+    value is text of the value, which `values` tells.
     """
+    segments = sampled.segments
     end = find_special(sampled, position + 1, opener, closer, *enders)
-    closed = end < len(sampled.segments) and is_special(sampled.segments[end], closer)
+    status, name, arguments = read(segments[position + 1 : end])
+    if status != "ok" and end < len(segments):
+        first, end = end, past_values(segments, position + 1, end, (opener,), (closer, *enders), values())
+        if end > first:
+            status, name, arguments = read(segments[position + 1 : end])
+    closed = end < len(segments) and is_special(segments[end], closer)
     after = end + 1 if closed else end
-    inside = sampled.segments[position + 1 : end]
-    status, name, arguments = read(inside)
+    inside = segments[position + 1 : end]
     span = sampled.span(position, after)
     return after, ParsedToolCall(spelling(inside), name, arguments, span, status if closed else "unclosed_block")
 
 
 def tool_call(
-    sampled: Sampled, position: int, opener: str, closer: str, read: Callable[[str], CallReading]
+    sampled: Sampled,
+    position: int,
+    opener: str,
+    closer: str,
+    read: Callable[[str], CallReading],
+    values: Values = JsonText,
 ) -> tuple[int, ParsedToolCall]:
     """`marked_call` of a format that spells its calls as text."""
-    return marked_call(sampled, position, opener, closer, lambda inside: read(spelling(inside)))
+    return marked_call(sampled, position, opener, closer, lambda inside: read(spelling(inside)), values=values)
 
 
 def content_and_calls(
@@ -109,18 +185,18 @@ def content_and_calls(
 
     `around` are specials that bracket calls together: no text.
     """
-    pieces = [""]
+    pieces: list[list[str]] = [[]]
     calls: list[ParsedToolCall] = []
     while position < len(sampled.segments):
         if is_special(sampled.segments[position], opener):
             position, found = call(sampled, position)
             calls.append(found)
-            pieces.append("")
+            pieces.append([])
         else:
             if not is_special(sampled.segments[position], *around):
-                pieces[-1] += sampled.segments[position].text
+                pieces[-1].append(sampled.segments[position].text)
             position += 1
-    return pieces, tuple(calls)
+    return ["".join(texts) for texts in pieces], tuple(calls)
 
 
 def bracketed_turn(
@@ -129,6 +205,7 @@ def bracketed_turn(
     call_markers: tuple[str, str],
     read: Callable[[str], CallReading],
     tools: Sequence[ToolSpec],
+    values: Values = JsonText,
 ) -> ParsedResponse:
     """A turn of the common shape: reasoning, content, then calls between two specials, each on a line of its own."""
     position, thought, complete = 0, None, True
@@ -136,7 +213,7 @@ def bracketed_turn(
         position, (thought, complete) = reasoning(sampled, 0, markers)
 
     def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
-        after, one = tool_call(found, place, *call_markers, read)
+        after, one = tool_call(found, place, *call_markers, read, values)
         return after, known(one, tools)
 
     pieces, calls = content_and_calls(sampled, position, call_markers[0], call)

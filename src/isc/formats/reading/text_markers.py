@@ -7,7 +7,7 @@ spelled marker is meant as one is for the format to say: nothing here can tell a
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -26,14 +26,11 @@ _CODES = "\ud800\ud801\ud802\ud803\ud804\ud805"
 _CALL, _END_CALL, _KEY, _END_KEY, _VALUE, _END_VALUE = tuple(_CODES)
 _NAME = f"[^{_CODES}]*+"
 _NEXT_PAIR = rf"{_KEY}{_NAME}{_END_KEY}\s*+{_VALUE}"
-_ENDS = rf"\s*+(?:{_NEXT_PAIR}|{_END_CALL}\s*+(?:{_CALL}|\Z))"  # what follows a value in a render
-_MAY_END = rf"\s*+(?:{_NEXT_PAIR}|{_END_CALL})"
-_TO_END = (  # past a close that other text follows, but then not past a call's opener
-    f"(?:[^{_END_VALUE}]|{_END_VALUE}(?!{_MAY_END}))*+"
-    f"(?:{_END_VALUE}(?!{_ENDS})(?:[^{_END_VALUE}{_CALL}]|{_END_VALUE}(?!{_ENDS}))*+)?"
-)
+_ENDS = re.compile(rf"{_END_VALUE}(?=\s*+(?:{_NEXT_PAIR}|{_END_CALL}\s*+(?:{_CALL}|\Z)))")  # as in a render
+_MAY_END = re.compile(rf"{_END_VALUE}(?=\s*+(?:{_NEXT_PAIR}|{_END_CALL}))")
 _HEAD = re.compile(f"{_CALL}({_NAME})")
-_PAIR = re.compile(rf"{_KEY}({_NAME}){_END_KEY}\s*+{_VALUE}({_TO_END}){_END_VALUE}\s*+")
+_PAIR_HEAD = re.compile(rf"{_KEY}({_NAME}){_END_KEY}\s*+{_VALUE}")
+_BLANK = re.compile(r"\s*+")
 _CALL_END = re.compile(f"[{_CALL}{_END_CALL}]|\\Z")
 
 
@@ -63,12 +60,12 @@ def cut_markers(sampled: Sampled, markers: tuple[str, ...]) -> Sampled:
         pieces = list(filter(None, pattern.split(segment.text)))
         segments += [special(piece) if piece in markers else Segment(piece) for piece in pieces]
         ends = list(accumulate(map(len, pieces)))
-        spans += _touched(sampled, index, list(zip([0, *ends], ends, strict=False)))
+        spans += tokens_touched(sampled, index, list(zip([0, *ends], ends, strict=False)))
     starts, ends = ([span[side] for span in spans] for side in (0, 1))
     return replace(sampled, segments=tuple(segments), starts=(*starts, sampled.starts[-1]), ends=tuple(ends))
 
 
-def _touched(sampled: Sampled, index: int, places: Sequence[Span]) -> Iterator[Span]:
+def tokens_touched(sampled: Sampled, index: int, places: Sequence[Span]) -> Iterator[Span]:
     """The tokens that pieces of text segment `index` touch; all of the segment's where its bytes are not known."""
     first, last = sampled.span(index, index + 1)
     if sampled.token_bytes is None:
@@ -125,9 +122,10 @@ def calls_of_pairs(
     pieces: list[str] = []
     calls: list[ParsedToolCall] = []
     end = 0
+    ends = _Ends(text)
     while (start := text.find(_CALL, end)) >= 0:
         pieces.append(text[end:start].translate(spellings))
-        end, closed, name, pairs = _call_of_pairs(text, start)
+        end, closed, name, pairs = _call_of_pairs(text, start, ends)
         values = None if pairs is None else [(key, value.translate(spellings)) for key, value in pairs]
         status, found, arguments = unquoted_call(name.strip(), values, tools)
         raw = text[start + 1 : end - closed].translate(spellings)
@@ -137,25 +135,67 @@ def calls_of_pairs(
     return [*pieces, text[end:].translate(spellings)], tuple(calls)
 
 
-def _call_of_pairs(text: str, start: int) -> tuple[int, bool, str, Pairs | None]:
+class _Ends:
+    """Where the values of a text end, found once for all of its calls."""
+
+    __slots__ = ("_calls", "_ends", "_may_end", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._ends = [found.start() for found in _ENDS.finditer(text)]
+        self._may_end = [found.start() for found in _MAY_END.finditer(text)]
+        self._calls = [found.start() for found in re.finditer(_CALL, text)]
+
+    def after(self, start: int, limit: int, *, alone: bool) -> int | None:
+        """Where a value ends that starts here: past a close that other text follows, but then past no call's opener.
+
+        `alone`: a call ends at the limit, so a close that stands last before it ends a value too.
+        """
+        last = self._last_before(start, limit) if alone else None
+        end = self._next(self._may_end, start, limit, last)
+        if end is None:
+            return None
+        later = self._next(self._ends, end, limit, last)
+        opener = _next_of(self._calls, end)
+        return end if later is None or (opener is not None and opener < later) else later
+
+    def _last_before(self, start: int, limit: int) -> int | None:
+        """The close that only white space parts from the limit."""
+        place = self._text.rfind(_END_VALUE, start, limit)
+        return place if place >= 0 and not self._text[place + 1 : limit].strip() else None
+
+    def _next(self, places: Sequence[int], start: int, limit: int, last: int | None) -> int | None:
+        found = _next_of(places, start)
+        return last if found is None or found >= limit else found
+
+
+def _next_of(places: Sequence[int], start: int) -> int | None:
+    index = bisect_left(places, start)
+    return places[index] if index < len(places) else None
+
+
+def _call_of_pairs(text: str, start: int, ends: _Ends) -> tuple[int, bool, str, Pairs | None]:
     """Where the call at `start` ends, whether by a closer, its name and its pairs."""
-    end, name, pairs = _pairs(text, start)
+    end, name, pairs = _pairs(text, start, len(text), ends, alone=False)
     if text[end : end + 1] == _END_CALL:
         return end + 1, True, name, pairs
     found = _CALL_END.search(text, start + 1)
     assert found is not None  # the end of the text is one
-    alone = text[start : found.start()] + _END_CALL
-    end, name, pairs = _pairs(alone, 0)
     closed = found.group() == _END_CALL
-    return found.end() if closed else found.start(), closed, name, pairs if end == len(alone) - 1 else None
+    end, name, pairs = _pairs(text, start, found.start(), ends, alone=True)
+    return found.end() if closed else found.start(), closed, name, pairs if end == found.start() else None
 
 
-def _pairs(text: str, start: int) -> tuple[int, str, Pairs]:
+def _pairs(text: str, start: int, limit: int, ends: _Ends, *, alone: bool) -> tuple[int, str, Pairs]:
     """Name and pairs after an opener, and where they end."""
     head = _HEAD.match(text, start)
     assert head is not None
     end, pairs = head.end(), []
-    while pair := _PAIR.match(text, end):
-        pairs.append((pair[1], pair[2]))
-        end = pair.end()
+    while pair := _PAIR_HEAD.match(text, end, limit):
+        close = ends.after(pair.end(), limit, alone=alone)
+        if close is None:
+            break
+        pairs.append((pair[1], text[pair.end() : close]))
+        blank = _BLANK.match(text, close + 1, limit)
+        end = blank.end() if blank else close + 1
     return end, head[1], pairs

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeAlias
 
 from isc._json import json_text
 from isc.formats._chatml import END_TOOL_CALL, SPECIALS, TOOL_CALL
 from isc.formats.reading.scanners import CallReading, Pairs, unquoted_call
+from isc.formats.reading.values import Tagged
 from isc.formats.segments import arguments_object, body, scaffold, special, spelled
 from isc.types import Json, Segment, ToolCall, ToolSpec
 
@@ -47,6 +49,9 @@ _END_FUNCTION: Final = scaffold("</function>\n")
 
 _TAGS: Final = ("<parameter=", "</parameter", "</function")
 _LOOSE_NEXT: Final = re.compile(r"\n?</parameter>\s*<parameter=")
+_VALUE_TAGS: Final = re.compile(r"(?P<open><parameter=)|(?P<close></parameter>(?=\s*+(?:<parameter=|</function>|\Z)))")
+VALUES: Final = partial(Tagged, pattern=_VALUE_TAGS)
+"""Follows the parameters of a call, in which markers are text."""
 _LOOSE_NAME: Final = re.compile(r"\s*<function=([^>\n]+)>")
 
 KEYS: Final = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"

@@ -1,0 +1,188 @@
+"""Gemma's calls: `call:name{key:<|"|>text<|"|>,number:3,deep:{a:[1,null]}}`, texts between a quote token.
+
+A text ends at the next quote token, so it holds every other marker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+
+from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
+from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.scanners import CallReading
+from isc.types import Json, ToolSpec
+
+_HEAD: Final = re.compile(rf"\s*+call:(?P<name>[^\s{{{ANY_CODE}]++)\s*+(?=\{{)")
+_KEY: Final = re.compile(rf"\s*+([^:{{}}\[\],{ANY_CODE}]++):")
+_SCALAR: Final = re.compile(rf"\s*+([^,{{}}\[\]\s{ANY_CODE}]++)\s*+")
+_SPACE: Final = re.compile(r"\s*+")
+_WORDS: Final[dict[str, Json]] = {
+    "true": True,
+    "false": False,
+    "null": None,
+    "None": None,
+    "True": True,
+    "False": False,
+}
+_NUMBER: Final = re.compile(r"-?\d{1,300}(\.\d+)?([eE][+-]?\d{1,3})?")
+_DEEPEST: Final = 60
+
+
+class GemmaCalls(Struct, frozen=True, cache_hash=True):
+    """Calls between two markers; `quote` stands before and after each text."""
+
+    opener: str
+    closer: str
+    quote: str
+    marks: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the grammar is called."""
+        return "gemma"
+
+    @property
+    def enders(self) -> tuple[str, ...]:
+        """The special that the opener begins with."""
+        return tuple(mark for mark in self.marks if self.opener.startswith(mark))
+
+    def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
+        """The calls of what follows reasoning, in order."""
+        del tools  # values have types of their own
+        opener, closer, edge = _patterns(self)
+        found: list[Attempt] = []
+        position = 0
+        while begins := opener.search(turn.text, position):
+            reading, after = self._call(turn, begins.end())
+            close = closer.match(turn.text, after) if reading[0] == "ok" else None
+            if close is not None:
+                found.append(Attempt(begins.start(), close.end(), (begins.end(), after), reading))
+            else:
+                until = edge.search(turn.text, max(after, begins.end()))
+                closed = until is not None and until.lastgroup == "close"
+                stop = until.start() if until else len(turn.text)
+                whole = reading[0] == "ok" and not turn.text[after:stop].strip()
+                broken: CallReading = reading if whole else ("malformed_structure", reading[1], None)
+                end = until.end() if until and closed else stop
+                found.append(Attempt(begins.start(), end, (begins.end(), stop), broken, closed))
+            position = max(found[-1].end, begins.end())
+        return found
+
+    def _call(self, turn: Coded, position: int) -> tuple[CallReading, int]:
+        """A call's name and object, and where it ends."""
+        head = _HEAD.match(turn.text, position)
+        if head is None:
+            return ("malformed_structure", None, None), position
+        reader = _Reader(turn, encoded(self.quote, turn.marks), head.end())
+        try:
+            value = reader.value(0)
+        except _NoValueError:
+            return ("malformed_structure", head["name"], None), reader.position
+        assert isinstance(value, dict)  # a brace stands there
+        return ("ok", head["name"], value), _end(turn.text, reader.position)
+
+
+class _NoValueError(Exception):
+    """There is no value where one should be."""
+
+
+class _Reader:
+    """Reads a value from a place on."""
+
+    __slots__ = ("_quote", "_turn", "position")
+
+    def __init__(self, turn: Coded, quote: str, position: int) -> None:
+        self._turn, self._quote, self.position = turn, quote, position
+
+    def value(self, depth: int) -> Json:
+        """The value that begins here."""
+        text = self._turn.text
+        self.position = _end(text, self.position)
+        if depth > _DEEPEST:
+            raise _NoValueError
+        if text.startswith(self._quote, self.position):
+            return self._text()
+        if text.startswith(("{", "["), self.position):
+            return self._object(depth) if text[self.position] == "{" else self._list(depth)
+        scalar = _SCALAR.match(text, self.position)
+        if scalar is None:
+            raise _NoValueError
+        self.position = scalar.end()
+        return _scalar(scalar[1])
+
+    def _text(self) -> str:
+        start = self.position + len(self._quote)
+        end = self._turn.text.find(self._quote, start)
+        if end < 0:
+            self.position = len(self._turn.text)
+            raise _NoValueError
+        self.position = end + len(self._quote)
+        return self._turn.spelled(start, end)
+
+    def _object(self, depth: int) -> Json:
+        found: dict[str, Json] = {}
+        self.position += 1
+        while not self._closes("}"):
+            key = self._key()
+            found[key] = self.value(depth + 1)
+            self._comma("}")
+        return found
+
+    def _list(self, depth: int) -> Json:
+        found: list[Json] = []
+        self.position += 1
+        while not self._closes("]"):
+            found.append(self.value(depth + 1))
+            self._comma("]")
+        return found
+
+    def _key(self) -> str:
+        self.position = _end(self._turn.text, self.position)
+        if self._turn.text.startswith(self._quote, self.position):
+            key, colon = self._text(), self._turn.text.startswith(":", self.position)
+            self.position += 1
+        else:
+            match = _KEY.match(self._turn.text, self.position)
+            key, colon = (match[1], True) if match else ("", False)
+            self.position = match.end() if match else self.position
+        if not colon:
+            raise _NoValueError
+        return key
+
+    def _closes(self, bracket: str) -> bool:
+        self.position = _end(self._turn.text, self.position)
+        closes = self._turn.text.startswith(bracket, self.position)
+        self.position += closes
+        return closes
+
+    def _comma(self, bracket: str) -> None:
+        self.position = _end(self._turn.text, self.position)
+        if self._turn.text.startswith(",", self.position):
+            self.position += 1
+        elif not self._turn.text.startswith(bracket, self.position):
+            raise _NoValueError
+
+
+def _scalar(word: str) -> Json:
+    if word in _WORDS:
+        return _WORDS[word]
+    number = _NUMBER.fullmatch(word)
+    if number is None:
+        return word
+    return float(word) if number[1] or number[2] else int(word)
+
+
+def _end(text: str, position: int) -> int:
+    blank = _SPACE.match(text, position)
+    return blank.end() if blank else position
+
+
+@lru_cache(maxsize=256)
+def _patterns(grammar: GemmaCalls) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    opener, closer = (marker_pattern(text, grammar.marks) for text in (grammar.opener, grammar.closer))
+    return re.compile(opener), re.compile(closer), re.compile(f"(?P<close>{closer})|(?P<open>{opener})")
