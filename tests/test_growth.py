@@ -9,7 +9,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -116,8 +116,8 @@ def test_refusing_and_parsing_specials_of_bodies_grows_with_the_text(name: str) 
     few, many = parts(SIZE)[0], parts(4 * SIZE)[0]
     for policy in ("parse", "reject"):
         grown = ratio(
-            lambda policy=policy: renderer.render(few, body_specials=policy),
-            lambda policy=policy: renderer.render(many, body_specials=policy),
+            partial(renderer.render, few, body_specials=policy),
+            partial(renderer.render, many, body_specials=policy),
         )
         assert grown <= RATIO
 
@@ -147,7 +147,7 @@ def test_reading_grows_with_the_ids(name: str) -> None:
     mixed = tuple(token_id for special in specials[:16] for token_id in (special, *word))
     for ids in ((specials[0],) * 8, mixed):
         few, many = ids * (SIZE // 4), ids * SIZE
-        grown = ratio(lambda few=few: renderer.parse_response(few), lambda many=many: renderer.parse_response(many))
+        grown = ratio(partial(renderer.parse_response, few), partial(renderer.parse_response, many))
         assert grown <= RATIO, ids
 
 

@@ -13,7 +13,8 @@ import pytest
 
 import isc
 from engine_server import Received, Reply, engine, generating, json_reply, vllm_response
-from isc.compat import Qwen3RendererConfig, create_renderer
+from isc.compat import create_renderer
+from isc.compat.configs import Qwen3RendererConfig
 from isc.formats.qwen3 import Qwen3
 
 TURNS = ('<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call><|im_end|>', "It is noon.<|im_end|>")
