@@ -69,7 +69,7 @@ def test_what_spells_a_marker_is_refused_wherever_it_is_said(name: str) -> None:
             with pytest.raises(isc.SpecialInBodyError) as error:
                 renderer.render(*conversation(**{place: said}))
             assert error.value.path == path
-            assert error.value.value in marker or marker in str(error.value.value)
+            assert str(error.value.value) in marker or marker in str(error.value.value)
 
 
 @pytest.mark.parametrize("name", TEXT_MARKERS)
