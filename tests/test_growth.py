@@ -17,6 +17,7 @@ import pytest
 import isc
 from isc import convert
 from isc.formats.catalogue import list_families
+from isc.types import BodySpecials
 
 SIZE = int(os.environ.get("ISC_GROWTH", "200"))
 RATIO = 5.0
@@ -114,12 +115,10 @@ def test_rendering_grows_with_what_is_rendered(name: str, shape: Callable[[int],
 def test_refusing_and_parsing_specials_of_bodies_grows_with_the_text(name: str) -> None:
     renderer = renderer_of(name)
     few, many = parts(SIZE)[0], parts(4 * SIZE)[0]
-    for policy in ("parse", "reject"):
-        grown = ratio(
-            partial(renderer.render, few, body_specials=policy),
-            partial(renderer.render, many, body_specials=policy),
-        )
-        assert grown <= RATIO
+    policies: tuple[BodySpecials, ...] = ("parse", "reject")
+    for policy in policies:
+        small, large = (partial(renderer.render, messages, body_specials=policy) for messages in (few, many))
+        assert ratio(small, large) <= RATIO
 
 
 @pytest.mark.parametrize("name", list_families())
@@ -146,9 +145,8 @@ def test_reading_grows_with_the_ids(name: str) -> None:
     specials = list(renderer.encoder.specials.values())
     mixed = tuple(token_id for special in specials[:16] for token_id in (special, *word))
     for ids in ((specials[0],) * 8, mixed):
-        few, many = ids * (SIZE // 4), ids * SIZE
-        grown = ratio(partial(renderer.parse_response, few), partial(renderer.parse_response, many))
-        assert grown <= RATIO, ids
+        small, large = (partial(renderer.parse_response, ids * count) for count in (SIZE // 4, SIZE))
+        assert ratio(small, large) <= RATIO, ids
 
 
 def answered(count: int) -> Messages:

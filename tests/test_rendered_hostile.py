@@ -149,8 +149,8 @@ def test_placeholders_that_stand_nowhere(place: tuple[Any, Any]) -> None:
 def test_a_completion_that_no_engine_sampled_does_not_get_into_a_render(small: isc.Renderer, bad: int) -> None:
     prompt = small.render([{"role": "user", "content": "hi"}], add_generation_prompt=True)
     completion = (*next(iter(small.encoder.encode_batch(["ok"]))), bad)
-    with pytest.raises(AttributionError, match="must be a whole number from 0 to"):
+    with pytest.raises((AttributionError, isc.OptionError), match="whole number"):
         small.extend(prompt, completion, [])
     new = [{"role": "tool", "content": "x"}]
-    with pytest.raises(AttributionError, match="must be a whole number from 0 to"):
+    with pytest.raises((AttributionError, isc.OptionError), match="whole number"):
         small.bridge_to_next_turn(prompt.token_ids, completion, new)
