@@ -12,6 +12,7 @@ import isc
 from isc.conversation.bridge import Extension, Refusal
 from isc.encoding.encoders import VocabularyEncoder, embedded
 from isc.encoding.fold import fold
+from isc.formats.segments import spelled
 from isc.traced.template import TemplateError, TracedTemplate
 from isc.types import ThinkingRetention
 from traced_references import TEMPLATES, traced_template
@@ -85,9 +86,8 @@ def test_a_granted_bridge_is_a_fresh_render(name: str, kind: str) -> None:
             continue
         tail = plan.tail(encoder, 1, "text")
         assert sampled[0] + sampled[1] + tail.token_ids == fresh.token_ids
-        close = encoder.specials.get(template.turn_close or "")
-        added = close is not None and tail.token_ids[0] == close and sampled[1][-1] != close
-        unsampled = 1 if template.turn_close is None or added else 0  # the marker that was not sampled here
+        stops = {encoder.specials[text] for text in template.stop_tokens}
+        unsampled = 1 if stops and sampled[1][-1] not in stops else 0  # the close that was not sampled here
         assert tail.is_content[unsampled:] == fresh.is_content[-len(tail) :][unsampled:]
         owners = tuple(owner - 2 if owner >= 2 else owner for owner in fresh.message_indices[-len(tail) :])
         assert tuple(owner - 2 if owner >= 2 else owner for owner in tail.message_indices) == owners
@@ -207,3 +207,99 @@ def test_the_name_of_an_unread_call_must_not_matter() -> None:
     assert plan.reason == "depends_on_history"
     named = planned(template, encoder, None, prompt, [encoder.specials["<|im_end|>"]], [{**nameless, "name": "look"}])
     assert "tool look" in text_of(named)
+
+
+def extended(template: TracedTemplate, turn: str, new: dict[str, Any], retention: ThinkingRetention | None = None, prompt: tuple[dict[str, Any], ...] = (QUESTION,)) -> str | Refusal:  # fmt: skip
+    """What follows a turn that was sampled as this text, its specials by id."""
+    encoder = embedded(template.specials)
+    prompt_ids = fold(template.stream(list(prompt), None, True), encoder, [str(m["role"]) for m in prompt]).token_ids
+    completion = fold(spelled(turn, template.specials), encoder).token_ids
+    plan = planned(template, encoder, retention, prompt_ids, completion, [new])
+    return plan if isinstance(plan, Refusal) else text_of(plan)
+
+
+def reason(found: str | Refusal) -> str:
+    assert isinstance(found, Refusal)
+    return found.reason
+
+
+GATHERING = (
+    "{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.content }}<|eos|>{% elif m.role == 'assistant' %}"
+    "{% if loop.previtem.role == 'user' %}<|assistant|>{% endif %}"
+    "{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}</call>{% for t in messages if t.role == 'tool' %}<|tool|>{{ t.content }}</tool>{% endfor %}{% endfor %}"
+    "{{ m.content }}{% if m.content %}<|eos|>{% endif %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt and messages[-1].role == 'user' %}<|assistant|>{% endif %}"
+)
+"""Gemma 4's way: results are written inside the turn that called, before its content."""
+
+
+@pytest.mark.parametrize("retention", [None, "all"])
+def test_a_result_that_a_fresh_render_shows_is_in_the_bridge(retention: ThinkingRetention | None) -> None:
+    template = TracedTemplate(GATHERING, specials=(*SPECIALS, "<call>", "</call>", "</tool>"), eos_token="<|eos|>", stop_tokens=("<|eos|>", "<|tool|>"))  # fmt: skip
+    for turn in ("<call>look</call>", "<call>look</call><|tool|>"):
+        found = extended(template, turn, RESULT, retention)
+        assert found == "<|tool|>result</tool>"[len(turn) - len("<call>look</call>") :]
+
+
+def test_a_special_that_ended_the_turn_is_not_given_again() -> None:
+    """A close that nobody declared as a stop, and that the template writes behind calls only."""
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}{% if m.tool_calls %}(look)<|tool|>{% else %}<|im_end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
+    )
+    template = TracedTemplate(source, specials=SPECIALS)
+    assert extended(template, "(look)<|tool|>", RESULT) == "<|im_start|>tool result<|im_end|><|im_start|>assistant "
+
+
+MOVING = (
+    "<|im_start|>{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[{% if loop.last and messages[0].role == 'system' %}{{ messages[0].content }}\n\n{% endif %}{{ m.content }}]"
+    "{% else %}{{ m.content }}<|eos|>{% endif %}{% endfor %}"
+)
+"""Mistral's way: the system message stands in the last user turn, and moves."""
+
+
+def test_a_context_that_the_prompt_is_not_of_is_no_reason_to_refuse() -> None:
+    template = TracedTemplate(MOVING, specials=SPECIALS, eos_token="<|eos|>")
+    assert extended(template, "answer<|eos|>", NEXT) == "[and now?]"
+    moved = extended(template, "answer<|eos|>", NEXT, prompt=({"role": "system", "content": "kind"}, QUESTION))
+    assert reason(moved) == "rewrites_history"
+
+
+THINKING = (
+    "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' and loop.index0 > ns.last %}{{ '<think>\n' + (m.reasoning_content or '') + '\n</think>\n\n' }}{% endif %}"
+    "{{ m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Qwen3's way: only what follows the last user message shows a think block, be it empty."""
+
+
+def test_the_turn_at_hand_decides_and_not_one_like_it() -> None:
+    template = TracedTemplate(THINKING, specials=SPECIALS)
+    extension = "\n<|im_start|>user\nand now?<|im_end|>\n<|im_start|>assistant\n"
+    assert extended(template, "answer<|im_end|>", NEXT) == extension
+    assert reason(extended(template, "<think>\n\n</think>\n\nanswer<|im_end|>", NEXT)) == "rewrites_history"
+    assert reason(extended(template, "<think>\nhm\n</think>\n\nanswer<|im_end|>", NEXT)) == "rewrites_history"
+    assert extended(template, "<think>\nhm\n</think>\n\nanswer<|im_end|>", NEXT, "all") == extension
+
+
+def test_a_close_of_several_pieces_is_not_written_twice() -> None:
+    source = CHATML.replace("'<|im_end|>\n'", "'<|eos|><|im_end|>\n'")
+    template = TracedTemplate(source, specials=SPECIALS)
+    expected = "\n<|im_start|>user\nand now?<|eos|><|im_end|>\n<|im_start|>assistant\n"
+    assert extended(template, "answer<|eos|><|im_end|>", NEXT) == expected
+    assert extended(template, "answer", NEXT) == "<|eos|><|im_end|>" + expected
+
+
+def test_a_close_that_is_given_in_the_models_place_is_no_body() -> None:
+    template, encoder, prompt = chatml()
+    renderer = isc.create_renderer(encoder, template)
+    previous = renderer.render([QUESTION], add_generation_prompt=True)
+    assert previous.token_ids == prompt
+    cut_off = next(iter(encoder.encode_batch(["answ"])))
+    end = encoder.specials["<|im_end|>"]
+    for completion, trained in (((*cut_off, end), [*cut_off, end]), (tuple(cut_off), list(cut_off))):
+        rendered = renderer.extend(previous, completion, [NEXT])
+        assert rendered is not None
+        assert rendered.token_ids[len(prompt) + len(cut_off)] == end
+        assert [t for t, own in zip(rendered.token_ids, rendered.sampled_mask, strict=True) if own] == trained
+        assert rendered.message_indices[len(prompt) + len(cut_off)] == 1

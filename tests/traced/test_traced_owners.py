@@ -6,28 +6,13 @@ Expectations are written by owner, body in brackets: `1(«user~[hi]»~)`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import pytest
 
 from isc.traced.template import TracedTemplate
-from isc.types import Segment
+from owners_shown import shown
 from small_templates import ASSISTANT, CHATML, PROMPT, SPECIALS, SYSTEM, TALK, USER, template
-
-
-def shown(segments: Sequence[Segment]) -> str:
-    """Segments by owner, body in brackets, ChatML's specials and line breaks as one character each."""
-    found = ""
-    for owner, group in groupby(segments, lambda segment: segment.message):
-        parts = ""
-        for body, run in groupby(group, lambda segment: segment.body):
-            text = "".join(segment.text for segment in run)
-            parts += f"[{text}]" if body else text
-        found += f"{owner if owner >= 0 else ''}({parts})"
-    return found.replace("\n", "~").replace("<|im_start|>", "«").replace("<|im_end|>", "»")
-
 
 OWNERS = {
     "one_loop": (CHATML, "0(«system~[S]»~)1(«user~[U]»~)2(«assistant~[A»]~)3(«user~[V]»~)"),

@@ -9,15 +9,16 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from isc.conversation import bridge
-from isc.conversation.bridge import Refusal
+from isc.conversation.bridge import Refusal, WholeFormat
 from isc.conversation.flags import read_flags
 from isc.conversation.renderer import Renderer
 from isc.convert import Messages, Tools
 from isc.encoding.fold import fold
-from isc.errors import NothingToTrainError, OptionError, TrajectoryError
+from isc.errors import NothingToTrainError, OptionError, TemplateError, TrajectoryError
+from isc.formats.base import Family
 from isc.formats.segments import closing, owned, sampled
 from isc.rendered import RenderedTokens
-from isc.types import ROLES, AssistantMessage, Chat, Message, Span, ToolMessage, UserMessage
+from isc.types import ROLES, AssistantMessage, Chat, Message, Segment, Span, ToolMessage, UserMessage
 
 IGNORED: Final = -100
 """The label of a token that is not trained on, as PyTorch's cross entropy and the trainers built on it have it."""
@@ -193,11 +194,44 @@ def _with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -
     """The render with the close of its last assistant turn, where the format leaves that to the next turn."""
     last = len(chat.messages) - 1
     message = chat.messages[last]
-    if not isinstance(message, AssistantMessage) or renderer.family.turn_close is not None:
+    family = renderer.family
+    closes = family.turn_close is not None and not isinstance(family, WholeFormat)
+    if closes or not isinstance(message, AssistantMessage):
         return rendered
-    following = ToolMessage("") if message.tool_calls else UserMessage("")
-    close = closing(renderer.family, Chat((*chat.messages, following), chat.tools), last + 1)
+    call = message.tool_calls[0] if message.tool_calls else None
+    following = ToolMessage("x", tool_call_id=call.id, name=call.name) if call else UserMessage("x")
+    longer = Chat((*chat.messages, following), chat.tools)
+    close = _found_close(family, chat, longer) if isinstance(family, WholeFormat) else closing(family, longer, last + 1)
     return rendered + fold(close, renderer.encoder, rendered.message_roles, rendered.message_tool_names)
+
+
+def _found_close(family: WholeFormat, chat: Chat, longer: Chat) -> list[Segment]:
+    """What closes the last turn of a chat once a message follows, if it was left without a stop.
+
+    Raises:
+        OptionError: Nothing that follows closes the turn with a stop.
+    """
+    last = len(chat.messages) - 1
+    if _closed(family, _said(family, chat, last)):
+        return []
+    try:
+        said = _said(family, longer, last)
+    except TemplateError:
+        said = []
+    if _closed(family, said):
+        return [said[-1]]
+    raise OptionError(
+        f"ensure_final_stop: the template ends the turn of message {last} with none of {family.stop_tokens}, whatever "
+        "follows; name the stop with stop_tokens, or leave ensure_final_stop out"
+    )
+
+
+def _said(family: WholeFormat, chat: Chat, index: int) -> list[Segment]:
+    return [segment for segment in family.conversation(chat) if segment.message == index and segment.body]
+
+
+def _closed(family: WholeFormat, said: Sequence[Segment]) -> bool:
+    return bool(said) and said[-1].kind == "special" and said[-1].text in family.stop_tokens
 
 
 def build_trajectory_step(
@@ -240,14 +274,30 @@ def build_trajectory_step(
 
 def _sampled_ids(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence[int]) -> tuple[int, ...]:
     """What the model would have sampled after a prompt to say message `index` of a chat, up to what closes it."""
-    family, prompt = renderer.family, renderer.family.generation_prompt(chat.before(index))
+    family, roles = renderer.family, [""] * index + ["assistant"]
+    if isinstance(family, WholeFormat):
+        said = _said_and_closed(family, chat, index)
+    else:
+        said = _said_by_turn(family, chat, index)
+    before = bridge.last_segment(renderer.encoder, prompt_ids)
+    return fold(said, renderer.encoder, roles, None, renderer.body_specials, after=before).token_ids
+
+
+def _said_and_closed(family: WholeFormat, chat: Chat, index: int) -> list[Segment]:
+    """What a message samples, with the stop that may be written once another follows."""
+    said = _said(family, chat.before(index + 1), index)
+    if index + 1 < len(chat.messages) and not _closed(family, said):
+        longer = _said(family, chat.before(index + 2), index)
+        said += longer[-1:] if _closed(family, longer) else []
+    return said
+
+
+def _said_by_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
+    prompt = family.generation_prompt(chat.before(index))
     turn = owned(index, sampled(family.turn(chat.before(index + 1), index), prompt, family.turn_close))
     if index + 1 < len(chat.messages):
         turn += closing(family, chat.before(index + 2), index + 1)
-    roles = [""] * index + ["assistant"]
-    said = [segment for segment in turn if segment.body and segment.message == index]
-    before = bridge.last_segment(renderer.encoder, prompt_ids)
-    return fold(said, renderer.encoder, roles, None, renderer.body_specials, after=before).token_ids
+    return [segment for segment in turn if segment.body and segment.message == index]
 
 
 def _extended(

@@ -1,13 +1,15 @@
-"""A bridge for a template: what follows the sampled turn is read off renders of stand-in conversations.
+"""A bridge for a template: what follows the sampled turn is read off renders, and granted only when it is proven.
 
-It is granted only when it is proven for this call: whatever came before, and whatever the sampled turn said, the
-template leaves the sampled turn as it is and adds the same text.
+The sampled turn is read back and rendered again. Where the template then writes exactly what was sampled, what it
+writes behind that is the extension: proven on the turn at hand. A turn that cannot be read back is stood in for by
+turns that differ in everything the extension must not depend on. The conversation before is stood in for by short
+ones; where these disagree, those count that the prompt can be a render of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 
@@ -20,12 +22,16 @@ from isc.conversation.bridge import (
     sampled_turn,
 )
 from isc.encoding.base import Encoder
+from isc.encoding.fold import unfold
 from isc.errors import TemplateError
 from isc.traced.conversation import conversation
-from isc.traced.format import Dicts, text_of
+from isc.traced.format import Dicts, text_of, written_of
+from isc.traced.origins import Kind
+from isc.traced.ownership import finder
 from isc.traced.placeholders import placed
+from isc.traced.sampled_turns import Closing
 from isc.traced.values import chat_messages, plain_data
-from isc.types import UNOWNED, Chat, Json, ParsedToolCall, Segment, ThinkingRetention, ToolMessage
+from isc.types import UNOWNED, Chat, Json, ParsedResponse, Segment, ThinkingRetention, ToolMessage
 
 if TYPE_CHECKING:
     from isc.traced.template import TracedTemplate
@@ -40,21 +46,60 @@ _CONTEXTS: Sequence[Dicts] = (
 )
 _SHOWN: Dicts = ({"role": "user", "content": [{"type": "image", "image": "x"}, {"type": "text", "text": "x"}]},)
 _SAID = ("isc says", "more")
+_THOUGHT = "isc thinks"
+_REWRITES = Refusal(
+    "rewrites_history",
+    "with the new messages the template renders the sampled turn, or what was before it, differently; render the "
+    'conversation, or keep what was sampled with thinking_retention="all"',
+)
+_DEPENDS = Refusal(
+    "depends_on_history",
+    "what the template renders for the new messages depends on the turns before; render the conversation",
+)
+_NOTHING_TAKEN = Refusal(
+    "depends_on_history",
+    "the template shows the new messages behind no placeholder conversation; render the conversation",
+)
 
 
 class _Completion(Struct, frozen=True):
-    """What is known of the sampled turn: whether it reasoned (None: unknown), its calls, the special it stopped at."""
+    """What is known of the sampled turn.
 
+    `text` is what was sampled and what closes reasoning that it left open; `stop` the stop token it ended with, `last`
+    the special. `reasoned` is None where nothing is known of reasoning.
+    """
+
+    text: str
+    parsed: ParsedResponse
     reasoned: bool | None
-    calls: tuple[ParsedToolCall, ...]
     stop: str | None
+    last: str | None
+
+    @property
+    def said(self) -> str:
+        """The text without its last special."""
+        return self.text.removesuffix(self.last or "")
 
 
-class _Case(Struct, frozen=True):
-    """A stand-in conversation with a stand-in for the sampled turn."""
+class _Request(Struct, frozen=True):
+    """What a bridge was asked for: the new messages as dicts, the tools, what was sampled."""
 
-    context: Dicts
-    turn: _Message
+    template: TracedTemplate
+    given: Chat
+    new: Dicts
+    tools: Dicts | None
+    sampled: _Completion
+    keep: bool
+    add_generation_prompt: bool
+
+    @property
+    def results(self) -> list[ToolMessage]:
+        """The tool results among the new messages."""
+        return [message for message in self.given.messages if isinstance(message, ToolMessage)]
+
+
+_Outcome: TypeAlias = list[Segment] | Refusal | None
+"""What follows the sampled turn after one context, or why nothing does; None where the template takes no trial."""
 
 
 def plan_bridge_by_rendering(
@@ -85,8 +130,11 @@ def plan_bridge_by_rendering(
     start = ending(template, encoder, retention or "all", prompt_ids, completion_ids, given)
     if isinstance(start, Refusal):
         return start
-    sampled = _completion(template, encoder, prompt_ids, completion_ids, start.stop)
-    found = _proven(template, given, sampled, keep=retention != "all", add_generation_prompt=add_generation_prompt)
+    closing = "".join(segment.text for segment in start.closing)
+    sampled = _completion(template, encoder, prompt_ids, completion_ids, start.stop, closing)
+    tools: Dicts | None = [plain_data(tool.schema) for tool in given.tools] or None
+    request = _Request(template, given, chat_messages(given), tools, sampled, retention != "all", add_generation_prompt)
+    found = _agreed(request, encoder, prompt_ids)
     if isinstance(found, Refusal):
         return found
     return Extension((*start.closing, *placed(found, start.chat)), start.chat)
@@ -98,124 +146,301 @@ def _completion(
     prompt_ids: Sequence[int],
     completion_ids: Sequence[int],
     stop: str | None,
+    closing: str,
 ) -> _Completion:
     """What the sampled ids tell."""
     markers = template.reasoning
     reasoned = None if markers is None else reasons(template, encoder, prompt_ids, completion_ids)
-    parsed = template.parse(sampled_turn(template, encoder, prompt_ids, completion_ids), ())
-    return _Completion(reasoned, tuple(call for call in parsed.tool_calls if call.status == "ok"), stop)
+    segments = sampled_turn(template, encoder, prompt_ids, completion_ids)
+    text = "".join(segment.text for segment in segments.segments)
+    ends = segments.segments[-1] if segments.segments and not closing else None
+    last = ends.text if ends is not None and ends.kind == "special" else None
+    return _Completion(text + closing, template.parse(segments, ()), reasoned, stop, last)
 
 
-def _proven(
-    template: TracedTemplate, given: Chat, sampled: _Completion, *, keep: bool, add_generation_prompt: bool
-) -> list[Segment] | Refusal:
-    """What follows the sampled turn, if it is the same in every case."""
-    tools: Dicts | None = [plain_data(tool.schema) for tool in given.tools] or None
-    agreed: list[Segment] | None = None
-    for case in _cases(given, sampled):
+def _agreed(request: _Request, encoder: Encoder, prompt_ids: Sequence[int]) -> list[Segment] | Refusal:
+    """What follows the sampled turn, if it is the same after every context, or after those the prompt can be of."""
+    contexts = (*_CONTEXTS, _SHOWN) if request.given.images_before(len(request.given.messages)) else _CONTEXTS
+    outcomes = [(context, _outcome(request, context)) for context in contexts]
+    outcomes = [(context, outcome) for context, outcome in outcomes if outcome is not None]
+    if not outcomes:
+        return _NOTHING_TAKEN
+    if any(outcome != outcomes[0][1] for _, outcome in outcomes):
+        prompt = unfold(prompt_ids, encoder).segments
+        outcomes = [pair for pair in outcomes if _can_be(request, pair[0], prompt)] or outcomes
+    refusal = next((outcome for _, outcome in outcomes if isinstance(outcome, Refusal)), None)
+    if refusal is not None:
+        return refusal
+    found = [outcome for _, outcome in outcomes if isinstance(outcome, list)]
+    return found[0] if all(outcome == found[0] for outcome in found) else _DEPENDS
+
+
+def _can_be(request: _Request, context: Dicts, prompt: Sequence[Segment]) -> bool:
+    """Whether a prompt can be a render of messages like these, whatever they say: all else is there, in this order."""
+    written = written_of(request.template.format, context, request.tools, add_generation_prompt=True)
+    wording, position = [""], 0
+    for length, origin, _ in written.runs:
+        if origin.kind is Kind.BODY:
+            wording.append("")
+        else:
+            wording[-1] += written.text[position : position + length]
+        position += length
+    find = finder(request.template.format.specials)
+    specials = [piece for part in wording for piece, special, _ in find(part, (len(part),)) if special]
+    if specials != [segment.text for segment in prompt if segment.kind == "special"]:
+        return False
+    return _holds_in_order("".join(segment.text for segment in prompt), wording)
+
+
+def _holds_in_order(text: str, parts: Sequence[str]) -> bool:
+    """Whether a text begins with the first part, ends with the last, and holds the others between, in order."""
+    if len(parts) == 1:
+        return text == parts[0]
+    position, end = len(parts[0]), len(text) - len(parts[-1])
+    if not text.startswith(parts[0]) or not text.endswith(parts[-1]):
+        return False
+    for part in parts[1:-1]:
+        position = text.find(part, position, end)
+        if position < 0:
+            return False
+        position += len(part)
+    return position <= end
+
+
+def _outcome(request: _Request, context: Dicts) -> _Outcome:
+    """What follows the sampled turn after one context: proven on the turn as it was read, else on turns like it."""
+    try:
+        asked = text_of(request.template.format, context, request.tools, add_generation_prompt=True)
+    except TemplateError:
+        return None
+    for turn in _as_read(request, _close_written(request, context)):
         try:
-            if keep and not _kept(template, case, given, tools):
-                detail = (
-                    "with the new messages the template renders the sampled turn, or what was before it, differently; "
-                    'render the conversation, or keep what was sampled with thinking_retention="all"'
-                )
-                return Refusal("rewrites_history", detail)
-            found = _after_turn(template, case, given, tools, sampled, add_generation_prompt=add_generation_prompt)
+            found = _behind_turn_as_read(request, context, turn, asked)
         except TemplateError:
             continue
-        if isinstance(found, Refusal):
+        if found is not None:
             return found
-        if agreed is not None and found != agreed:
-            detail = (
-                "what the template renders for the new messages depends on the turns before; render the conversation"
-            )
-            return Refusal("depends_on_history", detail)
-        agreed = found
-    if agreed is None:
-        return Refusal("depends_on_history", "the template renders the new messages after no stand-in conversation")
+    return _behind_turns_like_it(request, context, asked)
+
+
+def _behind_turns_like_it(request: _Request, context: Dicts, asked: str) -> _Outcome:
+    """What follows turns that stand in for the sampled one, if it is the same."""
+    said = _SAID[context is _CONTEXTS[1]]
+    agreed: list[Segment] | None = None
+    for turn in _like_it(request, said, silent=_says_nothing(request, context, asked)):
+        try:
+            following = _behind_turn_like_it(request, context, turn, asked)
+        except TemplateError:
+            continue
+        if isinstance(following, Refusal):
+            return following
+        if agreed is not None and following is not None and following != agreed:
+            return _DEPENDS
+        agreed = agreed if following is None else following
     return agreed
 
 
-def _cases(given: Chat, sampled: _Completion) -> Iterator[_Case]:
-    """Stand-in conversations that differ in everything the new messages' text must not depend on."""
-    results = [message for message in given.messages if isinstance(message, ToolMessage)]
-    thoughts = {True: ("isc thinks",), False: (None,), None: (None, "isc thinks")}[sampled.reasoned]
-    shapes: list[Json] = [{}, "{}"] if results and not sampled.calls else [{}]
-    contexts = (*_CONTEXTS, _SHOWN) if given.images_before(len(given.messages)) else _CONTEXTS
-    for number, context in enumerate(contexts):
-        for thought in thoughts:
-            for arguments in shapes:
-                turn: dict[str, Json] = {"role": "assistant", "content": _SAID[number % len(_SAID)]}
-                if thought is not None:
-                    turn |= {"thinking": thought, "reasoning_content": thought}
-                if results:
-                    turn["tool_calls"] = list(_calls(results, sampled, arguments, number))
-                yield _Case(context, turn)
+def _says_nothing(request: _Request, context: Dicts, asked: str) -> bool | None:
+    """Whether the sampled turn says nothing beside its calls; None where that cannot be told."""
+    sampled = request.sampled
+    if sampled.parsed.tool_calls:
+        return not sampled.parsed.content.strip()
+    for calls in _likely_calls(request, ""):
+        turn = {"role": "assistant", "content": "", "tool_calls": calls}
+        try:
+            alone = text_of(request.template.format, [*context, turn], request.tools, add_generation_prompt=False)
+        except TemplateError:
+            continue
+        place = min((alone.find(name, len(asked)) for name in _names(calls)), default=-1)
+        if alone.startswith(asked) and place > len(asked):
+            return sampled.text.startswith(alone[len(asked) : place])
+    return None
 
 
-def _calls(
-    results: Sequence[ToolMessage], sampled: _Completion, arguments: object, number: int
-) -> Iterator[dict[str, Json]]:
-    """The calls that tool results answer: as they were sampled, where they could be read."""
-    known = sampled.calls if len(sampled.calls) == len(results) else ()
-    for place, result in enumerate(results):
-        name = known[place].name if known else result.name or f"f{number}"
-        given = known[place].arguments if known else arguments
-        function = {"name": name, "arguments": plain_data(given)}
-        yield {"id": result.tool_call_id or f"call{place:05d}", "type": "function", "function": function}
+def _close_written(request: _Request, context: Dicts) -> str:
+    """What the template itself writes behind what a turn says, up to the stop that was sampled."""
+    try:
+        segments = _with_new(request, context, {"role": "assistant", "content": _THOUGHT})
+    except TemplateError:
+        return ""
+    said = "".join(segment.text for segment in segments if segment.message == len(context) and segment.body)
+    return said.rpartition(_THOUGHT)[2].removesuffix(request.sampled.stop or "")
 
 
-def _kept(template: TracedTemplate, case: _Case, given: Chat, tools: Dicts | None) -> bool:
-    """Whether the text up to the sampled turn's close stays as it was sampled when the new messages come."""
-    chosen = template.format
-    asked = text_of(chosen, case.context, tools, add_generation_prompt=True)
-    before = text_of(chosen, [*case.context, case.turn], tools, add_generation_prompt=False)
-    full = text_of(chosen, [*case.context, case.turn, *_new(given)], tools, add_generation_prompt=False)
-    closers = [before.rfind(text) for text in template.stop_tokens if text in before[len(asked) :]]
-    sampled = before[: max(closers)] if closers else before
-    return full.startswith(asked) and full.startswith(sampled)
+def _as_read(request: _Request, close: str) -> Iterator[_Message]:
+    """The sampled turn as it was read back; then all it said as content. No result is left without its call."""
+    parsed, said = request.sampled.parsed, request.sampled.said
+    calls = [call for call in parsed.tool_calls if call.status == "ok"]
+    if len(calls) < len(parsed.tool_calls) or (request.results and len(calls) != len(request.results)):
+        return
+    reasoned: dict[str, Json] = {}
+    if parsed.reasoning_content is not None:
+        reasoned = {"thinking": parsed.reasoning_content, "reasoning_content": parsed.reasoning_content}
+    if close and parsed.content.endswith(close):
+        yield {"role": "assistant", "content": parsed.content.removesuffix(close), **reasoned}
+        if not request.sampled.stop:
+            return
+    turn: dict[str, Json] = {"role": "assistant", "content": parsed.content, **reasoned}
+    if calls:
+        turn["tool_calls"] = list(_calls(request, [(call.name, call.arguments) for call in calls]))
+    yield turn
+    if not calls:
+        yield {"role": "assistant", "content": said}
 
 
-def _new(given: Chat) -> list[dict[str, Json]]:
-    return chat_messages(given)
+def _calls(request: _Request, calls: Sequence[tuple[str | None, object]]) -> Iterator[dict[str, Json]]:
+    """Calls with the ids that the new results answer to."""
+    ids = [result.tool_call_id for result in request.results]
+    for place, (name, arguments) in enumerate(calls):
+        identity = ids[place] if place < len(ids) else None
+        function: dict[str, Json] = {"name": name, "arguments": plain_data(arguments)}
+        yield {"id": identity or f"call{place:05d}", "type": "function", "function": function}
 
 
-def _after_turn(
-    template: TracedTemplate,
-    case: _Case,
-    given: Chat,
-    tools: Dicts | None,
-    sampled: _Completion,
-    *,
-    add_generation_prompt: bool,
-) -> list[Segment] | Refusal:
-    """What follows what was sampled, as far as it was not sampled itself."""
-    messages = [*case.context, case.turn, *_new(given)]
-    turn = len(case.context)
-    segments = conversation(
-        template.format, template.closing, messages, tools, add_generation_prompt=add_generation_prompt
+def _behind_turn_as_read(
+    request: _Request, context: Dicts, turn: _Message, asked: str
+) -> list[Segment] | Refusal | None:
+    """What the template writes behind the very text that was sampled; None where it does not write that."""
+    chosen, sampled = request.template.format, request.sampled
+    segments = _with_new(request, context, turn)
+    full = "".join(segment.text for segment in segments)
+    if full.startswith(asked + sampled.text):
+        following = _from(segments, len(asked) + len(sampled.text), len(context))
+        doubled = sampled.stop is None and following and sampled.last == following[0].text
+        return None if doubled else following
+    alone = text_of(chosen, [*context, turn], request.tools, add_generation_prompt=False)
+    if alone.startswith(asked + sampled.text):
+        return _REWRITES if request.keep else None
+    if sampled.stop is None or not full.startswith(asked + sampled.said):
+        return None
+    following = _from(segments, len(asked) + len(sampled.said), len(context))
+    return _after_stop(request, following) if following and following[0].kind == "special" else None
+
+
+def _with_new(request: _Request, context: Dicts, turn: _Message) -> list[Segment]:
+    """A context, a turn and the new messages as segments."""
+    template = request.template
+    messages = [*context, turn, *request.new]
+    return conversation(
+        template.format,
+        template.closing,
+        messages,
+        request.tools,
+        add_generation_prompt=request.add_generation_prompt,
     )
-    start = _end_of_turn(segments, turn, template.closing.closers, by_next=template.closing.by_next)
-    marker = segments[start].text if start < len(segments) and segments[start].kind == "special" else None
-    if sampled.stop is not None and sampled.stop == marker:
-        start += 1
-    elif template.closing.by_next and sampled.stop not in (None, template.format.eos_token):
-        detail = f"the model closed its turn with {sampled.stop}, but the new messages need {marker or 'another close'}"
-        return Refusal("wrong_turn_close", detail)
-    return [_renumbered(segment, turn) for segment in segments[start:]]
 
 
-def _end_of_turn(segments: Sequence[Segment], turn: int, closers: frozenset[str], *, by_next: bool) -> int:
-    """Where what closes a turn stands, or where the turn ends."""
-    body = [place for place, segment in enumerate(segments) if segment.message == turn and segment.body]
-    if not body:
-        return len(segments)
-    last = body[-1]
-    closes = segments[last].kind == "special" and (by_next or segments[last].text in closers)
-    return last if closes else last + 1
+def _from(segments: Sequence[Segment], position: int, turn: int) -> list[Segment] | None:
+    """The segments from a character on, as an extension's; None where a new message says something before it."""
+    found: list[Segment] = []
+    for segment in segments:
+        if position >= len(segment.text):
+            position -= len(segment.text)
+            if segment.message > turn:
+                return None
+            continue
+        cut = Segment(segment.text[position:], segment.kind, segment.body, segment.message) if position else segment
+        position = 0
+        found.append(_renumbered(cut, turn))
+    return found
 
 
 def _renumbered(segment: Segment, turn: int) -> Segment:
     """A segment as the extension's, whose turn 0 is the sampled one; what closes that is not sampled here."""
     message = segment.message - turn if segment.message >= turn else UNOWNED
     return Segment(segment.text, segment.kind, segment.body and message > 0, message)
+
+
+def _after_stop(request: _Request, following: list[Segment]) -> list[Segment] | Refusal:
+    """What follows a turn that ended with a special: not given again, and where turns have no close, not another."""
+    template, sampled = request.template, request.sampled
+    marker = following[0].text if following and following[0].kind == "special" else None
+    if marker is not None and marker == sampled.last:
+        return following[1:]
+    if template.closing.by_next and sampled.stop not in (None, template.format.eos_token):
+        detail = f"the model closed its turn with {sampled.stop}, but the new messages need {marker or 'another close'}"
+        return Refusal("wrong_turn_close", detail)
+    return following
+
+
+def _like_it(request: _Request, said: str, *, silent: bool | None) -> Iterator[_Message]:
+    """Turns that stand in for the sampled one, different in everything that is not known of it."""
+    sampled = request.sampled
+    read = sampled.parsed.reasoning_content
+    thoughts: Sequence[str | None] = {True: (read or _THOUGHT,), False: (None,), None: (None, _THOUGHT)}[
+        sampled.reasoned
+    ]
+    if sampled.reasoned and read == "":
+        thoughts = ("",)
+    for thought in thoughts:
+        reasoned: dict[str, Json] = {} if thought is None else {"thinking": thought, "reasoning_content": thought}
+        if not request.results:
+            yield {"role": "assistant", "content": said, **reasoned}
+            continue
+        for content in {None: (said, ""), True: ("",), False: (said,)}[silent]:
+            for calls in _likely_calls(request, said):
+                yield {"role": "assistant", "content": content, **reasoned, "tool_calls": calls}
+
+
+def _likely_calls(request: _Request, said: str) -> Iterator[list[dict[str, Json]]]:
+    """The calls that tool results answer: as they were sampled, where they could be read."""
+    results = request.results
+    read = [call for call in request.sampled.parsed.tool_calls if call.status == "ok"]
+    if len(read) == len(results):
+        yield list(_calls(request, [(call.name, call.arguments) for call in read]))
+        return
+    forms: tuple[Json, ...] = ({}, "{}")
+    for arguments in forms:
+        yield list(_calls(request, [(result.name or f"f{len(said)}", arguments) for result in results]))
+
+
+def _behind_turn_like_it(request: _Request, context: Dicts, turn: _Message, asked: str) -> _Outcome:
+    """What follows a turn that stands in for the sampled one; None where a new message is shown before its end."""
+    if request.keep and not _kept(request, context, turn, asked):
+        return _REWRITES
+    segments = _with_new(request, context, turn)
+    start = _end_of_turn(segments, len(context), request.template.closing)
+    following = _from(segments, sum(len(segment.text) for segment in segments[:start]), len(context))
+    return following if following is None else _after_stop(request, following)
+
+
+def _kept(request: _Request, context: Dicts, turn: _Message, asked: str) -> bool:
+    """Whether the text up to the sampled turn's close stays as it was sampled when the new messages come."""
+    template = request.template
+    before = text_of(template.format, [*context, turn], request.tools, add_generation_prompt=False)
+    full = text_of(template.format, [*context, turn, *request.new], request.tools, add_generation_prompt=False)
+    if not full.startswith(asked):
+        return False
+    closers = [before.rfind(text) for text in template.stop_tokens if text in before[len(asked) :]]
+    sampled = before[: max(closers)] if closers else before
+    return full.startswith(sampled) or _kept_as_sampled(request, turn, sampled[len(asked) :], full[len(asked) :])
+
+
+def _names(calls: Any) -> list[str]:  # noqa: ANN401 - calls of a placeholder, as a template takes them
+    """The names that calls call."""
+    return [str(call["function"]["name"]) for call in calls or ()]
+
+
+def _kept_as_sampled(request: _Request, turn: _Message, alone: str, full: str) -> bool:
+    """Whether history begins a turn as the sampled one began, though a turn that was just said begins otherwise."""
+    texts = [text for text in (turn.get("reasoning_content"), turn["content"], *_names(turn.get("tool_calls"))) if text]
+    said = [text for text in texts if isinstance(text, str)]
+    starts = [[text.find(word) for word in said if word in text] for text in (alone, full)]
+    if not all(starts):
+        return False
+    lead_alone, lead_full = alone[: min(starts[0])], full[: min(starts[1])]
+    text = request.sampled.text
+    if not text.startswith(lead_full) or (len(lead_alone) > len(lead_full) and text.startswith(lead_alone)):
+        return False
+    return full[len(lead_full) :].startswith(alone[len(lead_alone) :])
+
+
+def _end_of_turn(segments: Sequence[Segment], turn: int, closing: Closing) -> int:
+    """Where what closes a turn stands, or where the turn ends."""
+    body = [place for place, segment in enumerate(segments) if segment.message == turn and segment.body]
+    if not body:
+        return len(segments)
+    last = body[-1]
+    known = closing.closers.union(closing.stop_tokens)
+    closes = segments[last].kind == "special" and (closing.by_next or segments[last].text in known)
+    return last if closes else last + 1

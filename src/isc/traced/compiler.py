@@ -19,7 +19,13 @@ ENTER: Final = "isc enter"
 LEAVE: Final = "isc leave"
 TAIL: Final = "isc tail"
 STEP: Final = "isc step"
-_MARKS: Final = {LEAVE: "environment.left()", TAIL: "environment.tail", STEP: "environment.stepped()"}
+GENERATION: Final = "isc generation"
+_MARKS: Final = {
+    LEAVE: "environment.left()",
+    TAIL: "environment.tail",
+    STEP: "environment.stepped()",
+    GENERATION: "environment.generation",
+}
 """Filters whose names no template can spell, and what they compile to."""
 
 
@@ -28,11 +34,12 @@ class Generation(Extension):
 
     tags = {"generation"}
 
-    def parse(self, parser: Parser) -> nodes.Node:
-        """The block as a call that gives back its body."""
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The block as a mark where it begins, and a call that gives back its body."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("generated"), [], [], body).set_lineno(line)
+        block = nodes.CallBlock(self.call_method("generated"), [], [], body).set_lineno(line)
+        return [_mark(GENERATION), block]
 
     def generated(self, caller: Any) -> str:  # noqa: ANN401 - a Jinja macro
         """What the block renders."""
@@ -74,6 +81,18 @@ class TracingCodeGenerator(CodeGenerator):
         else:
             super().visit_Filter(node, frame)
 
+    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
+        """`a + b + c`: added in one go, which is what most templates spend their time on."""
+        operands = _operands(node)
+        if len(operands) == 2:
+            super().visit_Add(node, frame)
+            return
+        self.write("environment.summed(context, (")
+        for operand in operands:
+            self.visit(operand, frame)
+            self.write(", ")
+        self.write("))")
+
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         """`a ~ b`."""
         escaping = frame.eval_ctx.volatile or frame.eval_ctx.autoescape
@@ -88,7 +107,7 @@ class TracingCodeGenerator(CodeGenerator):
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         """`a == b`: endless for values nested by a hostile template, unless one side is simple."""
         if any(_is_simple(side) for side in (node.expr, *(operand.expr for operand in node.ops))):
-            super().visit_Compare(node, frame)
+            self._compared(node, frame)
             return
         self.write("(")
         self._small(node.expr, frame)
@@ -96,6 +115,15 @@ class TracingCodeGenerator(CodeGenerator):
             self.write(f" {_OPERATORS[operand.op]} ")
             self._small(operand.expr, frame)
         self.write(")")
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:
+        """`[a, b]`: texts that are gathered are of the turn they are gathered in."""
+        gathers = any(not isinstance(item, nodes.Const) or isinstance(item.value, str) for item in node.items)
+        self.write("environment.gathered([" if gathers else "[")
+        for item in node.items:
+            self.visit(item, frame)
+            self.write(", ")
+        self.write("])" if gathers else "]")
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
         """`{a: b}`: keys are hashed."""
@@ -123,6 +151,21 @@ class TracingCodeGenerator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def _compared(self, node: nodes.Compare, frame: Frame) -> None:
+        """A comparison with what is spelled in the template."""
+        self.write("(")
+        self._spelled(node.expr, frame)
+        for operand in node.ops:
+            self.write(f" {_OPERATORS[operand.op]} ")
+            self._spelled(operand.expr, frame)
+        self.write(")")
+
+    def _spelled(self, node: nodes.Expr, frame: Frame) -> None:
+        if isinstance(node, nodes.List) and _is_simple(node):
+            super().visit_List(node, frame)
+        else:
+            self.visit(node, frame)
+
     def _small(self, node: nodes.Expr, frame: Frame) -> None:
         if isinstance(node, nodes.Const):
             self.visit(node, frame)
@@ -135,6 +178,15 @@ class TracingCodeGenerator(CodeGenerator):
 _OPERATORS: Final = {
     "eq": "==", "ne": "!=", "gt": ">", "gteq": ">=", "lt": "<", "lteq": "<=", "in": "in", "notin": "not in"
 }  # fmt: skip
+
+
+def _operands(node: nodes.Expr) -> list[nodes.Expr]:
+    """What is added, in the order in which it is."""
+    found: list[nodes.Expr] = []
+    while isinstance(node, nodes.Add):
+        found.append(node.right)
+        node = node.left
+    return [node, *reversed(found)]
 
 
 def _is_mark(node: nodes.Node) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from types import BuiltinMethodType, MethodType
 from typing import Any, Final
 
@@ -17,9 +18,9 @@ from isc.traced.formatting import formatted, percent
 from isc.traced.language import TEMPLATE_TEXT, TemplateNamespace, attributes_of
 from isc.traced.limits import LONGEST, MOST_BITS, MOST_PARTS, Meter, bounded, within
 from isc.traced.markup import TracedMarkup
-from isc.traced.origins import TEMPLATE, Kind, Place, merged, place_of
+from isc.traced.origins import TEMPLATE, Kind, Place, Run, merged, place_of
 from isc.traced.printing import printed, put_together
-from isc.traced.regions import LEAVE, TAIL, Mark, assembled, enter, settle
+from isc.traced.regions import GENERATION, LEAVE, TAIL, Mark, assembled, enter, settle
 from isc.traced.strings import Traced, added, lost, runs_of, traced
 from isc.traced.values import SCALARS, Container, Inputs, scalar
 
@@ -31,6 +32,7 @@ _LOOP: Final = frozenset(("first", "index", "index0", "last", "length", "nextite
 _CONTAINERS: Final = frozenset((dict, list, tuple))
 _TEXTS: Final = frozenset((str, Traced))
 _ITEM_WEIGHT: Final = 16
+_SHORT: Final = 1 << 16
 
 
 class TracingEnvironment(ImmutableSandboxedEnvironment):
@@ -76,7 +78,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         self.meter.spend(len(text))
         if all(type(part) is str for part in parts):
             return self._own(text)
-        runs, _ = assembled(parts)
+        runs = assembled(parts)[0]
         here = self.here
         if here is not None:
             runs = [run if run[2] or run[1] is not TEMPLATE else (run[0], TEMPLATE, here) for run in runs]
@@ -88,10 +90,33 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         self.meter.step(within(sum(map(len, parts))))
         return put_together([self._own(part) if type(part) is str else part for part in parts])
 
+    def summed(self, context: Context, values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever a template adds
+        """`a + b + c`."""
+        if not all(type(value) in _TEXTS for value in values):
+            return reduce(lambda left, right: self.call_binop(context, "+", left, right), values)
+        self.meter.step(within(sum(map(len, values))))
+        text, here = "".join(values), self.here
+        if here is None and all(type(value) is str for value in values):
+            return text
+        runs: list[Run] = []
+        for value in values:
+            for run in value._runs if type(value) is Traced else ((len(value), TEMPLATE, here),):
+                if runs and runs[-1][1] is run[1] and runs[-1][2] is run[2]:
+                    runs[-1] = (runs[-1][0] + run[0], run[1], run[2])
+                elif run[0]:
+                    runs.append(run)
+        return traced(text, tuple(runs))
+
     def _own(self, text: str) -> str:
         """The template's own text: of the turn it is in, until it turns out to be used in another."""
         here = self.here
         return traced(text, ((len(text), TEMPLATE, here),)) if here is not None and text else text
+
+    def gathered(self, values: list[object]) -> list[object]:
+        """`[a, b]`: the template's own texts are of the turn they are gathered in."""
+        if self.here is None:
+            return values
+        return [self._own(value) if type(value) is str else value for value in values]
 
     def sliced(self, value: Any, bounds: slice) -> object:  # noqa: ANN401 - whatever a template slices
         """`a[b:c]`."""
@@ -203,7 +228,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         """`a + b`."""
         if operator == "+" and type(left) in _TEXTS and type(right) in _TEXTS:
             text = str.__add__(left, right)
-            self.meter.step(within(len(text)))
+            length = len(text)
+            self.meter.step(length if length <= _SHORT else within(length))
             here = self.here
             if here is None and type(left) is str and type(right) is str:
                 return text
@@ -228,6 +254,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     # Marks.
 
     tail = TAIL
+    generation = GENERATION
 
     def stepped(self) -> str:
         """An iteration of a loop that writes nothing."""

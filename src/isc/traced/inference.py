@@ -6,14 +6,16 @@ not claimed. `readers` finds how turns are read back.
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
 from isc.errors import TemplateError
-from isc.traced.conversation import Closing, conversation
+from isc.traced.conversation import conversation
 from isc.traced.format import Dicts, Format, text_of
+from isc.traced.sampled_turns import Closing
 from isc.types import Segment
 
 _PROBE: Final = "isc probe"
@@ -41,31 +43,50 @@ def _segments(chosen: Format, messages: Dicts, tools: Dicts | None = None) -> li
         return []
 
 
-def _after(segments: Sequence[Segment], text: str) -> Segment | None:
-    """The first special after a text that was said."""
-    said = [place for place, segment in enumerate(segments) if segment.body and text in segment.text]
-    return next((s for s in segments[said[-1] + 1 :] if s.kind == "special"), None) if said else None
-
-
 @lru_cache(maxsize=128)
 def closing_of(chosen: Format, turn_close: str | None, stop_tokens: tuple[str, ...]) -> Closing:
     """How turns end; what is given is taken as given. The last 128 formats are kept."""
-    trials = [_ends(chosen, start) for start in ([], [_SYSTEM])]
-    own, next_marker = next((trial for trial in trials if trial[0]), trials[0])
+    own, next_marker = _trial(chosen)
     found = turn_close or (own[0] if own else None)
     markers = [] if found else list(_next_markers(chosen, next_marker))
     end = [chosen.eos_token] if chosen.eos_token in chosen.specials else []
     stops = stop_tokens or tuple(dict.fromkeys([found, *end] if found else [*end, *markers]))
-    closers = frozenset((*own, found, *stops)) if found else frozenset[str]()
+    closers = frozenset((*own, *([found] if found else []), *(() if markers else stops)))
     return Closing(found, closers, stops, by_next=bool(markers))
 
 
-def _ends(chosen: Format, start: Dicts) -> tuple[list[str], str | None]:
-    """The specials of an assistant's turn that follow its text, as the last turn first; or that of the next turn."""
-    last = _after(_segments(chosen, [*start, USER, ASSISTANT]), _PROBE)
-    in_history = _after(_segments(chosen, [*start, USER, ASSISTANT, USER]), _PROBE)
-    own = [s.text for s in (last, in_history) if s is not None and s.message == len(start) + 1]
-    return own, in_history.text if in_history is not None else None
+def _trial(chosen: Format) -> tuple[list[str], str | None]:
+    """How turns end where a template takes a trial conversation: with a system message or not, or only with tools."""
+    for tools in (None, _TOOLS):
+        trials = [_ends(chosen, start, tools) for start in ([], [_SYSTEM])]
+        found = next((trial for trial in trials if trial[0]), None)
+        found = found or next((trial for trial in trials if trial[1] is not None), None)
+        if found is not None:
+            return found
+    return [], None
+
+
+def _ends(chosen: Format, start: Dicts, tools: Dicts | None) -> tuple[list[str], str | None]:
+    """The specials that close an assistant's turn, as the last turn first; or the one that follows its text.
+
+    The close is the last special of the turn that stands there in history and at the end alike: what a template adds at
+    the end of a text only, or between the blocks of a turn, closes no turn.
+    """
+    assistant = len(start) + 1
+    last = _behind(_segments(chosen, [*start, USER, ASSISTANT], tools))
+    in_history = _behind(_segments(chosen, [*start, USER, ASSISTANT, USER], tools))
+    ours = [[piece.text for piece in behind if piece.message == assistant] for behind in (last, in_history)]
+    following = in_history[0].text if in_history else None
+    shared = os.path.commonprefix(ours)
+    if shared and all(ours):
+        return [shared[-1]], following
+    return [texts[0] for texts in ours if texts], following
+
+
+def _behind(segments: Sequence[Segment]) -> list[Segment]:
+    """The specials after what an assistant said."""
+    said = [place for place, segment in enumerate(segments) if segment.body and _PROBE in segment.text]
+    return [segment for segment in segments[said[-1] + 1 :] if segment.kind == "special"] if said else []
 
 
 def _next_markers(chosen: Format, marker: str | None) -> Iterator[str]:

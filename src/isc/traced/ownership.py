@@ -143,6 +143,8 @@ def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     outside = layout.opening_owner
     turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
     layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
+    if any(piece.start >= tail and piece.origin.kind is Kind.BODY for piece in reversed(pieces)):
+        tail = len(pieces[-1].text) + pieces[-1].start  # turns are gathered first and written at the end
     for piece in pieces:
         if piece.place is None and piece.start < layout.prompt_start:
             stretch.append(piece)

@@ -1,9 +1,9 @@
 """The generation prompt that would have been given before each assistant turn (law 4).
 
 Where the template's syntax proves that the prompt is the same after any messages, it is read off one short render.
-Else it is rendered for stand-ins, the last messages before with next to nothing in them, which are held to the real
-thing once for each shape that messages take; where one fails, everything before is rendered. Where what messages say
-may matter to the prompt, stand-ins say it too.
+Else it is read off placeholder conversations: the last messages before, with next to nothing in them. Where what
+messages say may matter to the prompt, the placeholders say it too. Nothing here remembers a verdict: what is kept is
+a pure function of the template and the placeholder. `sampling` holds each prompt to the conversation at hand.
 """
 
 from __future__ import annotations
@@ -32,62 +32,75 @@ class Prompt(Struct, frozen=True):
     closing: int = 0
 
 
-class _Case:
-    """The prompt after a stand-in, and whether it was found to hold for the messages it stands for."""
+class Expected(Struct, frozen=True):
+    """Messages that the same prompt is expected before; `proven` where the template's syntax says so."""
 
-    __slots__ = ("holds", "prompt")
-
-    def __init__(self, prompt: Prompt | None) -> None:
-        self.prompt = prompt
-        self.holds: bool | None = None
+    prompt: Prompt | None
+    indices: tuple[int, ...]
+    proven: bool = False
 
 
-def prompts_before(
+def expected_prompts(
     chosen: Format, messages: Dicts, tools: Dicts | None, indices: Sequence[int]
-) -> Mapping[int, Prompt]:
-    """The prompt before each of these messages, in ascending order; one past the last is allowed."""
+) -> Sequence[Expected]:
+    """Group these messages, in ascending order, by the prompt expected before each; one past the last is allowed."""
     if not indices:
-        return {}
+        return []
     listed = json.dumps(tools)
     tail = compiled(chosen.source).tail
     if tail.independent:
-        same = _independent(chosen, listed) or exact_prompt(chosen, messages, tools, indices[-1])
-        return dict.fromkeys(indices, same)
-    if tail.heeds_content:
-        return _by_recent_messages(chosen, messages, tools, indices)
-    found: dict[int, Prompt] = {}
-    for index, stand_in in reversed(list(_stand_ins(messages, indices))):
-        case = _case(chosen, stand_in, listed)
-        if case.holds is None:
-            case.holds = case.prompt == exact_prompt(chosen, messages, tools, index)
-        known = case.prompt if case.holds else None
-        found[index] = known or exact_prompt(chosen, messages, tools, index)
-    return found
-
-
-def _by_recent_messages(
-    chosen: Format, messages: Dicts, tools: Dicts | None, indices: Sequence[int]
-) -> Mapping[int, Prompt]:
-    """The prompts after the last messages as they are, held to the real thing at the end of the conversation."""
-    found: dict[int, Prompt] = {}
-    for index, kept in _recent_places(messages, indices):
-        prompt = _prompt_after(chosen, [messages[place] for place in kept], _TURN, tools)
-        found[index] = prompt or exact_prompt(chosen, messages, tools, index)
-    if found[indices[-1]] == exact_prompt(chosen, messages, tools, indices[-1]):
+        prompt = _independent(chosen, listed) or _asked_for(chosen, messages, tools)
+        return [Expected(prompt, tuple(indices), proven=True)]
+    groups: dict[str, list[int]] = {}
+    for index, placeholder in _placeholders(messages, indices):
+        groups.setdefault(placeholder, []).append(index)
+    found = [Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group)) for text, group in groups.items()]
+    if not tail.heeds_content:
         return found
-    return {index: exact_prompt(chosen, messages, tools, index) for index in indices}
+    return [part for group in found for part in _by_what_is_said(chosen, messages, tools, group)]
+
+
+def _by_what_is_said(chosen: Format, messages: Dicts, tools: Dicts | None, group: Expected) -> Iterator[Expected]:
+    """Split a group whose prompts may depend on what the last messages say: each is asked for after these."""
+    same: list[int] = []
+    for index, kept in _recent_places(messages, group.indices):
+        recent = [messages[place] for place in kept] or USER
+        asked = _asked(chosen, recent, tools)
+        if group.prompt is not None and group.prompt.text and asked is not None and asked.endswith(group.prompt.text):
+            same.append(index)
+        else:
+            yield Expected(_prompt_after(chosen, recent, _TURN, tools), (index,))
+    if same:
+        yield Expected(group.prompt, tuple(same))
+
+
+def _asked(chosen: Format, messages: Dicts, tools: Dicts | None) -> str | None:
+    try:
+        return text_of(chosen, messages, tools, add_generation_prompt=True)
+    except TemplateError:
+        return None
+
+
+def text_before(chosen: Format, messages: Dicts, tools: Dicts | None, index: int) -> str | None:
+    """The prompt that a sampler would have been given for message `index`, whole; None where it cannot be rendered."""
+    return _asked(chosen, messages[:index], tools)
 
 
 @lru_cache(maxsize=64)
 def _independent(chosen: Format, tools: str) -> Prompt | None:
     """The prompt of a template that gives the same after any messages; the last 64 are kept."""
-    listed = json.loads(tools)
+    return _asked_for(chosen, USER, json.loads(tools))
+
+
+def _asked_for(chosen: Format, messages: Dicts, tools: Dicts | None) -> Prompt | None:
+    """What such a template writes after these messages when it is asked for a turn."""
     try:
-        asked = untraced_of(chosen, USER, listed, add_generation_prompt=True)
-        silent = untraced_of(chosen, USER, listed, add_generation_prompt=False)
+        asked = untraced_of(chosen, messages, tools, add_generation_prompt=True)
+        silent = untraced_of(chosen, messages, tools, add_generation_prompt=False)
     except TemplateError:
         return None
-    return Prompt(asked.text[asked.tail :], len(silent.text) - silent.tail)
+    prompt, closing = asked.text[asked.tail :], silent.text[silent.tail :]
+    return Prompt(prompt, len(closing) if prompt.startswith(closing) else 0)
 
 
 def exact_prompt(chosen: Format, messages: Dicts, tools: Dicts | None, index: int) -> Prompt:
@@ -98,9 +111,9 @@ def exact_prompt(chosen: Format, messages: Dicts, tools: Dicts | None, index: in
 
 
 @lru_cache(maxsize=512)
-def _case(chosen: Format, stand_in: str, tools: str) -> _Case:
-    """The prompt after stand-ins for messages, given as JSON; the last 512 are kept."""
-    return _Case(_prompt_after(chosen, json.loads(stand_in), _TURN, json.loads(tools)))
+def _prompt_after_placeholder(chosen: Format, placeholder: str, tools: str) -> Prompt | None:
+    """The prompt after placeholders for messages, given as JSON; the last 512 are kept."""
+    return _prompt_after(chosen, json.loads(placeholder), _TURN, json.loads(tools))
 
 
 def _prompt_after(chosen: Format, before: Dicts, turn: Mapping[str, Any], tools: Dicts | None) -> Prompt | None:
@@ -138,8 +151,8 @@ def start_of_turn(written: Written, message: int) -> int | None:
     return None
 
 
-def _stand_ins(messages: Dicts, indices: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """For each of these messages, stand-ins for those before it that matter, as JSON."""
+def _placeholders(messages: Dicts, indices: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """For each of these messages, placeholders for those before it that matter, as JSON."""
     shapes = [_shape(message) for message in messages]
     written: dict[tuple[object, ...], str] = {}
     for index, kept in _recent_places(messages, indices):
@@ -165,7 +178,7 @@ def _recent_places(messages: Dicts, indices: Sequence[int]) -> Iterator[tuple[in
 
 
 def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
-    """What of a message its stand-in keeps."""
+    """What of a message its placeholder keeps."""
     content = message.get("content")
     calls = message.get("tool_calls")
     parts: tuple[str, ...] = ()

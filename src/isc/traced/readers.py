@@ -17,8 +17,9 @@ from isc.errors import TemplateError
 from isc.formats.reading.evidence import Call, Evidence, Reader, Shown, around_of, proven, reads_back, usual
 from isc.formats.reading.scanners import past_head, until
 from isc.formats.segments import is_special, scaffold, special, spelled
-from isc.traced.conversation import Closing, conversation, prompt_segments
+from isc.traced.conversation import conversation, prompt_segments
 from isc.traced.format import Dicts, Format
+from isc.traced.sampled_turns import Closing
 from isc.types import Json, Reasoning, Sampled, Segment, ToolSpec
 
 REASONINGS: Final[Mapping[str, tuple[str, str]]] = {

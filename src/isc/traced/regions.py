@@ -31,6 +31,8 @@ LEAVE: Final = _mark("leave")
 """Where an iteration ends."""
 TAIL: Final = _mark("tail")
 """Where no turn follows."""
+GENERATION: Final = _mark("generation")
+"""Where a `{% generation %}` block begins."""
 
 
 @lru_cache(maxsize=4096)
@@ -39,10 +41,11 @@ def enter(message: int | None) -> Mark:
     return _mark("enter", message)
 
 
-def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None]:
-    """The runs of what was written, each with its place; and at which run the tail begins."""
+def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
+    """The runs of what was written, each with its place; at which run the tail begins, and generation blocks do."""
     runs: list[Run] = []
     tail: int | None = None
+    generated: list[int] = []
     open_regions: list[tuple[int, int | None]] = []
     for part in parts:
         if type(part) is not Mark:
@@ -51,6 +54,8 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None]:
             open_regions.append((len(runs), part.message))
         elif part.kind == "tail":
             tail = len(runs)
+        elif part.kind == "generation":
+            generated.append(len(runs))
         elif open_regions:
             start, message = open_regions.pop()
             if message is not None:
@@ -58,7 +63,7 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None]:
     for start, message in reversed(open_regions):
         if message is not None:
             settle(runs, start, message)
-    return runs, tail
+    return runs, tail, generated
 
 
 def settle(runs: list[Run], start: int, message: int) -> None:

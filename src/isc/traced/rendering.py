@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
+from itertools import accumulate
 from traceback import walk_tb
 from typing import Any, Final
 
@@ -36,11 +37,15 @@ class Compiled(Struct, frozen=True, eq=False):
 
 
 class Written(Struct, frozen=True):
-    """What a template wrote: its text, the runs of it, and at which character its tail begins."""
+    """What a template wrote: its text, the runs of it, and at which character its tail begins.
+
+    `generated` are the characters at which its `{% generation %}` blocks begin.
+    """
 
     text: str
     runs: tuple[Run, ...]
     tail: int
+    generated: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=64)
@@ -164,9 +169,10 @@ def _collected(pieces: Iterator[str], meter: Meter) -> Written:
             within(total)
     text = "".join(parts)
     meter.spend(total)
-    runs, tail_run = assembled(parts)
+    runs, tail_run, generation_runs = assembled(parts)
     tail = len(text) if tail_run is None else sum(length for length, _, _ in runs[:tail_run])
-    return Written(text, tuple(merged(runs)), tail)
+    ends = [0, *accumulate(length for length, _, _ in runs)] if generation_runs else []
+    return Written(text, tuple(merged(runs)), tail, tuple(ends[number] for number in generation_runs))
 
 
 def _message(error: Exception) -> str:

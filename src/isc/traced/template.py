@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
@@ -20,14 +21,16 @@ from isc.encoding.base import Encoder
 from isc.errors import OptionError, TemplateError, TemplateLimitError
 from isc.formats.base import FamilyMeta
 from isc.formats.reading.scanners import until
+from isc.traced.arguments import other_forms, with_arguments_as_taken
 from isc.traced.bridge import plan_bridge_by_rendering
-from isc.traced.conversation import Closing, conversation, lost_pieces, prompt_segments
+from isc.traced.conversation import conversation, lost_pieces, prompt_segments
 from isc.traced.format import Dicts, Format, options_of, written_of
 from isc.traced.inference import closing_of, keeps_history
 from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
 from isc.traced.readers import GRAMMARS, Reading, reading_of
 from isc.traced.rendering import compiled, options_read
+from isc.traced.sampled_turns import Closing
 from isc.traced.turns import owned_by
 from isc.traced.values import chat_messages, plain_data, template_messages
 from isc.types import (
@@ -243,17 +246,22 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         return iter(conversation(self.format, self.closing, dicts, listed, add_generation_prompt=add_generation_prompt))
 
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> list[Segment]:
-        """`stream` of a converted chat. Content that is None is left out; null where the template needs the key.
+        """`stream` of a converted chat, in the form that the template takes.
+
+        Content that is None is left out; null where the template needs the key. Arguments that are JSON text are given
+        as objects to a template that does not show text as it stands.
 
         Raises:
             TemplateError: The template refuses the conversation; carries its message.
         """
+        messages = with_arguments_as_taken(self.format, chat_messages(chat))
         try:
-            return self._rendered(chat, chat_messages(chat), add_generation_prompt)
+            return self._rendered(chat, messages, add_generation_prompt)
         except TemplateError:
-            if all("content" in message for message in chat_messages(chat)):
-                raise
-        return self._rendered(chat, chat_messages(chat, null_content=True), add_generation_prompt)
+            for other in other_forms(chat, messages):
+                with suppress(TemplateError):
+                    return self._rendered(chat, other, add_generation_prompt)
+            raise
 
     def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
         tools = _tool_dicts(chat.tools) or None

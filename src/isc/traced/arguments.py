@@ -1,0 +1,97 @@
+"""Arguments that a caller gives as JSON text, the OpenAI wire form, as the form that the template prints as JSON.
+
+A template that shows text as it stands is given the text; one that does not, and shows an object, the object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from isc.errors import TemplateError
+from isc.traced.format import Dicts, Format, text_of
+from isc.traced.values import chat_messages
+from isc.types import Chat
+
+_ID: Final = "probe0001"
+_GIVEN: Final = {"isckey": "isc value"}
+_PARAMETERS: Final = {"type": "object", "properties": {}}
+_TOOLS: Final = ({"type": "function", "function": {"name": "f", "description": "d", "parameters": _PARAMETERS}},)
+_SYSTEM: Final[Mapping[str, Any]] = {"role": "system", "content": "s"}
+_CONTEXT: Final[Dicts] = ({"role": "user", "content": "x"},)
+_RESULT: Final[Mapping[str, Any]] = {"role": "tool", "content": "y", "tool_call_id": _ID, "name": "f"}
+
+
+def with_arguments_as_taken(chosen: Format, messages: Dicts) -> Dicts:
+    """Return messages whose calls have their arguments in the form that the template shows as JSON.
+
+    Args:
+        chosen: The format.
+        messages: Messages, as a template is given them.
+    """
+    texts = any(isinstance(arguments, str) for message in messages for arguments in _arguments(message))
+    return [_with_objects(message) for message in messages] if texts and _wants_objects(chosen) else messages
+
+
+def other_forms(chat: Chat, messages: Dicts) -> Iterator[Dicts]:
+    """Yield the other forms that a chat's messages can be given in, to a template that refuses the one it was given.
+
+    Args:
+        chat: The chat.
+        messages: The form that was refused.
+    """
+    for null_content in (False, True):
+        if null_content and all("content" in message for message in messages):
+            return
+        given = chat_messages(chat, null_content=null_content)
+        objects = [_with_objects(message) for message in given]
+        yield from (form for form in (given, objects) if null_content or form != messages)
+
+
+def _arguments(message: Mapping[str, Any]) -> list[object]:
+    return [(call.get("function") or {}).get("arguments") for call in message.get("tool_calls") or ()]
+
+
+def _with_objects(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not any(isinstance(arguments, str) for arguments in _arguments(message)):
+        return message
+    calls = [{**call, "function": _with_object(call["function"])} for call in message["tool_calls"]]
+    return {**message, "tool_calls": calls}
+
+
+def _with_object(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The function with an object for arguments, where their text is that of one."""
+    try:
+        arguments = json.loads(function["arguments"])
+    except (KeyError, TypeError, ValueError):
+        return function
+    return {**function, "arguments": arguments} if isinstance(arguments, dict) else function
+
+
+@lru_cache(maxsize=128)
+def _wants_objects(chosen: Format) -> bool:
+    """Whether text is not shown as the object it stands for. The last 128 formats are kept."""
+    for context in (_CONTEXT, [_SYSTEM, *_CONTEXT]):
+        as_object, as_text = (_shown(chosen, context, arguments) for arguments in (_GIVEN, json.dumps(_GIVEN)))
+        if as_object is None and as_text is None:
+            continue
+        if as_object is None or as_object == as_text or repr(_GIVEN) in as_object:
+            return False
+        return as_text is None or not _shows_value_once(as_text) or _shows_value_once(as_object)
+    return False
+
+
+def _shows_value_once(text: str) -> bool:
+    """Whether the value is there, not inside JSON that quotes JSON."""
+    return "isc value" in text and '\\"isc value' not in text
+
+
+def _shown(chosen: Format, context: Sequence[Mapping[str, Any]], arguments: object) -> str | None:
+    call = {"id": _ID, "type": "function", "function": {"name": "f", "arguments": arguments}}
+    turn = {"role": "assistant", "content": "", "tool_calls": [call]}
+    try:
+        return text_of(chosen, [*context, turn, _RESULT], _TOOLS, add_generation_prompt=False)
+    except TemplateError:
+        return None
