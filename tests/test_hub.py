@@ -168,7 +168,6 @@ def test_a_model_without_a_template_is_an_unknown_model(online: dict[str, Outcom
     found = online["untold"]
     assert found.error == "UnknownModelError"
     assert "isc.load('someone/untold', family=...)" in found.message
-    assert "qwen3: Qwen/Qwen3-0.6B and" in found.message
 
 
 def test_a_model_whose_template_is_unknown_is_loaded_by_it(online: dict[str, Outcome]) -> None:
