@@ -74,7 +74,7 @@ def check(
 
 
 def _given(files: Sequence[str], unread: list[str]) -> Iterator[Named]:
-    """The conversations in files; lines that hold none are added to `unread`, each with its place and the reason."""
+    """Yield the conversations in files. A line that holds none is added to `unread`, with its place and the reason."""
     for source in files:
         with opened(source) as stream:
             for number, document in documents(stream, by_line=Path(source).suffix == ".jsonl"):
@@ -106,7 +106,7 @@ def _print(report: CheckReport) -> None:
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:
-    """What was found, a heading first."""
+    """Yield the findings of a check, a heading first."""
     if outcome.status == "holds":
         return
     yield f"\n{outcome.check} ({outcome.status})"
