@@ -229,7 +229,7 @@ def empty_masks(renderer: Renderer) -> Check:
     return tried
 
 
-Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
+Status: TypeAlias = Literal["pass", "fail", "info", "skipped"]
 
 BUILT_IN = 40
 _SHOWN = 3
@@ -245,8 +245,8 @@ class Finding(Struct, frozen=True):
 class Outcome(Struct, frozen=True):
     """What a check came to over all conversations.
 
-    `status`: `holds`, `fails`; `told` for facts that are no failure but must be known, `not tried` with the reason as
-    the only finding. `tried` counts conversations, `findings` holds the first few of `found`.
+    `status`: `pass`, `fail`; `info` for facts that are no failure but must be known; `skipped` with the reason as the
+    only finding. `tried` counts conversations, `findings` holds the first few of `found`.
     """
 
     check: str
@@ -265,7 +265,7 @@ class CheckReport(Struct, frozen=True):
     @property
     def holds(self) -> bool:
         """Return whether no check fails."""
-        return all(outcome.status != "fails" for outcome in self.outcomes)
+        return all(outcome.status != "fail" for outcome in self.outcomes)
 
 
 Named: TypeAlias = tuple[str, Conversation]
@@ -290,8 +290,8 @@ def check(
     Args:
         family: What the format is called in the report.
         renderer: Format and vocabulary.
-        conversations: What to try, by name. What the format refuses with an `isc.Error` is told, not failed.
-        reference: The model's own template and tokenizer; without it parity is not tried.
+        conversations: What to try, by name. What the format refuses with an `isc.Error` is `info`, no failure.
+        reference: The model's own template and tokenizer; without it parity is skipped.
         traced: Renders by the model's template, traced, on the same vocabulary; without it attribution is not compared.
         stops: The specials at which the model's own files say that sampling stops; empty takes the family's.
 
@@ -397,7 +397,7 @@ def _taken(
         else:
             taken.append((name, conversation))
     tried = len(taken) + len(refused)
-    status: Status = "fails" if not taken else "told" if refused else "holds"
+    status: Status = "fail" if not taken else "info" if refused else "pass"
     return taken, Outcome("conversations are rendered", status, tried, len(refused), tuple(refused[:_SHOWN]))
 
 
@@ -405,11 +405,11 @@ def _outcome(
     name: str, named: Sequence[Named], tried: Check | None, reason: str = "", *, told: bool = False
 ) -> Outcome:
     if tried is None:
-        return Outcome(name, "not tried", 0, 0, (Finding("", reason),))
+        return Outcome(name, "skipped", 0, 0, (Finding("", reason),))
     if not named:
-        return Outcome(name, "not tried", 0, 0, (Finding("", "no conversation was rendered"),))
+        return Outcome(name, "skipped", 0, 0, (Finding("", "no conversation was rendered"),))
     findings = [Finding(label, detail) for label, conversation in named for detail in _details(tried, conversation)]
-    status: Status = "holds" if not findings else "told" if told else "fails"
+    status: Status = "pass" if not findings else "info" if told else "fail"
     return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))
 
 
