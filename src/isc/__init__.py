@@ -183,7 +183,7 @@ _LATER = {
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for an object
 
     def __getattr__(name: str) -> object:
-        """Family classes and the modules that load more than most need, imported when one is first asked for."""
+        """Import a family's class, or a module that loads more than most need, when it is first asked for."""
         if name in _LATER:
             return import_module(_LATER[name])
         for family in list_families().values():
@@ -192,5 +192,5 @@ if not TYPE_CHECKING:  # a type checker would take every misspelled name for an 
         raise AttributeError(f"module 'isc' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        """The public names, those that are imported later among them."""
+        """List the public names, with those that are imported later."""
         return sorted({*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"})

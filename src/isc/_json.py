@@ -16,12 +16,12 @@ _DEEPEST_PATH = 64
 
 
 def json_text(value: Json, indent: int | None = None) -> str:
-    """A value as the `tojson` filter of `apply_chat_template` prints it, `indent` spaces a level where given."""
+    """Return a value as the `tojson` filter of `apply_chat_template` prints it."""
     return _ENCODER.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def decode_json(text: str) -> Any:
-    """A JSON value that can be written again.
+    """Read a JSON value that can be written again.
 
     Raises:
         ValueError: Not JSON, or nested too deeply, a number too long, NaN, or a lone surrogate.
@@ -47,7 +47,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def utf_8_text(value: str, path: str) -> str:
-    """A text that has a UTF-8 form; an error at `path` if not."""
+    """Return a text. Refuse one without a UTF-8 form, by an error at `path`."""
     if not value.isascii():
         try:
             value.encode()
@@ -59,13 +59,13 @@ def utf_8_text(value: str, path: str) -> str:
 
 
 def json_object_text(value: str, path: str) -> Any:
-    """What a caller's JSON text says."""
+    """Read a caller's JSON text."""
     text = utf_8_text(value, path)
     return _guarded(lambda: decode_json(text), value, path)
 
 
 def json_value(value: Any, path: str) -> Any:
-    """The value, if it has a JSON form that UTF-8 can hold; otherwise an error at the innermost path."""
+    """Return a value. Refuse one without a JSON form in UTF-8, by an error at the innermost path."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         if not text.isascii():

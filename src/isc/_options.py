@@ -26,7 +26,7 @@ _WORDS = {bool: "True or False", int: "an integer", float: "a number", str: "a t
 
 
 def checked(name: str, value: Value, kind: object, owner: str = "") -> Value:
-    """A chosen value as it is given.
+    """Return a caller's value as it is given. Refuse one that is not of its type.
 
     Args:
         name: What it is called.
@@ -60,25 +60,24 @@ def check_fields(value: Struct, owner: str) -> None:
         checked(name, getattr(value, name), kind, owner)
 
 
-def no_option(owner: str, name: str, known: Iterable[str]) -> OptionError:
-    """The error for an option that there is not: what there is, and what is near.
+def no_option(owner: str, name: str, options: Iterable[str]) -> OptionError:
+    """Return the error for an option that does not exist: it lists the options and names the nearest.
 
     >>> print(no_option("qwen3", "thinking", ("enable_thinking", "variant")))
     qwen3: there is no option 'thinking', only enable_thinking, variant; did you mean 'enable_thinking'?
     """
-    listed = tuple(known)
-    found = ", ".join(listed)
-    only = f"only {found}" if found else "nor any other"
+    listed = tuple(options)
+    only = f"only {', '.join(listed)}" if listed else "nor any other"
     return OptionError(f"{owner}: there is no option {name!r}, {only}{did_you_mean(name, listed)}")
 
 
-def did_you_mean(word: object, known: Iterable[object], *, quoted: bool = True) -> str:
-    """The end of an error message that names the nearest of known values; empty where none is near.
+def did_you_mean(word: object, values: Iterable[object], *, quoted: bool = True) -> str:
+    """Return the end of an error message that names the nearest known value; empty where none is near.
 
     >>> did_you_mean("hgih", ("low", "medium", "high"))
     "; did you mean 'high'?"
     """
-    words = {str(one).casefold().replace("-", "_"): one for one in known}
+    words = {str(one).casefold().replace("-", "_"): one for one in values}
     asked = str(word).casefold().replace("-", "_")
     near = difflib.get_close_matches(asked, words, n=1, cutoff=0.6)
     if not near:
@@ -88,7 +87,9 @@ def did_you_mean(word: object, known: Iterable[object], *, quoted: bool = True) 
 
 @lru_cache(maxsize=256)
 def literals(kind: object) -> tuple[object, ...]:
-    """Every value that the Literals of a type name, `None` where it takes that; the last 256 types are kept.
+    """Return every value that the Literals of a type name, and `None` where the type takes it.
+
+    The results of the last 256 types are kept.
 
     >>> literals(Literal["low", "high"] | None)
     ('low', 'high', None)
@@ -102,23 +103,23 @@ def literals(kind: object) -> tuple[object, ...]:
 
 @lru_cache(maxsize=256)
 def _fields(kind: type[Struct]) -> tuple[tuple[str, object], ...]:
-    """The fields of a Struct and their types; the last 256 Structs are kept."""
+    """Return the fields of a Struct and their types. The results of the last 256 Structs are kept."""
     return tuple((field.name, field.type) for field in msgspec.structs.fields(kind))
 
 
 def _misfit(name: str, value: object, kind: object) -> Misfit | None:
-    """The value, or the item of a tuple, that is not of its type; None where all is."""
+    """Return the value, or the item of a tuple, that is not of its type; None where there is none."""
     if takes(kind, value):
         return None
     item = _item(kind)
     if item is None or not isinstance(value, tuple):
         return name, value, kind
     items = (_misfit(f"{name}[{place}]", one, item[0]) for place, one in enumerate(value))
-    return next((found for found in items if found is not None), (name, value, kind))
+    return next((misfit for misfit in items if misfit is not None), (name, value, kind))
 
 
 def takes(kind: object, value: object) -> bool:
-    """Whether a value is of a type as it stands, nothing converted but an integer to a number.
+    """Return whether a value is of a type as it stands. Only an integer is converted, to a number.
 
     >>> takes(tuple[str, ...] | None, ()), takes(bool, 1)
     (True, False)
@@ -133,7 +134,7 @@ def takes(kind: object, value: object) -> bool:
 
 
 def _item(kind: object) -> tuple[object] | None:
-    """The type of the items, where a type takes tuples of any length."""
+    """Return the type of the items, where a type takes tuples of any length; else None."""
     for one in _alternatives(kind):
         if get_origin(one) is tuple and get_args(one)[1:] == (...,):
             return (get_args(one)[0],)
@@ -147,10 +148,10 @@ def _alternatives(kind: object) -> tuple[object, ...]:
 
 
 def _told(name: str, value: object, kind: object) -> str:
-    """What is wrong with a value, what is allowed, and what is near."""
-    known = literals(kind)
-    if known and all(get_origin(one) is Literal or one is NoneType for one in _alternatives(kind)):
-        return f"{name}={shown(value)} is none of {', '.join(map(repr, known))}{did_you_mean(value, known)}"
+    """Return the text of an error: the value, the values that are allowed, and the nearest."""
+    allowed = literals(kind)
+    if allowed and all(get_origin(one) is Literal or one is NoneType for one in _alternatives(kind)):
+        return f"{name}={shown(value)} is none of {', '.join(map(repr, allowed))}{did_you_mean(value, allowed)}"
     said = f"{name}={shown(value)} must be {described(kind)}"
     if isinstance(value, list) and _item(kind) is not None:
         return f"{said}; write ({', '.join(map(repr, value))}{',' if len(value) == 1 else ''})"
@@ -159,7 +160,7 @@ def _told(name: str, value: object, kind: object) -> str:
 
 
 def described(kind: object) -> str:
-    """The values of a type in words, as Python writes them.
+    """Describe the values of a type in words, as Python writes them.
 
     >>> described(tuple[Literal["browser", "python"], ...] | None)
     "a tuple of 'browser' or 'python', or None"
@@ -180,9 +181,9 @@ def described(kind: object) -> str:
 
 
 def _range(kind: object) -> str:
-    """What the metadata of a type asks of a value besides."""
+    """Describe the bounds in the metadata of a type."""
     words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most", "multiple_of": "in steps of",
              "pattern": "that matches", "min_length": "no shorter than", "max_length": "no longer than"}  # fmt: skip
     limits = [one for one in get_args(kind)[1:] if isinstance(one, msgspec.Meta)]
-    told = ((word, getattr(limit, name)) for limit in limits for name, word in words.items())
-    return " and ".join(f"{word} {value}" for word, value in told if value is not None)
+    bounds = ((word, getattr(limit, name)) for limit in limits for name, word in words.items())
+    return " and ".join(f"{word} {value}" for word, value in bounds if value is not None)

@@ -28,11 +28,11 @@ class Source(Struct, frozen=True):
 
     @property
     def is_directory(self) -> bool:
-        """Whether the files lie in a local directory."""
+        """Return whether the files lie in a local directory."""
         return Path(self.name).expanduser().is_dir()
 
     def file(self, name: str) -> Path:
-        """Where a file lies on this machine; fetched from the hub if need be.
+        """Return the local path of one of the model's files, fetched from the hub if need be.
 
         Raises:
             MissingFileError: The model has no such file.
@@ -41,7 +41,7 @@ class Source(Struct, frozen=True):
         return Path(_file(self.name, name, self.revision))
 
     def vocabulary(self) -> Path:
-        """Where `tokenizer.json` lies, or `tiktoken.model` where there is none.
+        """Return the local path of `tokenizer.json`, or of `tiktoken.model` for a model without one.
 
         Raises:
             LoadError: The model has neither, or it cannot be fetched.
@@ -60,7 +60,7 @@ class Source(Struct, frozen=True):
             return Path(cached)
 
     def text(self, name: str) -> str:
-        """A file's text.
+        """Return the text of a file.
 
         Raises:
             LoadError: See `file`; or it is not UTF-8.
@@ -71,18 +71,18 @@ class Source(Struct, frozen=True):
             raise LoadError(f"{name} of {self.name} is not UTF-8: {error}") from error
 
     def settings(self, name: str) -> dict[str, Any]:
-        """The object in a JSON file; empty where the model has no such file.
+        """Return the object in a JSON file; empty where the model has no such file.
 
         Raises:
             LoadError: See `file`; or it is not JSON.
         """
         try:
-            found = msgspec.json.decode(self.text(name))
+            value = msgspec.json.decode(self.text(name))
         except MissingFileError:
             return {}
         except msgspec.DecodeError as error:
             raise LoadError(f"{name} of {self.name} is not JSON: {error}") from error
-        return found if isinstance(found, dict) else {}
+        return value if isinstance(value, dict) else {}
 
     def chat_template(self) -> str | None:
         """Return the model's default chat template, or its only one; None where it has none."""
@@ -115,20 +115,20 @@ class Source(Struct, frozen=True):
         return templates
 
     def processor_settings(self) -> dict[str, Any]:
-        """The settings of the model's image processor, wherever they lie; empty where it has none."""
+        """Return the settings of the image processor, from either file that holds them; empty where there are none."""
         nested = self.settings("processor_config.json").get("image_processor")
         return nested if isinstance(nested, dict) else self.settings("preprocessor_config.json")
 
     def special(self, name: str) -> str:
-        """A token that the tokenizer's configuration names, such as `eos_token`; "" where it names none."""
-        found = self.settings(CONFIG).get(name)
-        found = found.get("content") if isinstance(found, dict) else found
-        return found if isinstance(found, str) else ""
+        """Return a token that the tokenizer's configuration names, such as `eos_token`; "" where it names none."""
+        token = self.settings(CONFIG).get(name)
+        token = token.get("content") if isinstance(token, dict) else token
+        return token if isinstance(token, str) else ""
 
     def stop_ids(self) -> tuple[int, ...]:
-        """The ids at which the model's generation configuration stops."""
-        found = self.settings("generation_config.json").get("eos_token_id")
-        return tuple(found) if isinstance(found, list) else (found,) if isinstance(found, int) else ()
+        """Return the ids at which the model's generation configuration stops."""
+        ids = self.settings("generation_config.json").get("eos_token_id")
+        return tuple(ids) if isinstance(ids, list) else (ids,) if isinstance(ids, int) else ()
 
 
 def templates_of(value: object) -> dict[str, str]:
@@ -155,7 +155,7 @@ def _additional(model: Source) -> list[str]:
 
 
 def _hub_templates(repository: str, revision: str | None) -> list[str]:
-    """List a repository's additional chat templates; without a hub, those that were fetched before."""
+    """List a repository's additional chat templates; without a hub, the templates that were fetched before."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, snapshot_download
 
     try:
@@ -173,7 +173,7 @@ def _hub_templates(repository: str, revision: str | None) -> list[str]:
 
 
 def _file(source: str, name: str, revision: str | None) -> str:
-    """Where a file of a model lies on this machine; fetched from the hub if need be."""
+    """Return the local path of a file of a model, fetched from the hub if need be."""
     directory = Path(source).expanduser()
     if directory.is_dir():
         if not (directory / name).is_file():
@@ -185,15 +185,15 @@ def _file(source: str, name: str, revision: str | None) -> str:
 
 
 def _cached(repository: str, name: str, revision: str | None) -> str | None:
-    """Where a file of a repository lies that was fetched before; None where it was not."""
+    """Return the local path of a file that was fetched before; None where it was not."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repository, name, revision=revision)
+        path = try_to_load_from_cache(repository, name, revision=revision)
     except HFValidationError:
         return None
-    return found if isinstance(found, str) else None
+    return path if isinstance(path, str) else None
 
 
 def _hub_file(repository: str, name: str, revision: str | None) -> str:
@@ -209,7 +209,7 @@ def _hub_file(repository: str, name: str, revision: str | None) -> str:
 
 
 def _explained(error: Exception, name: str, place: str) -> LoadError:
-    """What an error of the hub's client means for who wants to load a model."""
+    """Turn an error of the hub's client into one that says what to do about it."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,

@@ -8,7 +8,7 @@ _SHOWN_CHARACTERS = 120
 
 
 def shown(value: object) -> str:
-    """A value as an error message prints it: its repr, shortened."""
+    """Return the repr of a value, shortened for an error message."""
     try:
         text = ascii(value) if isinstance(value, str) else repr(value)
     except (ValueError, RecursionError):  # an integer of too many digits, or nested too deeply
@@ -30,14 +30,14 @@ class ConversationError(Error, ValueError):
         self.value = value
 
     def within(self, path: str) -> ConversationError:
-        """The same error, its path seen from further out."""
+        """Return the same error with `path` put before its own path."""
         if self.path.startswith("["):
             return type(self)(path + self.path, self.problem, self.value)
         return type(self)(f"{path}.{self.path}" if self.path else path, self.problem, self.value)
 
     def __str__(self) -> str:
-        found = "" if self.value is None else f" (got {shown(self.value)})"
-        return f"{self.path}: {self.problem}{found}"
+        seen = "" if self.value is None else f" (got {shown(self.value)})"
+        return f"{self.path}: {self.problem}{seen}"
 
 
 class SpecialInBodyError(ConversationError):
@@ -212,9 +212,9 @@ class MalformedResponseError(ClientError, ValueError):
         self.value = value
 
     def __str__(self) -> str:
-        found = "" if self.value is None else f" (got {shown(self.value)})"
+        seen = "" if self.value is None else f" (got {shown(self.value)})"
         return (
-            f"{self.url} (request {self.request_id}): the response is not used: {self.path}: {self.problem}{found}; "
+            f"{self.url} (request {self.request_id}): the response is not used: {self.path}: {self.problem}{seen}; "
             "look at the engine's version and log"
         )
 

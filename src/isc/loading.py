@@ -42,7 +42,7 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
     tool_calls: str | None = None,
     **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
-    """A renderer for a model on the hub or in a local directory; never runs remote code.
+    """Load a renderer for a model on the hub or in a local directory. Never runs remote code.
 
     Args:
         source: Hub id (`Qwen/Qwen3-8B`) or directory, with `tokenizer.json` or a `tiktoken.model` that isc knows.
@@ -81,14 +81,14 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
 
 
 def fitted(family: Family, encoder: Encoder) -> Family:
-    """The family as this vocabulary has it: a format may have markers that are tokens in one and text in another."""
+    """Adapt a family to a vocabulary (see `Family.for_vocabulary`)."""
     return family.for_vocabulary(encoder.specials)
 
 
 def _image_processor(
     model: Source, family: Family, resolve_media: Resolver | None, local_files: str | os.PathLike[str] | None
 ) -> ImageProcessor | None:
-    """What reads images for a model: None for a format without any, and where the model's processor is unknown."""
+    """Return the image processor of a model; None for a format without images, or where the processor is unknown."""
     if IMAGE_TOKENS.isdisjoint(family.specials):
         return None
     from isc.media import image_processor
@@ -110,7 +110,7 @@ def traced(
     *,
     tool_calls: str | None = None,
 ) -> TracedTemplate:
-    """A model's own chat template as a family, its specials and stops as its files give them.
+    """Make a family of a model's own chat template, with the specials and stops that the model's files declare.
 
     Args:
         model: Where the files lie.
@@ -141,7 +141,10 @@ def traced(
 
 
 def load_encoder(source: str, revision: str | None = None, engine: EngineName | None = None) -> VocabularyEncoder:
-    """The encoder of a model on the hub or in a directory; pickles as this call, or by the file in the directory."""
+    """Load the encoder of a model on the hub or in a directory.
+
+    An encoder from the hub pickles as this call, one from a directory as the path of its file.
+    """
     model = Source(source, revision)
     path = model.vocabulary()
     if path.name == RANKS:
@@ -155,7 +158,7 @@ def load_encoder(source: str, revision: str | None = None, engine: EngineName | 
 
 
 def vocabulary_digest(source: str) -> str:
-    """Return a digest of a model's vocabulary files: equal where ids are, whatever directory they lie in."""
+    """Return a digest of a model's vocabulary files. The directory has no part in it: equal digests mean equal ids."""
     model = Source(source)
     path = model.vocabulary()
     digest = sha256(path.read_bytes())
@@ -165,18 +168,18 @@ def vocabulary_digest(source: str) -> str:
 
 
 def _by_ranks(model: Source, path: Path) -> VocabularyEncoder:
-    """The encoder of a model that has a rank file."""
+    """Load the encoder of a model that has a rank file."""
     configuration = model.text(CONFIG)
     try:
-        found = from_known_rank_file(path, configuration)
+        encoder = from_known_rank_file(path, configuration)
     except (LoadError, EncoderError) as error:
         raise type(error)(f"{RANKS} of {model.name}: {error}") from error
     place = str(Path(model.name).expanduser().resolve()) if model.is_directory else model.name
-    return found.with_rebuild(load_encoder, place, model.revision)
+    return encoder.with_rebuild(load_encoder, place, model.revision)
 
 
 def declared_stops(model: Source, encoder: VocabularyEncoder) -> tuple[str, ...]:
-    """The specials at which a model's own files say that sampling stops: end token and generation configuration."""
+    """Return the specials that stop sampling: the end token, and those of the model's generation configuration."""
     spellings = {token_id: text for text, token_id in encoder.specials.items()}
     configured = (spellings[token_id] for token_id in model.stop_ids() if token_id in spellings)
     return tuple(dict.fromkeys(filter(None, (model.special("eos_token"), *configured))))
@@ -193,7 +196,7 @@ def create_renderer(
     invalid_arguments: InvalidArguments = "raise",
     **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
-    """A renderer on a tokenizer the caller holds.
+    """Make a renderer on a tokenizer that the caller holds.
 
     Args:
         tokenizer: A transformers fast tokenizer, `tokenizers.Tokenizer`, `tiktoken.Encoding` or an `Encoder`.
@@ -223,17 +226,17 @@ def create_renderer(
 
 
 def family_of_tokenizer(tokenizer: object) -> Family | None:
-    """The family that a transformers tokenizer's model name or chat template tells; None where neither is known."""
+    """Return the family of a transformers tokenizer's model name or chat template; None where neither is known."""
     template = getattr(tokenizer, "chat_template", None)
-    found = models().get(str(getattr(tokenizer, "name_or_path", None)))
-    return found or (family_of_template(template) if isinstance(template, str) else None)
+    by_name = models().get(str(getattr(tokenizer, "name_or_path", None)))
+    return by_name or (family_of_template(template) if isinstance(template, str) else None)
 
 
 def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:
-    """The family that a transformers tokenizer tells, or its chat template."""
-    found = family_of_tokenizer(tokenizer)
-    if found is not None:
-        return found
+    """Return the known family of a transformers tokenizer, else its chat template, traced."""
+    family = family_of_tokenizer(tokenizer)
+    if family is not None:
+        return family
     name, template = (getattr(tokenizer, key, None) for key in ("name_or_path", "chat_template"))
     if not isinstance(template, str):
         named = str(name) if name else f"a {type(tokenizer).__name__} without a model name"
@@ -246,7 +249,7 @@ def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:
 
 
 def _notice(name: str) -> None:
-    """Say that a model's own template is used."""
+    """Warn that a model's own template is used."""
     notice = (
         f"no family is known for {name}: its own chat template is used, traced. `isc check` on the model's directory "
         "tells whether template and masks can be trusted; pass family=... if it is one of the known formats"
@@ -255,14 +258,14 @@ def _notice(name: str) -> None:
 
 
 def known_family(model: Source) -> Family | None:
-    """The family of a model's exact name or exact template; None where its template must speak for itself."""
-    known = models().get(model.name)
-    if known is not None:
-        return known
+    """Return the family of a model's exact name or exact template; None where the template has to be traced."""
+    by_name = models().get(model.name)
+    if by_name is not None:
+        return by_name
     template = model.chat_template()
     if template is None:
         raise unknown_model(model.name)
-    found = family_of_template(template)
-    if found is None:
+    by_template = family_of_template(template)
+    if by_template is None:
         _notice(model.name)
-    return found
+    return by_template

@@ -80,17 +80,17 @@ class Array(Struct, frozen=True):
 
     @classmethod
     def of(cls, values: numpy.ndarray[Any, Any]) -> Array:
-        """An array's elements, copied."""
+        """Copy the elements of a NumPy array."""
         return cls(values.dtype.str, values.shape, values.tobytes())
 
     def values(self) -> numpy.ndarray[Any, Any]:
-        """The elements as a read-only NumPy array that shares this one's bytes."""
+        """Return the elements as a read-only NumPy array that shares these bytes."""
         import numpy
 
         return numpy.frombuffer(self.data, numpy.dtype(self.dtype)).reshape(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray[Any, Any]:  # noqa: ANN401
-        """NumPy's protocol."""
+        """Serve NumPy's protocol: `numpy.asarray` calls this."""
         import numpy
 
         return numpy.array(self.values(), dtype=dtype, copy=copy)
@@ -125,15 +125,15 @@ class MultiModalData(Struct, frozen=True, omit_defaults=True):
     def __post_init__(self) -> None:
         for modality, hashes in self.hashes.items():
             for column in (self.placeholders, self.references, self.items):
-                found = column.get(modality, hashes if column is not self.placeholders else ())
-                if len(found) != len(hashes):
-                    raise AttributionError(f"{len(hashes)} {modality} hashes, but {len(found)} of another column")
+                values = column.get(modality, hashes if column is not self.placeholders else ())
+                if len(values) != len(hashes):
+                    raise AttributionError(f"{len(hashes)} {modality} hashes, but {len(values)} of another column")
         unknown = {*self.placeholders, *self.references, *self.items} - self.hashes.keys()
         if unknown:
             raise AttributionError(f"media without hashes: {', '.join(sorted(map(str, unknown)))}")
 
     def count(self, modality: str) -> int:
-        """How many items of a modality there are."""
+        """Return the number of items of a modality."""
         return len(self.hashes.get(modality, ()))
 
     def check_within(self, tokens: int) -> None:
@@ -148,7 +148,7 @@ class MultiModalData(Struct, frozen=True, omit_defaults=True):
                 end = place.offset + place.length
 
     def after(self, tokens: int, previous: MultiModalData) -> MultiModalData:
-        """This data where its tokens follow `tokens` earlier ones, whose media are `previous`."""
+        """Return `previous` followed by this data, whose tokens come after `tokens` earlier ones."""
         moved = {
             modality: tuple(PlaceholderRange(tokens + place.offset, place.length) for place in places)
             for modality, places in self.placeholders.items()
@@ -161,12 +161,12 @@ class MultiModalData(Struct, frozen=True, omit_defaults=True):
         )
 
     def filled(self, column: Mapping[str, tuple[_Item | None, ...]]) -> dict[str, tuple[_Item | None, ...]]:
-        """A column with None for what is not known."""
+        """Return a column of every modality, None for unknown values."""
         return {modality: column.get(modality, (None,) * len(hashes)) for modality, hashes in self.hashes.items()}
 
 
 def followed(first: MultiModalData | None, tokens: int, second: MultiModalData | None) -> MultiModalData | None:
-    """Media of `tokens` tokens and of those that follow them."""
+    """Join the media of `tokens` tokens with the media of the tokens that follow."""
     if second is None:
         return first
     return second.after(tokens, first or MultiModalData())
@@ -177,21 +177,21 @@ Placed: TypeAlias = tuple[MediaPart, PlaceholderRange]
 
 
 def gathered(media: Sequence[Placed]) -> MultiModalData:
-    """What a render says of its media items, given in order."""
+    """Collect the media items of a render, given in order, by modality."""
     by_modality: dict[str, list[Placed]] = {}
     for part, place in media:
         by_modality.setdefault(part.modality, []).append((part, place))
     return MultiModalData(
-        {modality: tuple(part.hash or "" for part, _ in found) for modality, found in by_modality.items()},
-        {modality: tuple(place for _, place in found) for modality, found in by_modality.items()},
-        {modality: tuple(part.reference for part, _ in found) for modality, found in by_modality.items()},
+        {modality: tuple(part.hash or "" for part, _ in placed) for modality, placed in by_modality.items()},
+        {modality: tuple(place for _, place in placed) for modality, placed in by_modality.items()},
+        {modality: tuple(part.reference for part, _ in placed) for modality, placed in by_modality.items()},
     )
 
 
 def _joined(
     first: Mapping[str, tuple[_Item, ...]], second: Mapping[str, tuple[_Item, ...]]
 ) -> dict[str, tuple[_Item, ...]]:
-    """Columns one after the other, modality by modality."""
+    """Join columns, modality by modality."""
     return {modality: first.get(modality, ()) + second.get(modality, ()) for modality in (*first, *second)}
 
 
@@ -268,7 +268,7 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         message_roles: Sequence[str],
         message_tool_names: Sequence[str | None] | None = None,
     ) -> RenderedTokens:
-        """Build from per-token columns of equal length.
+        """Build a render from per-token columns of equal length.
 
         Raises:
             AttributionError: Columns differ in length, or an owner does not exist.
@@ -296,7 +296,7 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         return f"<RenderedTokens: {len(self)} tokens ({spoken or 'of nobody'}), {sampled} sampled>"
 
     def __add__(self, other: RenderedTokens) -> RenderedTokens:
-        """The two one after another; one's message table must start with the other's."""
+        """Append another render. One message table must start with the other."""
         return put_together(
             self.token_ids + other.token_ids,
             self.runs + other.runs,
@@ -310,35 +310,35 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def message_indices(self) -> tuple[int, ...]:
-        """Owner of each token: index of a caller's message, or -1."""
+        """Return the owner of each token: the index of a caller's message, or -1."""
         return tuple(self._column(lambda run: run.message))
 
     @cached_property
     def is_content(self) -> tuple[bool, ...]:
-        """For each token whether it is body."""
+        """Return for each token whether it is body."""
         return tuple(self._column(lambda run: run.body))
 
     @cached_property
     def sampled_mask(self) -> tuple[bool, ...]:
-        """For each token whether the model samples it: body of an assistant message."""
+        """Return for each token whether the model samples it: body of an assistant message."""
         return tuple(self._column(self.is_sampled))
 
     def role(self, run: Run) -> str | None:
-        """Role of a run's owner; None where nobody owns it."""
+        """Return the role of a run's owner; None where nobody owns the run."""
         return None if run.message == UNOWNED else self.message_roles[run.message]
 
     def is_sampled(self, run: Run) -> bool:
-        """Whether the model samples a run's tokens."""
+        """Return whether the model samples a run's tokens."""
         return run.body and self.role(run) == "assistant"
 
     def spans(self) -> Iterator[tuple[Run, Span]]:
-        """Each run with the span of tokens it covers."""
+        """Return an iterator over the runs, each with the span of tokens it covers."""
         ends = accumulate(run.length for run in self.runs)
         return ((run, (end - run.length, end)) for run, end in zip(self.runs, ends, strict=True))
 
     @cached_property
     def unrendered_messages(self) -> tuple[int, ...]:
-        """Indices of the messages that own no token: the format drops them, as their model's template does.
+        """Return the indices of the messages that own no token: the format drops them, as their model's template does.
 
         >>> RenderedTokens((5,), (Run(1, 1, True),), ("system", "user"), (None, None)).unrendered_messages
         (0,)
@@ -347,7 +347,7 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         return tuple(index for index in range(len(self.message_roles)) if index not in owners)
 
     def tokens_per_message(self, *, sampled_only: bool = False) -> tuple[int, ...]:
-        """Number of tokens of each message, by index."""
+        """Return the number of tokens of each message, by index."""
         counts = [0] * len(self.message_roles)
         for run in self.runs:
             if run.message != UNOWNED and (self.is_sampled(run) or not sampled_only):
@@ -355,19 +355,19 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         return tuple(counts)
 
     def message_token_spans(self) -> tuple[tuple[Span, ...], ...]:
-        """Spans of each message, by index: one, none, or more where a format splits a message up."""
-        found: list[list[Span]] = [[] for _ in self.message_roles]
+        """Return the spans of each message, by index: one, none, or more where a format splits a message up."""
+        spans: list[list[Span]] = [[] for _ in self.message_roles]
         for run, span in self.spans():
             if run.message != UNOWNED:
-                _extend(found[run.message], span)
-        return tuple(map(tuple, found))
+                _extend(spans[run.message], span)
+        return tuple(map(tuple, spans))
 
     def role_token_spans(self) -> dict[str, tuple[Span, ...]]:
-        """Spans of each role's messages, in order; none crosses a message."""
+        """Return the spans of each role's messages, in order. No span crosses a message."""
         return self._spans_by_role(body_only=False)
 
     def content_token_spans_by_role(self) -> dict[str, tuple[Span, ...]]:
-        """Spans of each role's body, in order; none crosses a message."""
+        """Return the spans of each role's body, in order. No span crosses a message."""
         return self._spans_by_role(body_only=True)
 
     def _spans_by_role(self, *, body_only: bool) -> dict[str, tuple[Span, ...]]:
@@ -381,14 +381,14 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         return {role: tuple(spans) for role, spans in by_role.items()}
 
     def tokens_by_role(self, *, sampled_only: bool = False) -> dict[str, int]:
-        """Number of tokens of each role that occurs; `sampled_only` counts what the model samples."""
+        """Return the number of tokens of each role that occurs. `sampled_only` counts sampled tokens only."""
         counts = dict.fromkeys(self.message_roles, 0)
         for role, tokens in zip(self.message_roles, self.tokens_per_message(sampled_only=sampled_only), strict=True):
             counts[role] += tokens
         return counts
 
     def content_mask_for_roles(self, roles: Collection[str]) -> tuple[bool, ...]:
-        """For each token whether it is body of a message with one of these roles."""
+        """Return for each token whether it is body of a message with one of these roles."""
         return tuple(self._column(lambda run: run.body and self.role(run) in roles))
 
 
@@ -399,7 +399,7 @@ def put_together(
     message_tool_names: tuple[str | None, ...],
     multi_modal_data: MultiModalData | None = None,
 ) -> RenderedTokens:
-    """Make a value of ids that need no look: an encoder made them, or they were checked; runs are checked.
+    """Build a render without checking its ids: an encoder made them, or they were checked. Runs are checked.
 
     A bridge costs what its new messages cost: its thousands of earlier ids are not looked at again.
 
@@ -417,7 +417,7 @@ def put_together(
 
 
 def ids_of(token_ids: object, name: str = "token_ids") -> tuple[int, ...]:
-    """Token ids as a tuple of plain integers, from any sequence of ids: a list, an array of NumPy or torch.
+    """Return token ids as a tuple of plain integers, from any sequence of ids: a list, an array of NumPy or torch.
 
     Args:
         token_ids: The ids; a tuple is taken as it is.
@@ -482,7 +482,7 @@ def _check_tables(roles: tuple[str, ...], names: tuple[str | None, ...]) -> None
 
 
 def _problem(run: Run, messages: int) -> str:
-    """Why a run cannot be."""
+    """Return the reason why a run is impossible."""
     if run.length <= 0:
         return "a run has at least one token"
     if run.body and run.message == UNOWNED:
@@ -496,7 +496,7 @@ def _merged(runs: Iterable[Run]) -> tuple[Run, ...]:
 
 
 def _extend(spans: list[Span], span: Span) -> None:
-    """Add a span, joined to the last where they touch."""
+    """Add a span, joined to the last span where the two touch."""
     if spans and spans[-1][1] == span[0]:
         spans[-1] = (spans[-1][0], span[1])
     else:

@@ -111,18 +111,18 @@ class ToolSpec(Struct, frozen=True):
 
     @property
     def function(self) -> Mapping[str, Json]:
-        """The object under `function`: name, description, parameters."""
+        """Return the object under `function`: name, description, parameters."""
         function = self.schema["function"]
         return function if isinstance(function, Mapping) else {}
 
     @property
     def name(self) -> str:
-        """The tool's name."""
+        """Return the tool's name."""
         return str(self.function["name"])
 
     @property
     def parameters(self) -> Mapping[str, Json]:
-        """The JSON schema of the arguments; empty where none was given."""
+        """Return the JSON schema of the arguments; empty where none was given."""
         parameters = self.function.get("parameters")
         return parameters if isinstance(parameters, Mapping) else {}
 
@@ -143,42 +143,43 @@ class Chat(Struct, frozen=True, dict=True):
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """Role of each message."""
+        """Return the role of each message."""
         return tuple([ROLES[type(message)] for message in self.messages])
 
     @property
     def user_indices(self) -> tuple[int, ...]:
-        """Where the user messages stand; found once."""
-        found: tuple[int, ...] | None = self.__dict__.get("user_indices")  # cached_property would take a lock each time
-        if found is None:
-            found = tuple([index for index, message in enumerate(self.messages) if type(message) is UserMessage])
-            self.__dict__["user_indices"] = found
-        return found
+        """Return the indices of the user messages, searched for once."""
+        # not a cached_property, which would take a lock each time
+        indices: tuple[int, ...] | None = self.__dict__.get("user_indices")
+        if indices is None:
+            indices = tuple([index for index, message in enumerate(self.messages) if type(message) is UserMessage])
+            self.__dict__["user_indices"] = indices
+        return indices
 
     @property
     def last_answer(self) -> int:
-        """Where the last assistant message without a call stands, -1 where none does; found once."""
-        found: int | None = self.__dict__.get("last_answer")
-        if found is None:
+        """Return the index of the last assistant message without a call, searched for once; -1 where there is none."""
+        answer: int | None = self.__dict__.get("last_answer")
+        if answer is None:
             answers = (k for k, m in enumerate(self.messages) if isinstance(m, AssistantMessage) and not m.tool_calls)
-            found = self.__dict__["last_answer"] = max(answers, default=-1)
-        return found
+            answer = self.__dict__["last_answer"] = max(answers, default=-1)
+        return answer
 
     def role(self, index: int) -> Role | None:
-        """Role of message `index`; None where there is no such message."""
+        """Return the role of message `index`; None where there is no such message."""
         return ROLES[type(self.messages[index])] if 0 <= index < len(self.messages) else None
 
     def before(self, index: int) -> Chat:
-        """The chat as it stood when message `index` was about to come."""
+        """Return the chat up to message `index`, which is left out."""
         return Chat(self.messages[:index], self.tools, earlier_images=self.earlier_images)
 
     def images_before(self, index: int) -> int:
-        """How many images came before message `index`; counted once."""
-        found: tuple[int, ...] | None = self.__dict__.get("image_counts")
-        if found is None:
-            found = tuple(accumulate(map(_image_count, self.messages), initial=self.earlier_images))
-            self.__dict__["image_counts"] = found
-        return found[index]
+        """Return the number of images before message `index`. All messages are counted once."""
+        counts: tuple[int, ...] | None = self.__dict__.get("image_counts")
+        if counts is None:
+            counts = tuple(accumulate(map(_image_count, self.messages), initial=self.earlier_images))
+            self.__dict__["image_counts"] = counts
+        return counts[index]
 
 
 def _image_count(message: Message) -> int:
@@ -244,7 +245,7 @@ class Sampled(Struct, frozen=True):
     ends: tuple[int, ...] = ()
 
     def span(self, first: int, after: int) -> Span:
-        """The tokens that segments `first` to `after` touch, `after` left out; at least one segment.
+        """Return the span of tokens that segments `first` to `after` touch, at least one; `after` is excluded.
 
         >>> Sampled((Segment("a"), Segment("b")), (0, 2, 3)).span(0, 2)
         (0, 3)
@@ -253,7 +254,11 @@ class Sampled(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """Where a completion stopped: what completes it, whether that was inside reasoning, a stand-in for what it said."""
+    """How a completion ended.
+
+    `closing`: the segments that complete it. `reasoning_open`: whether it stopped inside reasoning. `message`: a
+    placeholder for the sampled turn, in whose place new turns are rendered after it.
+    """
 
     closing: tuple[Segment, ...] = ()
     reasoning_open: bool = False

@@ -148,7 +148,7 @@ def test_options_of_a_model_s_own_template_are_honoured(
     assert renderer.family.template_arguments() == options
     shown = output("show", root / "examples/chat.json", "--model", finetune, "--option", option)
     assert described(renderer.family) in shown.replace("\n", " ")
-    assert '"status":"fails"' not in output("check", finetune, "--option", option, "--built-in-count", "2", "--json")
+    assert '"status":"fail"' not in output("check", finetune, "--option", option, "--built-in-count", "2", "--json")
 
 
 @pytest.mark.filterwarnings("ignore::isc.TracedTemplateNotice")

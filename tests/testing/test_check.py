@@ -51,7 +51,7 @@ def plain(shape: Shape) -> Shape:
 
 def test_a_sound_template_of_its_own_holds(model: Path) -> None:
     report = checked(model)
-    assert report.holds, [outcome for outcome in report.outcomes if outcome.status == "fails"]
+    assert report.holds, [outcome for outcome in report.outcomes if outcome.status == "fail"]
     assert report.family.endswith("by its own template")
     assert outcomes(report)["text parity"].tried == 12
 
@@ -69,9 +69,9 @@ def test_a_template_with_strict_alternation_is_tried_on_conversations_that_it_ta
     assert family.shape.alternates
     assert family.shape.roles == ("user", "assistant")
     report = check_model(str(model), None, lambda shape: testing.built_in(shape, 12))
-    assert report.holds, [outcome for outcome in report.outcomes if outcome.status == "fails"]
+    assert report.holds, [outcome for outcome in report.outcomes if outcome.status == "fail"]
     rendered = outcomes(report)["conversations are rendered"]
-    assert (rendered.status, rendered.tried, rendered.found) == ("holds", 12, 0)
+    assert (rendered.status, rendered.tried, rendered.found) == ("pass", 12, 0)
 
 
 def _built_in(count: int, shape: testing.Shape) -> list[Named]:
@@ -83,8 +83,8 @@ def test_a_template_that_takes_nothing_fails_and_no_law_holds(model: Path) -> No
     for count in (0, 5):
         report = check_model(str(model), None, partial(_built_in, count))
         assert not report.holds
-        assert outcomes(report)["conversations are rendered"].status == "fails"
-        assert {outcome.status for outcome in report.outcomes[1:]} == {"not tried"}
+        assert outcomes(report)["conversations are rendered"].status == "fail"
+        assert {outcome.status for outcome in report.outcomes[1:]} == {"skipped"}
 
 
 def test_a_template_without_a_close_is_told_its_stops_are_untrained(model: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_template_without_a_close_is_told_its_stops_are_untrained(model: Path)
     (model / "chat_template.jinja").write_text(text, encoding="utf-8")
     report = checked(model)
     assert not report.holds
-    assert outcomes(report)["stops are trained"].status == "fails"
+    assert outcomes(report)["stops are trained"].status == "fail"
 
 
 def test_a_template_that_drops_answers_is_told_its_masks_are_empty(model: Path) -> None:
@@ -101,13 +101,13 @@ def test_a_template_that_drops_answers_is_told_its_masks_are_empty(model: Path) 
         "{% if message.role == 'assistant' %}{% continue %}{% endif %}<|im_start|>{{ message.role }}",
     )
     (model / "chat_template.jinja").write_text(text, encoding="utf-8")
-    assert outcomes(checked(model))["masks are not empty"].status == "fails"
+    assert outcomes(checked(model))["masks are not empty"].status == "fail"
 
 
 def test_a_family_that_is_not_the_template_s_fails_text_parity(model: Path) -> None:
     (model / "chat_template.jinja").write_text(CHATML.replace("<|im_end|>\n", "<|im_end|>"), encoding="utf-8")
     report = checked(model, Qwen3(variant="instruct_2507"))
-    assert outcomes(report)["text parity"].status == "fails"
+    assert outcomes(report)["text parity"].status == "fail"
     assert "at character" in outcomes(report)["text parity"].findings[0].detail
 
 
@@ -118,9 +118,9 @@ def test_a_rewritten_history_is_told_and_is_no_failure(reference: Path, model: P
     assert report.holds
     assert report.family.endswith("as qwen3")
     found = outcomes(report)["prefix stability"]
-    assert found.status == "told"
+    assert found.status == "info"
     assert "appending message" in found.findings[0].detail
-    assert outcomes(report)["attribution parity"].status == "holds"
+    assert outcomes(report)["attribution parity"].status == "pass"
 
 
 def test_the_template_s_clock_tells_the_day_that_the_family_is_set_to(reference: Path, tmp_path: Path) -> None:
@@ -132,15 +132,15 @@ def test_the_template_s_clock_tells_the_day_that_the_family_is_set_to(reference:
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [200002, 199999, 200012]}', encoding="utf-8")
     report = checked(tmp_path, GptOss(conversation_start_date="2024-02-29"))
     assert report.holds
-    assert {outcomes(report)[name].status for name in ("text parity", "attribution parity")} == {"holds"}
-    assert outcomes(report)["stops are trained"].status == "told"  # only the last answer ends at a stop
+    assert {outcomes(report)[name].status for name in ("text parity", "attribution parity")} == {"pass"}
+    assert outcomes(report)["stops are trained"].status == "info"  # only the last answer ends at a stop
 
 
 def test_a_model_without_a_template_is_checked_by_its_family_alone(model: Path) -> None:
     (model / "chat_template.jinja").unlink()
     report = checked(model, Qwen3())
     assert report.holds
-    assert outcomes(report)["text parity"].status == "not tried"
+    assert outcomes(report)["text parity"].status == "skipped"
 
 
 def test_check_family_holds_for_a_sound_family() -> None:
@@ -168,7 +168,7 @@ def test_check_family_tells_what_is_wrong_with_a_family() -> None:
     report = testing.check_family(Leaky(), testing.adversarial_encoder(SPECIALS), count=20)
     assert not report.holds
     found = outcomes(report)["forgery: strings that spell every special"]
-    assert found.status == "fails"
+    assert found.status == "fail"
     assert "a special was forged" in found.findings[0].detail
 
 
@@ -198,7 +198,7 @@ def test_command_exits_one_where_something_fails(model: Path, capsys: pytest.Cap
     (model / "chat_template.jinja").write_text(text, encoding="utf-8")
     assert main(["check", str(model), "--json"]) == 1
     report = msgspec.json.decode(capsys.readouterr().out, type=CheckReport)
-    assert "stops are trained" in {outcome.check for outcome in report.outcomes if outcome.status == "fails"}
+    assert "stops are trained" in {outcome.check for outcome in report.outcomes if outcome.status == "fail"}
 
 
 def test_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,7 +169,7 @@ def test_check_tells_which_special_was_forged(place: str) -> None:
         family, testing.adversarial_encoder(family.specials), examples=[CONVERSATION], shape=testing.Shape(), count=0
     )
     (forged,) = (outcome for outcome in report.outcomes if outcome.check.startswith("forgery"))
-    assert (forged.status, forged.found) == ("fails", len(family.specials))
+    assert (forged.status, forged.found) == ("fail", len(family.specials))
     assert "spells '<|im_start|>'" in " ".join(finding.detail for finding in forged.findings)
 
 

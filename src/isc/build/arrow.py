@@ -40,12 +40,12 @@ def require() -> None:
 
 
 def stream_start(columns: Sequence[str]) -> bytes:
-    """What a stream of samples with these columns begins with."""
+    """Return the bytes that begin a stream of samples with these columns."""
     return _schema(columns).serialize().to_pybytes()
 
 
 def record_batch(rows: Sequence[Mapping[str, object]]) -> bytes:
-    """Rows of the same columns, at least one, as the next piece of a stream."""
+    """Return one or more rows of the same columns as the next piece of a stream."""
     import pyarrow
 
     columns = tuple(rows[0])

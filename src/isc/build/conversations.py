@@ -28,7 +28,7 @@ class Conversation(Struct, frozen=True):
 
 
 def conversation(document: bytes) -> Conversation:
-    """The conversation in one JSON document.
+    """Read the conversation in one JSON document.
 
     Args:
         document: UTF-8 JSON: an object with `messages` and perhaps `tools`, or a bare list of messages.
@@ -42,44 +42,48 @@ def conversation(document: bytes) -> Conversation:
     >>> conversation(b'[{"role": "user", "content": "hi"}]').messages[0]["content"]
     'hi'
     """
-    found = _decoded(document)
-    if isinstance(found, list):
-        if found and isinstance(found[0], Mapping) and "messages" in found[0]:
+    value = _decoded(document)
+    if isinstance(value, list):
+        if value and isinstance(value[0], Mapping) and "messages" in value[0]:
             raise InputError("this is a list of conversations; write one a line instead (jq -c '.[]')")
-        return Conversation(found)
-    if not isinstance(found, dict) or "messages" not in found:
-        raise InputError(f"{_FORM} (got {shown(found)})")
-    return Conversation(_listed(found, "messages") or [], _listed(found, "tools"))
+        return Conversation(value)
+    if not isinstance(value, dict) or "messages" not in value:
+        raise InputError(f"{_FORM} (got {shown(value)})")
+    return Conversation(_listed(value, "messages") or [], _listed(value, "tools"))
 
 
 def tools(document: bytes) -> list[Any]:
-    """The tools in one JSON document: a list of them, or an object with `tools`.
+    """Read the tools in one JSON document: a list of tools, or an object with `tools`.
 
     Raises:
         InputError: Not JSON, or not of that form.
     """
-    found = _decoded(document)
-    listed = _listed(found if isinstance(found, dict) else {"tools": found}, "tools")
+    value = _decoded(document)
+    listed = _listed(value if isinstance(value, dict) else {"tools": value}, "tools")
     if listed is None:
         raise InputError('tools are a list of tool specs, or {"tools": [...]}')
     return listed
 
 
-def _listed(found: Mapping[str, Any], key: str) -> list[Any] | None:
-    value = found.get(key)
+def _listed(fields: Mapping[str, Any], key: str) -> list[Any] | None:
+    value = fields.get(key)
     if value is not None and not isinstance(value, list):
         raise InputError(f"{key} must be a list (got {shown(value)})")
     return value
 
 
 def _decoded(document: bytes) -> object:
-    """The JSON value; the slower reader gives better reasons, and lets pass what `isc.convert` names by its path."""
+    """Return the value of a JSON document.
+
+    Where msgspec refuses a document, the slower reader of the standard library decides: its reasons are better,
+    and it lets values pass that `isc.convert` then names by their path.
+    """
     text = document.rstrip().removeprefix(_BYTE_ORDER_MARK)
     try:
-        found: object = msgspec.json.decode(text)
+        value: object = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         try:
-            found = json.loads(text.decode())
+            value = json.loads(text.decode())
         except RecursionError:
             raise InputError("not JSON that can be read: it is nested too deeply") from None
         except UnicodeDecodeError as error:
@@ -89,11 +93,13 @@ def _decoded(document: bytes) -> object:
             raise InputError(f"not JSON: {error.msg} at {line}column {error.colno}") from None
         except ValueError as error:  # an integer of thousands of digits
             raise InputError(f"not JSON that can be read: {error}") from None
-    return found
+    return value
 
 
 def documents(stream: BinaryIO, *, by_line: bool = False) -> Iterator[tuple[int, bytes]]:
-    """Each JSON document of a file with the line it starts on: one a line, or one that goes on over many lines.
+    """Yield each JSON document of a file with the number of its first line.
+
+    A file holds one document a line, or one document over many lines.
 
     Args:
         stream: The file; read line by line, unless its first line is no whole document.
@@ -109,7 +115,7 @@ def documents(stream: BinaryIO, *, by_line: bool = False) -> Iterator[tuple[int,
 
 
 def is_whole(line: bytes) -> bool:
-    """Whether a line is a JSON document by itself."""
+    """Return whether a line is a JSON document by itself."""
     try:
         return isinstance(_decoded(line), (dict, list))
     except InputError:

@@ -42,7 +42,7 @@ class Loss(Struct, frozen=True):
 
 
 def loss_terms() -> tuple[str, ...]:
-    """Every term of a loss."""
+    """Return every term of a loss."""
     return ("assistant", *(role + _BODIES for role in get_args(Role) if role != "assistant"))
 
 
@@ -158,14 +158,14 @@ class Built(Struct, frozen=True):
 
 
 def columns(settings: Settings) -> tuple[str, ...]:
-    """The names of a row's columns."""
+    """Return the names of a row's columns."""
     trained = "labels" if settings.columns == "labels" else "loss_mask"
     attribution = _ATTRIBUTION if settings.columns == "attribution" else ()
     return ("input_ids", trained, *attribution, *(("multi_modal_data",) if settings.images else ()))
 
 
 def tally_of(sample: TrainingSample, flagged: Mapping[str, int]) -> Tally:
-    """Count one sample's tokens by role, its flagged messages, and those of which nothing is rendered."""
+    """Count one sample's tokens by role, its flagged messages, and its messages of which nothing is rendered."""
     roles: dict[str, RoleTally] = {}
     spans = deque(sample.loss_spans)
     for run, (start, end) in sample.rendered.spans():
@@ -179,7 +179,7 @@ def tally_of(sample: TrainingSample, flagged: Mapping[str, int]) -> Tally:
 
 
 def batches(lines: Iterable[bytes], first: int = 1, size: int = _BATCH_BYTES) -> Iterator[Batch]:
-    """Lines in groups of about `size` bytes, the first of them being line number `first`."""
+    """Yield lines in groups of about `size` bytes; the first line has number `first`."""
     group: list[bytes] = []
     held = 0
     for line in lines:
@@ -228,7 +228,9 @@ def build_sample(
 
 
 def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Batch) -> Built:
-    """The samples of some lines; under `strict` of those before the first bad one, which is then not accounted for.
+    """Build the samples of some lines.
+
+    Under `strict` the batch ends before its first bad line, and that line is not accounted for.
 
     Args:
         renderer: Format and vocabulary.

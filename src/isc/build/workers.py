@@ -28,7 +28,9 @@ class WorkerError(Error, RuntimeError):
 def built(
     groups: Iterable[Batch], renderer: Renderer, settings: Settings, *, strict: bool = False, workers: int = 1
 ) -> Generator[Built, None, None]:
-    """What each batch became, in the order of the input; only a few batches a worker are held at a time.
+    """Yield the result of each batch in the order of the input.
+
+    Only a few batches a worker are held at a time.
 
     Args:
         groups: The lines.
@@ -64,7 +66,7 @@ _work_here: list[Callable[[Batch], Built]] = []
 
 
 def _start_worker(work: bytes) -> None:
-    """Load what this worker does; leave Ctrl-C and warnings to the parent, and end with it."""
+    """Prepare a worker process: load its work, leave Ctrl-C and warnings to the parent, and end with the parent."""
     os.environ["RAYON_NUM_THREADS"] = "1"  # the workers are the threads; engines that make more only wait for them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 
 def _check_file(_kind: object, value: str | tuple[str, ...]) -> None:
-    """Refuse what is meant as an option: `-` alone is standard input, so a file may begin with a hyphen."""
+    """Refuse a file name that is meant as an option. A file may begin with a hyphen, since `-` is standard input."""
     for name in (value,) if isinstance(value, str) else value:
         if name.startswith("-") and name != "-":
             raise ValueError(f"There is no option {name}.")
@@ -84,10 +84,10 @@ class PipedConsole(Console):
     """A console that leaves a broken pipe to `isc.cli`."""
 
     def on_broken_pipe(self) -> None:
-        """Raise, where rich would end the process."""
+        """Raise the error, where rich would end the process."""
         raise BrokenPipeError
 
 
 def console(*, errors: bool = False) -> Console:
-    """Standard output, or standard error, without any markup."""
+    """Return a console on standard output, or standard error, without any markup."""
     return PipedConsole(stderr=errors, highlight=False, markup=False, emoji=False)

@@ -19,7 +19,7 @@ from isc.cli.files import named, opened
 from isc.cli.formats import family_value, with_options
 from isc.testing.conformance import CheckReport, Named, Outcome, built_in, check_model
 
-_STYLES = {"holds": "green", "fails": "bold red", "told": "yellow", "not tried": "dim"}
+_STYLES = {"pass": "green", "fail": "bold red", "info": "yellow", "skipped": "dim"}
 
 
 @app.command
@@ -36,7 +36,7 @@ def check(
     """Check a model: its text, ids and attribution against its own chat template, and every law.
 
     Without --family, a known model is checked as its family, and any other by its own template, traced.
-    `told` is what must be known and is no failure: tokens that span a sampling cut, appends that rewrite history.
+    `info` is no failure, but a fact that must be known: tokens that span a sampling cut, appends that rewrite history.
 
     Exit codes: 0 everything holds; 1 something fails, or a line of FILES holds no conversation; 2 the model cannot be
     loaded.
@@ -74,7 +74,7 @@ def check(
 
 
 def _given(files: Sequence[str], unread: list[str]) -> Iterator[Named]:
-    """The conversations in files; lines that hold none are added to `unread`, each with its place and the reason."""
+    """Yield the conversations in files. A line that holds none is added to `unread`, with its place and the reason."""
     for source in files:
         with opened(source) as stream:
             for number, document in documents(stream, by_line=Path(source).suffix == ".jsonl"):
@@ -101,13 +101,13 @@ def _print(report: CheckReport) -> None:
     for outcome in report.outcomes:
         for line in _lines(outcome):
             output.print(line, soft_wrap=False)
-    failed = [outcome.check for outcome in report.outcomes if outcome.status == "fails"]
+    failed = [outcome.check for outcome in report.outcomes if outcome.status == "fail"]
     output.print(f"{len(failed)} checks fail: {', '.join(failed)}" if failed else "everything holds")
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:
-    """What was found, a heading first."""
-    if outcome.status == "holds":
+    """Yield the findings of a check, a heading first."""
+    if outcome.status == "pass":
         return
     yield f"\n{outcome.check} ({outcome.status})"
     for finding in outcome.findings:

@@ -83,13 +83,13 @@ def show(
         generation_prompt: End with what asks the model for its turn.
     """
     renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from, little=True)
-    place, found = _conversation(file, line)
-    given = found.tools
+    place, read = _conversation(file, line)
+    offered = read.tools
     if tools is not None:
         with opened(str(tools)) as stream, _at(str(tools)):
-            given = decoded_tools(stream.read())
+            offered = decoded_tools(stream.read())
     with _at(place):
-        rendered = renderer.render(found.messages, given, generation_prompt)
+        rendered = renderer.render(read.messages, offered, generation_prompt)
     output = console()
     output.print(f"{place} as {described(renderer.family)}", style="bold")
     output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")
@@ -104,7 +104,7 @@ def show(
 
 @contextmanager
 def _at(place: str) -> Iterator[None]:
-    """Name the place where a conversation stands in its errors; a vocabulary at fault would fail everywhere."""
+    """Put the place of a conversation into its errors. An error of the vocabulary gets none: it has no place."""
     try:
         yield
     except EncoderError:
@@ -114,7 +114,7 @@ def _at(place: str) -> Iterator[None]:
 
 
 def _conversation(source: str, line: int | None) -> tuple[str, Conversation]:
-    """The conversation on a line, or the first, and where it is."""
+    """Read the conversation on a line, or the first, and return it after its place."""
     with opened(source) as stream:
         number = 0
         for number, document in documents(stream, by_line=_is_by_line(source)):
@@ -179,14 +179,14 @@ def render(
 
 
 def _rendered(files: Sequence[str], renderer: Renderer, generation_prompt: bool) -> Iterator[bytes | Error]:
-    """Each conversation as a line of JSON, or why it cannot be one."""
+    """Yield each conversation as a line of JSON, or the error that refuses it."""
     for source in files:
         with opened(source) as stream:
             for number, document in documents(stream, by_line=_is_by_line(source)):
                 try:
                     with _at(f"{named(source)}:{number}"):
-                        found = conversation(document)
-                        rendered = renderer.render(found.messages, found.tools, generation_prompt)
+                        read = conversation(document)
+                        rendered = renderer.render(read.messages, read.tools, generation_prompt)
                     yield msgspec.json.encode(rendered) + b"\n"
                 except InputError as error:
                     yield error
@@ -266,12 +266,12 @@ def families(*, json: bool = False) -> int:
     Args:
         json: For programs: a JSON list.
     """
-    found = entries()
+    listed = entries()
     if json:
-        print(msgspec.json.encode(found).decode())
+        print(msgspec.json.encode(listed).decode())
         return Exit.OK
     output = console()
-    for entry in found:
+    for entry in listed:
         for line in shown.family_lines(entry, output.width):
             output.print(line)
     return Exit.OK

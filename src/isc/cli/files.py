@@ -36,13 +36,13 @@ _COMPARED_BYTES = 64 * 1024
 
 
 def named(source: str) -> str:
-    """An input as messages name it."""
+    """Return the name of an input for messages."""
     return "standard input" if source == STDIN else source
 
 
 @contextmanager
 def opened(source: str) -> Iterator[BinaryIO]:
-    """A file for reading, or standard input for `-`.
+    """Open a file for reading, or standard input for `-`.
 
     Raises:
         InputError: It cannot be opened; says why.
@@ -60,7 +60,7 @@ def opened(source: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file for writing that takes its name only once all of it is written.
+    """Open a file for writing. It takes its name only once all of it is written.
 
     Raises:
         OptionError: It exists already, and is not to be overwritten.
@@ -78,7 +78,7 @@ def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
 
 @contextmanager
 def locked(partial: Path, target: Path) -> Iterator[None]:
-    """Hold the lock of a file that is written, which is made where it is not there yet.
+    """Hold the lock of a file that is being written. The file is made if it does not exist.
 
     The lock ends with its process, however that ends. File systems without locks give none.
 
@@ -132,22 +132,22 @@ class BuildPaths(Struct, frozen=True):
 
     @property
     def partial(self) -> Path:
-        """The output while it is not complete."""
+        """Return the path of the output while it is not complete."""
         return _beside(self.output, ".partial")
 
     @property
     def partial_rejects(self) -> Path:
-        """The rejects while the build is not complete."""
+        """Return the path of the rejects while the build is not complete."""
         return _beside(self.output, ".rejects.partial")
 
     @property
     def state(self) -> Path:
-        """How far the build is."""
+        """Return the path of the note that says how far the build is."""
         return _beside(self.output, ".state.json")
 
     @property
     def can_be_read_again(self) -> bool:
-        """Whether the input is a file, not a pipe."""
+        """Return whether the input is a file, not a pipe."""
         return self.source != STDIN and Path(self.source).is_file()
 
     def check_distinct(self) -> None:
@@ -177,7 +177,7 @@ class State(Struct, frozen=True):
 
 
 def read_state(paths: BuildPaths) -> State | None:
-    """The state of an interrupted build; None where none is noted.
+    """Read the state of an interrupted build; None where none is noted.
 
     Raises:
         InputError: The note cannot be read.
@@ -191,7 +191,7 @@ def read_state(paths: BuildPaths) -> State | None:
 
 
 def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None:
-    """Raise unless going on from `state` gives what a build in one go would have given.
+    """Raise unless going on from `state` gives the same result as a build in one go.
 
     Raises:
         OptionError: The options differ.
@@ -217,7 +217,7 @@ def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None
 
 
 def input_tail(stream: BinaryIO, end: int) -> str:
-    """A digest of up to 64 KiB of a file before position `end`."""
+    """Return a digest of up to 64 KiB of a file before position `end`."""
     stream.seek(max(0, end - _COMPARED_BYTES))
     return hashlib.sha256(stream.read(min(end, _COMPARED_BYTES))).hexdigest()
 
@@ -243,7 +243,10 @@ class BuildOutput:
         self.note()
 
     def write(self, built: Built, *, keep_rejected: bool = True) -> None:
-        """Append what a batch became; its rejected lines only if they are not to be tried again."""
+        """Append the rows of a batch, and with `keep_rejected` its rejected lines.
+
+        Lines that will be tried again are not kept.
+        """
         rejects = b"".join(map(_reject_line, built.rejected)) if keep_rejected else b""
         self._append(self._output, built.rows)
         self._append(self._rejects, rejects)
@@ -279,7 +282,7 @@ class BuildOutput:
         self._noted = time.monotonic()
 
     def close(self) -> None:
-        """Close the files; what is not noted is lost to a later build."""
+        """Close the files. A later build does not see anything that was written after the last note."""
         for stream in (self._output, self._rejects):
             with suppress(OSError):  # it was told when it was written: what is left here cannot be written again
                 stream.close()
@@ -298,7 +301,7 @@ class BuildOutput:
 
     @contextmanager
     def _named(self, path: str | Path) -> Iterator[None]:
-        """Tell which file could not be written, and that the build can go on."""
+        """Turn an error of the file system into one that names the file and says how the build goes on."""
         try:
             yield
         except OSError as error:
@@ -308,7 +311,7 @@ class BuildOutput:
 
 
 def complete(paths: BuildPaths, state: State) -> None:
-    """Give a complete build's files their names. Can be repeated if it was interrupted."""
+    """Give the files of a complete build their names. Can be repeated after an interruption."""
     whole = paths.partial.exists() and paths.partial.stat().st_size >= state.output_bytes
     if not state.tally.samples or not whole:  # what is locked anew after it was given its name is empty
         paths.partial.unlink(missing_ok=True)
@@ -328,13 +331,13 @@ def complete(paths: BuildPaths, state: State) -> None:
 
 
 def discard(paths: BuildPaths) -> None:
-    """Remove what an interrupted build left, but for the partial output, which is locked."""
+    """Remove the files of an interrupted build, but not the partial output, which is locked."""
     for path in (paths.state, paths.partial_rejects, _beside(paths.output, ".new")):
         path.unlink(missing_ok=True)
 
 
 def _continued(path: Path, size: int) -> BinaryIO:
-    """A file for writing behind its first `size` bytes."""
+    """Open a file for writing behind its first `size` bytes."""
     stream = path.open("r+b" if size else "wb")
     stream.truncate(size)
     stream.seek(size)
@@ -342,7 +345,7 @@ def _continued(path: Path, size: int) -> BinaryIO:
 
 
 def _reject_line(rejected: Rejected) -> bytes:
-    """A rejected line with its number and reason; bytes that are no UTF-8 are kept in base64."""
+    """Return a rejected line as JSON, with its number and reason. Bytes that are no UTF-8 are kept in base64."""
     original = rejected.original.rstrip(b"\r\n")
     entry: dict[str, int | str] = {"line": rejected.line, "reason": rejected.reason}
     try:

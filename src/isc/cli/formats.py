@@ -36,7 +36,7 @@ def choose(
     *,
     little: bool = False,
 ) -> tuple[Renderer, str]:
-    """The renderer that is asked for, and the name of its vocabulary.
+    """Make the renderer that is asked for, and name its vocabulary.
 
     Args:
         family: A family's name, or the exact name of a model that it serves.
@@ -59,9 +59,9 @@ def choose(
         _check_images(renderer, images_from)
         return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
     if family is None:
-        known = ", ".join(list_families())
+        names = ", ".join(list_families())
         raise OptionError(
-            f"which chat format? Pass --family with one of {known}, or --model with a hub id or directory"
+            f"which chat format? Pass --family with one of {names}, or --model with a hub id or directory"
         )
     value = with_options(_family(family), options)
     images = None if images_from is None else image_processor({}, value, local_files=images_from)
@@ -78,7 +78,7 @@ def _check_images(renderer: Renderer, images_from: Path | None) -> None:
 
 
 def family_value(name: str | None) -> Family | None:
-    """A family by its name, or the exact name of a model that it serves; None for none.
+    """Return the family of a name, its own or that of a model it serves; None for None.
 
     Raises:
         OptionError: There is no such family.
@@ -95,7 +95,7 @@ def _family(name: str) -> Family:
 
 
 def with_options(family: Family, options: Sequence[str]) -> Family:
-    """The family with options changed, each given as `name=value`.
+    """Return the family with options changed, each given as `name=value`.
 
     Raises:
         OptionError: There is no such option, or it cannot have this value.
@@ -106,8 +106,8 @@ def with_options(family: Family, options: Sequence[str]) -> Family:
     """
     values: dict[str, object] = {}
     for option in options:
-        name, given, text = option.partition("=")
-        if not given:
+        name, equals, text = option.partition("=")
+        if not equals:
             raise OptionError(f"--option {option}: give NAME=VALUE")
         name = name.strip().replace("-", "_")
         values[name] = _given(family, name, text.strip())
@@ -118,7 +118,10 @@ def with_options(family: Family, options: Sequence[str]) -> Family:
 
 
 def _given(family: Family, name: str, text: str) -> object:
-    """The value that a word of the command line is for an option, by its type; a template's options have none."""
+    """Read a word of the command line as the value of an option, by the option's type.
+
+    Options of a template have no type.
+    """
     if isinstance(family, WholeFormat):
         return _json_value(text)
     kinds = {field.name: field.type for field in msgspec.structs.fields(family)}
@@ -137,7 +140,7 @@ def _given(family: Family, name: str, text: str) -> object:
 
 
 def _json_value(text: str) -> object:
-    """A word as JSON, or as the text it is; nothing is null, and Python's spellings of constants are theirs."""
+    """Read a word as JSON, or else as text. The empty word is null, and Python's spellings of constants count."""
     constants = {"": None, "True": True, "False": False, "None": None}
     if text in constants:
         return constants[text]
@@ -149,34 +152,34 @@ def _json_value(text: str) -> object:
 
 
 def dated(renderer: Renderer, day: str | None) -> tuple[Renderer, str]:
-    """Return the renderer with a day wherever its text names the present one, and that day; "" where it names none.
+    """Return the renderer with the present day set, and that day; "" for a format whose text names no day.
 
     Args:
         renderer: Format and vocabulary.
         day: The day, YYYY-MM-DD; None is today by this machine's clock and zone.
     """
-    chosen = day or datetime.now().astimezone().date().isoformat()
-    family = renderer.family.dated(chosen)
+    present = day or datetime.now().astimezone().date().isoformat()
+    family = renderer.family.dated(present)
     if family == renderer.family:
         return renderer, ""
-    return msgspec.structs.replace(renderer, family=family), chosen
+    return msgspec.structs.replace(renderer, family=family), present
 
 
 def identity(family: Family) -> str:
-    """A text that tells this family and its options from any other: a template's is a digest."""
+    """Return a text that tells this family and its options from any other. That of a template is a digest."""
     text = msgspec.json.encode(family)
     return sha256(text).hexdigest() if isinstance(family, WholeFormat) else text.decode()
 
 
 def described(family: Family) -> str:
-    """A family's name, and those of its options that are not the default.
+    """Return a family's name and the options that are not at their default.
 
     >>> from isc import Qwen3
     >>> described(Qwen3(enable_thinking=False))
     'qwen3 enable_thinking=false'
     """
-    found = family.template_arguments()
-    changed = found if isinstance(family, WholeFormat) else _changed(family, _options(type(family)))
+    arguments = family.template_arguments()
+    changed = arguments if isinstance(family, WholeFormat) else _changed(family, _options(type(family)))
     return f"{family_name(family)} {_assignments(changed)}".rstrip()
 
 
@@ -185,7 +188,7 @@ def _assignments(options: Mapping[str, object]) -> str:
 
 
 def _word(value: object) -> str:
-    """A value as it is given on the command line."""
+    """Return a value as it is written on the command line."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
@@ -198,7 +201,7 @@ class FamilyOption(Struct, frozen=True):
 
     @property
     def default_word(self) -> str:
-        """The default as it is given on the command line."""
+        """Return the default as it is written on the command line."""
         return _word(self.default)
 
 
@@ -211,7 +214,7 @@ class FamilyEntry(Struct, frozen=True):
     models: dict[str, dict[str, object]]
 
     def models_by_options(self) -> dict[str, list[str]]:
-        """Models that share options, by these."""
+        """Group the models by the options they share."""
         groups: dict[str, list[str]] = {}
         for model, options in self.models.items():
             groups.setdefault(_assignments(options), []).append(model)
@@ -219,7 +222,7 @@ class FamilyEntry(Struct, frozen=True):
 
 
 def entries() -> list[FamilyEntry]:
-    """Every family, by name."""
+    """Return every family, by name."""
     return [_entry(name, kind) for name, kind in sorted(list_families().items())]
 
 
@@ -249,7 +252,7 @@ _WORDS = {bool: "true | false", int: "an integer", float: "a number", str: "a te
 
 
 def _values(kind: object) -> str:
-    """The values of a type in words."""
+    """Describe the values of a type in words."""
     if get_origin(kind) is Literal:
         return " | ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, UnionType):

@@ -17,12 +17,12 @@ class MediaItem(Struct, frozen=True):
 
 
 def media_items(rendered: RenderedTokens) -> dict[int, MediaItem]:
-    """The media items of a render by their first token; what was given without a name goes by its hash."""
+    """Return the media items of a render by their first token. An item without a name goes by its hash."""
     data = rendered.multi_modal_data or MultiModalData()
-    found: dict[int, MediaItem] = {}
+    items: dict[int, MediaItem] = {}
     for modality, hashes in data.hashes.items():
         references = data.references.get(modality) or (None,) * len(hashes)
         for number, place in enumerate(data.placeholders[modality]):
             name = references[number] or hashes[number][:12]
-            found[place.offset] = MediaItem(number + 1, modality, place.length, name)
-    return found
+            items[place.offset] = MediaItem(number + 1, modality, place.length, name)
+    return items

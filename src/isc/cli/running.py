@@ -41,7 +41,7 @@ _WORTH_WORKERS = 16 * 1024 * 1024
 
 
 def sample_format(output: Path) -> SampleFormat:
-    """The format that an output's name asks for.
+    """Return the format that an output's name asks for.
 
     Raises:
         OptionError: Its ending is another, or pyarrow is missing.
@@ -55,13 +55,13 @@ def sample_format(output: Path) -> SampleFormat:
 
 
 def recorded_date(paths: BuildPaths, manner: Manner) -> str | None:
-    """Return the day that an interrupted build began with, if that is to be gone on with."""
+    """Return the day that an interrupted build began with, if that build is to go on."""
     interrupted = read_state(paths) if manner.resume else None
     return None if interrupted is None else interrupted.settings.date or None
 
 
 def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> State:
-    """Where a build starts: at the beginning, or where an interrupted one is known to have been.
+    """Return the state in which a build starts: an empty one, or the last note of an interrupted build.
 
     Raises:
         OptionError: There is an output or an interrupted build that would be lost, or one that cannot be continued.
@@ -92,7 +92,7 @@ class Job(Struct, frozen=True):
 
 
 def run_build(job: Job) -> State:
-    """Build samples until the input ends; under `strict` until a line is bad.
+    """Build samples until the input ends. Under `strict` stop at the first bad line.
 
     Args:
         job: What to build, from where to where.
@@ -154,7 +154,7 @@ def _check_one_a_line(paths: BuildPaths) -> None:
 
 
 def _written(job: Job, stream: BinaryIO, output: BuildOutput) -> bool:
-    """Whether all lines were built, the good ones written and the bad ones reported."""
+    """Build all lines: write the good ones, report the bad ones. Return whether the end was reached."""
     size = Path(job.paths.source).stat().st_size if job.paths.can_be_read_again else None
     workers = job.manner.workers or (_cores() if size is None or size > _WORTH_WORKERS else 1)
     groups = batches(stream, output.state.lines + 1)
@@ -180,7 +180,7 @@ def _written(job: Job, stream: BinaryIO, output: BuildOutput) -> bool:
 
 
 def _cores() -> int:
-    """Processors this process may use."""
+    """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -198,7 +198,7 @@ def _progress(errors: Console) -> Progress:
 
 
 def _report(job: Job, result: Built, before: int) -> None:
-    """Name rejected lines: the first ones; thousands would hide everything else."""
+    """Print the first rejected lines: thousands would hide everything else."""
     for position, rejected in enumerate(result.rejected, before + 1):
         if position <= _REPORTED_LINES:
             job.errors.print(f"{named(job.paths.source)}:{rejected.line}: {rejected.reason}", soft_wrap=True)
@@ -207,7 +207,7 @@ def _report(job: Job, result: Built, before: int) -> None:
 
 
 def _notes(tally: Tally) -> Iterator[str]:
-    """What the table does not show: messages that a flag left untrained, and those of which nothing is rendered."""
+    """Yield notes on messages that the table does not show: those a flag left untrained, and those not rendered."""
     if tally.flagged:
         counts = ", ".join(f"{key} {count:,}" for key, count in sorted(tally.flagged.items()))
         yield f"left untrained by a flag of the data (messages): {counts}"
@@ -217,7 +217,7 @@ def _notes(tally: Tally) -> Iterator[str]:
 
 
 def print_summary(job: Job, state: State, console: Console) -> Exit:
-    """Say what was built, from what, and what is trained on.
+    """Print the result of a build, its input, and the tokens that are trained on.
 
     Returns:
         The exit code of the build.

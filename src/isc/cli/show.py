@@ -34,7 +34,7 @@ _INDENT = "  "
 
 @lru_cache(maxsize=8192)
 def visible(character: str) -> str:
-    r"""A character as it is shown: itself, a sign for white space, or its code point in angle brackets.
+    r"""Return a character as it is shown: itself, a sign for white space, or its code point in angle brackets.
 
     >>> visible("a"), visible(" "), visible("\u200b")
     ('a', '·', '⟨U+200B⟩')
@@ -49,12 +49,12 @@ def visible(character: str) -> str:
 
 
 def _note(part: bytes, complete: str = "") -> str:
-    """Bytes of a character that is spread over tokens; the token that completes it says which it was."""
+    """Return a note of the bytes that a token has of a character. The token that completes the character names it."""
     return f"{NOTE_OPEN}{part.hex(' ').upper()}{f'={complete}' if complete else ''}{NOTE_CLOSE}"
 
 
 def token_texts(token_ids: Sequence[int], encoder: Encoder) -> list[str]:
-    """What each token says, made visible; a character spread over tokens is shown as its bytes in each."""
+    """Return the visible text of each token. A character spread over tokens is shown as its bytes in each."""
     pieces = [encoder.decode_bytes((token_id,)) for token_id in token_ids]
     ends = list(accumulate(map(len, pieces)))
     shown = [""] * len(pieces)
@@ -77,7 +77,7 @@ def token_texts(token_ids: Sequence[int], encoder: Encoder) -> list[str]:
 
 
 def _joined(before: str, character: str) -> str:
-    """A character after others of its token; a mark that has no letter to stand on there gets a circle."""
+    """Return a character to append to a token's text. A combining mark without a letter before it gets a circle."""
     text = visible(character)
     if text == character and unicodedata.category(character)[0] == "M" and before[-1:] in ("", *_MARKS):
         return NO_BASE + text
@@ -101,7 +101,7 @@ class _Token:
         self.style = style
 
     def pieces(self) -> Iterator[Text]:
-        """The token in pieces that end where its text breaks a line."""
+        """Yield the token in pieces that end where its text breaks a line."""
         *broken, last = self.text.split(NEWLINE)
         texts = [line + NEWLINE for line in broken] + ([last] if last or not broken else [])
         for position, text in enumerate(texts):
@@ -114,7 +114,7 @@ class _Token:
 def _tokens(
     rendered: RenderedTokens, texts: Sequence[str], runs: Iterable[tuple[Run, Span]], media: Mapping[int, MediaItem]
 ) -> Iterator[_Token]:
-    """The tokens of some runs; all that stand for one image are shown as one."""
+    """Yield the tokens of some runs. The tokens of one image are shown as one."""
     for run, (start, end) in runs:
         style = _style(rendered, run)
         position = start
@@ -127,13 +127,13 @@ def _tokens(
 
 
 def _media_note(item: MediaItem, text: str) -> str:
-    """A media item in place of its tokens."""
+    """Describe a media item in place of its tokens."""
     named = "".join(map(visible, item.name))
     return f"{text}{NOTE_OPEN}x{item.length}: {item.modality} {item.number} {named}{NOTE_CLOSE}"
 
 
 def _filled(pieces: Iterable[Text], width: int) -> Iterator[Text]:
-    """Pieces in lines of at most so many cells, broken between tokens where that is possible."""
+    """Yield lines of at most `width` cells, broken between tokens where that is possible."""
     line = Text()
     for piece in pieces:
         if line and line.cell_len + piece.cell_len > width:
@@ -157,7 +157,7 @@ def _chopped(piece: Text, width: int) -> list[Text]:
 
 
 def conversation_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
-    """The conversation as text, message by message, each under a line that says whose it is.
+    """Yield the conversation as text, message by message, each under a heading that names its owner.
 
     Args:
         rendered: Ids and attribution.
@@ -199,7 +199,7 @@ def _shortened(text: str, width: int) -> str:
 
 
 def id_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
-    """One token a line: position, id, message, role, whether it is scaffold, body or sampled, and its text."""
+    """Yield one line a token: position, id, message, role, whether it is scaffold, body or sampled, and its text."""
     yield Text(f"{'token':>7} {'id':>7} {'message':>7}  {'role':<10}{'part':<10}text", style="bold")
     media = media_items(rendered)
     for run, (start, end) in rendered.spans():
@@ -217,7 +217,7 @@ def id_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iter
 
 
 def legend() -> Text:
-    """What the marks mean, in lines of fewer than 80 cells."""
+    """Explain the marks, in lines of fewer than 80 cells."""
     bracketed = Text(f"{OPEN}body{CLOSE}", "bold underline")
     escaped = f"{NOTE_OPEN}U+200B{NOTE_CLOSE}"
     rows = (
@@ -233,7 +233,7 @@ def legend() -> Text:
 
 
 def counts(rendered: RenderedTokens) -> Table:
-    """Tokens per role: how many are scaffold, how many body, how many of those the model samples."""
+    """Tabulate the tokens per role: scaffold, body, and the part of the body that the model samples."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("role")
     for name in ("messages", "tokens", "scaffold", "body", "sampled"):
@@ -250,17 +250,17 @@ def counts(rendered: RenderedTokens) -> Table:
 
 
 def tally_table(tally: Tally) -> Table:
-    """Tokens per role of many samples, and how many of them are trained on."""
+    """Tabulate the tokens per role of many samples, and how many of them are trained on."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("role")
     for name in ("tokens", "body", "trained on"):
         table.add_column(name, justify="right")
-    _add_rows(table, {role: [found.tokens, found.body, found.trained] for role, found in tally.roles.items()})
+    _add_rows(table, {role: [counted.tokens, counted.body, counted.trained] for role, counted in tally.roles.items()})
     return table
 
 
 def _add_rows(table: Table, rows: Mapping[str, Sequence[int]]) -> None:
-    """A row a role in the order of the roles, and their total."""
+    """Add a row for each role, in the order of the roles, and their total."""
     order = [*_COLOURS, NOBODY]
     for role in sorted(rows, key=order.index):
         table.add_row(Text(role, style=f"bold {_COLOURS.get(role, 'default')}"), *map(_number, rows[role]))
@@ -272,7 +272,7 @@ def _number(count: int) -> str:
 
 
 def family_lines(entry: FamilyEntry, width: int) -> Iterator[Text]:
-    """A family: its options with their values and defaults, then its models by the options they have."""
+    """Yield the lines of a family: its options with values and defaults, then its models by their options."""
     yield Text(entry.name, "bold").append(f"  {entry.summary}", "default")
     for option in entry.options:
         yield Text(f"{_INDENT}{option.name} = {option.values}").append(f"  (default {option.default_word})", "dim")

@@ -57,16 +57,16 @@ class Wanted(Struct, frozen=True):
 
     @property
     def bound(self) -> int:
-        """Bytes of the longest answer that is read."""
+        """Return the number of bytes of the longest answer that is read."""
         params = self.sampling_params
         derived = response_bound(len(self.prompt.ids), params.get("max_tokens"), params.get("logprobs", 1))
         return self.max_response_bytes or derived
 
     def asked(self, protocol: EngineProtocol) -> Asked:
-        """Return the same, as this protocol is asked."""
+        """Return the same call for this protocol."""
         features = _features(self, protocol)
-        given = (self.model, self.prompt.json, self.sampling_params, self.cache_salt, self.priority, features)
-        return Asked(*given, self.content_parts, self.extra_body, self.stream)
+        values = (self.model, self.prompt.json, self.sampling_params, self.cache_salt, self.priority, features)
+        return Asked(*values, self.content_parts, self.extra_body, self.stream)
 
 
 async def call(to: Endpoint, renderer: Renderer, wanted: Wanted, retries: Retries) -> Generation:
@@ -112,7 +112,7 @@ def _check_length(prompt: Prompt, limit: int | None, limited_by: str) -> None:
 
 
 async def _answer(to: Endpoint, request: Request, retries: Retries) -> Answer:
-    """Return the engine's answer; where there is no such endpoint any more, the error says when there is one."""
+    """Return the engine's answer. Where the endpoint is gone, the error says which setting of the engine offers it."""
     try:
         return await exchange(to, request, retries)
     except EngineRefusedError as error:

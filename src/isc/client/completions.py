@@ -86,7 +86,7 @@ class Completions(Struct, frozen=True):
         return {"max_tokens": None, "logprobs": 1, **params, **ours}
 
     def completion(self, answer: Answer) -> Completion:
-        """Return what the response says, checked."""
+        """Return the completion in a response, checked."""
         response = decoded(answer, _Response)
         if len(response.choices) != 1:
             raise answer.error("choices", f"there are {len(response.choices)}, one was asked for")
@@ -94,7 +94,7 @@ class Completions(Struct, frozen=True):
         return _checked(answer, response)
 
     def streamed(self, answer: Answer) -> Completion:
-        """Return what the events have said so far, checked; the first of them tells the prompt's ids."""
+        """Return the completion of the events so far, checked. The first event tells the prompt's ids."""
         choice = _Choice("", _Logprobs([], []), [])
         whole, names, problem = _Response([choice]), dict[str, None](), None
         for data in events(answer.body):
@@ -119,7 +119,7 @@ class Completions(Struct, frozen=True):
 
 
 def _add(answer: Answer, choice: _Choice, piece: _ChunkChoice) -> None:
-    """Add what an event says of the choice."""
+    """Add an event's part of the choice."""
     assert choice.logprobs is not None
     assert choice.token_ids is not None
     if piece.logprobs is not None:
@@ -134,14 +134,14 @@ def _add(answer: Answer, choice: _Choice, piece: _ChunkChoice) -> None:
 def _checked(answer: Answer, response: _Response, problem: str | None = None) -> Completion:
     """Return a response's only choice, each of its ids with its own log probability."""
     choice = response.choices[0]
-    told = choice.logprobs or _Logprobs([], [])
-    spelled = _spelled(answer, told.tokens)
+    columns = choice.logprobs or _Logprobs([], [])
+    spelled = _spelled(answer, columns.tokens)
     token_ids = spelled if choice.token_ids is None else choice.token_ids
     path = "choices[0].logprobs"
-    for position, logprob in enumerate(told.token_logprobs):
+    for position, logprob in enumerate(columns.token_logprobs):
         if logprob is None:
             raise answer.error(f"{path}.token_logprobs[{position}]", "is null: the logprob is missing")
-    logprobs = tuple([logprob for logprob in told.token_logprobs if logprob is not None])
+    logprobs = tuple([logprob for logprob in columns.token_logprobs if logprob is not None])
     check_logprobs(answer, f"{path}.token_logprobs", token_ids, logprobs)
     if spelled != token_ids:
         raise answer.error(f"{path}.tokens", "are of other tokens than choices[0].token_ids")

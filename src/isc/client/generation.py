@@ -18,7 +18,7 @@ class Usage(Struct, frozen=True):
 
     @property
     def total_tokens(self) -> int:
-        """Both together."""
+        """Return the number of prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
 

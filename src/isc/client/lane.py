@@ -20,11 +20,14 @@ _Result = TypeVar("_Result")
 async def off_loop(
     work: Callable[_Arguments, _Result], *arguments: _Arguments.args, **options: _Arguments.kwargs
 ) -> _Result:
-    """What `work` returns, done beside the event loop; cancelling leaves what has begun to end by itself, unseen."""
+    """Return the result of `work`, done beside the event loop.
+
+    Cancelling does not stop work that has begun: it ends by itself, and its result is dropped.
+    """
     return await asyncio.get_running_loop().run_in_executor(_lane(os.getpid()), lambda: work(*arguments, **options))
 
 
 @lru_cache(maxsize=1)
 def _lane(_process: int) -> ThreadPoolExecutor:
-    """The thread of this process: a forked child gets its own."""
+    """Return the thread of this process. A forked child gets its own."""
     return ThreadPoolExecutor(1, thread_name_prefix="isc-client")

@@ -26,7 +26,7 @@ class _Asking(Struct):
 class _Kept(Struct):
     """What the engines behind one HTTP client said, by question."""
 
-    known: dict[Hashable, Any] = {}
+    answers: dict[Hashable, Any] = {}
     asking: dict[Hashable, _Asking] = {}
 
 
@@ -42,19 +42,19 @@ async def once(client: object, question: Hashable, ask: Callable[[], Coroutine[A
         ask: Asks it; whatever it raises is raised here.
     """
     kept = _BY_CLIENT.setdefault(client, _Kept())
-    if question in kept.known:
-        answer: _Answer = kept.known[question]
+    if question in kept.answers:
+        answer: _Answer = kept.answers[question]
         return answer
     answer = await _together(kept, question, ask)
-    kept.known[question] = answer
-    if len(kept.known) > _MOST:
-        kept.known.pop(next(iter(kept.known)))
+    kept.answers[question] = answer
+    if len(kept.answers) > _MOST:
+        kept.answers.pop(next(iter(kept.answers)))
     return answer
 
 
 def forget(client: object, question: Hashable) -> None:
     """Drop an answer that turned out to hold no longer: who needs it next asks anew."""
-    _BY_CLIENT.setdefault(client, _Kept()).known.pop(question, None)
+    _BY_CLIENT.setdefault(client, _Kept()).answers.pop(question, None)
 
 
 async def _together(kept: _Kept, question: Hashable, ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:

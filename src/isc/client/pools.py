@@ -37,13 +37,13 @@ class Pools(httpx.AsyncBaseTransport):
             await pool.__aexit__(kind, error, traceback)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The response, its body yet to come."""
-        chosen = self._under_way.index(min(self._under_way))
-        self._under_way[chosen] += 1
+        """Return the response, its body yet to come."""
+        least_busy = self._under_way.index(min(self._under_way))
+        self._under_way[least_busy] += 1
         try:
-            return await self._pools[chosen].handle_async_request(request)
+            return await self._pools[least_busy].handle_async_request(request)
         finally:
-            self._under_way[chosen] -= 1
+            self._under_way[least_busy] -= 1
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -23,7 +23,7 @@ class Prompt(Struct, frozen=True):
 
     @property
     def media(self) -> MultiModalData | None:
-        """The media that it shows, where any are known."""
+        """Return the media of the prompt, where any are known."""
         return None if self.attribution is None else self.attribution.multi_modal_data
 
 

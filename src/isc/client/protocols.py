@@ -33,32 +33,32 @@ class EngineProtocol(Protocol):
 
     @property
     def path(self) -> str:
-        """Where requests go, from the server's root."""
+        """Return the path of requests, from the server's root."""
 
     @property
     def limit_paths(self) -> tuple[tuple[str, ...], ...]:
-        """Where the engine tells how long prompts may be: each question, with older names of the same after it."""
+        """Return the paths at which the engine tells how long prompts may be: each with its older names after it."""
 
     @property
     def extra_places(self) -> tuple[str, ...]:
-        """Members of a response under which further fields are looked for."""
+        """Return the members of a response that hold further fields."""
 
     @property
     def counts(self) -> str:
-        """The member that counts tokens."""
+        """Return the name of the member that counts tokens."""
 
     @property
     def media_fields(self) -> frozenset[str]:
-        """Fields of a request with which the engine may read more tokens than it is sent."""
+        """Return the request fields with which the engine may read more tokens than it is sent."""
 
     def body(self, asked: Asked, request_id: str) -> dict[str, object]:
         """Return the request."""
 
     def completion(self, answer: Answer) -> Completion:
-        """Return what the response says, checked; its `finish_reason` may say that the engine gave up."""
+        """Return the completion in a response, checked. Its `finish_reason` may say that the engine gave up."""
 
     def streamed(self, answer: Answer) -> Completion:
-        """Return what a stream of events has said so far, checked; `finish_reason` is empty where it was cut off."""
+        """Return the completion of a stream so far, checked. `finish_reason` is empty where the stream was cut off."""
 
     def aborted(self, answer: Answer) -> str | None:
         """Return why the engine gave up, whatever else the response holds; None where it did not."""
@@ -68,7 +68,7 @@ class EngineProtocol(Protocol):
 
 
 def media_features(media: MultiModalData) -> dict[str, Json]:
-    """Return what vLLM is told of a prompt's media: hashes of items that it holds; encoding items takes vLLM itself."""
+    """Return the media fields of a request to vLLM: hashes of items that it holds, since only vLLM encodes items."""
     places = {
         modality: [{"offset": place.offset, "length": place.length} for place in ranges]
         for modality, ranges in media.placeholders.items()
@@ -77,7 +77,7 @@ def media_features(media: MultiModalData) -> dict[str, Json]:
 
 
 def refuse_fields(asked: Asked, names: Sequence[str], way_out: str) -> None:
-    """Refuse what a protocol has no field for.
+    """Refuse arguments for which a protocol has no field.
 
     Raises:
         OptionError: Something of it was asked for; says what to do instead.

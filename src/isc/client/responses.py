@@ -36,7 +36,7 @@ class Answer(Struct, frozen=True):
     secrets: Secrets = _NO_SECRETS
 
     def error(self, path: str, problem: str, value: object = None) -> MalformedResponseError:
-        """Return what is wrong with it, as an error."""
+        """Return an error that says what is wrong with the answer."""
         shown = self.secrets.hide(value) if isinstance(value, str) else value
         return MalformedResponseError(self.url, self.request_id, path, self.secrets.hide(problem), shown)
 

@@ -51,13 +51,13 @@ class Retries(Struct, frozen=True):
             raise OptionError(f"Retries.pause is {self.pause}: it must lie between 0 and longest_pause")
 
     def backoff(self, attempt: int) -> float:
-        """Seconds to wait after this attempt failed: between half of the doubled pause and all of it."""
+        """Return the seconds to wait after this attempt failed: between half of the doubled pause and all of it."""
         doubled = min(self.longest_pause, self.pause * 2.0 ** min(attempt - 1, 60))
         return doubled * (0.5 + 0.5 * self.jitter())
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float:
-    """Seconds that a `Retry-After` header asks for, given as seconds or as a date; 0 where it asks for nothing legible.
+    """Return the seconds that a `Retry-After` header asks for, written as seconds or as a date; 0 if it is illegible.
 
     >>> retry_after("3"), retry_after(None), retry_after("soon"), retry_after("Wed, 21 Oct 99999999999 07:28:10 GMT")
     (3.0, 0.0, 0.0, 0.0)

@@ -10,13 +10,13 @@ from isc.errors import ConversationError, OptionError
 from isc.types import Json
 
 
-def sampling_params(renderer: Renderer, given: Mapping[str, Json]) -> dict[str, Json]:
+def sampling_params(renderer: Renderer, parameters: Mapping[str, Json]) -> dict[str, Json]:
     """Return the caller's parameters with the format's stop tokens.
 
     Raises:
         OptionError: One of them cannot be honoured, or has no JSON form.
     """
-    params = {"stop_token_ids": renderer.get_stop_token_ids(), **json_fields(given, "sampling_params")}
+    params = {"stop_token_ids": renderer.get_stop_token_ids(), **json_fields(parameters, "sampling_params")}
     needed = {"n": (1, "one turn a call"), "skip_special_tokens": (False, "turns are read by their specials")}
     for name, (value, reason) in needed.items():
         if params.get(name, value) != value:
@@ -27,14 +27,14 @@ def sampling_params(renderer: Renderer, given: Mapping[str, Json]) -> dict[str, 
     return params
 
 
-def json_fields(given: Mapping[str, Json], name: str) -> dict[str, Json]:
+def json_fields(fields: Mapping[str, Json], name: str) -> dict[str, Json]:
     """Return the same fields, if they have a JSON form.
 
     Raises:
         OptionError: They have none; says which.
     """
     try:
-        json_value(dict(given), name)
+        json_value(dict(fields), name)
     except ConversationError as error:
         raise OptionError(str(error)) from None
-    return dict(given)
+    return dict(fields)

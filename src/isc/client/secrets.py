@@ -55,7 +55,7 @@ class Secrets(Struct, frozen=True):
 
     @property
     def longest(self) -> int:
-        """Bytes of the longest secret, at most."""
+        """Return an upper bound of the bytes of the longest secret."""
         return 4 * len(self.texts[0]) if self.texts else 0
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ def _texts(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
 
 
 def _secrets_in(name: str, value: str) -> Iterator[str]:
-    """Yield what of a header must not be shown: its value, and the parts of it that are a secret on their own."""
+    """Yield the secrets in a header: its value, and the parts of the value that are secret on their own."""
     if _SECRET_NAME.search(name) is None:
         if len(value) >= _SHORTEST_VALUE:
             yield value

@@ -98,13 +98,16 @@ class Sglang(Struct, frozen=True):
         }
 
     def completion(self, answer: Answer) -> Completion:
-        """Return what the response says, checked."""
+        """Return the completion in a response, checked."""
         response = decoded(answer, _Response)
         check_reason(answer, "meta_info.finish_reason.type", response.meta_info.finish_reason.type)
         return _checked(answer, response)
 
     def streamed(self, answer: Answer) -> Completion:
-        """Return what the events have said so far, checked; each repeats those before it, or goes on after them."""
+        """Return the completion of the events so far, checked.
+
+        An event repeats all before it, or brings the new part only.
+        """
         meta = _Meta(_Finish(""), [])
         whole, names = _Response(meta), dict[str, None]()
         for data in events(answer.body):
@@ -134,16 +137,16 @@ class Sglang(Struct, frozen=True):
 
     def limit(self, answers: Sequence[Answer], model: str | None) -> int | None:
         """Return the longest input; of servers that do not say, the context or the cache, whichever is less."""
-        told = [decoded(answer, _Limits) for answer in answers]
-        inputs = [one.max_req_input_len for one in told if one.max_req_input_len is not None]
+        limits = [decoded(answer, _Limits) for answer in answers]
+        inputs = [one.max_req_input_len for one in limits if one.max_req_input_len is not None]
         others = [
-            value for one in told for value in (one.context_length, one.max_total_num_tokens) if value is not None
+            value for one in limits for value in (one.context_length, one.max_total_num_tokens) if value is not None
         ]
         return min(inputs or others, default=None)
 
 
 def _extended(before: list[Any], now: list[Any], count: int | None) -> list[Any]:
-    """Return all that was sampled, of what was known and what an event says: all of it, or what is new.
+    """Return all that was sampled so far. An event tells all of it, or the new part only.
 
     `count` is how many there are now; where it is not told, an event that begins with all that was known repeats it.
     """

@@ -48,7 +48,9 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header
 
 
 def connect(url: str, api_key: str | None = None) -> httpx.AsyncClient:
-    """An HTTP client for one engine, to be shared by all calls: as many connections as there are calls at a time.
+    """Make an HTTP client for one engine, to be shared by all calls.
+
+    It opens as many connections as there are calls at a time.
 
     It goes straight to the engine, whatever proxy the environment names.
 
@@ -144,7 +146,7 @@ def _check_headers(headers: Mapping[str, object]) -> None:
 
 
 def _library(client: object) -> Any:  # noqa: ANN401 - httpx, or what stands in for it
-    """The package that an HTTP client's class is of, with the errors it raises; None for another object."""
+    """Return the package of an HTTP client's class, which has the errors it raises; None for another object."""
     for kind in type(client).__mro__:
         package = sys.modules.get(kind.__module__.partition(".")[0])
         if kind.__name__ == "AsyncClient" and hasattr(package, "TransportError"):
@@ -166,7 +168,7 @@ class Request(Struct, frozen=True):
 
     @property
     def method(self) -> str:
-        """The HTTP method."""
+        """Return the HTTP method."""
         return "GET" if self.body is None else "POST"
 
     def attempt(self, number: int) -> str:
@@ -189,7 +191,7 @@ class _Failure(Struct, frozen=True):
     received: Answer | None = None
 
     def error(self, url: str, request_id: str, attempts: int, partial: PartialCompletion | None) -> ClientError:
-        """Return what the caller gets."""
+        """Return the error that the caller gets."""
         if self.kind == "timeout":
             return EngineTimeoutError(url, request_id, self.problem, attempts, partial)
         if self.kind == "malformed":
@@ -228,7 +230,7 @@ async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
 
 
 async def _rescued(request: Request, failure: _Failure) -> PartialCompletion | None:
-    """Return what can be read from an answer that was cut off."""
+    """Return the part of a turn that an answer brought before it was cut off."""
     if request.partial is None or failure.received is None:
         return None
     return await off_loop(request.partial, failure.received)
@@ -255,7 +257,7 @@ async def _attempted(to: Endpoint, request: Request, request_id: str, seconds: f
 
 
 async def _sent(to: Endpoint, request: Request, request_id: str, received: Received) -> Answer | _Failure:
-    """Send a request and read what comes back, no further than its bound."""
+    """Send a request and read the answer, no further than its bound."""
     url = to.root + request.path
     headers = {**to.headers, HEADER: request_id, "Accept-Encoding": "identity"}
     body = None if request.body is None else await off_loop(request.body, request_id)
@@ -272,7 +274,7 @@ async def _sent(to: Endpoint, request: Request, request_id: str, received: Recei
 
 
 def _failed(to: Endpoint, error: Exception) -> _Failure:
-    """Return what an error of the HTTP library means."""
+    """Return the failure that an error of the HTTP library means."""
     library = to.library
     if isinstance(error, library.ConnectTimeout):
         return _Failure(f"no connection within {_CONNECT:g} s", "timeout", taken=False)
@@ -287,7 +289,7 @@ def _failed(to: Endpoint, error: Exception) -> _Failure:
 
 
 def _judged(response: Any, excerpt: str, secrets: Secrets) -> _Failure:  # noqa: ANN401 - a response of any httpx
-    """Return what an answer that is no success means."""
+    """Return the failure that an answer with another status than success means."""
     status = response.status_code
     text = excerpt if len(excerpt) <= _SHOWN else f"{excerpt[:_SHOWN]}..."
     if status == _TOO_MANY or status >= 500:
@@ -299,12 +301,12 @@ def _judged(response: Any, excerpt: str, secrets: Secrets) -> _Failure:  # noqa:
 
 
 def _bare(target: str) -> str:
-    """Return a redirect's target, without what may be secret in it."""
+    """Return a redirect's target, without the parts that may hold secrets."""
     return shown(re.sub(r"//[^/@]*@", "//", target.partition("?")[0])[:_SHOWN])
 
 
 def _told(body: bytes) -> str:
-    """Return what an error's body says: the message of a JSON error, or the body as text."""
+    """Return the message of an error's body: the message of a JSON error, or the body as text."""
     try:
         value = msgspec.json.decode(body)
     except (ValueError, RecursionError):

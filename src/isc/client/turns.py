@@ -32,7 +32,7 @@ class Reading(Struct, frozen=True):
 
     @property
     def as_sent(self) -> bool:
-        """Whether the engine reads the ids that it is sent, and no others."""
+        """Return whether the engine reads the ids that it is sent, and no others."""
         asked = self.asked
         media = asked.features is not None or asked.content_parts is not None
         return not media and asked.extra_body.keys().isdisjoint(self.protocol.media_fields)
@@ -47,7 +47,7 @@ def id_count(encoder: Encoder) -> int | None:
 
 
 def _completion(answer: Answer, reading: Reading) -> Completion:
-    """Return what an answer says, if it is sound and the answer to this request.
+    """Return the completion in an answer. Refuse one that is unsound, or the answer to another request.
 
     Raises:
         EngineAbortedError: The engine gave the request up.
@@ -86,7 +86,7 @@ def _so_far(completion: Completion, reading: Reading) -> PartialCompletion:
 
 
 def partial_of(reading: Reading, answer: Answer) -> PartialCompletion | None:
-    """Return what a stream had brought before it broke off; None where nothing can be trusted."""
+    """Return the completion of a stream that broke off; None where nothing can be trusted."""
     try:
         completion = reading.protocol.streamed(answer)
         _check(answer, completion, reading)

@@ -122,7 +122,7 @@ class Vllm(Struct, frozen=True):
         }
 
     def completion(self, answer: Answer) -> Completion:
-        """Return what the response says, checked."""
+        """Return the completion in a response, checked."""
         response = decoded(answer, _Response)
         if len(response.choices) != 1:
             raise answer.error("choices", f"there are {len(response.choices)}, one was asked for")
@@ -130,7 +130,7 @@ class Vllm(Struct, frozen=True):
         return _checked(answer, response)
 
     def streamed(self, answer: Answer) -> Completion:
-        """Return what the events have said so far, checked."""
+        """Return the completion of the events so far, checked."""
         entries: list[_Token] = []
         choice, names = _Choice([], "", _Logprobs(entries)), dict[str, None]()
         whole, problem = _Response([choice]), None

@@ -88,7 +88,7 @@ class ImageProcessor:
         resolve_media: Resolver | None = None,
         local_files: str | os.PathLike[str] | None = None,
     ) -> ImageProcessor:
-        """The processor of a `preprocessor_config.json`.
+        """Make the processor of a `preprocessor_config.json`.
 
         Args:
             config: The object in the file.
@@ -114,7 +114,7 @@ class ImageProcessor:
         return _rebuilt, kept
 
     def measured(self, part: MediaPart) -> MediaPart:
-        """An image part with what a render needs: hash, size and number of placeholders.
+        """Return an image part with its hash, size and number of placeholders, which a render needs.
 
         Args:
             part: As the caller gave it; read unless it has a hash and a size already.
@@ -136,7 +136,7 @@ class ImageProcessor:
         return replace(part, hash=content_hash, reference=reference, width=width, height=height, placeholders=count)
 
     def arrays(self, part: MediaPart) -> dict[str, Array]:
-        """What the model's processor makes of an image, e.g. `pixel_values` and `image_grid_thw`; cached by its hash.
+        """Return the arrays of an image, e.g. `pixel_values` and `image_grid_thw`, cached by the image's hash.
 
         Args:
             part: A measured part.
@@ -152,7 +152,7 @@ class ImageProcessor:
         return made
 
     def processed(self, rendered: RenderedTokens, messages: Messages | None = None) -> RenderedTokens:
-        """A render with what the model's processor makes of its images: `pixel_values`, grids.
+        """Return a render with the arrays that the model's processor makes of its images: `pixel_values`, grids.
 
         Args:
             rendered: A render, bridge or extension; items that it has are kept.
@@ -169,11 +169,11 @@ class ImageProcessor:
         if data is None or "image" not in data.hashes:
             return rendered
         chat = Chat(()) if messages is None else measured_chat(convert.chat(messages, complete=False), self)
-        known = {part.hash: part for message in chat.messages for part in image_parts(message)}
+        parts = {part.hash: part for message in chat.messages for part in image_parts(message)}
         made = list(data.filled(data.items)["image"])
         for number, item in enumerate(made):
             try:
-                made[number] = item or self.arrays(known.get(data.hashes["image"][number]) or _referenced(data, number))
+                made[number] = item or self.arrays(parts.get(data.hashes["image"][number]) or _referenced(data, number))
             except MediaError as error:
                 raise error.within(f"multi_modal_data.image[{number}]") from None
         return replace(rendered, multi_modal_data=replace(data, items={**data.items, "image": tuple(made)}))
@@ -195,18 +195,17 @@ def image_processor(
     resolve_media: Resolver | None = None,
     local_files: str | os.PathLike[str] | None = None,
 ) -> ImageProcessor | None:
-    """The processor of a model, from its settings or from what its format says; None where neither tells."""
+    """Return the processor of a model, by its format or by its settings; None where neither tells."""
     each = family.placeholders_per_image
     if each is not None:
         return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media, local_files=local_files)
-    known = image_settings(config) is not None
-    if not known:
+    if image_settings(config) is None:
         return None
     return ImageProcessor.from_config(config, resolve_media=resolve_media, local_files=local_files)
 
 
 def _directory(local_files: str | os.PathLike[str] | None) -> Path | None:
-    """Resolve the directory that is opened to conversations: no other working directory moves it later."""
+    """Resolve the directory that is opened to conversations, so that a change of working directory does not move it."""
     if local_files is None:
         return None
     directory = Path(local_files).expanduser().resolve()
@@ -216,7 +215,7 @@ def _directory(local_files: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _check_told(part: MediaPart) -> None:
-    """Refuse a hash and a size that a caller told and no image can have."""
+    """Refuse a hash or size from the caller that no image can have."""
     if not isinstance(part.hash, str) or not isinstance(part.reference, str | None):
         raise MediaError("hash", "of an image and its reference must be texts", part.hash)
     for name, edge in (("width", part.width), ("height", part.height)):
@@ -225,7 +224,7 @@ def _check_told(part: MediaPart) -> None:
 
 
 def _referenced(data: MultiModalData, number: int) -> MediaPart:
-    """An image of a render, to be read by its reference."""
+    """Return an image of a render as a part that is read by its reference."""
     reference = data.filled(data.references)["image"][number]
     content_hash, place = data.hashes["image"][number], data.placeholders["image"][number]
     if reference is None:
@@ -256,13 +255,13 @@ def _byte_count(arrays: Mapping[str, Array]) -> int:
 
 
 def image_parts(message: Message) -> list[MediaPart]:
-    """The images of a message."""
+    """Return the images of a message."""
     content = message.content if isinstance(message.content, tuple) else ()
     return [part for part in content if isinstance(part, MediaPart) and part.modality == "image"]
 
 
 def measured_chat(chat: Chat, processor: ImageProcessor, name: str = "messages") -> Chat:
-    """A chat whose image parts are measured; an error's path says which part could not be.
+    """Measure every image part of a chat. The path of an error names the part.
 
     Args:
         chat: The chat.

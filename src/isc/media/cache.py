@@ -32,7 +32,10 @@ class BoundedCache(Generic[_Value]):
         self._lock = Lock()
 
     def get(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
-        """The value of a key; an error of `make` is raised for everyone who waits for it, and nothing is kept."""
+        """Return the value of a key, made on first use.
+
+        An error of `make` is raised for every caller who waits for the value, and nothing is kept.
+        """
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

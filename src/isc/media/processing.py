@@ -38,12 +38,12 @@ class QwenProcess(Struct, frozen=True, dict=True):
             raise LoadError(f"pixel values need transformers and Pillow ({error}); pip install isc[images]") from error
 
     def __call__(self, image: Image) -> Mapping[str, numpy.ndarray[Any, Any]]:
-        """Arrays of one image."""
+        """Return the arrays of one image."""
         return dict(self._processor(images=[image], return_tensors="np"))
 
 
 def _qwen_processor() -> Any:  # noqa: ANN401 - untyped in transformers
-    """The processor that needs NumPy only; transformers 5 gave it another name."""
+    """Return the processor class that needs NumPy only. Its name differs between transformers 4 and 5."""
     try:
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
     except ImportError:

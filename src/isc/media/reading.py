@@ -86,14 +86,14 @@ class Source(Struct, frozen=True):
 
     @property
     def hash(self) -> str:
-        """SHA-256: of encoded bytes as they are, of a PIL image's size and pixels."""
+        """Return the SHA-256 of the encoded bytes, or of a PIL image's size and pixels."""
         if isinstance(self.data, bytes):
             return hashlib.sha256(self.data).hexdigest()
         return hashlib.sha256(b"RGB %d x %d " % self.data.size + self.data.tobytes()).hexdigest()
 
 
 def source_of(raw: Mapping[str, Any], access: Access) -> Source:
-    """What an image part holds.
+    """Read the image that an image part holds.
 
     Raises:
         MediaError: It holds nothing that isc reads; its path is relative to the part.
@@ -125,7 +125,7 @@ def _source(value: object, access: Access) -> Source:
 
 
 def _referenced(text: str, access: Access) -> Source:
-    """What a text names: a data URL's own content, what the caller's function finds, or a file of the directory."""
+    """Read the image that a text names: the content of a data URL, the caller's function's answer, or a file."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -151,7 +151,7 @@ def _referenced(text: str, access: Access) -> Source:
 
 
 def _resolved(text: str, access: Access) -> Source:
-    """What the caller's function finds; a text that it gives is a data URL or a file of the directory."""
+    """Read the image that the caller's function finds. A text among its answers is a data URL or a file."""
     assert access.resolve is not None
     try:
         value = access.resolve(text)
@@ -175,7 +175,7 @@ def _decoded(text: object, limits: Limits, declared_type: str | None = None) -> 
 
 
 def _bounded(content: bytes, limits: Limits) -> bytes:
-    """Return the content of an image, if it is not larger than what may be read."""
+    """Return the content of an image. Refuse more bytes than may be read."""
     if len(content) > limits.file_bytes:
         raise MediaError("", f"is larger than {limits.file_bytes} bytes")
     return content
@@ -193,7 +193,7 @@ def _file(path: Path, limits: Limits) -> Source:
 
 
 def _inside(text: str, directory: Path, limits: Limits) -> bytes:
-    """Read a file of a directory that a conversation names: by its path in it, its whole path, or a `file:` URL.
+    """Read a file of the directory, named by its path in the directory, its whole path, or a `file:` URL.
 
     Raises:
         OSError, ValueError, RuntimeError: There is no such file, or it lies elsewhere.
@@ -208,7 +208,7 @@ def _inside(text: str, directory: Path, limits: Limits) -> bytes:
 
 
 def _opened(directory: Path, parts: tuple[str, ...]) -> int:
-    """Open a file step by step, following no link: what was resolved may have been replaced since."""
+    """Open a file directory by directory, following no link: a resolved path may have been replaced since."""
     if os.open not in os.supports_dir_fd:
         return os.open(directory.joinpath(*parts), _PLAIN_FILE)
     here = os.open(directory, os.O_RDONLY)
@@ -223,7 +223,7 @@ def _opened(directory: Path, parts: tuple[str, ...]) -> int:
 
 
 def _content(descriptor: int, limits: Limits) -> bytes:
-    """Read a regular file to its end, or to the bound: what its size is said to be does not count.
+    """Read a regular file to its end. The bound is on the bytes read, not on the size that the file system reports.
 
     Raises:
         OSError, ValueError: It is no regular file, has nothing to read now, or is larger than the bound.
@@ -245,7 +245,7 @@ def _content(descriptor: int, limits: Limits) -> bytes:
 
 
 def _not_read(reference: str, limits: Limits) -> MediaError:
-    """The one error for a file that a conversation names: it does not tell what is on this machine."""
+    """Return the error for a file that a conversation names. One text for every reason, so that it probes nothing."""
     problem = (
         f"cannot be read: it must be an image file inside local_files (--images-from), no link out of it, of at most "
         f"{limits.file_bytes} bytes and {limits.pixels} pixels, unbroken, {', '.join(FORMATS)}"
@@ -254,7 +254,7 @@ def _not_read(reference: str, limits: Limits) -> MediaError:
 
 
 def decoded(source: Source, limits: Limits) -> Image:
-    """The image, upright and RGB.
+    """Decode an image, upright and RGB.
 
     Raises:
         MediaError: Whatever is wrong with it. What a file holds is never part of the message.
@@ -272,28 +272,28 @@ def decoded(source: Source, limits: Limits) -> Image:
     try:
         return _opened_image(source.data, source.declared_type, limits)
     except MediaError as error:
-        told = _not_read(source.reference or "", limits) if source.confined else error
-        raise told.within(source.key) from None
+        shown = _not_read(source.reference or "", limits) if source.confined else error
+        raise shown.within(source.key) from None
 
 
 def _opened_image(data: bytes, declared_type: str | None, limits: Limits) -> Image:
     import PIL.Image
 
-    known = [name for name in FORMATS if name in PIL.Image.OPEN]
+    formats = [name for name in FORMATS if name in PIL.Image.OPEN]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # the bound that counts is ours
         try:
-            image = PIL.Image.open(io.BytesIO(data), formats=known)
+            image = PIL.Image.open(io.BytesIO(data), formats=formats)
         except PIL.Image.DecompressionBombError as error:  # Pillow's own bound is twice ours
             raise _too_large(limits, str(error)) from None
         except Exception as error:  # decoders raise whatever they like
-            raise MediaError("", f"is no image that isc reads ({', '.join(known)}): {type(error).__name__}") from None
+            raise MediaError("", f"is no image that isc reads ({', '.join(formats)}): {type(error).__name__}") from None
         _check(image, declared_type, limits)
         return _upright(image)
 
 
 def _check(image: Image, declared: str | None, limits: Limits) -> None:
-    """Refuse what an image's header tells already."""
+    """Refuse an image by its header: too large, of another type than declared, or of several frames."""
     if image.width * image.height > limits.pixels:
         raise _too_large(limits, f"{image.width} x {image.height}")
     is_type = f"image/{str(image.format).lower()}"
@@ -313,14 +313,14 @@ def _upright(image: Any) -> Image:  # noqa: ANN401 - a PIL image, perhaps the ca
     from PIL import ImageOps
 
     try:
-        found: Image = ImageOps.exif_transpose(image).convert("RGB")
+        upright: Image = ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # decoders raise whatever they like
         raise _broken(image, error) from None
-    return found
+    return upright
 
 
-def _too_large(limits: Limits, found: str) -> MediaError:
-    return MediaError("", f"has more than the {limits.pixels} pixels that are read: {found}")
+def _too_large(limits: Limits, size: str) -> MediaError:
+    return MediaError("", f"has more than the {limits.pixels} pixels that are read: {size}")
 
 
 def _broken(image: Image, error: Exception) -> MediaError:

@@ -30,10 +30,10 @@ class ImageSettings(Protocol):
     """What a model does with the size of an image."""
 
     def count(self, width: int, height: int) -> int:
-        """Placeholder tokens of an image of so many pixels."""
+        """Return the number of placeholder tokens of an image of this width and height."""
 
     def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
-        """Placeholder tokens that a processor's arrays of one image stand for."""
+        """Return the number of placeholder tokens that a processor's arrays of one image stand for."""
 
 
 class FixedPlaceholders(Struct, frozen=True, tag=True):
@@ -46,11 +46,11 @@ class FixedPlaceholders(Struct, frozen=True, tag=True):
     each: int
 
     def count(self, width: int, height: int) -> int:
-        """Placeholder tokens of an image."""
+        """Return `each`, whatever the image."""
         return self.each
 
     def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
-        """Placeholder tokens of an image."""
+        """Return `each`, whatever the image."""
         return self.each
 
 
@@ -87,7 +87,7 @@ class QwenImages(Struct, frozen=True, tag=True):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> QwenImages:
-        """The settings in a `preprocessor_config.json`, in its older (`min_pixels`) or newer (`size`) spelling.
+        """Read the settings in a `preprocessor_config.json`, in its older (`min_pixels`) or newer (`size`) spelling.
 
         Raises:
             OptionError: One is missing, or no positive integer.
@@ -103,7 +103,7 @@ class QwenImages(Struct, frozen=True, tag=True):
         )
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height that an image is scaled to, both multiples of a merged patch's edge.
+        """Return the width and height that an image is scaled to, both multiples of a merged patch's edge.
 
         Raises:
             OptionError: One edge is more than 200 times the other, which the processor refuses.
@@ -122,18 +122,18 @@ class QwenImages(Struct, frozen=True, tag=True):
         return wide, high
 
     def count(self, width: int, height: int) -> int:
-        """Placeholder tokens of an image: the merged patches it is cut into."""
+        """Count the merged patches that an image is cut into, one placeholder token each."""
         wide, high = self.resized(width, height)
         unit = self.patch_size * self.merge_size
         return (wide // unit) * (high // unit)
 
     def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
-        """Placeholder tokens that a grid of patches stands for."""
+        """Return the number of placeholder tokens that a grid of patches stands for."""
         return int(arrays["image_grid_thw"].prod()) // self.merge_size**2
 
 
 def image_settings(config: Mapping[str, Json]) -> ImageSettings | None:
-    """The settings of a `preprocessor_config.json`; None for a processor that isc does not know.
+    """Return the settings of a `preprocessor_config.json`; None for a processor that isc does not know.
 
     Raises:
         OptionError: The processor is known, but a setting is missing or impossible.

@@ -91,14 +91,14 @@ def check_family(
     >>> check_family(Qwen3(), adversarial_encoder(Qwen3().specials), count=3).holds
     True
     """
-    given = ((f"example {number}", conversation) for number, conversation in enumerate(examples))
-    named = (*given, *built_in(shape or shape_of(family), count))
+    labelled = ((f"example {number}", conversation) for number, conversation in enumerate(examples))
+    named = (*labelled, *built_in(shape or shape_of(family), count))
     return check(family_name(family), create_renderer(encoder, family), named, reference)
 
 
 @lru_cache(maxsize=32)
 def adversarial_encoder(specials: tuple[str, ...]) -> VocabularyEncoder:
-    r"""A byte-level vocabulary without word splitting whose merges cross every seam a format has.
+    r"""Make a byte-level vocabulary without word splitting, whose merges cross every boundary of a format.
 
     Every printable character merges with a newline, a quote, a bracket or a space on either side, and those pairs
     with each other, so that no boundary between scaffold and body is safe.

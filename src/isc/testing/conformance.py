@@ -50,7 +50,7 @@ Rendering: TypeAlias = Callable[[Conversation, bool], RenderedTokens]
 
 
 def law(law: Callable[[Renderer, Conversation], None], renderer: Renderer) -> Check:
-    """A law of `isc.testing`, which raises where it does not hold."""
+    """Make a check of a law of `isc.testing`, which raises where it does not hold."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         law(renderer, conversation)
@@ -60,7 +60,7 @@ def law(law: Callable[[Renderer, Conversation], None], renderer: Renderer) -> Ch
 
 
 def text_parity(renderer: Renderer, reference: Reference) -> Check:
-    """Text equals what the template renders, with and without a generation prompt."""
+    """Check that the text equals the template's, with and without a generation prompt."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         for asked in (False, True):
@@ -73,7 +73,7 @@ def text_parity(renderer: Renderer, reference: Reference) -> Check:
 
 
 def id_parity(renderer: Renderer, reference: Reference) -> Check:
-    """Ids equal the reference's, but at sampling cuts."""
+    """Check that ids equal the reference's, except at sampling cuts."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         for asked in (False, True):
@@ -84,7 +84,7 @@ def id_parity(renderer: Renderer, reference: Reference) -> Check:
 
 
 def cut_tokens(renderer: Renderer, reference: Reference) -> Check:
-    """Tokens of the reference that span a place where a sampler's prompt ended."""
+    """Report the tokens of the reference that span a place where a sampler's prompt ended."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         for token in laws.parity(renderer, conversation, reference):
@@ -95,12 +95,12 @@ def cut_tokens(renderer: Renderer, reference: Reference) -> Check:
 
 
 def prepared(family: Family, conversation: Conversation) -> Mapping[str, Json]:
-    """What the model's own tokenizer makes of a conversation's tools, by the template's variables; nothing for most."""
+    """Return the template variables that the model's own tokenizer makes of a conversation's tools; most make none."""
     return family.template_variables(convert.chat(*conversation))
 
 
 def by_template(family: Family, template: TracedTemplate, encoder: Encoder) -> Rendering:
-    """How a family's template, traced, renders what the model's tokenizer passes to it."""
+    """Return a function that renders by a family's template, traced, with the variables of the model's tokenizer."""
 
     def rendering(conversation: Conversation, asked: bool) -> RenderedTokens:
         messages, tools = conversation
@@ -112,7 +112,7 @@ def by_template(family: Family, template: TracedTemplate, encoder: Encoder) -> R
 
 
 def attribution_parity(renderer: Renderer, traced: Rendering) -> Check:
-    """Owners and bodies equal those that the traced template tells."""
+    """Check that owners and bodies equal those of the traced template."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         for asked in (False, True):
@@ -135,7 +135,7 @@ def _first_difference(ours: RenderedTokens, theirs: RenderedTokens, renderer: Re
 
 
 def forgery(renderer: Renderer) -> Check:
-    """No special of the vocabulary, spelled in every string of a caller, becomes one, be it by the format itself."""
+    """Check that no special of the vocabulary becomes a control token when every string of a caller spells it."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         for text in renderer.encoder.specials:
@@ -148,12 +148,12 @@ def forgery(renderer: Renderer) -> Check:
 
 
 def _richest(named: Sequence[Named]) -> Sequence[Named]:
-    """The conversation that says most, to be tried with every special of a vocabulary."""
+    """Return the conversation that says most, to be tried with every special of a vocabulary."""
     return sorted(named, key=lambda labelled: len(json_text(labelled[1])))[-1:]
 
 
 def inverse(renderer: Renderer) -> Check:
-    """Parsing a last assistant turn returns it.
+    """Check that parsing a last assistant turn returns that turn.
 
     Its calls are tried without ids: where a format tells a call's function by the id, another one does not tell it.
     """
@@ -173,7 +173,7 @@ def _without_ids(message: Message) -> Message:
 
 
 def prefix(renderer: Renderer) -> Check:
-    """Which append breaks the prefix, and where: what follows an assistant turn must leave all before it as it is."""
+    """Report each append after an assistant turn that changes ids before it, and where."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         messages, tools = conversation
@@ -185,7 +185,7 @@ def prefix(renderer: Renderer) -> Check:
 
 
 def _broken(renderer: Renderer, messages: list[Message], tools: list[Message] | None) -> Iterator[str]:
-    """Whether the last message changes the ids before it; a format that refuses one of the two tells nothing."""
+    """Yield a finding if the last message changes the ids before it. A refused conversation yields none."""
     try:
         shorter, longer = (renderer.render_ids(found, tools) for found in (messages[:-1], messages))
     except Error:
@@ -197,7 +197,7 @@ def _broken(renderer: Renderer, messages: list[Message], tools: list[Message] | 
 
 
 def untrained_stops(renderer: Renderer, stops: Sequence[str]) -> Check:
-    """Every assistant turn ends with one of these stops.
+    """Check that every assistant turn ends with one of these stops.
 
     Where the next turn's marker closes a turn, only a user's or a tool's turn can close it so.
     """
@@ -217,7 +217,7 @@ def untrained_stops(renderer: Renderer, stops: Sequence[str]) -> Check:
 
 
 def empty_masks(renderer: Renderer) -> Check:
-    """Every assistant turn that says something has sampled tokens."""
+    """Check that every assistant turn that says something has sampled tokens."""
 
     def tried(conversation: Conversation) -> Iterator[str]:
         counts = renderer.render(*conversation).tokens_per_message(sampled_only=True)
@@ -229,7 +229,7 @@ def empty_masks(renderer: Renderer) -> Check:
     return tried
 
 
-Status: TypeAlias = Literal["holds", "fails", "told", "not tried"]
+Status: TypeAlias = Literal["pass", "fail", "info", "skipped"]
 
 BUILT_IN = 40
 _SHOWN = 3
@@ -245,8 +245,8 @@ class Finding(Struct, frozen=True):
 class Outcome(Struct, frozen=True):
     """What a check came to over all conversations.
 
-    `status`: `holds`, `fails`; `told` for facts that are no failure but must be known, `not tried` with the reason as
-    the only finding. `tried` counts conversations, `findings` holds the first few of `found`.
+    `status`: `pass`, `fail`; `info` for facts that are no failure but must be known; `skipped` with the reason as the
+    only finding. `tried` counts conversations, `findings` holds the first few of `found`.
     """
 
     check: str
@@ -264,15 +264,15 @@ class CheckReport(Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether no check fails."""
-        return all(outcome.status != "fails" for outcome in self.outcomes)
+        """Return whether no check fails."""
+        return all(outcome.status != "fail" for outcome in self.outcomes)
 
 
 Named: TypeAlias = tuple[str, Conversation]
 
 
 def built_in(shape: Shape, count: int = BUILT_IN) -> Iterator[Named]:
-    """Conversations made from fixed seeds, always the same."""
+    """Yield conversations made from fixed seeds, always the same."""
     for seed in range(count):
         yield f"built-in {seed}", Writer(random.Random(seed), shape).conversation()
 
@@ -290,8 +290,8 @@ def check(
     Args:
         family: What the format is called in the report.
         renderer: Format and vocabulary.
-        conversations: What to try, by name. What the format refuses with an `isc.Error` is told, not failed.
-        reference: The model's own template and tokenizer; without it parity is not tried.
+        conversations: What to try, by name. What the format refuses with an `isc.Error` is `info`, no failure.
+        reference: The model's own template and tokenizer; without it parity is skipped.
         traced: Renders by the model's template, traced, on the same vocabulary; without it attribution is not compared.
         stops: The specials at which the model's own files say that sampling stops; empty takes the family's.
 
@@ -365,7 +365,7 @@ def check_model(
 
 
 def _moment(family: Family | None) -> datetime:
-    """What the template's clock has to tell: the day that a family is set to, or the present, which families tell."""
+    """Return the moment that the template's clock has to tell: the day that a family is set to, or the present."""
     day = None if family is None else family.day
     with suppress(ValueError):
         return datetime.fromisoformat(day or "")
@@ -384,7 +384,7 @@ _LAWS: dict[str, Callable[[Renderer, Conversation], None]] = {
 def _taken(
     renderer: Renderer, reference: Reference | None, conversations: Iterable[Named]
 ) -> tuple[list[Named], Outcome]:
-    """The conversations that format and template render, and those that one of them refuses."""
+    """Return the conversations that format and template render, and the outcome for those that one of them refuses."""
     taken: list[Named] = []
     refused: list[Finding] = []
     for name, conversation in conversations:
@@ -397,7 +397,7 @@ def _taken(
         else:
             taken.append((name, conversation))
     tried = len(taken) + len(refused)
-    status: Status = "fails" if not taken else "told" if refused else "holds"
+    status: Status = "fail" if not taken else "info" if refused else "pass"
     return taken, Outcome("conversations are rendered", status, tried, len(refused), tuple(refused[:_SHOWN]))
 
 
@@ -405,11 +405,11 @@ def _outcome(
     name: str, named: Sequence[Named], tried: Check | None, reason: str = "", *, told: bool = False
 ) -> Outcome:
     if tried is None:
-        return Outcome(name, "not tried", 0, 0, (Finding("", reason),))
+        return Outcome(name, "skipped", 0, 0, (Finding("", reason),))
     if not named:
-        return Outcome(name, "not tried", 0, 0, (Finding("", "no conversation was rendered"),))
+        return Outcome(name, "skipped", 0, 0, (Finding("", "no conversation was rendered"),))
     findings = [Finding(label, detail) for label, conversation in named for detail in _details(tried, conversation)]
-    status: Status = "holds" if not findings else "told" if told else "fails"
+    status: Status = "pass" if not findings else "info" if told else "fail"
     return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))
 
 

@@ -37,10 +37,10 @@ class Reference(Protocol):
     """An independent implementation of a format: the model's own template and tokenizer."""
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
-        """What the model's template renders."""
+        """Return the text that the model's template renders."""
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        """Ids of a text, specials recognized, and the characters each came from."""
+        """Return the ids of a text, specials recognized, and the characters of each."""
 
 
 class CutToken(Struct, frozen=True):
@@ -59,16 +59,18 @@ def require(condition: object, *facts: object) -> None:
 def parity(
     renderer: Renderer, conversation: Conversation, reference: Reference, *, add_generation_prompt: bool = False
 ) -> tuple[CutToken, ...]:
-    """The stream's text is byte for byte what the template renders, and ids equal the reference's.
+    """Check that the stream's text is byte for byte what the template renders, and that ids equal the reference's.
 
-    A placeholder counts as often as it is repeated, in the reference's text too.
+    A placeholder counts as often as it is repeated, in the reference's text too. Ids are compared under
+    `body_specials="parse"`, since the reference parses specials wherever they are spelled.
 
-    Ids are compared under `body_specials="parse"`, which is what the reference does; they may differ only where a token
-    of the reference, or a word that its pre-tokenizer finds, spans a sampling cut or an edge of a special of the format
-    (a text that ends with `]~!b` makes `]~!b[` of the `[e~[` after it), and then equal the reference's encoding of the
-    pieces between. With a vocabulary that puts a space before a text the reference cannot encode a piece that goes on
-    from another: there ids equal its own under `sampling_cuts="none"`, and those cut decode to the same text. Returns
-    those tokens.
+    Ids may differ only where a token of the reference, or a word that its pre-tokenizer finds, spans a cut: a sampling
+    cut, or an edge of a special of the format. Then they equal the reference's encoding of the pieces between cuts.
+    Where a vocabulary puts a space before a text, the reference cannot encode a piece that continues a text. There its
+    ids equal a render under `sampling_cuts="none"`, and both renders decode to the same text.
+
+    Returns:
+        The tokens of the reference that span a cut.
     """
     messages, tools = conversation
     theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)
@@ -87,7 +89,7 @@ def parity(
     if renderer.encoder.prefix is not None:
         whole = renderer.render(messages, tools, add_generation_prompt, body_specials="parse", sampling_cuts="none")
         require(whole.token_ids == tuple(ids), "ids of the whole text differ", ids, whole.token_ids)
-        ours, theirs = (renderer.encoder.decode_bytes(found).decode() for found in (rendered.token_ids, ids))
+        ours, theirs = (renderer.encoder.decode_bytes(token_ids).decode() for token_ids in (rendered.token_ids, ids))
         require(ours == theirs, "ids decode to other texts", ids, rendered.token_ids)
         return crossing
     pieces = [theirs[start:end] for start, end in zip([0, *cuts], [*cuts, len(theirs)], strict=True)]
@@ -97,21 +99,21 @@ def parity(
 
 
 def difference(ours: str, theirs: str) -> str:
-    """Where two texts part, and what stands there."""
+    """Describe the first place at which two texts differ."""
     place = len(os.path.commonprefix((ours, theirs)))
     around = slice(max(0, place - 30), place + 30)
     return f"at character {place}: {ours[around]!r} instead of {theirs[around]!r}"
 
 
 def _cuts(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[int]:
-    """Characters at which sampling starts or stops."""
+    """Return the positions in the text at which sampling starts or stops."""
     owners = [s.message if s.body and roles[s.message] == "assistant" else UNOWNED for s in segments]
     ends = accumulate(len(segment.text) * segment.repeat for segment in segments)
     return (end for end, before, after in zip(ends, owners, owners[1:], strict=False) if before != after)
 
 
 def _special_edges(segments: Sequence[Segment]) -> Iterator[int]:
-    """Characters at which specials begin and end."""
+    """Return the positions in the text at which specials begin and end."""
     ends = accumulate(len(segment.text) * segment.repeat for segment in segments)
     return (
         edge
@@ -122,18 +124,18 @@ def _special_edges(segments: Sequence[Segment]) -> Iterator[int]:
 
 
 def ownership(renderer: Renderer, conversation: Conversation) -> None:
-    """Every token has one owner, a message of the caller or -1, named by its first body byte, else its first byte.
+    """Check that every token has one owner: that of its first body byte, else that of its first byte.
 
     The tools block belongs to the message whose turn holds it, in a turn of its own to nobody.
-    Checked token by token against the bytes of the stream, without any of the fold's shortcuts.
+    Every token is checked against the bytes of the stream, without any of the fold's shortcuts.
     """
     messages, tools = conversation
     rendered = renderer.render(messages, tools)
     segments = list(renderer.segments(messages, tools))
     position = 0
-    for stretch in _stretches(segments, rendered.message_roles, renderer.encoder.prefix):
-        ids = _stretch_ids(renderer, stretch)
-        found = list(
+    for unit in _units(segments, rendered.message_roles, renderer.encoder.prefix):
+        ids = _unit_ids(renderer, unit)
+        tokens = list(
             zip(
                 rendered.token_ids[position : position + len(ids)],
                 rendered.message_indices[position : position + len(ids)],
@@ -141,45 +143,41 @@ def ownership(renderer: Renderer, conversation: Conversation) -> None:
                 strict=True,
             )
         )
-        require([token_id for token_id, _, _ in found] == ids, "ids of a stretch differ", stretch)
-        if "".join(s.text for s in stretch) == renderer.encoder.normalize("".join(s.text for s in stretch)):
-            require(
-                [(m, b) for _, m, b in found] == list(_slow_owners(renderer, stretch, ids)), "owners differ", stretch
-            )
+        require([token_id for token_id, _, _ in tokens] == ids, "ids of a unit differ", unit)
+        if "".join(s.text for s in unit) == renderer.encoder.normalize("".join(s.text for s in unit)):
+            require([(m, b) for _, m, b in tokens] == list(_slow_owners(renderer, unit, ids)), "owners differ", unit)
         position += len(ids)
     require(position == len(rendered), "tokens beyond the stream", position, len(rendered))
 
 
-def _stretches(
-    segments: Sequence[Segment], roles: Sequence[str], prefix: Prefix | None = None
-) -> Iterator[list[Segment]]:
-    """Segments encoded together, found the plain way."""
-    stretch: list[Segment] = []
+def _units(segments: Sequence[Segment], roles: Sequence[str], prefix: Prefix | None = None) -> Iterator[list[Segment]]:
+    """Yield the segments that are encoded together, found the plain way."""
+    unit: list[Segment] = []
     before: Segment | None = None
     for segment in filter(lambda segment: segment.text, segments):
-        if stretch and ("special" in (segment.kind, stretch[-1].kind) or _cut(stretch[-1], segment, roles)):
-            yield stretch
-            stretch = []
-        own = prefix is not None and not stretch and segment.kind == "text"
-        stretch.append(prefix.before(segment, before) if own and prefix else segment)
+        if unit and ("special" in (segment.kind, unit[-1].kind) or _cut(unit[-1], segment, roles)):
+            yield unit
+            unit = []
+        own = prefix is not None and not unit and segment.kind == "text"
+        unit.append(prefix.before(segment, before) if own and prefix else segment)
         before = segment
-    if stretch:
-        yield stretch
+    if unit:
+        yield unit
 
 
 def _cut(first: Segment, second: Segment, roles: Sequence[str]) -> bool:
     return list(_cuts((first, second), roles)) != []
 
 
-def _stretch_ids(renderer: Renderer, stretch: Sequence[Segment]) -> list[int]:
-    if stretch[0].kind == "special":
-        return [renderer.encoder.specials[stretch[0].text]] * stretch[0].repeat
-    return list(next(iter(renderer.encoder.encode_batch(["".join(segment.text for segment in stretch)]))))
+def _unit_ids(renderer: Renderer, unit: Sequence[Segment]) -> list[int]:
+    if unit[0].kind == "special":
+        return [renderer.encoder.specials[unit[0].text]] * unit[0].repeat
+    return list(next(iter(renderer.encoder.encode_batch(["".join(segment.text for segment in unit)]))))
 
 
-def _slow_owners(renderer: Renderer, stretch: Sequence[Segment], ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """Owner of each token from an owner for every byte."""
-    owners = [(s.message, s.body) for s in stretch for _ in s.text.encode() * s.repeat]
+def _slow_owners(renderer: Renderer, unit: Sequence[Segment], ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
+    """Yield the owner of each token, from an owner for every byte."""
+    owners = [(s.message, s.body) for s in unit for _ in s.text.encode() * s.repeat]
     position = 0
     for token_id in ids:
         touched = owners[position : position + len(renderer.encoder.decode_bytes((token_id,)))]
@@ -188,7 +186,9 @@ def _slow_owners(renderer: Renderer, stretch: Sequence[Segment], ids: Sequence[i
 
 
 def body(renderer: Renderer, conversation: Conversation) -> None:
-    """No body byte is lost: decoding a message's body tokens contains its body text, and no body is without an owner.
+    """Check that no body byte is lost and no body is without an owner.
+
+    A message's body tokens decode to a text that contains its body.
 
     A leading mark that composes with scaffold before it (NFC) is found composed.
     """
@@ -201,10 +201,10 @@ def body(renderer: Renderer, conversation: Conversation) -> None:
     for segment in renderer.segments(messages, tools):
         require(not (segment.body and segment.message == UNOWNED), "body without an owner", segment)
         if segment.body:
-            found = decoded[segment.message]
+            own = decoded[segment.message]
             text = segment.text.lstrip("".join(filter(joins, segment.text)))
-            kept = any(wanted.encode() in found for wanted in (segment.text, renderer.encoder.normalize(text)))
-            require(kept, "body bytes lost", segment, found)
+            kept = any(wanted.encode() in own for wanted in (segment.text, renderer.encoder.normalize(text)))
+            require(kept, "body bytes lost", segment, own)
 
 
 def _columns(rendered: RenderedTokens) -> Iterator[tuple[int, int, bool]]:
@@ -212,10 +212,10 @@ def _columns(rendered: RenderedTokens) -> Iterator[tuple[int, int, bool]]:
 
 
 def sampled(renderer: Renderer, conversation: Conversation) -> None:
-    """Sampled is exactly what an assistant says after its generation prompt, up to and including the turn close.
+    """Check what is sampled: all that follows an assistant's generation prompt, its turn close included, nothing else.
 
-    On assistant tokens `is_content == sampled_mask`; elsewhere nothing is sampled; and where a turn begins with the
-    generation prompt that would have been given, none of that prompt is sampled and everything after it is.
+    On assistant tokens `is_content == sampled_mask`. Elsewhere nothing is sampled. Where a turn begins with the
+    generation prompt that would have been given, none of that prompt is sampled, and everything after it is.
     """
     messages, tools = conversation
     rendered = renderer.render(messages, tools)
@@ -251,9 +251,9 @@ def _check_turn(renderer: Renderer, chat: Chat, index: int, turn: Sequence[Segme
 
 
 def homomorphism(renderer: Renderer, conversation: Conversation) -> None:
-    """`fold(a + b) == fold(a) + fold(b)` wherever a stream is cut: at specials, and where sampling starts or stops.
+    """Check that `fold(a + b) == fold(a) + fold(b)` at every cut: at specials, and where sampling starts or stops.
 
-    `fold(b)` is told what stands before it, which matters to vocabularies that put a space before a text of its own.
+    `fold(b)` is told the segment before `b`, which matters to vocabularies that put a space before a text of its own.
     """
     messages, tools = conversation
     whole = renderer.render(messages, tools)
@@ -274,21 +274,21 @@ def no_forgery(
     *,
     specials: Sequence[str] | None = None,
 ) -> None:
-    """Caller data never becomes a special token: a conversation has the special ids of its twin that spells none.
+    """Check that a conversation that spells specials has the same special ids as its twin of plain words.
 
     Specials are spelled in every string of the caller: contents and their parts, reasoning, names, call ids, names and
     descriptions of tools, keys and enums of their schemas, keys and values of arguments. The twin has the same shape
     and says plain words there. Both must render to the same special ids in the same order; so must the bridges from
     the twin's last turn to `new`, spelled and plain.
 
-    An assistant's content spells no reasoning marker, at which templates split it by intent, and a conversation with
-    images spells no placeholder, which nothing would measure.
+    An assistant's content spells no reasoning marker: templates split the content there by intent. A conversation with
+    images spells no placeholder: nothing would measure its image.
 
     Args:
         renderer: Format and vocabulary.
-        conversation: What is told; its own strings may spell specials too.
+        conversation: The conversation; its own strings may spell specials too.
         new: Messages to bridge to, if the conversation ends with an assistant turn.
-        specials: What is spelled; None spells the format's own, and among them others of the vocabulary.
+        specials: The specials to spell; None spells the format's own, and among them others of the vocabulary.
     """
     evil, twin = _twins(renderer, conversation, specials)
     in_ids = not _refused(renderer, *evil)
@@ -300,8 +300,8 @@ def no_forgery(
     messages, tools = twin
     prompt, full = renderer.render_ids(messages[:-1], tools, True), renderer.render(messages, tools)
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
-    told = _twins(renderer, new, specials, in_ids=in_ids)
-    spelled, plain = (renderer.bridge_to_next_turn(prompt, completion, said, tools) for said, _ in told)
+    news = _twins(renderer, new, specials, in_ids=in_ids)
+    spelled, plain = (renderer.bridge_to_next_turn(prompt, completion, said, tools) for said, _ in news)
     require((spelled is None) == (plain is None), "a bridge is refused for what is spelled", new)
     if spelled is not None and plain is not None:
         _check_same_specials(renderer, spelled.token_ids, plain.token_ids, new)
@@ -316,7 +316,7 @@ def _check_same_specials(renderer: Renderer, evil: Sequence[int], twin: Sequence
 def _twins(
     renderer: Renderer, conversation: Conversation, specials: Sequence[str] | None, *, in_ids: bool = True
 ) -> tuple[Conversation, Conversation]:
-    """A conversation that spells specials in all its strings, and one of the same shape that spells none."""
+    """Return a conversation that spells specials in all its strings, and one of the same shape that spells none."""
     every = tuple(renderer.encoder.specials)
     own = [text for text in renderer.family.specials if text in renderer.encoder.specials]
     wanted, also = (own, every) if specials is None else (specials, ())
@@ -331,18 +331,20 @@ def _twins(
 
 
 def _spelling(wanted: Sequence[str], also: Sequence[str], never: Collection[str]) -> twins.Write:
-    """What spells specials in a string, and puts words in the place of those that it must never spell."""
+    """Return a function that spells specials in a string, and puts words in the place of those in `never`."""
     spell = twins.spelling(*([text for text in texts if text not in never] for texts in (wanted, also)))
     unspell = twins.plain(sorted(never))
     return lambda text: spell(unspell(text))
 
 
 def extension(renderer: Renderer, conversation: Conversation, new: Conversation) -> bool:
-    """A bridge begins with every previous id, unchanged; where the format keeps history it equals a fresh render.
+    """Check that a bridge keeps every previous id, and where the format keeps history equals a fresh render.
 
-    The conversation ends with an assistant turn, which is taken as sampled, its close included; where the completion
-    lacks the close, the same ids come of it. Where a bridge raises, so does a render. Returns whether the bridge was
-    granted.
+    The conversation ends with an assistant turn, which is taken as sampled with its close. A completion that lacks the
+    close gives the same ids. Where a bridge raises, a render raises too.
+
+    Returns:
+        Whether the bridge was granted.
     """
     messages, tools = conversation
     if len(messages) == 1:
@@ -376,14 +378,14 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
 
 
 def _check_fresh(extended: RenderedTokens, fresh: RenderedTokens, *facts: object) -> None:
-    """An extension is a fresh render but for owners: what belonged to the generation prompt is nobody's."""
+    """Check that an extension equals a fresh render, except that nobody owns its generation prompt."""
     require(extended.token_ids == fresh.token_ids, "a bridge is no fresh render", *facts)
     require(extended.multi_modal_data == fresh.multi_modal_data, "a bridge has other media", *facts)
     require(extended.sampled_mask == fresh.sampled_mask, "extend samples unlike a fresh render", *facts)
 
 
 def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tools) -> bool:
-    """Whether a conversation cannot be rendered."""
+    """Return whether a conversation is refused."""
     try:
         renderer.render(messages, tools)
     except (ConversationError, TemplateError):
@@ -392,24 +394,24 @@ def _refused(renderer: Renderer, messages: convert.Messages, tools: convert.Tool
 
 
 def _sampled_end(rendered: RenderedTokens, start: int) -> int:
-    """Where sampling of the last message stopped, nothing having been sampled before `start`."""
+    """Return the position at which sampling of the last message stopped, at least `start`."""
     last = len(rendered.message_roles) - 1
     return max((stop for run, (_, stop) in rendered.spans() if run.body and run.message == last), default=start)
 
 
 def _close_by_next(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
-    """Ids by which message `index` closes the turn before it, in formats that close so."""
+    """Return the ids by which message `index` closes the turn before it, in formats that close so."""
     if renderer.family.turn_close is not None:
         return ()
     return tuple(renderer.encoder.specials[segment.text] for segment in closing(renderer.family, chat, index))
 
 
 def inverse(renderer: Renderer, conversation: Conversation) -> None:
-    """Parsing a rendered assistant turn returns that turn: its calls in order, and what renders to the same ids.
+    """Check that parsing a rendered assistant turn returns its calls in order, and a turn that renders to the same ids.
 
-    Tools declare the types of arguments, which formats that quote nothing need; no reasoning and empty reasoning are
-    the same thing said, so is a blank where a format strips it, and so is reasoning spelled in the content, after which
-    some formats trim less.
+    Tools declare the types of arguments, since formats that quote nothing need them. A turn without reasoning counts as
+    one with empty reasoning, with a blank that the format strips, or with the reasoning spelled in the content (after
+    which some formats trim less).
     """
     messages, tools = conversation
     chat = renderer.chat(messages, tools)
@@ -429,7 +431,10 @@ def inverse(renderer: Renderer, conversation: Conversation) -> None:
 
 
 def _answers(renderer: Renderer, parsed: ParsedResponse, calls: tuple[ToolCall, ...]) -> Iterator[AssistantMessage]:
-    """The messages that say what was read back; calls as they were given, since their JSON text may vary."""
+    """Yield the messages that a parsed response may stand for.
+
+    Calls are those that were rendered, since their JSON text may vary.
+    """
     thought, markers = parsed.reasoning_content or "", renderer.family.reasoning
     for reasoning in (thought, parsed.reasoning_content, " " if parsed.reasoning_content == "" else thought):
         yield AssistantMessage(parsed.content, reasoning_content=reasoning, tool_calls=calls)
@@ -456,20 +461,23 @@ def _json_type(value: Json) -> str:
 
 
 def _declared(types: Types) -> list[dict[str, Json]]:
-    """Tools that declare these types."""
+    """Return tools that declare these types."""
     return [
-        {"name": name, "parameters": {"properties": {key: {"type": sorted(found)} for key, found in arguments.items()}}}
+        {"name": name, "parameters": {"properties": {key: {"type": sorted(kinds)} for key, kinds in arguments.items()}}}
         for name, arguments in types.items()
     ]
 
 
 def _compared(renderer: Renderer, types: Mapping[str, set[str]], arguments: Mapping[str, Json] | None) -> str:
-    """Arguments as text; one that is a string here and something else there is compared by its spelling."""
+    """Return arguments as text to compare.
+
+    An argument that is a string in one call and another type in the next is compared by its spelling.
+    """
     normalize = renderer.encoder.normalize
-    found = {normalize(key): value for key, value in (arguments or {}).items()}
+    normalized = {normalize(key): value for key, value in (arguments or {}).items()}
     unsure = {key for key, names in types.items() if len(names) > 1 and "string" in names}
-    told = {key: _spelled(value) if key in unsure else value for key, value in found.items()}
-    return normalize(json_text(told))
+    shown = {key: _spelled(value) if key in unsure else value for key, value in normalized.items()}
+    return normalize(json_text(shown))
 
 
 def _spelled(value: Json) -> str:
@@ -477,7 +485,7 @@ def _spelled(value: Json) -> str:
 
 
 def _sampled_turn(renderer: Renderer, chat: Chat) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids sampled for the last message of a chat, and the ids before them."""
+    """Return the ids sampled for the last message of a chat, and the ids before them."""
     rendered = renderer.render_chat(chat)
     index = len(chat.messages) - 1
     spans = [span for run, span in rendered.spans() if run.body and run.message == index]
@@ -486,7 +494,7 @@ def _sampled_turn(renderer: Renderer, chat: Chat) -> tuple[tuple[int, ...], tupl
 
 
 def parsing(renderer: Renderer, token_ids: Sequence[int], tools: convert.Tools = None) -> None:
-    """Parsing any ids never raises, keeps every attempted call inside the ids it was given, and invents no text."""
+    """Check that parsing any ids never raises, keeps every attempted call inside the ids, and invents no text."""
     parsed = renderer.parse_response(token_ids, tools)
     for call in parsed.tool_calls:
         start, end = call.token_span
@@ -495,7 +503,7 @@ def parsing(renderer: Renderer, token_ids: Sequence[int], tools: convert.Tools =
 
 
 def drafts(renderer: Renderer, token_ids: Sequence[int], drafted: Sequence[int], prompt_ids: Sequence[int]) -> bool:
-    """What is sampled before a closer of reasoning is reasoning, whatever markers it has; content and calls are not.
+    """Check that all that is sampled before a closer of reasoning is read as reasoning, whatever markers it holds.
 
     Args:
         renderer: The format.

@@ -74,13 +74,13 @@ class FileReference:
         return environment.from_string(self.template)
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
-        """What the template renders.
+        """Return the text that the template renders.
 
         Raises:
             ConversationError: The template refuses the conversation, or cannot render it.
         """
         messages, tools = conversation
-        given = {
+        variables = {
             "messages": [_with_reasoning(message) for message in messages],
             "tools": tools,
             "documents": None,
@@ -88,12 +88,12 @@ class FileReference:
             **self.prepare(conversation),
         }
         try:
-            return self._compiled.render(**self.options, **given)
+            return self._compiled.render(**self.options, **variables)
         except Exception as error:  # whatever a template runs into with what it was not written for
             raise ConversationError("messages", f"the chat template refuses them: {error}") from error
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        """Ids of a text, specials recognized, and the characters each came from."""
+        """Return the ids of a text, specials recognized, and the characters of each."""
         return self._encode(text)
 
     @cached_property
@@ -102,26 +102,26 @@ class FileReference:
 
 
 def _encoding_of(vocabulary: Path, specials: Mapping[str, int]) -> Encode:
-    """How a model's tokenizer.json or rank file encodes a text with its specials."""
+    """Return a function that encodes a text, specials included, by a model's tokenizer.json or rank file."""
     if vocabulary.suffix == ".json":
         from tokenizers import Tokenizer
 
         return partial(_by_tokenizers, Tokenizer.from_file(str(vocabulary)))
     import tiktoken
 
-    known = format_of(vocabulary)
+    rank_format = format_of(vocabulary)
     encoding = tiktoken.Encoding(
         vocabulary.name,
-        pat_str=known.pattern,
+        pat_str=rank_format.pattern,
         mergeable_ranks=read_ranks(vocabulary),
         special_tokens=dict(specials),
     )
-    return partial(_by_tiktoken, encoding, known.limits)
+    return partial(_by_tiktoken, encoding, rank_format.limits)
 
 
 def _by_tokenizers(tokenizer: Tokenizer, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-    found = tokenizer.encode(text, add_special_tokens=False)
-    return found.ids, found.offsets
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    return encoding.ids, encoding.offsets
 
 
 def _by_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None, text: str) -> tuple[Sequence[int], Sequence[Span]]:
@@ -133,10 +133,10 @@ def _by_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None, text: str) 
 
 
 def _with_reasoning(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Reasoning under both names that templates read it by."""
+    """Return a message with its reasoning under both names that templates read."""
     names = ("reasoning_content", "thinking", "reasoning")
-    found = next((message[name] for name in names if message.get(name) is not None), None)
-    return message if found is None else {"thinking": found, **message, "reasoning_content": found}
+    reasoning = next((message[name] for name in names if message.get(name) is not None), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:  # noqa: ANN401 - the filter's own arguments
@@ -148,7 +148,7 @@ def _raise(message: str) -> str:
 
 
 def _generation_tag() -> type[Extension]:
-    """`{% generation %}`, which renders its body; Jinja is imported only where a template is rendered."""
+    """Make the extension for `{% generation %}`, which renders its body. Jinja is imported only where it is needed."""
     from jinja2 import nodes
     from jinja2.ext import Extension
 

@@ -75,7 +75,7 @@ _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 
 
 def shape_of(family: Family) -> Shape:
-    """What a family says its conversations may look like: its `shape`.
+    """Return the `shape` of a family: what its conversations may look like.
 
     >>> from isc import Qwen3
     >>> shape_of(Qwen3()).roles
@@ -85,7 +85,7 @@ def shape_of(family: Family) -> Shape:
 
 
 def conversations(shape: Shape, *, longest: int = 8) -> SearchStrategy[Conversation]:
-    """A Hypothesis strategy of conversations of this shape, of one to `longest` messages."""
+    """Make a Hypothesis strategy of conversations of this shape, of one to `longest` messages."""
     from hypothesis import strategies
 
     seeds = strategies.randoms(use_true_random=False)
@@ -93,7 +93,7 @@ def conversations(shape: Shape, *, longest: int = 8) -> SearchStrategy[Conversat
 
 
 def bodies(shape: Shape) -> SearchStrategy[str]:
-    """A Hypothesis strategy of message bodies that spell specials."""
+    """Make a Hypothesis strategy of message bodies that spell specials."""
     from hypothesis import strategies
 
     return strategies.randoms(use_true_random=False).map(lambda seed: Writer(seed, shape).text())
@@ -107,11 +107,11 @@ class Writer:
         self.shape = shape
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return self.random.random() < probability
 
     def text(self, longest: int = 6) -> str:
-        """A body: fragments, specials spelled out or cut in half, sometimes nothing."""
+        """Write a body: fragments, specials spelled out or cut in half, sometimes nothing."""
         return "".join(self._fragment() for _ in range(self.random.randint(0, longest)))
 
     def _fragment(self) -> str:
@@ -123,7 +123,7 @@ class Writer:
         return self.random.choice(_FRAGMENTS)
 
     def value(self, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
-        """A JSON value."""
+        """Write a JSON value."""
         kind = self.random.randint(0, 7 if depth < 2 else 5)
         if kind == 6:
             return [self.value(depth + 1) for _ in range(self.random.randint(0, 3))]
@@ -133,16 +133,16 @@ class Writer:
         return scalars[kind]
 
     def object(self, depth: int = 0) -> dict[str, Any]:
-        """A JSON object."""
+        """Write a JSON object."""
         keys = [
             self.random.choice(("path", "query", "q", "naïve", self.text(2))) for _ in range(self.random.randint(0, 3))
         ]
-        found = {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
-        texts = {key for key, value in found.items() if isinstance(value, str)}
-        return {key: found[key] for key in found if key not in texts or re.fullmatch(self.shape.values, found[key])}
+        values = {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
+        texts = {key for key, value in values.items() if isinstance(value, str)}
+        return {key: values[key] for key in values if key not in texts or re.fullmatch(self.shape.values, values[key])}
 
     def tools(self) -> list[dict[str, Any]] | None:
-        """Tool specs, or none; descriptions spell specials too."""
+        """Write tool specs, or none. Descriptions spell specials too."""
         if not (self.shape.tools and self.shape.offers_tools) or self.chance(0.4):
             return None
         return [self._tool(name) for name in self.random.sample(_NAMES, self.random.randint(1, 3))]
@@ -153,19 +153,19 @@ class Writer:
         return {"type": "function", "function": {"name": name, "description": self.text(3), "parameters": parameters}}
 
     def _property(self, name: str) -> dict[str, Any]:
-        """The schema of an argument; some texts enumerate what they may be."""
+        """Write the schema of an argument. Some texts enumerate their values."""
         kind, described = self.random.choice(_TYPES), self.text(2)
         allowed = {"enum": [described, name]} if kind == "string" and len(described) % 2 else {}
         return {"type": kind, "description": described, **allowed}
 
     def conversation(self, longest: int = 8) -> Conversation:
-        """Messages in any order the shape's roles allow, and tools."""
+        """Write messages, in any order that the shape's roles allow, and tools."""
         messages: list[dict[str, Any]] = []
-        known: list[str] = []
+        call_ids: list[str] = []
         orderly = self.chance(0.6)
         for _ in range(self.random.randint(1, longest)):
             role = self._next_role(messages) if orderly or self.shape.alternates else ""
-            messages.append(self._message(role if role in self.shape.roles else self._any_role(messages), known))
+            messages.append(self._message(role if role in self.shape.roles else self._any_role(messages), call_ids))
         if self.shape.needs_query and not any(map(_is_query, messages)):
             messages.insert(messages[0]["role"] == "system", {"role": "user", "content": "?" + self.text()})
         first = messages[0]["role"] == "system"
@@ -176,7 +176,10 @@ class Writer:
         return self._named((messages, self.tools()))
 
     def _named(self, conversation: Conversation) -> Conversation:
-        """The conversation; in one of four some names, call ids and keys spell specials, wherever they stand."""
+        """Spell specials in some names, call ids and keys, in one of four conversations.
+
+        A name that is spelled so is spelled so everywhere in the conversation.
+        """
         salt = crc32(repr(conversation).encode())
         specials = self.shape.specials
         if not specials or salt % 4:
@@ -198,7 +201,7 @@ class Writer:
         return self.random.choice([role for role in self.shape.roles if role not in wrong_here])
 
     def _next_role(self, messages: list[dict[str, Any]]) -> str:
-        """The role an ordinary conversation goes on with."""
+        """Return the role an ordinary conversation goes on with."""
         previous = messages[-1]["role"] if messages else None
         if previous is None:
             return "system" if "system" in self.shape.roles and self.chance(0.5) else "user"
@@ -208,47 +211,47 @@ class Writer:
             return "tool" if messages[-1].get("tool_calls") and "tool" in self.shape.roles else "user"
         return "tool" if previous == "tool" and self.chance(0.3) else "assistant"
 
-    def _message(self, role: str, known: list[str]) -> dict[str, Any]:
+    def _message(self, role: str, call_ids: list[str]) -> dict[str, Any]:
         if role == "assistant":
-            return self._assistant(known)
+            return self._assistant(call_ids)
         message: dict[str, Any] = {"role": role, "content": self.text()}
         if self.shape.images and role in ("user", "tool") and self.chance(0.5):
             message["content"] = [self._part() for _ in range(self.random.randint(0, 4))]
-        if role == "tool" and known and self.chance(0.7):
-            message["tool_call_id"] = self.random.choice(known)
+        if role == "tool" and call_ids and self.chance(0.7):
+            message["tool_call_id"] = self.random.choice(call_ids)
         return message
 
     def _part(self) -> dict[str, Any]:
-        """A part of a content list: text, or an image of which hash and size are known."""
+        """Write a part of a content list: text, or an image of known hash and size."""
         if self.chance(0.5):
             return {"type": "text", "text": self.text()}
         width, height = self.random.choice(_SIZES)
         return {"type": "image", "hash": f"{width:016x}{height:016x}", "width": width, "height": height}
 
-    def _assistant(self, known: list[str]) -> dict[str, Any]:
+    def _assistant(self, call_ids: list[str]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.text()}
         if self.shape.reasoning and self.chance(0.5):
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
-            message["tool_calls"] = [self._call(known) for _ in range(self.random.randint(1, self.shape.most_calls))]
+            message["tool_calls"] = [self._call(call_ids) for _ in range(self.random.randint(1, self.shape.most_calls))]
             if self.shape.calls_alone:
                 message["content"] = None
             elif not self.shape.content_with_calls and message.get("reasoning_content"):
                 message["content"] = ""
         return message
 
-    def _call(self, known: list[str]) -> dict[str, Any]:
+    def _call(self, call_ids: list[str]) -> dict[str, Any]:
         arguments: Any = self.object()
         if self.shape.text_arguments and self.chance(0.4):
             arguments = json.dumps(arguments, ensure_ascii=self.chance(0.5))
-        identity = f"call_{len(known):04d}"  # nine characters: some templates take no others
-        known.append(identity)
+        identity = f"call_{len(call_ids):04d}"  # nine characters: some templates take no others
+        call_ids.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
 
 
 def _calls(messages: list[dict[str, Any]]) -> bool:
-    """Whether the last assistant turn calls."""
+    """Return whether the last assistant turn calls."""
     turns = (message for message in reversed(messages) if message["role"] == "assistant")
     return "tool_calls" in next(turns, {"role": "none"})
 

@@ -33,7 +33,9 @@ _VALUES = frozenset(("enum", "const", "default", "examples"))
 
 
 def spelling(specials: Sequence[str], also: Sequence[str] = ()) -> Write:
-    """Return what spells two specials in a string: one of `specials`, and one of either list; which, the string says.
+    """Return a function that spells two specials in a string: one of `specials`, and one of either list.
+
+    The string decides which.
 
     Half of the strings begin with a special. All end with a word: some templates leave out what a text ends with
     already (`/nothink`). Without specials a string stays as it is.
@@ -54,7 +56,7 @@ def spelling(specials: Sequence[str], also: Sequence[str] = ()) -> Write:
 
 
 def plain(specials: Sequence[str]) -> Write:
-    """Return what puts a plain word in the place of every special that a string spells, another one for each.
+    """Return a function that puts a plain word in the place of every special in a string, a word of its own for each.
 
     >>> plain(("<s>", "</s>"))("<s>hi</s>")
     'word0hiword1'
@@ -110,19 +112,19 @@ def _call(call: Mapping[str, Any], writers: Writers) -> dict[str, Any]:
 
 
 def _arguments(function: Mapping[str, Any], write: Write) -> dict[str, Any]:
-    """A call's arguments: JSON text stays JSON text."""
+    """Rewrite the arguments of a call. JSON text stays JSON text."""
     if "arguments" not in function:
         return {}
     arguments = function["arguments"]
     if isinstance(arguments, str):
-        given = json.loads(arguments)
-        written = _value(given, write)
-        return {"arguments": arguments if written == given else json.dumps(written, ensure_ascii=arguments.isascii())}
+        read = json.loads(arguments)
+        written = _value(read, write)
+        return {"arguments": arguments if written == read else json.dumps(written, ensure_ascii=arguments.isascii())}
     return {"arguments": _value(arguments, write)}
 
 
 def _value(value: Any, write: Write) -> Any:  # noqa: ANN401 - any JSON value
-    """A JSON value all of whose strings and keys are the caller's."""
+    """Rewrite every string and key of a JSON value."""
     if isinstance(value, str):
         return write(value) if value.strip() else value
     if isinstance(value, list | tuple):
@@ -133,7 +135,7 @@ def _value(value: Any, write: Write) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _schema(schema: Any, write: Write) -> Any:  # noqa: ANN401 - a tool's spec, or any part of one
-    """A tool's spec, or a JSON Schema: its keywords are kept, all else is the caller's."""
+    """Rewrite a tool's spec or a JSON Schema. Its keywords are kept, since only the rest is the caller's."""
     if isinstance(schema, list):
         return [_schema(item, write) for item in schema]
     if not isinstance(schema, Mapping):
