@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "nothing to ask"),
     "both": ({"messages": HELLO, "prompt_ids": [5]}, "not both"),
     "no tokens": ({"prompt_ids": []}, "no tokens"),
-    "a float": ({"prompt_ids": [5.0]}, "integers"),
+    "a float": ({"prompt_ids": [5.0]}, "whole number, not 5.0"),
     "a negative id": ({"prompt_ids": [-1]}, "-1"),
     "other attribution": (
         {"prompt_ids": [5], "prompt_attribution": isc.RenderedTokens((6,), (isc.Run(1, -1, False),))},
@@ -101,3 +101,11 @@ def test_without_httpx_the_way_out_is_told() -> None:
     code = "import sys; sys.modules['httpx'] = None; import isc; isc.client.connect('http://a')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert 'pip install "isc[client]"' in run.stderr
+
+
+@pytest.mark.parametrize("array", ["numpy", "torch"])
+def test_ids_may_be_an_array(array: str, small: isc.Renderer) -> None:
+    module = pytest.importorskip(array)
+    make = module.array if array == "numpy" else module.tensor
+    generation, _ = sent(small, prompt_ids=make([5, 6, 7]))
+    assert generation.prompt_ids == (5, 6, 7)

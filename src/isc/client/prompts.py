@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
 
 import msgspec
 from msgspec import Raw, Struct
@@ -11,7 +10,7 @@ from msgspec import Raw, Struct
 from isc.conversation.renderer import Renderer
 from isc.convert import Messages, Tools
 from isc.errors import OptionError
-from isc.rendered import MultiModalData, RenderedTokens
+from isc.rendered import MultiModalData, RenderedTokens, ids_of
 
 
 class Prompt(Struct, frozen=True):
@@ -56,10 +55,7 @@ def prompt_of(
 
 def _checked_ids(prompt_ids: Sequence[int]) -> tuple[int, ...]:
     """Return the ids as plain integers, whatever sequence they came in."""
-    try:
-        ids = tuple(map(index, prompt_ids))
-    except TypeError as error:
-        raise OptionError(f"prompt_ids must be integers: {error}") from None
+    ids = ids_of(prompt_ids, "prompt_ids")
     if ids and not 0 <= min(ids) <= max(ids) < 2**31:
         raise OptionError(f"prompt_ids must be token ids: {min(ids)} to {max(ids)} are not")
     return ids
