@@ -172,3 +172,28 @@ def test_arguments_are_given_in_the_form_that_the_template_takes(kind: str) -> N
             continue
         text = "".join(segment.text for segment in renderer.segments(messages))
         assert f"({expected})" in text
+
+
+def test_a_system_turn_that_a_template_makes_up_for_an_assistant_that_speaks_first_is_not_sampled() -> None:
+    source = (
+        "{% for m in messages %}{% if loop.first and m.role != 'system' %}<|im_start|>system\nBe good.<|im_end|>\n{% endif %}"
+        "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    segments = template(source).stream(
+        [{"role": "assistant", "content": "I begin."}, {"role": "user", "content": "Do."}]
+    )
+    assert (
+        "".join(segment.text for segment in segments if segment.body and segment.message == 0) == "I begin.<|im_end|>"
+    )
+
+
+def test_a_turn_that_the_next_marker_closes_is_closed_by_a_generation_prompt_too() -> None:
+    source = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    shown = template(source).stream(
+        [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], None, True
+    )
+    assert [(s.text, s.body, s.message) for s in shown][-2:] == [("a", True, 1), ("<|assistant|>", True, 1)]

@@ -49,7 +49,8 @@ def with_sampled_turns(
     begins = [0, *accumulate([len(piece.text) for piece in pieces])]
     _give_back(pieces, starts, begins)
     bounds = [bisect_left(begins, position) for position, _ in places]
-    bounds.append(bisect_left(begins, prompt_start))
+    # a turn that the next one's marker closes is closed by that of the generation prompt too
+    bounds.append(min(bisect_left(begins, prompt_start) + closing.by_next, len(pieces)))
     found: list[Segment] = []
     done = 0
     for (_, owner), (first, limit) in zip(places, pairwise(bounds), strict=True):

@@ -151,6 +151,9 @@ def _shared(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
     if not whole.startswith(prompt[: expected.closing], turn):
         prompt = prompt[expected.closing :]
     spoken = text.spoken.get(index, len(whole))
+    later = whole.rfind(prompt, turn, spoken) if prompt and index in text.spoken else -1
+    if later > turn:  # the turn begins with what no prompt has, such as a system turn that the template makes up
+        return Start(later + len(prompt), later)
     first = turn if prompt[:1].isspace() else min(_SPACE.match(whole, turn).end(), spoken)  # type: ignore[union-attr]
     ours = whole[first : min(first + 2 * len(prompt) + _LONGEST_SPECIAL, max(spoken, first))]
     length = len(os.path.commonprefix((ours, prompt)))
