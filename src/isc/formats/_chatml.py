@@ -80,7 +80,7 @@ _TOOLS_TAIL: Final = (
 
 @lru_cache(maxsize=16)
 def im_start(role: str) -> tuple[Segment, ...]:
-    """The head of a turn."""
+    """Return the head of a turn."""
     return special(IM_START), scaffold(f"{role}\n")
 
 
@@ -88,12 +88,15 @@ CLOSE: Final = (special(IM_END), scaffold("\n"))
 
 
 def im_turn(role: str, *content: Segment) -> tuple[Segment, ...]:
-    """A turn that says this."""
+    """Return a whole turn with this text."""
     return (*im_start(role), *content, *CLOSE)
 
 
 def vision_content(chat: Chat, index: int, *, numbered: bool) -> Iterator[Segment]:
-    """What a message says, images between their markers; `numbered` counts them through the conversation."""
+    """Yield the content of a message, each image between its markers.
+
+    `numbered` counts images through the conversation.
+    """
     number = chat.images_before(index)
     for piece in content_pieces(chat, index):
         if isinstance(piece, str):
@@ -106,7 +109,10 @@ def vision_content(chat: Chat, index: int, *, numbered: bool) -> Iterator[Segmen
 
 
 def hermes_opening(chat: Chat) -> Iterator[Segment]:
-    """The system turn, if there is a system message or there are tools, which come after what the system says."""
+    """Yield the system turn, if there is a system message or there are tools.
+
+    Tools come after the system message's text.
+    """
     system = content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else None
     if chat.tools:
         yield from im_start("system")
@@ -122,7 +128,7 @@ def hermes_opening(chat: Chat) -> Iterator[Segment]:
 
 
 def tool_lines(chat: Chat) -> Iterator[Segment]:
-    """The tools as JSON schemas, a line each."""
+    """Yield the tools as JSON schemas, a line each."""
     for tool in chat.tools:
         yield scaffold("\n" + json_text(tool.schema))
 
@@ -130,7 +136,7 @@ def tool_lines(chat: Chat) -> Iterator[Segment]:
 def hermes_turn(
     chat: Chat, index: int, family: str, content: Callable[[Chat, int], Segments] = text_content, *, thinks: bool
 ) -> Segments:
-    """One message; results in a row share a user turn; a leading system message is said in the opening.
+    """Return one message. Results in a row share a user turn. A leading system message belongs to the opening.
 
     `content` is what users and tools say.
     """
@@ -149,7 +155,7 @@ def hermes_turn(
 
 
 def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks: bool) -> Iterator[Segment]:
-    """What the model said, with its reasoning where it answers the last user query."""
+    """Yield an assistant's content, with its reasoning where the turn answers the last user query."""
     reasoning, content = message.reasoning_content, content_text(chat, index)
     if reasoning is None and thinks:
         reasoning, content = split_inline_reasoning(content)
@@ -165,7 +171,7 @@ def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks:
 
 
 def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> Iterator[Segment]:
-    """The calls of a turn, a line each, set off from the content they come after."""
+    """Yield the calls of a turn, a line each, set off from the content before them."""
     for position, call in enumerate(calls):
         if position or after:
             yield _NEWLINE
@@ -175,25 +181,25 @@ def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> Iterator[Segme
 
 
 def tool_response(content: Segments, *, opens: bool, closes: bool) -> tuple[Segment, ...]:
-    """A tool result inside a user turn, which the first of results in a row opens and the last closes."""
+    """Return a tool result inside a user turn. The first of results in a row opens the turn, the last closes it."""
     head = im_start("user") if opens else (_NEWLINE,)
     inside = (_TOOL_RESPONSE, _NEWLINE, *content, _NEWLINE, _END_TOOL_RESPONSE)
     return (*head, *inside, *(CLOSE if closes else ()))
 
 
 def think_block(reasoning: str) -> tuple[Segment, ...]:
-    """Reasoning between its markers, and what separates it from the content."""
+    """Return reasoning between its markers, and what separates it from the content."""
     return (special(THINK), _NEWLINE, body(reasoning.strip("\n")), *_THINK_CLOSING)
 
 
 def last_query_index(chat: Chat) -> int:
-    """The last user message that is not itself a wrapped tool result; the last message where there is none."""
+    """Return the last user message that is no wrapped tool result, or the last message where there is none."""
     found = last_query(chat)
     return len(chat.messages) - 1 if found is None else found
 
 
 def last_query(chat: Chat, *, trim: bool = False) -> int | None:
-    """The last user message that is not itself a wrapped tool result (`trim`: or one with white space around it)."""
+    """Find the last user message that is no wrapped tool result. `trim`: nor one with white space around it."""
     for index in reversed(chat.user_indices):
         text = _spelled_content(chat, index)
         if trim and _WRAPPED.match(text):
@@ -204,7 +210,7 @@ def last_query(chat: Chat, *, trim: bool = False) -> int | None:
 
 
 def _spelled_content(chat: Chat, index: int) -> str:
-    """What a message says, anything but text as a marker."""
+    """Return the content of a message as text, anything but text as a marker."""
     content = chat.messages[index].content
     if isinstance(content, tuple):
         return "".join(part.text if isinstance(part, TextPart) else IMAGE_PAD for part in content)
@@ -212,7 +218,7 @@ def _spelled_content(chat: Chat, index: int) -> str:
 
 
 def split_inline_reasoning(text: str) -> tuple[str, str]:
-    """Reasoning and content of a text that spells its think block, as the templates take it apart."""
+    """Split a text that spells its think block into reasoning and content, as the templates do."""
     if END_THINK not in text:
         return "", text
     pieces = text.split(END_THINK)

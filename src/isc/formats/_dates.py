@@ -6,5 +6,5 @@ from datetime import datetime
 
 
 def today(pattern: str) -> str:
-    """The present day by this machine's clock and zone, as `strftime_now` tells it to a template."""
+    """Return the present day by this machine's clock and zone, as `strftime_now` tells it to a template."""
     return datetime.now().astimezone().strftime(pattern)

@@ -65,7 +65,7 @@ _END_FENCE: Final = "```"
 
 
 def opening(chat: Chat, family: str) -> Iterator[Segment]:
-    """BOS and what every system message says, each in its own name."""
+    """Yield BOS and the content of every system message, each owned by its message."""
     if chat.tools:
         problem = (
             f"{family}'s template shows the model no tools; say what they are in a system message, and give tools to "
@@ -80,7 +80,7 @@ def opening(chat: Chat, family: str) -> Iterator[Segment]:
 
 
 def plain_turn(chat: Chat, index: int, family: str) -> tuple[Segment, ...]:
-    """What a user says; a system message is said in the opening."""
+    """Return a user's turn. A system message belongs to the opening."""
     message = chat.messages[index]
     if isinstance(message, DeveloperMessage):
         raise unsupported_role(chat, index, family, "use role 'system'")
@@ -90,7 +90,7 @@ def plain_turn(chat: Chat, index: int, family: str) -> tuple[Segment, ...]:
 
 
 def previous(chat: Chat, index: int) -> int:
-    """The message with a turn before this one; -1 where there is none."""
+    """Return the index of the message with a turn before this one, or -1."""
     index -= 1
     while index >= 0 and type(chat.messages[index]) is SystemMessage:
         index -= 1
@@ -98,7 +98,7 @@ def previous(chat: Chat, index: int) -> int:
 
 
 def following(chat: Chat, index: int) -> int:
-    """The message with a turn after this one, or the end."""
+    """Return the index of the message with a turn after this one, or the end."""
     index += 1
     while index < len(chat.messages) and type(chat.messages[index]) is SystemMessage:
         index += 1
@@ -106,18 +106,24 @@ def following(chat: Chat, index: int) -> int:
 
 
 def called_before(chat: Chat, index: int) -> bool:
-    """Whether an earlier turn calls: the templates of V3 and R1 open a section for the first turn that does."""
+    """Return whether an earlier turn calls.
+
+    The templates of V3 and R1 open one section, for the first turn that does.
+    """
     return any(calls_of(chat, k) for k in range(index - 1, -1, -1))
 
 
 def calls_of(chat: Chat, index: int) -> tuple[ToolCall, ...]:
-    """The calls of a turn."""
+    """Return the calls of a turn."""
     message = chat.messages[index] if index < len(chat.messages) else None
     return message.tool_calls if isinstance(message, AssistantMessage) else ()
 
 
 def first_output(chat: Chat, index: int, *, by_section: bool) -> bool:
-    """Whether a tool result opens a section: the first of all, or (`by_section`) the first after a turn with calls."""
+    """Return whether a tool result opens a section.
+
+    The first of all does; `by_section`: the first after a turn with calls.
+    """
     for k in range(index - 1, -1, -1):
         if isinstance(chat.messages[k], ToolMessage):
             return False
@@ -127,12 +133,12 @@ def first_output(chat: Chat, index: int, *, by_section: bool) -> bool:
 
 
 def output(chat: Chat, index: int) -> tuple[Segment, ...]:
-    """A tool's result between its markers."""
+    """Return a tool's result between its markers."""
     return special(OUTPUT), body(content_text(chat, index)), special(END_OUTPUT)
 
 
 def said_alone(chat: Chat, index: int, family: str) -> tuple[ToolCall, ...]:
-    """The calls of a turn whose content the template would drop: an error where there is any."""
+    """Return the calls of a turn. Refuse content beside calls, since the template would drop that content."""
     content = content_text(chat, index)
     if content:
         problem = f"{family}'s template drops what is said beside these tool calls; leave content empty"
@@ -141,18 +147,18 @@ def said_alone(chat: Chat, index: int, family: str) -> tuple[ToolCall, ...]:
 
 
 def fenced_call(call: ToolCall) -> tuple[Segment, ...]:
-    """A call with its arguments in a fenced block."""
+    """Return a call with its arguments in a fenced block."""
     text = f"{call.name}{_FENCE}{arguments_text(call)}\n{_END_FENCE}"
     return special(CALL), scaffold("function"), special(SEPARATOR), body(text), special(END_CALL)
 
 
 def plain_call(call: ToolCall) -> tuple[Segment, ...]:
-    """A call with its arguments as they are."""
+    """Return a call with its arguments as they are."""
     return special(CALL), body(call.name), special(SEPARATOR), body(arguments_text(call)), special(END_CALL)
 
 
 def fenced_calls(calls: Sequence[ToolCall], *, on_new_line: bool = False) -> Iterator[Segment]:
-    """Calls with their arguments in fenced blocks, on lines apart."""
+    """Yield calls with their arguments in fenced blocks, on lines apart."""
     for position, call in enumerate(calls):
         if position or on_new_line:
             yield NEWLINE
@@ -187,7 +193,7 @@ def said_and_called(
     tools: Sequence[ToolSpec],
     values: Values,
 ) -> tuple[str, tuple[ParsedToolCall, ...]]:
-    """Content and calls of what follows reasoning; a call outside of any section stands on a line of its own."""
+    """Read content and calls after the reasoning. A call outside of any section stands on a line of its own."""
 
     def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
         after, one = marked_call(found, place, CALL, END_CALL, read, (END_CALLS,), values)
@@ -201,12 +207,12 @@ def said_and_called(
 
 
 def fenced_values() -> After:
-    """Follows a call whose arguments stand in a fenced block."""
+    """Return a reader that follows a call whose arguments stand in a fenced block."""
     return After(SEPARATOR, Fenced(_FENCE))
 
 
 def plain_values() -> After:
-    """Follows a call whose arguments stand after its name."""
+    """Return a reader that follows a call whose arguments stand after its name."""
     return After(SEPARATOR, JsonText())
 
 
@@ -239,7 +245,7 @@ def read_plain(inside: Sequence[Segment]) -> CallReading:
 
 
 def _separated(inside: Sequence[Segment]) -> tuple[str, str | None]:
-    """What stands before the first separator and after it; None where there is none."""
+    """Split at the first separator. The second part is None where there is no separator."""
     place = next((k for k, segment in enumerate(inside) if is_special(segment, SEPARATOR)), None)
     if place is None:
         return spelling(inside), None

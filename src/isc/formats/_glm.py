@@ -92,7 +92,7 @@ START: Final = (special("[gMASK]"), special("<sop>"))
 
 
 def tools_turn(chat: Chat, tools: Iterable[str], layout: Segment) -> Iterator[Segment]:
-    """The tools in a turn of their own, a line each, with how to call them; nothing where there are none."""
+    """Yield the tools in a turn of their own, a line each, with how to call them. Yield nothing without tools."""
     if chat.tools:
         yield special(SYSTEM)
         yield _TOOLS_HEAD
@@ -107,12 +107,12 @@ def _how_to_call(layout: str) -> tuple[Segment, ...]:
 
 
 def marker(chat: Chat, index: int, role: str) -> Segment:
-    """What opens turn `index`; after an assistant turn it is that turn's close, sampled and body of it."""
+    """Return the special that opens turn `index`. After an assistant turn it is sampled: it closes that turn."""
     return Segment(role, "special", True, index - 1) if chat.role(index - 1) == "assistant" else special(role)
 
 
 def plain_turn(chat: Chat, index: int, family: str, layout: Segment) -> tuple[Segment, ...]:
-    """What a user or the system says."""
+    """Return the turn of a user or of a system message."""
     message = chat.messages[index]
     if isinstance(message, DeveloperMessage):
         raise unsupported_role(chat, index, family, "use role 'system'")
@@ -121,7 +121,10 @@ def plain_turn(chat: Chat, index: int, family: str, layout: Segment) -> tuple[Se
 
 
 def tool_responses(chat: Chat, index: int, layout: Segment) -> Iterator[Segment]:
-    """A tool result: texts in a row share an observation turn, a list has its own, with a response for each item."""
+    """Yield a tool result. Texts in a row share an observation turn.
+
+    A list has its own turn, with a response for each item.
+    """
     if chat.role(index - 1) != "tool" or not isinstance(chat.messages[index].content, str):
         yield marker(chat, index, OBSERVATION)
     for text in content_texts(chat, index):
@@ -130,22 +133,22 @@ def tool_responses(chat: Chat, index: int, layout: Segment) -> Iterator[Segment]
 
 
 def tool_response(text: str, layout: Segment) -> tuple[Segment, ...]:
-    """One result between its markers."""
+    """Return one result between its markers."""
     return _RESPONSE, layout, body(text), layout, _END_RESPONSE
 
 
 def generation_prompt(chat: Chat, *prefilled: Segment) -> tuple[Segment, ...]:
-    """The assistant's marker and what is prefilled after it."""
+    """Return the assistant's marker and what is prefilled after it."""
     return (marker(chat, len(chat.messages), ASSISTANT), *prefilled)
 
 
 def last_user_index(chat: Chat) -> int:
-    """Where the last user message stands; -1 where there is none."""
+    """Return the index of the last user message, or -1."""
     return chat.user_indices[-1] if chat.user_indices else -1
 
 
 def answer(content: str, calls: Sequence[ToolCall], layout: Segment) -> Iterator[Segment]:
-    """What follows the think block: content without the white space around it, then the calls."""
+    """Yield what follows the think block: content without the white space around it, then the calls."""
     text = content.strip()
     if text:
         yield layout
@@ -182,7 +185,7 @@ def _call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[i
 
 
 def _read_call(inside: Sequence[Segment], tools: Sequence[ToolSpec]) -> CallReading:
-    """A name on a line, then pairs of key and value; nothing else but white space."""
+    """Read a name on a line, then pairs of key and value. Anything else but white space is an error."""
     position = next((k for k, segment in enumerate(inside) if segment.kind == "special"), len(inside))
     name, _, rest = spelling(inside[:position]).strip().partition("\n")
     schema = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
@@ -204,7 +207,7 @@ def _read_call(inside: Sequence[Segment], tools: Sequence[ToolSpec]) -> CallRead
 
 
 def _tagged(inside: Sequence[Segment], position: int, opener: str, closer: str) -> tuple[int, str | None]:
-    """The text between two argument tags, then white space; None where these are not the tags that come next.
+    """Return the text between two argument tags and the white space after; None where other tags come next.
 
     A value holds any tag but its closer.
     """

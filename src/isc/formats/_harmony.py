@@ -32,29 +32,29 @@ _END: Final = special(END)
 
 
 def message(role: str, *text: Segment) -> tuple[Segment, ...]:
-    """A message of somebody who has no channels."""
+    """Return the head of a system, developer or user message: no channel, no recipient."""
     return (special(START), scaffold(role), _MESSAGE, *text, _END)
 
 
 def said(channel: str, text: str, close: str = END) -> tuple[Segment, ...]:
-    """A message of the model to nobody in particular."""
+    """Return a message of the model without a recipient."""
     return (*PROMPT, _CHANNEL, scaffold(channel), _MESSAGE, body(text), special(close))
 
 
 def called(name: str, arguments: str) -> tuple[Segment, ...]:
-    """A message of the model to a function."""
+    """Return a message of the model to a function."""
     recipient = (scaffold(f" to={FUNCTIONS}"), body(name))
     return (*PROMPT, *recipient, _CHANNEL, scaffold("commentary json"), _MESSAGE, body(arguments), special(CALL))
 
 
 def returned(name: str, text: Segment) -> tuple[Segment, ...]:
-    """A message of a function to the model."""
+    """Return a message of a function to the model."""
     author = scaffold(f"{FUNCTIONS}{name} to={ROLE}")
     return (special(START), author, _CHANNEL, scaffold("commentary"), _MESSAGE, text, _END)
 
 
 def completed(*, role: bool, channel: str | None, text: bool, recipient: bool) -> tuple[Segment, ...]:
-    """What a message that was cut off lacks: role, channel (None: the mark before it, too), start of text, end."""
+    """Return the rest of a message that was cut off: role, channel (None: its mark, too), start of text, end."""
     missing: list[Segment] = [] if role else [scaffold(ROLE)]
     if not text:
         if channel is None:

@@ -20,7 +20,7 @@ _ITEMS: Final = {"string": "string", **_PLAIN}
 
 
 def namespace(name: str, tools: Sequence[ToolSpec]) -> str:
-    """A namespace of functions.
+    """Return a namespace of functions.
 
     >>> print(namespace("functions", [ToolSpec({"function": {"name": "now", "description": "The time."}})]))
     ## functions
@@ -45,7 +45,7 @@ def _declaration(tool: ToolSpec) -> str:
 
 
 def _parameters(properties: Mapping[str, Json], required: Sequence[Json]) -> Iterator[str]:
-    """The arguments of a function, a line each, below what describes it."""
+    """Yield the arguments of a function, a line each, below what describes it."""
     for name, value in properties.items():
         schema = _mapping(value)
         if schema.get("description"):
@@ -64,7 +64,7 @@ def _default(schema: Mapping[str, Json]) -> str:
 
 
 def typescript_type(schema: Mapping[str, Json]) -> str:
-    """The type of a schema.
+    """Return the type of a schema.
 
     >>> typescript_type({"type": "array", "items": {"type": "string"}, "nullable": True})
     'string[] | null'
@@ -98,7 +98,7 @@ def _array(schema: Mapping[str, Json]) -> str:
 
 
 def _variants(variants: Json) -> Iterator[str]:
-    """The types of a union, each with what describes it."""
+    """Yield the types of a union, each with what describes it."""
     schemas = [_mapping(variant) for variant in variants] if isinstance(variants, (list, tuple)) else []
     for position, schema in enumerate(schemas, 1):
         yield typescript_type(schema)
@@ -141,7 +141,7 @@ def _required(schema: Mapping[str, Json]) -> Sequence[Json]:
 
 
 def _mapping(value: Json) -> Mapping[str, Json]:
-    """A schema, or nothing where something else stands in its place."""
+    """Return a schema, or an empty one where something else stands in its place."""
     return value if isinstance(value, Mapping) else {}
 
 

@@ -70,12 +70,12 @@ _SPACED: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 
 def head(role: str, name: str | None = None) -> tuple[Segment, ...]:
-    """What opens a turn: who speaks, by a name of its own or by its role."""
+    """Return the opening of a turn. It names the speaker, by a name of its own or by its role."""
     return special(_MARKERS.get(role, _SYSTEM)), scaffold(name or role), special(_MIDDLE)
 
 
 def tools_json(chat: Chat, *, compact: bool = True) -> str:
-    """The tools as JSON, every object sorted by key.
+    """Return the tools as JSON, every object sorted by key.
 
     Raises:
         ConversationError: They cannot be sorted so.
@@ -88,7 +88,10 @@ def tools_json(chat: Chat, *, compact: bool = True) -> str:
 
 @lru_cache(maxsize=16)
 def tools_typescript(tools: str) -> str:
-    """Tools that are given as sorted JSON as TypeScript, or that JSON if it cannot say them; the last 16 are kept."""
+    """Return tools given as sorted JSON as TypeScript, or that JSON if TypeScript cannot say them.
+
+    Keeps the last 16.
+    """
     try:
         return declarations(decode_json(tools)) or tools
     except ValueError:
@@ -96,22 +99,22 @@ def tools_typescript(tools: str) -> str:
 
 
 def template_variables(chat: Chat) -> dict[str, Json]:
-    """The tools as the model's own tokenizer passes them to the template."""
+    """Return the tools as the model's own tokenizer passes them to the template."""
     return {"tools": decode_json(tools_json(chat)) if chat.tools else None}
 
 
 def tools_turn(tools: str) -> tuple[Segment, ...]:
-    """The tools in a turn of their own."""
+    """Return the tools in a turn of their own."""
     return special(_SYSTEM), scaffold("tool_declare"), special(_MIDDLE), scaffold(tools), _CLOSE
 
 
 def system_turn(text: str) -> tuple[Segment, ...]:
-    """The system message that a template says where the caller says none."""
+    """Return the system message that the template adds where the caller has none."""
     return (*head("system"), scaffold(text), _CLOSE)
 
 
 def media_content(chat: Chat, index: int) -> Iterator[Segment]:
-    """What a message says, each image as one placeholder in its wrap and a line break."""
+    """Yield the content of a message, each image as one placeholder in its wrap and a line break."""
     begin, middle, pad, end = _MEDIA
     for piece in content_pieces(chat, index):
         if isinstance(piece, str):
@@ -129,7 +132,7 @@ def turn(
     named: bool = True,
     framed: str = "\n",
 ) -> tuple[Segment, ...]:
-    """What anybody but the assistant says; a result after the id of the call it answers."""
+    """Return the turn of anybody but the assistant. A result comes after the id of the call it answers."""
     message = chat.messages[index]
     opened = head(ROLES[type(message)], message.name if named else None)
     answers = (scaffold(f"## Return of {message.tool_call_id or ''}{framed}"),) if type(message) is ToolMessage else ()
@@ -139,7 +142,7 @@ def turn(
 def answer(
     chat: Chat, index: int, message: AssistantMessage, thinking: Sequence[Segment], identities: Sequence[str]
 ) -> Iterator[Segment]:
-    """What the assistant says: its think block, content, calls by their ids."""
+    """Yield an assistant's think block, content, and calls by their ids."""
     yield from head("assistant", message.name)
     yield from thinking
     yield body(content_text(chat, index))
@@ -153,12 +156,12 @@ def answer(
 
 
 def think_block(reasoning_content: str | None) -> tuple[Segment, ...]:
-    """Reasoning between its markers, as it stands."""
+    """Return reasoning between its markers, unchanged."""
     return (NO_THINKING[0], body(reasoning_content or ""), NO_THINKING[1])
 
 
 def call_ids(chat: Chat, index: int, message: AssistantMessage) -> list[str]:
-    """The ids of a turn's calls; one without gets the native id, counted through the conversation."""
+    """Return the ids of a turn's calls. A call without an id gets the native one, counted through the conversation."""
     calls = message.tool_calls
     if all(call.id for call in calls):
         return [call.id or "" for call in calls]
@@ -168,7 +171,7 @@ def call_ids(chat: Chat, index: int, message: AssistantMessage) -> list[str]:
 
 
 def native_id(name: str, number: int) -> str:
-    """A call's id as the model writes it.
+    """Return a call's id as the model writes it.
 
     >>> native_id("search", 0)
     'functions.search:0'
@@ -193,7 +196,7 @@ def _call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[i
 
 
 def _read_call(inside: Sequence[Segment]) -> CallReading:
-    """An id that names the function, then JSON."""
+    """Read an id that names the function, then JSON."""
     identity, text = _cut_at_argument(inside)
     native = _NATIVE_ID.fullmatch(identity)
     name = native[1] if native else None
@@ -209,7 +212,7 @@ def _read_call(inside: Sequence[Segment]) -> CallReading:
 
 
 def _cut_at_argument(inside: Sequence[Segment]) -> tuple[str, str | None]:
-    """The texts before and after the marker between id and arguments; no second where it is missing."""
+    """Split at the marker between id and arguments. The second part is None where the marker is missing."""
     markers = (_ARGUMENT, _CALL[1])
     place = next((k for k, segment in enumerate(inside) if is_special(segment, *markers)), len(inside))
     missing = place == len(inside) or inside[place].text != _ARGUMENT

@@ -36,7 +36,7 @@ _PYTHON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def declarations(tools: Iterable[Json]) -> str:
-    """The namespace of all functions; "" where there are none.
+    """Return the namespace of all functions, or "" where there are none.
 
     Raises:
         ValueError: A schema says what TypeScript cannot, or is nested too deeply.
@@ -68,7 +68,7 @@ def _check_depth(value: Json, left: int) -> None:
 
 
 def _function(function: Mapping[str, Json]) -> str:
-    """Interfaces that others refer to, the description, the type."""
+    """Return one function: the interfaces it refers to, its description, its type."""
     parameters = _mapping(function.get("parameters") or {})
     references = set(_references(parameters))
     pieces = list(_interfaces(parameters, references)) if references else []
@@ -88,7 +88,7 @@ def _interfaces(parameters: Mapping[str, Json], references: set[str]) -> Iterato
 
 
 def _references(schema: Json) -> Iterator[str]:
-    """Whatever a schema, or one inside it, refers to."""
+    """Yield every reference in a schema, or in one inside it."""
     if not isinstance(schema, Mapping):
         return
     if "$ref" in schema:
@@ -101,7 +101,7 @@ def _references(schema: Json) -> Iterator[str]:
 
 
 def _type(schema: Json, indent: str) -> str:
-    """A schema as a type; lines after the first are indented."""
+    """Return a schema as a type. Lines after the first are indented."""
     if isinstance(schema, bool):
         return "any" if schema else "null"
     schema = _mapping(schema)
@@ -117,7 +117,7 @@ def _type(schema: Json, indent: str) -> str:
 
 
 def _plain(schema: Mapping[str, Json], indent: str) -> str:
-    """A schema that names its type, or several."""
+    """Return the type of a schema that names its type, or several."""
     named = schema.get("type")
     if named == "object":
         return _object(schema, indent)
@@ -137,7 +137,7 @@ def _reference(target: Json) -> str:
 
 
 def _enum(schema: Mapping[str, Json]) -> str:
-    """Values, as Python prints them but for strings."""
+    """Return the values of an enum. Strings are quoted, other values are printed as Python does."""
     values, named = _sequence(schema["enum"]), schema.get("type")
     names = () if named is None else (named,) if isinstance(named, str) else _sequence(named)
     allowed = tuple(kind for name in names for kind in _PYTHON_TYPES.get(str(name), ()))
@@ -156,7 +156,10 @@ def _array(schema: Mapping[str, Json], indent: str) -> str:
 
 
 def _object(schema: Mapping[str, Json], indent: str) -> str:
-    """Required properties, then optional ones, each by name; then what other properties may be."""
+    """Return an object type. Required properties come first, then optional ones, each sorted by name.
+
+    The type of other properties is last.
+    """
     required = _sequence(schema.get("required", ()))
     inner = indent + _INDENT
     fields = _fields(schema, sorted(_properties(schema), key=lambda name: (name not in required, name)), inner)
@@ -167,7 +170,7 @@ def _object(schema: Mapping[str, Json], indent: str) -> str:
 
 
 def _fields(schema: Mapping[str, Json], names: Sequence[str], indent: str) -> list[str]:
-    """Properties with their comments, in the order given."""
+    """Return properties with their comments, in the order given."""
     properties, required = _properties(schema), _sequence(schema.get("required", ()))
     return [
         "\n".join((
@@ -180,7 +183,7 @@ def _fields(schema: Mapping[str, Json], names: Sequence[str], indent: str) -> li
 
 
 def _comments(schema: Json, indent: str) -> Iterator[str]:
-    """What is said of a schema before it: its description, and what its type does not say of its values."""
+    """Yield the comments before a schema: its description, and limits on its values that its type leaves out."""
     if not isinstance(schema, Mapping):
         return
     yield from _description(schema, indent)
@@ -192,7 +195,7 @@ def _comments(schema: Json, indent: str) -> Iterator[str]:
 
 
 def _description(schema: Mapping[str, Json], indent: str) -> Iterator[str]:
-    """A line each; empty ones stay empty."""
+    """Yield the description, a line each. Empty lines stay empty."""
     text = schema.get("description") or ""
     if not isinstance(text, str):
         raise ValueError(f"a description must be text, not {text!r}")

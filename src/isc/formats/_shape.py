@@ -82,7 +82,7 @@ _TOOL: Final = ToolSpec(
 
 @lru_cache(maxsize=64)
 def asked(family: Family) -> Shape:
-    """What a family takes, found by asking it; the last 64 families are kept."""
+    """Find out what a family takes by asking it. Keeps the last 64 families."""
     takes = _Asking(family)
     calling = takes.calling()
     offers_tools = takes(_USER, tools=True)
@@ -120,20 +120,20 @@ class _Asking:
         self.family = family
 
     def __call__(self, *messages: Message, tools: bool = False) -> bool:
-        """Whether it renders these."""
+        """Return whether the family renders these messages."""
         try:
             return bool(list(self.family.conversation(Chat(messages, (_TOOL,) if tools else ()))))
         except Error:
             return False
 
     def calls(self, arguments: str | None = None, count: int = 1) -> Iterator[AssistantMessage]:
-        """A turn that calls, one that says something besides first."""
+        """Yield a turn that calls. A turn with content besides comes first."""
         call = ToolCall("f", arguments or {}, "call00000")
         yield AssistantMessage("!", tool_calls=(call,) * count)
         yield AssistantMessage(tool_calls=(call,) * count)
 
     def calling(self) -> AssistantMessage | None:
-        """The first of `calls` that can be history; None where there is none."""
+        """Return the first of `calls` that can be history, or None."""
         between: tuple[tuple[Message, ...] | None, ...] = ((), (_RESULT, _SAID), None)  # None: it calls once
         for rest in between:
             for call in self.calls():

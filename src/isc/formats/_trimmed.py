@@ -33,7 +33,9 @@ _TOGETHER: Final = scaffold("")
 
 
 def opening(chat: Chat) -> Iterator[Segment]:
-    """The system turn, if there is a system message or there are tools, which come before what the system says.
+    """Yield the system turn, if there is a system message or there are tools.
+
+    Tools come before the system message's text.
 
     Raises:
         ConversationError: No message is a user query, without which the template renders nothing.
@@ -59,7 +61,7 @@ def opening(chat: Chat) -> Iterator[Segment]:
 def turn(
     chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool, numbered: bool
 ) -> Segments:
-    """One message; results in a row share a user turn, whose head is missing where a result stands first of all."""
+    """Return one message. Results in a row share a user turn, which has no head where a result stands first of all."""
     message = chat.messages[index]
     if isinstance(message, AssistantMessage):
         return _answer(chat, index, message, spell, keeps_thinking=keeps_thinking)
@@ -74,14 +76,14 @@ def turn(
 
 
 def _content(chat: Chat, index: int, *, numbered: bool) -> list[Segment]:
-    """What a user or a tool says, without the white space around it."""
+    """Return the content of a user or a tool, without the white space around it."""
     return stripped(chatml.vision_content(chat, index, numbered=numbered))
 
 
 def _answer(
     chat: Chat, index: int, message: AssistantMessage, spell: Callable[[Json], str], *, keeps_thinking: bool
 ) -> Iterator[Segment]:
-    """What the model said, with a think block where it answers the last user query or where thinking is kept."""
+    """Yield an assistant's turn, with a think block where it answers the last user query or where thinking is kept."""
     reasoning, content = message.reasoning_content, content_text(chat, index).strip()
     if reasoning is None:
         reasoning, content = chatml.split_inline_reasoning(content)
@@ -95,7 +97,7 @@ def _answer(
 
 
 def generation_prompt(*, thinks: bool) -> tuple[Segment, ...]:
-    """The head of an assistant turn with its think block opened, or already closed."""
+    """Return the head of an assistant turn with its think block opened, or already closed."""
     return (*chatml.im_start("assistant"), *(chatml.OPEN_THINKING if thinks else chatml.NO_THINKING))
 
 

@@ -68,31 +68,34 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     @property
     @abstractmethod
     def specials(self) -> tuple[str, ...]:
-        """Every special the format spells, in the order an artificial vocabulary gives them ids."""
+        """Return every special the format spells, in the order an artificial vocabulary gives them ids."""
 
     @property
     @abstractmethod
     def turn_close(self) -> str | None:
-        """The special that closes an assistant turn; None where the next role's marker does."""
+        """Return the special that closes an assistant turn, or None where the next role's marker does."""
 
     @property
     @abstractmethod
     def stop_tokens(self) -> tuple[str, ...]:
-        """The specials at which sampling stops; without a turn close, the one that ends a conversation comes first."""
+        """Return the specials at which sampling stops.
+
+        Without a turn close, the one that ends a conversation comes first.
+        """
 
     @property
     @abstractmethod
     def keeps_history(self) -> bool:
-        """Whether no later message changes how an earlier one is rendered."""
+        """Return whether no later message changes how an earlier one is rendered."""
 
     @property
     @abstractmethod
     def reasoning(self) -> Reasoning | None:
-        """How reasoning is bracketed; None for formats without it."""
+        """Return how reasoning is bracketed, or None for formats without reasoning."""
 
     @abstractmethod
     def opening(self, chat: Chat) -> Segments:
-        """What comes first: BOS, the system turn; it belongs to a leading system message, without one to nobody.
+        """Yield what comes first: BOS, the system turn. The owner is a leading system message, or nobody without one.
 
         A format whose system turn is always there, or holds the tools, says a leading system message here, and nothing
         in that message's `turn`. Others leave it to `turn`.
@@ -100,15 +103,15 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
 
     @abstractmethod
     def turn(self, chat: Chat, index: int) -> Segments:
-        """Message `index`; empty for a leading system message that the opening says."""
+        """Yield message `index`. Yield nothing for a leading system message that the opening contains."""
 
     @abstractmethod
     def generation_prompt(self, chat: Chat) -> Segments:
-        """What asks the model for the next turn."""
+        """Yield the text that asks the model for the next turn."""
 
     @abstractmethod
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
-        """The inverse of `turn`: never raises."""
+        """Parse a sampled turn, as the inverse of `turn`. Never raises."""
 
     @final
     def __post_init__(self) -> None:
@@ -123,14 +126,14 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         """
 
     def preamble(self, chat: Chat) -> Segments:
-        """What stands between the opening and the first turn and is nobody's, whoever speaks first.
+        """Yield segments between the opening and the first turn that are nobody's, whoever speaks first.
 
         Tools in a turn of their own are, and a default system message after them (law 2).
         """
         return ()
 
     def with_options(self, options: Mapping[str, object]) -> Family:
-        """The same format with these of its template's options, the others as they are.
+        """Return the same format with these of its template's options, the others as they are.
 
         Raises:
             OptionError: There is no such option, or it cannot have this value.
@@ -146,11 +149,11 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         return structs.replace(self, **options)
 
     def reads_key(self, key: str) -> bool:
-        """Whether the format reads a key of a message besides those that every format reads."""
+        """Return whether the format reads a key of a message besides those that every format reads."""
         return False
 
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
-        """A whole conversation as owned segments, with what the model samples marked as body (laws 2 and 4).
+        """Yield a whole conversation as owned segments, the text that the model samples marked as body (laws 2 and 4).
 
         It is put together from `opening`, `preamble`, `turn` and `generation_prompt`; a format that cannot be rendered
         turn by turn gives its own.
@@ -158,20 +161,20 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         return chain.from_iterable(_turns(self, chat, add_generation_prompt=add_generation_prompt))
 
     def ended(self, sampled: Sampled) -> Ended:
-        """Where a completion stopped and what completes it; asked only where `tells_ending`."""
+        """Return how a completion ended and what completes it. Called only where `tells_ending`."""
         return Ended()
 
     def for_vocabulary(self, specials: Collection[str]) -> Family:
-        """The family as a vocabulary has it: a format may have markers that are tokens in one and text in another."""
+        """Return this family adapted to a vocabulary in which some of its markers are ordinary text."""
         return self
 
     def template_variables(self, chat: Chat) -> Mapping[str, Json]:
-        """What the model's own tokenizer passes to its template for a chat, besides or in place of the caller's."""
+        """Return what the model's own tokenizer gives its template for a chat, besides or in place of the caller's."""
         return {}
 
     @property
     def day(self) -> str | None:
-        """The day that the format's text names as the present one, YYYY-MM-DD; None asks the clock."""
+        """Return the day that the format's text names as the present one, YYYY-MM-DD. None asks the clock."""
         return None
 
     def dated(self, day: str) -> Family:
@@ -184,24 +187,26 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         return self
 
     def template_arguments(self) -> Mapping[str, Json]:
-        """The options as keyword arguments of the model's own template; those that are None are left out."""
+        """Return the options as keyword arguments of the model's own template. Options that are None are left out."""
         options: dict[str, Json] = to_builtins(self)
         tag_field = self.__struct_config__.tag_field
         return {name: value for name, value in options.items() if name != tag_field and value is not None}
 
     @property
     def argument_keys(self) -> str:
-        """What the name of an argument must match, in formats that quote nothing and so cannot tell all from tags."""
+        """Return the pattern for names of arguments. Formats that quote nothing cannot tell every name from tags."""
         return ANY
 
     @property
     def argument_texts(self) -> str:
-        """What an argument that is a text must match, likewise."""
+        """Return the pattern for arguments that are texts, likewise."""
         return ANY
 
     @property
     def shape(self) -> Shape:
-        """What its conversations may look like: roles, alternation, tools, reasoning. Found by asking `conversation`.
+        """Describe what conversations may look like: roles, alternation, tools, reasoning.
+
+        Found by asking `conversation`.
 
         >>> from isc import Llama3
         >>> Llama3().shape.most_calls, Llama3().shape.calls_alone, Llama3().shape.user_first
@@ -211,12 +216,12 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
 
     @property
     def has_reasoning(self) -> bool:
-        """Whether the format has reasoning: between markers, or in messages of its own."""
+        """Return whether the format has reasoning: between markers, or in messages of its own."""
         return self.reasoning is not None or self.turn_start is not None
 
 
 def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterator[Segments]:
-    """The opening, each turn and the generation prompt."""
+    """Yield the opening, each turn and the generation prompt."""
     if add_generation_prompt:
         chat = structs.replace(chat, add_generation_prompt=True)
     yield owned(opening_owner(chat), family.opening(chat))
@@ -231,7 +236,7 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
 
 
 def name_of(kind: type[Struct]) -> str:
-    """What a format is called: its tag, or its class where it has none.
+    """Return the name of a format: its tag, or its class where it has none.
 
     >>> from isc import Qwen3
     >>> name_of(Qwen3)

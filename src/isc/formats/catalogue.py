@@ -21,7 +21,7 @@ from isc.formats.base import Family, name_of
 
 @lru_cache(maxsize=1)
 def list_families() -> Mapping[str, type[Family]]:
-    """Every family by its name.
+    """Return every family by its name.
 
     Raises:
         FamilyError: A format's module has no `FAMILY`, or one that is not a family; names the module.
@@ -34,7 +34,7 @@ def list_families() -> Mapping[str, type[Family]]:
 
 @lru_cache(maxsize=1)
 def models() -> Mapping[str, Family]:
-    """Every known model's family value, by exact model name."""
+    """Return the family value of every known model, by exact model name."""
     return {name: family for module in _modules() for name, family in module.MODELS.items()}
 
 
@@ -77,7 +77,7 @@ def check_family_module(module: ModuleType) -> None:
 
 
 def family_name(family: Family) -> str:
-    """The name of a family value.
+    """Return the name of a family value.
 
     >>> family_name(family_for("Qwen/Qwen3-8B"))
     'qwen3'
@@ -86,7 +86,7 @@ def family_name(family: Family) -> str:
 
 
 def family_for(model: str) -> Family:
-    """The family value of an exact model name.
+    """Return the family value of an exact model name.
 
     Args:
         model: A hub id such as `Qwen/Qwen3-8B`.
@@ -104,7 +104,7 @@ def family_for(model: str) -> Family:
 
 
 def unknown_model(model: str, call: str = "") -> UnknownModelError:
-    """The error for a model without a family: what is near, and what is known."""
+    """Return the error for a model without a family. The error says which names are near and which are known."""
     near = difflib.get_close_matches(model, models(), n=3, cutoff=0.75)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     return UnknownModelError(
@@ -114,7 +114,7 @@ def unknown_model(model: str, call: str = "") -> UnknownModelError:
 
 
 def family_named(name: str) -> Family:
-    """The family of a name, with its defaults.
+    """Return the family of a name, with its defaults.
 
     Raises:
         OptionError: No family has this name; says which are near.
@@ -131,7 +131,7 @@ def family_named(name: str) -> Family:
 
 
 def chosen_family(family: object) -> Family | None:
-    """A family that a caller gave as a value or by its name; None where none was given.
+    """Return the family that a caller gave as a value or by its name, or None where none was given.
 
     Raises:
         OptionError: It is neither.
@@ -145,7 +145,10 @@ def chosen_family(family: object) -> Family | None:
 
 
 def family_of_template(template: str) -> Family | None:
-    """The family of a template that is known byte for byte; a trailing newline does not change what it renders."""
+    """Return the family of a template that is known byte for byte.
+
+    A trailing newline does not change what it renders.
+    """
     stripped = template.rstrip("\n")
     digests = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (template, stripped, stripped + "\n"))
     return next((_templates()[digest] for digest in digests if digest in _templates()), None)

@@ -64,15 +64,15 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
 
     @property
     def keeps_history(self) -> bool:
-        """Never: the turn after drops the reasoning that was sampled."""
+        """Return False: the turn after drops the reasoning that was sampled."""
         return False
 
     def opening(self, chat: Chat) -> Segments:
-        """BOS and every system message."""
+        """Yield BOS and every system message."""
         return deepseek.opening(chat, "deepseek-r1")
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results share a section all through the conversation."""
+        """Yield one message. Results share a section all through the conversation."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._calls(chat, index) if message.tool_calls else self._answer(chat, index)
@@ -89,7 +89,10 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
         yield special(deepseek.EOS)
 
     def _calls(self, chat: Chat, index: int) -> Iterator[Segment]:
-        """The first turn with calls opens their section; each later call is on a line of its own."""
+        """Yield the calls of a turn. The first turn with calls opens their section.
+
+        Each later call is on a line of its own.
+        """
         opened = deepseek.called_before(chat, index)
         if opened:
             calls = deepseek.said_alone(chat, index, "deepseek-r1")
@@ -102,7 +105,10 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
         yield from deepseek.CLOSE_CALLS
 
     def _output(self, chat: Chat, index: int) -> Iterator[Segment]:
-        """A result; the first of all opens the section, the last before an answer, or of all, closes it."""
+        """Yield a result. The first of all opens the section.
+
+        The last before an answer, or of all, closes the section.
+        """
         after = deepseek.following(chat, index)
         if deepseek.first_output(chat, index, by_section=False):
             yield special(deepseek.OUTPUTS)
@@ -111,7 +117,7 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
             yield special(deepseek.END_OUTPUTS)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The assistant's marker and the opener of reasoning; nothing after tool outputs."""
+        """Yield the assistant's marker and the opener of reasoning. Yield nothing after tool outputs."""
         if chat.role(deepseek.previous(chat, len(chat.messages))) == "tool":
             return ()
         return (special(deepseek.ASSISTANT), *(_OPEN_THINKING if self.variant == "think_prefill" else ()))

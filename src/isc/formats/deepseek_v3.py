@@ -57,15 +57,15 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
 
     @property
     def keeps_history(self) -> bool:
-        """Never: what comes after outputs changes their section, and a later system message the opening."""
+        """Return False: a turn after outputs changes their section, and a later system message the opening."""
         return False
 
     def opening(self, chat: Chat) -> Segments:
-        """BOS and every system message."""
+        """Yield BOS and every system message."""
         return deepseek.opening(chat, "deepseek-v3")
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results of V3 share a section all through the conversation."""
+        """Yield one message. Results of V3 share a section all through the conversation."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._assistant(chat, index, message)
@@ -77,7 +77,7 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
         return (*said, special(deepseek.ASSISTANT))
 
     def _assistant(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        """An answer, set off from a result after it that opens no section."""
+        """Yield an answer, set off from a result after it that opens no section."""
         after = deepseek.following(chat, index)
         if not message.tool_calls:
             if self.variant == "v3" and chat.role(deepseek.previous(chat, index)) != "tool":
@@ -95,7 +95,7 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
             yield deepseek.NEWLINE
 
     def _calls(self, chat: Chat, index: int) -> Iterator[Segment]:
-        """V3's calls: the first of a conversation opens the section, every other one closes the turn."""
+        """Yield V3's calls. The first of a conversation opens the section, every other one closes the turn."""
         opened = deepseek.called_before(chat, index)
         for call in deepseek.said_alone(chat, index, "deepseek-v3"):
             if opened:
@@ -105,7 +105,10 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
                 opened = True
 
     def _is_closed(self, chat: Chat, index: int) -> bool:
-        """Whether a message is an assistant's turn with a close: a line break after that is the turn's."""
+        """Return whether a message is an assistant's turn with a close.
+
+        A line break after the close belongs to that turn.
+        """
         if chat.role(index) != "assistant":
             return False
         calls = deepseek.calls_of(chat, index)
@@ -115,7 +118,7 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
         return deepseek.first_output(chat, index, by_section=self.variant != "v3")
 
     def _output(self, chat: Chat, index: int) -> Iterator[Segment]:
-        """A result; the last before an answer, or of all, closes the section."""
+        """Yield a result. The last before an answer, or of all, closes the section."""
         before, after = deepseek.previous(chat, index), deepseek.following(chat, index)
         if self._opens(chat, index):
             yield special(deepseek.OUTPUTS)
@@ -127,7 +130,10 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
             yield special(deepseek.END_OUTPUTS)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The assistant's marker; nothing after tool outputs, nor where V3-0324 gave it with the user's turn."""
+        """Yield the assistant's marker.
+
+        Yield nothing after tool outputs, nor where V3-0324 gave it with the user's turn.
+        """
         last = chat.role(deepseek.previous(chat, len(chat.messages)))
         given = ("tool",) if self.variant == "v3" else ("tool", "user")
         return () if last in given else (special(deepseek.ASSISTANT),)
@@ -139,7 +145,7 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
 
 
 def _until_last_call(sampled: Sampled) -> Sampled:
-    """What was sampled before the close that no further call follows: V3 has one after every call but the first."""
+    """Cut a turn before the close that no further call follows. V3 has one after every call but the first."""
     segments = sampled.segments
     end = find_special(sampled, 0, deepseek.EOS)
     while end + 2 < len(segments) and segments[end + 1].text == "\n" and is_special(segments[end + 2], deepseek.CALL):

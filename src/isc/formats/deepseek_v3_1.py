@@ -60,24 +60,24 @@ class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
 
     @property
     def keeps_history(self) -> bool:
-        """Never: a later system message changes the opening; with thinking, a user's message drops reasoning."""
+        """Return False: a later system message changes the opening. With thinking, a user's message drops reasoning."""
         return False
 
     @property
     def reasoning(self) -> Reasoning | None:
-        """Think blocks, where the prompt opens one."""
+        """Return think blocks, where the prompt opens one."""
         return _REASONING if self.thinking else None
 
     def reads_key(self, key: str) -> bool:
-        """Whether the format reads a key of a message besides those that every format reads."""
+        """Return whether the format reads a key of a message besides those that every format reads."""
         return key == "prefix"
 
     def opening(self, chat: Chat) -> Segments:
-        """BOS and every system message."""
+        """Yield BOS and every system message."""
         return deepseek.opening(chat, "deepseek-v3.1")
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message."""
+        """Yield one message."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._assistant(chat, index, message)
@@ -102,7 +102,7 @@ class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
         yield special(deepseek.EOS)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The assistant's marker and what opens or closes reasoning, after a user's message only."""
+        """Yield the assistant's marker and the opener or closer of reasoning, after a user's message only."""
         if chat.role(deepseek.previous(chat, len(chat.messages))) != "user":
             return ()
         return special(deepseek.ASSISTANT), special(deepseek.THINK if self.thinking else deepseek.END_THINK)

@@ -52,7 +52,7 @@ class Gemma3(Family, frozen=True, tag_field="family", tag="gemma-3"):
     reasoning: ClassVar[None] = None
 
     def opening(self, chat: Chat) -> Segments:
-        """BOS; what the system says is said in the first user's turn."""
+        """Yield BOS. A system message belongs to the first user's turn."""
         if chat.tools:
             problem = "gemma-3's template shows the model no tools; say what they are in a message"
             raise ConversationError("tools", problem, [tool.name for tool in chat.tools])
@@ -63,7 +63,7 @@ class Gemma3(Family, frozen=True, tag_field="family", tag="gemma-3"):
         return (_BOS,)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message, its texts trimmed; a leading system message is said in the user's turn that follows it."""
+        """Yield one message, its texts trimmed. A leading system message belongs to the user's turn that follows it."""
         message = chat.messages[index]
         if index == 0 and isinstance(message, SystemMessage):
             return ()
@@ -80,7 +80,7 @@ class Gemma3(Family, frozen=True, tag_field="family", tag="gemma-3"):
         return (_START, scaffold(f"{name}\n"), *_system_before(chat, index), said, _END, _NEWLINE)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of a model's turn."""
+        """Yield the head of a model's turn."""
         return (_START, scaffold("model\n"))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -89,7 +89,7 @@ class Gemma3(Family, frozen=True, tag_field="family", tag="gemma-3"):
 
 
 def _system_before(chat: Chat, index: int) -> tuple[Segment, ...]:
-    """What a leading system message says, in the turn after it, as it stands."""
+    """Return the text of a leading system message unchanged, for the turn after it."""
     if index != 1 or chat.role(0) != "system":
         return ()
     return (Segment(content_text(chat, 0), "text", True, 0), scaffold("\n\n"))

@@ -57,19 +57,19 @@ class Glm45(Family, frozen=True, tag_field="family", tag="glm-4.5"):
 
     @property
     def keeps_history(self) -> bool:
-        """Never: a user message drops the reasoning before it."""
+        """Return False: a user message drops the reasoning before it."""
         return False
 
     def opening(self, chat: Chat) -> Segments:
-        """What begins every text."""
+        """Yield the beginning of every text."""
         return glm.START
 
     def preamble(self, chat: Chat) -> Segments:
-        """The tools in a system turn of their own."""
+        """Yield the tools in a system turn of their own."""
         return glm.tools_turn(chat, (json_text(tool.schema) for tool in chat.tools), glm.LINES)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share an observation turn."""
+        """Yield one message. Results in a row share an observation turn."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._assistant(chat, index, message)
@@ -93,7 +93,7 @@ class Glm45(Family, frozen=True, tag_field="family", tag="glm-4.5"):
         yield from glm.answer(content, message.tool_calls, glm.LINES)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The assistant's marker; without thinking, an empty think block."""
+        """Yield the assistant's marker. Without thinking, an empty think block follows."""
         return glm.generation_prompt(chat, *(() if self.enable_thinking else _NO_THINKING))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:

@@ -51,19 +51,19 @@ class Glm5(Family, frozen=True, tag_field="family", tag="glm-5"):
 
     @property
     def keeps_history(self) -> bool:
-        """Only where reasoning is not cleared."""
+        """Return whether reasoning is not cleared."""
         return not self.clear_thinking
 
     def opening(self, chat: Chat) -> Segments:
-        """What begins every text."""
+        """Yield the beginning of every text."""
         return glm.START
 
     def preamble(self, chat: Chat) -> Segments:
-        """The tools in a system turn of their own."""
+        """Yield the tools in a system turn of their own."""
         return glm.tools_turn(chat, (json_text(tool.schema) for tool in chat.tools), glm.ONE_LINE)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share an observation turn."""
+        """Yield one message. Results in a row share an observation turn."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._assistant(chat, index, message)
@@ -83,7 +83,7 @@ class Glm5(Family, frozen=True, tag_field="family", tag="glm-5"):
         yield from glm.answer(content, message.tool_calls, glm.ONE_LINE)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The assistant's marker and an open think block, or a closed one."""
+        """Yield the assistant's marker and an open think block, or a closed one."""
         return glm.generation_prompt(chat, glm.THINK if self.enable_thinking else glm.END_THINK)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:

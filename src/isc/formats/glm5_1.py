@@ -54,23 +54,23 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
 
     @property
     def keeps_history(self) -> bool:
-        """Never: whether an answer without reasoning shows an empty think block depends on what follows it.
+        """Return False: the messages after an answer without reasoning decide whether it shows an empty think block.
 
         `thinking_retention="all"` lets a bridge go on all the same.
         """
         return False
 
     def opening(self, chat: Chat) -> Segments:
-        """What begins every text."""
+        """Yield the beginning of every text."""
         return glm.START
 
     def preamble(self, chat: Chat) -> Segments:
-        """The tools in a system turn of their own."""
+        """Yield the tools in a system turn of their own."""
         shown = (_tool(tool.function) for tool in chat.tools if not tool.function.get("defer_loading"))
         return glm.tools_turn(chat, shown, glm.ONE_LINE)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share an observation turn."""
+        """Yield one message. Results in a row share an observation turn."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._assistant(chat, index, message)
@@ -93,13 +93,13 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
         yield from glm.answer(content, message.tool_calls, glm.ONE_LINE)
 
     def _thought(self, chat: Chat, index: int) -> bool:
-        """Whether an answer without reasoning counts as one that thought nothing."""
+        """Return whether an answer without reasoning counts as one that thought nothing."""
         if index > glm.last_user_index(chat):
             return self.enable_thinking
         return not self.clear_thinking and _query_was_reasoned_about(chat, index)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The assistant's marker and an open think block, or a closed one."""
+        """Yield the assistant's marker and an open think block, or a closed one."""
         return glm.generation_prompt(chat, glm.THINK if self.enable_thinking else glm.END_THINK)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -108,19 +108,19 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
 
 
 def _tool(function: Mapping[str, Json]) -> str:
-    """A tool's function as the template's `tool_to_json` prints it: keys as they stand, values as JSON."""
+    """Return a tool's function as the template's `tool_to_json` prints it: keys as they stand, values as JSON."""
     shown = (f'"{key}": {json_text(value)}' for key, value in function.items() if key not in _NOT_SHOWN)
     return f"{{{', '.join(shown)}}}"
 
 
 def _split_inline_reasoning(content: str) -> tuple[str | None, str]:
-    """Reasoning and content of a text that spells its think block; nothing is trimmed."""
+    """Split a text that spells its think block into reasoning and content. Nothing is trimmed."""
     before, close, _ = content.partition("</think>")
     return (before.rpartition("<think>")[2], content.rpartition("</think>")[2]) if close else (None, content)
 
 
 def _query_was_reasoned_about(chat: Chat, index: int) -> bool:
-    """Whether an answer to the user message that `index` answers, too, was given with reasoning."""
+    """Return whether another answer to the user message that `index` answers was given with reasoning."""
     start = max((user for user in chat.user_indices if user < index), default=None)
     if start is None:
         return False

@@ -84,11 +84,11 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
 
     @property
     def keeps_history(self) -> bool:
-        """Never: an answer that is not the last ends with `<|end|>` instead of `<|return|>`, and drops its analysis."""
+        """Return False: an earlier answer ends with `<|end|>` instead of `<|return|>`, and drops its analysis."""
         return False
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
-        """The system turn, then the developer turn of a leading system message, or of tools alone."""
+        """Yield the system turn, then the developer turn of a leading system message, or of tools alone."""
         yield from harmony.message("system", scaffold(self._preamble(chat)))
         if not isinstance(chat.messages[0], DeveloperMessage):
             yield from _developer(chat, content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else "")
@@ -102,7 +102,7 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
         return f"{facts}{effort}{tools}{_CHANNELS}{_CHANNEL_OF_TOOLS if chat.tools else ''}"
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message of the conversation, one or several of Harmony's."""
+        """Yield one message of the conversation as one or several of Harmony's."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._call(chat, index, message) if message.tool_calls else self._answer(chat, index, message)
@@ -117,14 +117,14 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
         return _developer(chat, content_text(chat, index)) if isinstance(message, DeveloperMessage) else ()
 
     def _answer(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        """An answer, with its reasoning where it is the last."""
+        """Yield an answer, with its reasoning where it is the last."""
         last = index == len(chat.messages) - 1 and not chat.add_generation_prompt
         if message.reasoning_content is not None and (last or not self.auto_drop_analysis):
             yield from harmony.said("analysis", message.reasoning_content)
         yield from harmony.said("final", content_text(chat, index), harmony.RETURN if last else harmony.END)
 
     def _call(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        """A call, with the reasoning before it until it is answered."""
+        """Yield a call, with the reasoning before it until the call is answered."""
         if len(message.tool_calls) > 1:
             problem = "gpt-oss makes one call a turn; give each an assistant message of its own, followed by its result"
             raise ConversationError(f"messages[{index}].tool_calls[1]", problem, message.tool_calls[1].name)
@@ -138,7 +138,7 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
         yield from harmony.called(call.name, arguments_text(call))
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of the model's first message: its channel is sampled."""
+        """Yield the head of the model's first message. Its channel is sampled."""
         return harmony.PROMPT
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -147,7 +147,7 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
 
     @property
     def day(self) -> str | None:
-        """The date in the system turn."""
+        """Return the date in the system turn."""
         return self.conversation_start_date
 
     def dated(self, day: str) -> GptOss:
@@ -155,12 +155,12 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
         return self if self.conversation_start_date else structs.replace(self, conversation_start_date=day)
 
     def ended(self, sampled: Sampled) -> Ended:
-        """Where a completion stopped: in a header, in a text, or after a message."""
+        """Return how a completion ended: in a header, in a text, or after a message."""
         return reading.ended(sampled)
 
 
 def _developer(chat: Chat, instructions: str) -> Iterator[Segment]:
-    """The developer turn: what the caller's system message says, then tools; nothing where there is neither."""
+    """Yield the developer turn: the caller's system message, then tools. Yield nothing where there is neither."""
     said = (scaffold("# Instructions\n\n"), body(instructions), scaffold("\n\n")) if instructions else ()
     tools = (scaffold(f"# Tools\n\n{namespace('functions', chat.tools)}"),) if chat.tools else ()
     if said or tools:
@@ -168,7 +168,10 @@ def _developer(chat: Chat, instructions: str) -> Iterator[Segment]:
 
 
 def _function(chat: Chat, index: int, result: ToolMessage) -> str:
-    """The function whose result message `index` is: of the call before it, else what the result itself says."""
+    """Return the function of result message `index`.
+
+    The call before it names the function, else the result itself does.
+    """
     before = (chat.messages[k] for k in range(index - 1, -1, -1))
     turn = next((message for message in before if isinstance(message, AssistantMessage)), None)
     name = turn.tool_calls[0].name if turn is not None and turn.tool_calls else result.name

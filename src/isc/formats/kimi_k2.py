@@ -64,20 +64,20 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
 
     @property
     def keeps_history(self) -> bool:
-        """Whether nothing is dropped: the thinking model's reasoning is."""
+        """Return whether nothing is dropped. The thinking model's reasoning is."""
         return self.variant != "thinking"
 
     @property
     def reasoning(self) -> Reasoning | None:
-        """Think blocks, where the variant has them."""
+        """Return think blocks, where the variant has them."""
         return kimi.REASONING if self.variant == "thinking" else None
 
     def opening(self, chat: Chat) -> Segments:
-        """Nothing: a leading system message has a turn like any other."""
+        """Yield nothing: a leading system message has a turn like any other."""
         return ()
 
     def preamble(self, chat: Chat) -> Iterator[Segment]:
-        """The tools in a turn of their own, then the template's own system message where the caller has none."""
+        """Yield the tools in a turn of their own, then the template's own system message where the caller has none."""
         if chat.tools:
             yield from kimi.tools_turn(kimi.tools_json(chat, compact=self.variant != "instruct_2025_07"))
         if isinstance(chat.messages[0], SystemMessage):
@@ -90,7 +90,7 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
                 yield scaffold("\n")
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message."""
+        """Yield one message."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._answer(chat, index, message)
@@ -115,11 +115,11 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
         return kimi.answer(chat, index, message, thinking, kimi.call_ids(chat, index, message))
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn; the thinking model opens its think block itself."""
+        """Yield the head of an assistant turn. The thinking model opens its think block itself."""
         return kimi.head("assistant")
 
     def template_variables(self, chat: Chat) -> Mapping[str, Json]:
-        """What the model's own tokenizer passes to the template for a chat: the tools sorted by key."""
+        """Return what the model's own tokenizer passes to the template for a chat: the tools sorted by key."""
         return kimi.template_variables(chat)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:

@@ -63,19 +63,19 @@ class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
 
     @property
     def keeps_history(self) -> bool:
-        """Whether no later message drops reasoning: all of it is kept, or none."""
+        """Return whether no later message drops reasoning: all of it is kept, or none."""
         return self.preserve_thinking or not self.thinking
 
     def opening(self, chat: Chat) -> Segments:
-        """Nothing: a leading system message has a turn like any other."""
+        """Yield nothing: a leading system message has a turn like any other."""
         return ()
 
     def preamble(self, chat: Chat) -> Segments:
-        """The tools in a turn of their own."""
+        """Yield the tools in a turn of their own."""
         return kimi.tools_turn(kimi.tools_typescript(kimi.tools_json(chat))) if chat.tools else ()
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message."""
+        """Yield one message."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             keeps = self.preserve_thinking or index > chat.last_answer
@@ -85,11 +85,11 @@ class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
         return kimi.turn(chat, index, content)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn with its think block opened, or already closed."""
+        """Yield the head of an assistant turn with its think block opened, or already closed."""
         return (*kimi.head("assistant"), *(kimi.OPEN_THINKING if self.thinking else kimi.NO_THINKING))
 
     def template_variables(self, chat: Chat) -> Mapping[str, Json]:
-        """What the model's own tokenizer passes to the template for a chat: the tools sorted, and declared."""
+        """Return what the model's own tokenizer passes to the template for a chat: the tools sorted, and declared."""
         declared = kimi.tools_typescript(kimi.tools_json(chat)) if chat.tools else ""
         return {**kimi.template_variables(chat), "tools_ts_str": declared}
 

@@ -108,44 +108,44 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
 
     @property
     def argument_keys(self) -> str:
-        """Names with a tag in them cannot be told apart where tags are text."""
+        """Return a pattern for names without a tag, since names with one cannot be told apart where tags are text."""
         return ANY if self.tokens else r"(?s:(?:(?!</?arg_|</?tool_call).)*)"
 
     @property
     def argument_texts(self) -> str:
-        """NFC composes the end of a tag that is text with U+0338."""
+        """Return a pattern for texts that leave tags whole. NFC composes the end of a tag that is text with U+0338."""
         return ANY if self.tokens else r"(?s:(?!\u0338).*)"
 
     def for_vocabulary(self, specials: Collection[str]) -> LagunaXS2:
-        """The same options with the tags as tokens that the vocabulary has so."""
+        """Return the same options, adapted to the tags that are tokens of the vocabulary."""
         return replace(self, tokens=tuple(tag for tag in TAGS if tag in specials))
 
     @property
     def specials(self) -> tuple[str, ...]:
-        """The tags that are always tokens, then those that this vocabulary has."""
+        """Return the tags that are always tokens, then those that are tokens of this vocabulary."""
         return (_START, *_ANSWER, THINK, END_THINK, *self.tokens)
 
     @property
     def reasoning(self) -> Reasoning | None:
-        """A think block; None where turns are rendered raw, which may leave it open as they like."""
+        """Return a think block, or None where turns are rendered raw, which may leave the block open as they like."""
         return None if self.render_assistant_messages_raw else self._thinking
 
     @property
     def _thinking(self) -> Reasoning:
-        """A think block; a call's opener ends it too where it is a token."""
+        """Return a think block. A call's opener ends the block too where the opener is a token."""
         closing = (*self._line, special(END_THINK), *self._line)
         return Reasoning(THINK, END_THINK, closing, tuple(tag for tag in _CALL[:1] if tag in self.tokens))
 
     @property
     def _line(self) -> tuple[Segment, ...]:
-        """What XS.2 breaks a line with, where XS-2.1 has nothing."""
+        """Return the line break of XS.2. XS-2.1 has nothing there."""
         return (scaffold("\n"),) if self.variant == "xs.2" else ()
 
     def _tag(self, text: str) -> Segment:
         return special(text) if text in self.tokens else scaffold(text)
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
-        """The start mark, then what the system says, or a default, and the tools; no such turn where all are empty."""
+        """Yield the start mark, then the turn of system message, or a default, and tools. An empty turn is left out."""
         yield special(_START)
         says = isinstance(chat.messages[0], SystemMessage)
         text = content_text(chat, 0).rstrip() if says else _DEFAULT_SYSTEM
@@ -171,7 +171,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         yield scaffold("\n")
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message between its tags; a leading system message is said in the opening."""
+        """Yield one message between its tags. A leading system message belongs to the opening."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._raw(chat, index, message) if self.render_assistant_messages_raw else self._answer(chat, index)
@@ -215,7 +215,10 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         yield closer
 
     def _raw(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        """Content as it stands, with what the prompt gave before it and the turn's close, unless it spells them."""
+        """Yield content unchanged.
+
+        Add the prompt's text before it and the turn's close, unless the content spells them.
+        """
         content = content_text(chat, index)
         if message.tool_calls and _CALL[0] not in content:
             problem = f"render_assistant_messages_raw renders content alone; spell the calls there ({_CALL[0]} ...)"
@@ -230,7 +233,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         yield scaffold("\n")
 
     def generation_prompt(self, chat: Chat) -> tuple[Segment, ...]:
-        """The tag of an answer and a think block's opener, or its close."""
+        """Return the tag of an answer and a think block's opener, or its close."""
         return (special(_ANSWER[0]), *self._line, special(THINK if self.enable_thinking else END_THINK))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -253,7 +256,10 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
 
 
 def _without_inline_reasoning(content: str, thought: str) -> tuple[str, str, bool]:
-    """Content and reasoning, both trimmed, and whether there is reasoning; content may spell it, unless it is given."""
+    """Split content that spells reasoning; return both trimmed, and whether there is reasoning.
+
+    Given reasoning wins.
+    """
     inline, content = split_inline_reasoning(content)
     thought = thought or inline
     return content.strip(), thought.strip(), bool(thought)

@@ -122,7 +122,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
                      self.builtin_tools))  # fmt: skip
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
-        """BOS and the system turn, which is always there."""
+        """Yield BOS and the system turn, which is always there."""
         shown = self._shown(chat)
         tools = None if shown is None else [json_text(tool, indent=4) for tool in shown]
         yield _BEGIN
@@ -137,7 +137,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
             _check_first_turn(chat)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message, its texts trimmed; a leading system message is said in the opening."""
+        """Yield one message, its texts trimmed. A leading system message belongs to the opening."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage) and message.tool_calls:
             return self._call(chat, index, message)
@@ -171,12 +171,12 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
         yield _END_OF_TURN if self.builtin_tools is None else _END_OF_MESSAGE
 
     def _shown(self, chat: Chat) -> Sequence[Mapping[str, Json]] | None:
-        """The tools that are shown; None where there are none."""
+        """Return the tools that are shown, or None where there are none."""
         given = tuple(tool.schema for tool in chat.tools) or None
         return given if self.custom_tools is None else self.custom_tools
 
     def _environment(self, *, has_tools: bool) -> str:
-        """What the system turn says of itself."""
+        """Return the environment, the built-in tools and the dates that the system turn names."""
         if self.variant == "3.2":
             day = today("%d %b %Y") if self.date_string is None else self.date_string
         else:
@@ -188,7 +188,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
         return f"{environment}Cutting Knowledge Date: December 2023\nToday Date: {day}\n\n"
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn."""
+        """Yield the head of an assistant turn."""
         return _head("assistant")
 
     def dated(self, day: str) -> Llama3:
@@ -198,7 +198,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
         return structs.replace(self, date_string=date.fromisoformat(day).strftime("%d %b %Y"))
 
     def ended(self, sampled: Sampled) -> Ended:
-        """Where a completion stopped: a call that was cut off is closed as calls are, anything else as a turn."""
+        """Return how a completion ended. A call that was cut off is closed as calls are, anything else as a turn."""
         if sampled.segments and is_special(sampled.segments[-1], _END_OF_TURN.text, _END_OF_MESSAGE.text):
             return Ended()
         calls = self.builtin_tools is not None and bool(self.parse(sampled, ()).tool_calls)
@@ -221,12 +221,12 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
 
 @lru_cache(maxsize=8)
 def _head(role: str) -> tuple[Segment, ...]:
-    """The head of a turn."""
+    """Return the head of a turn."""
     return _HEADER, scaffold(role), _END_HEADER, scaffold("\n\n")
 
 
 def _first_turn(chat: Chat) -> int:
-    """The first message that has a turn of its own."""
+    """Return the index of the first message that has a turn of its own."""
     return int(isinstance(chat.messages[0], SystemMessage))
 
 
@@ -240,7 +240,7 @@ def _check_first_turn(chat: Chat) -> None:
 
 
 def _result(chat: Chat, index: int) -> Segment:
-    """A tool's result as JSON: a text, or the list of its parts; where it says nothing there is nothing but quotes."""
+    """Return a tool's result as JSON: a text, or the list of its parts. An empty result is a pair of quotes."""
     content = chat.messages[index].content
     if content is None or isinstance(content, str):
         return body(json_text(content)) if content else scaffold(json_text(""))

@@ -96,15 +96,15 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     @property
     def keeps_history(self) -> bool:
-        """Never: a new user message drops the reasoning before it."""
+        """Return False: a new user message drops the reasoning before it."""
         return False
 
     def reads_key(self, key: str) -> bool:
-        """Whether the format reads a key of a message besides those that every format reads."""
+        """Return whether the format reads a key of a message besides those that every format reads."""
         return key in _FACTS
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
-        """The system turn, which is always there: what a system message says or the identity, then the tools."""
+        """Yield the system turn, which is always there: the system message's text or the identity, then the tools."""
         _check_results(chat)
         first = chat.messages[0]
         asks = isinstance(first, SystemMessage)
@@ -125,7 +125,7 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         yield from (_CLOSE, _NEWLINE)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share a turn; a leading system message is said in the opening."""
+        """Yield one message. Results in a row share a turn. A leading system message belongs to the opening."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return _answer(chat, index, message)
@@ -138,7 +138,7 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         raise unsupported_role(chat, index, "minimax-m2", "a system message must be the first, there is no developer")
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn with its think block opened."""
+        """Yield the head of an assistant turn with its think block opened."""
         return (_ROLE, scaffold("ai\n"), _THINK, _NEWLINE)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -176,7 +176,7 @@ def _check_results(chat: Chat) -> None:
 
 
 def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-    """What the model said, with its reasoning where no user message follows."""
+    """Yield an assistant's turn, with its reasoning where no user message follows."""
     thought, content = message.reasoning_content, content_text(chat, index)
     if thought is None and _END_THINK.text in content:
         thought, content = split_inline_reasoning(content)
@@ -191,7 +191,7 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
 
 
 def _responses(chat: Chat, index: int) -> Iterator[Segment]:
-    """A tool result; a list has a response for each item, which then ends on a line of its own."""
+    """Yield a tool result. A list has a response for each item and then ends on a line of its own."""
     content = chat.messages[index].content
     if chat.role(index - 1) != "tool":
         yield from (_ROLE, scaffold("tool"))

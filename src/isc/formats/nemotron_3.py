@@ -82,12 +82,12 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
 
     @property
     def keeps_history(self) -> bool:
-        """Only where no user message takes thoughts off the turns before it, or an effort off the one before it."""
+        """Return whether no user message takes thoughts off the turns before it, or an effort off the one before it."""
         return not (self.truncate_history_thinking or self.low_effort or self.medium_effort)
 
     @property
     def reasoning(self) -> Reasoning:
-        """A think block, on lines of its own but for Ultra's close."""
+        """Return think blocks. Their markers stand on lines of their own but for Ultra's close."""
         closing = (*self._line, special(chatml.END_THINK), *self._line)
         return Reasoning(chatml.THINK, chatml.END_THINK, closing, (chatml.TOOL_CALL,))
 
@@ -96,7 +96,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
         return () if self.variant == "ultra" else (_LINE,)
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
-        """The system turn, empty where nothing is said and there are no tools."""
+        """Yield the system turn, empty where there is no text and there are no tools."""
         yield from chatml.im_start("system")
         text = content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else ""
         yield body(text)
@@ -110,7 +110,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
         yield from chatml.CLOSE
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share a user turn."""
+        """Yield one message. Results in a row share a user turn."""
         message = chat.messages[index]
         if isinstance(message, AssistantMessage):
             return self._answer(chat, index, message)
@@ -133,7 +133,10 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
         yield from chatml.CLOSE
 
     def _said(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        """Reasoning, or an empty think block unless the content spells a tag of one, and the content."""
+        """Yield reasoning and content.
+
+        An empty think block comes first where there is no reasoning and no tag in the content.
+        """
         content, thought = content_text(chat, index), message.reasoning_content or ""
         if thought.strip():
             yield from (special(chatml.THINK), _LINE, body(thought), *self._line, special(chatml.END_THINK))
@@ -147,7 +150,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
             yield body(content.rstrip())
 
     def _without_thought(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        """What of a turn before the last user message is kept: what follows its last `</think>`, spelled or not."""
+        """Yield the kept part of a turn before the last user message: all after its last `</think>`, spelled or not."""
         content, thinks = content_text(chat, index), bool((message.reasoning_content or "").strip())
         opens, closes = chatml.THINK in content, chatml.END_THINK in content
         calls = bool(message.tool_calls)
@@ -168,7 +171,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
         yield body(content)
 
     def generation_prompt(self, chat: Chat) -> tuple[Segment, ...]:
-        """The head of an assistant turn with its think block opened, or already closed."""
+        """Return the head of an assistant turn with its think block opened, or already closed."""
         return (*chatml.im_start("assistant"), *(chatml.OPEN_THINKING if self.enable_thinking else _CLOSED))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -191,7 +194,7 @@ def _last_user(chat: Chat) -> int:
 
 
 def _result(chat: Chat, index: int) -> Iterator[Segment]:
-    """A tool result; the first of results in a row opens a user turn, unless it stands first of all."""
+    """Yield a tool result. The first of results in a row opens a user turn, unless the result stands first of all."""
     before = chat.role(index - 1)
     if before not in ("tool", None) and not (index == 1 and before == "system"):
         yield from chatml.im_start("user")
@@ -208,7 +211,7 @@ def _read_call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tu
 
 
 def _tool(tool: ToolSpec) -> Iterator[str]:
-    """A tool as XML; what the format has no tag for is a tag of its own name."""
+    """Yield the lines of a tool as XML. A field that the format has no tag for is a tag of its own name."""
     function, parameters = tool.function, tool.function.get("parameters")
     yield f"\n<function>\n<name>{function['name']}</name>"
     if "description" in function:

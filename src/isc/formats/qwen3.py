@@ -47,24 +47,24 @@ class Qwen3(Family, frozen=True, tag_field="family", tag="qwen3"):
 
     @property
     def keeps_history(self) -> bool:
-        """Only the instruct models' template never drops reasoning."""
+        """Return whether reasoning is never dropped, which holds for the instruct models' template only."""
         return self.variant == "instruct_2507"
 
     @property
     def reasoning(self) -> Reasoning | None:
-        """Think blocks, where the variant has them."""
+        """Return think blocks, where the variant has them."""
         return None if self.variant == "instruct_2507" else chatml.THINK_REASONING
 
     def opening(self, chat: Chat) -> Segments:
-        """The system turn, if there is a system message or there are tools."""
+        """Yield the system turn, if there is a system message or there are tools."""
         return chatml.hermes_opening(chat)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share a user turn."""
+        """Yield one message. Results in a row share a user turn."""
         return chatml.hermes_turn(chat, index, "qwen3", thinks=self.reasoning is not None)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn and what the variant prefills of its think block."""
+        """Yield the head of an assistant turn and what the variant prefills of its think block."""
         head = chatml.im_start("assistant")
         if self.variant == "thinking_2507":
             return (*head, *chatml.OPEN_THINKING)

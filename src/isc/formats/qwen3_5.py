@@ -46,20 +46,20 @@ class Qwen35(Family, frozen=True, tag_field="family", tag="qwen3.5"):
 
     @property
     def keeps_history(self) -> bool:
-        """A new user query takes the think blocks off the turns before it."""
+        """Return False: a new user query takes the think blocks off the turns before it."""
         return False
 
     def opening(self, chat: Chat) -> Segments:
-        """The system turn, if there is a system message or there are tools."""
+        """Yield the system turn, if there is a system message or there are tools."""
         return trimmed.opening(chat)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share a user turn."""
+        """Yield one message. Results in a row share a user turn."""
         numbered = self.add_vision_id
         return trimmed.turn(chat, index, "qwen3.5", printed, keeps_thinking=False, numbered=numbered)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn with its think block opened, or already closed."""
+        """Yield the head of an assistant turn with its think block opened, or already closed."""
         return trimmed.generation_prompt(thinks=self.enable_thinking)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:

@@ -47,20 +47,20 @@ class Qwen36(Family, frozen=True, tag_field="family", tag="qwen3.6"):
 
     @property
     def keeps_history(self) -> bool:
-        """Only where every think block is kept."""
+        """Return whether every think block is kept."""
         return self.preserve_thinking
 
     def opening(self, chat: Chat) -> Segments:
-        """The system turn, if there is a system message or there are tools."""
+        """Yield the system turn, if there is a system message or there are tools."""
         return trimmed.opening(chat)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share a user turn."""
+        """Yield one message. Results in a row share a user turn."""
         keeps, numbered = self.preserve_thinking, self.add_vision_id
         return trimmed.turn(chat, index, "qwen3.6", argument_text, keeps_thinking=keeps, numbered=numbered)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn with its think block opened, or already closed."""
+        """Yield the head of an assistant turn with its think block opened, or already closed."""
         return trimmed.generation_prompt(thinks=self.enable_thinking)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -69,7 +69,7 @@ class Qwen36(Family, frozen=True, tag_field="family", tag="qwen3.6"):
 
 
 def argument_text(value: Json) -> str:
-    """A value as the template prints it: a string as it is, everything else as JSON.
+    """Return a value as the template prints it: a string as it is, everything else as JSON.
 
     >>> argument_text(None), argument_text(True), argument_text("5")
     ('null', 'true', '5')

@@ -54,20 +54,20 @@ class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
 
     @property
     def keeps_history(self) -> bool:
-        """Only the instruct models' template has no reasoning to drop."""
+        """Return whether there is no reasoning to drop, which holds for the instruct models' template only."""
         return self.variant == "instruct"
 
     @property
     def reasoning(self) -> Reasoning | None:
-        """Think blocks, where the variant has them."""
+        """Return think blocks, where the variant has them."""
         return chatml.THINK_REASONING if self.variant == "thinking" else None
 
     def opening(self, chat: Chat) -> Segments:
-        """The system turn, if there is a system message or there are tools."""
+        """Yield the system turn, if there is a system message or there are tools."""
         return chatml.hermes_opening(chat)
 
     def turn(self, chat: Chat, index: int) -> Segments:
-        """One message; results in a row share a user turn."""
+        """Yield one message. Results in a row share a user turn."""
         message = chat.messages[index]
         if self.variant == "instruct" and isinstance(message, AssistantMessage):
             return _instruct_answer(chat, index, message)
@@ -77,7 +77,7 @@ class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
         return chatml.hermes_turn(chat, index, "qwen3-vl", content, thinks=self.variant == "thinking")
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """The head of an assistant turn; the thinking models' has an open think block."""
+        """Yield the head of an assistant turn. The thinking models' has an open think block."""
         head = chatml.im_start("assistant")
         return (*head, *chatml.OPEN_THINKING) if self.variant == "thinking" else head
 
@@ -88,7 +88,7 @@ class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
 
 
 def _instruct_answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-    """What the model said; a list of parts sets calls off even where their texts are empty."""
+    """Yield an instruct model's turn. A list of parts sets calls off even where their texts are empty."""
     yield from chatml.im_start("assistant")
     yield body(content_text(chat, index))
     yield from chatml.hermes_calls(message.tool_calls, after=message.content)

@@ -33,23 +33,23 @@ _LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
 @lru_cache(maxsize=4096)
 def special(text: str) -> Segment:
-    """One special token, by its spelling."""
+    """Return one special token, by its spelling."""
     return Segment(text, "special")
 
 
 def scaffold(text: str) -> Segment:
-    """Text that the format adds."""
+    """Return text that the format adds."""
     return Segment(text)
 
 
 def body(text: str) -> Segment:
-    """Text that a caller's message says."""
+    """Return text of a caller's message."""
     return Segment(text, "text", True)
 
 
 @lru_cache(maxsize=1024)
 def spelled(text: str, specials: tuple[str, ...]) -> tuple[Segment, ...]:
-    """Fixed wording of a format, its specials taken as specials: never call it with caller data.
+    """Split fixed wording of a format into text and specials. Never call this with caller data.
 
     >>> [segment.kind for segment in spelled("within <tool_call> tags", ("<tool_call>",))]
     ['text', 'special', 'text']
@@ -64,18 +64,18 @@ def spelled(text: str, specials: tuple[str, ...]) -> tuple[Segment, ...]:
 
 @lru_cache(maxsize=256)
 def specials_pattern(specials: tuple[str, ...]) -> re.Pattern[str]:
-    """One group that matches the longest special at a position."""
+    """Return a pattern of one group that matches the longest special at a position."""
     longest_first = sorted(specials, key=len, reverse=True)
     return re.compile("(" + ("|".join(map(re.escape, longest_first)) or r"(?!)") + ")")
 
 
 def is_special(segment: Segment, *texts: str) -> bool:
-    """Whether a segment is one of these specials."""
+    """Return whether a segment is one of these specials."""
     return segment.kind == "special" and segment.text in texts
 
 
 def owned(message: int, segments: Segments) -> list[Segment]:
-    """Segments as that message's, empty texts left out; one that already names its owner keeps it."""
+    """Give segments to a message and leave empty texts out. A segment that already names its owner keeps it."""
     return [
         segment
         if segment.message != UNOWNED
@@ -88,12 +88,12 @@ def owned(message: int, segments: Segments) -> list[Segment]:
 
 
 def opening_owner(chat: Chat) -> int:
-    """Who owns the opening: the caller's leading system message, else nobody."""
+    """Return the owner of the opening: the caller's leading system message, else nobody."""
     return 0 if chat.messages and isinstance(chat.messages[0], SystemMessage) else UNOWNED
 
 
 def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> list[Segment]:
-    """An assistant turn under law 4: what the generation prompt gave is scaffold, what the model samples is body.
+    """Split an assistant turn under law 4: the generation prompt's part is scaffold, the sampled part is body.
 
     The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
     no prompt ends in the middle of one. What follows the turn close is scaffold.
@@ -108,7 +108,10 @@ def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> list[Se
 
 
 def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
-    """What of turn `index` closes the turn before it: something only where a format has no turn close of its own."""
+    """Return the part of turn `index` that closes the turn before it.
+
+    Empty for formats with a turn close of their own.
+    """
     return [segment for segment in owned(index, family.turn(chat, index)) if segment.message == index - 1]
 
 
@@ -154,7 +157,7 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """The turn cut where its generation prompt ended; only scaffold can have come from the prompt."""
+    """Split a turn at the end of its generation prompt. Only scaffold can have come from the prompt."""
     same = len(prompt)
     if turn[:same] != prompt:
         same = _equal_segments(turn, prompt)
@@ -171,12 +174,12 @@ def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[S
 
 
 def _may_be_cut(segment: Segment) -> bool:
-    """Whether the same text could be cut into segments differently here."""
+    """Return whether the same text could be cut into segments differently here."""
     return not segment.text or (segment.kind == "text" and not segment.body)
 
 
 def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:
-    """How many segments turn and prompt start with alike."""
+    """Count the segments that turn and prompt start with alike."""
     for position, (ours, theirs) in enumerate(zip(turn, prompt, strict=False)):
         if ours.text != theirs.text or ours.kind != theirs.kind or (ours.body and ours.kind == "text"):
             return position
@@ -184,7 +187,7 @@ def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:
 
 
 def _shared_text(text: str, wanted: str) -> int:
-    """How many characters of a scaffold text the prompt gave, in whole lines."""
+    """Count the characters of a scaffold text that the prompt gave, in whole lines."""
     if text.startswith(wanted) or wanted.startswith(text):
         return min(len(text), len(wanted))
     line = _LAST_LINE.match(os.path.commonprefix((text, wanted)))
@@ -192,12 +195,12 @@ def _shared_text(text: str, wanted: str) -> int:
 
 
 def placeholder(text: str, part: MediaPart) -> Segment:
-    """The special that stands for a media item, as often as the item takes; body of the message."""
+    """Return the special of a media item, repeated as often as the item takes. The special is body of the message."""
     return Segment(text, "special", True, UNOWNED, part.placeholders, part)
 
 
 def content_pieces(chat: Chat, index: int) -> list[str | MediaPart]:
-    """Content of message `index` as texts and measured images, for formats that know both.
+    """Return the content of message `index` as texts and measured images, for formats that take both.
 
     Raises:
         ConversationError: A part is neither, or images cannot be measured by this renderer.
@@ -224,7 +227,7 @@ def content_pieces(chat: Chat, index: int) -> list[str | MediaPart]:
 
 
 def stripped(segments: Segments) -> list[Segment]:
-    """A stream without the white space at its ends."""
+    """Remove the white space at both ends of a stream."""
     found = list(segments)
     while found and found[0].kind == "text":
         text = found[0].text.lstrip()
@@ -242,7 +245,7 @@ def stripped(segments: Segments) -> list[Segment]:
 
 
 def content_text(chat: Chat, index: int) -> str:
-    """Content of message `index` as one text, for formats that know text only.
+    """Return the content of message `index` as one text, for formats that take text only.
 
     Raises:
         ConversationError: The content has an image or another part that is not text.
@@ -252,12 +255,15 @@ def content_text(chat: Chat, index: int) -> str:
 
 
 def text_content(chat: Chat, index: int) -> tuple[Segment, ...]:
-    """What message `index` says, for formats that know text only."""
+    """Return the content of message `index` as one segment, for formats that take text only."""
     return (body(content_text(chat, index)),)
 
 
 def content_texts(chat: Chat, index: int) -> list[str]:
-    """Content of message `index` as the texts it was given in, for formats that know text only; raises likewise."""
+    """Return the texts of message `index` as they were given, for formats that take text only.
+
+    Raises like `content_text`.
+    """
     content = chat.messages[index].content
     if isinstance(content, str):
         return [content]
@@ -271,7 +277,7 @@ def content_texts(chat: Chat, index: int) -> list[str]:
 
 
 def arguments_text(call: ToolCall) -> str:
-    """A call's arguments as JSON text: as they stand where the caller gave text."""
+    """Return a call's arguments as JSON text, unchanged where the caller gave text."""
     return call.arguments if isinstance(call.arguments, str) else json_text(call.arguments)
 
 
@@ -280,7 +286,7 @@ RAW_ARGUMENTS = "arguments"
 
 
 def arguments_object(call: ToolCall) -> Mapping[str, Json]:
-    """A call's arguments as an object, for formats that spell them one by one: JSON text is read.
+    """Return a call's arguments as an object, for formats that spell them one by one. JSON text is read.
 
     A text that is not that of an object (`invalid_arguments="raw"`) is the one argument `arguments`.
 
@@ -292,7 +298,7 @@ def arguments_object(call: ToolCall) -> Mapping[str, Json]:
 
 
 def arguments_written(call: ToolCall) -> str:
-    """A call's arguments as a format writes JSON: JSON text is read and written anew, any other text kept.
+    """Return a call's arguments as a format writes JSON. JSON text is read and written anew, any other text kept.
 
     >>> arguments_written(ToolCall("now", '{"a":1}')), arguments_written(ToolCall("now", "{oops"))
     ('{"a": 1}', '{oops')
@@ -302,7 +308,7 @@ def arguments_written(call: ToolCall) -> str:
 
 
 def _read_arguments(call: ToolCall) -> Mapping[str, Json] | None:
-    """A call's arguments as an object; None where they are a text that is not that of one."""
+    """Return a call's arguments as an object, or None where they are a text that is no object's JSON."""
     if not isinstance(call.arguments, str):
         return call.arguments
     try:
@@ -313,5 +319,5 @@ def _read_arguments(call: ToolCall) -> Mapping[str, Json] | None:
 
 
 def unsupported_role(chat: Chat, index: int, family: str, instead: str) -> ConversationError:
-    """The error for a role that a format has no turn for."""
+    """Return the error for a role that a format has no turn for."""
     return ConversationError(f"messages[{index}].role", f"{family} has no such turn; {instead}", chat.role(index))

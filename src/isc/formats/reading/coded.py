@@ -42,17 +42,17 @@ class Coded(Struct, frozen=True):
     marks: tuple[str, ...]
 
     def spelled(self, start: int, end: int) -> str:
-        """A part of the text, control tokens by their spelling."""
+        """Return a part of the text, control tokens by their spelling."""
         return decoded(self.text[start:end], self.marks)
 
     def spans(self, ranges: Sequence[Span]) -> list[Span]:
-        """The tokens that each part of the text touches, at least one."""
+        """Return the tokens that each part of the text touches, at least one."""
         ends = [place for start, end in ranges for place in (start, max(end - 1, start))]
         tokens = self._tokens(ends)
         return [(first[0], max(last[1], first[0] + 1)) for first, last in zip(tokens[::2], tokens[1::2], strict=True)]
 
     def _tokens(self, characters: Sequence[int]) -> list[Span]:
-        """The tokens of each character; those of one text are found at once."""
+        """Return the tokens of each character. Characters of one text are looked up together."""
         inside: dict[int, list[int]] = {}
         for number, place in enumerate(characters):
             inside.setdefault(min(bisect_right(self.places, place) - 1, len(self.places) - 2), []).append(number)
@@ -70,7 +70,7 @@ class Coded(Struct, frozen=True):
 
 
 def coded(sampled: Sampled, position: int, marks: Sequence[str]) -> Coded:
-    """A turn from a segment on, these specials as characters.
+    """Code a turn from a segment on as one string, these specials as characters.
 
     >>> from isc.types import Segment
     >>> turn = Sampled((Segment("a"), Segment("<b>", "special"), Segment("<b>")), (0, 1, 2, 3))
@@ -83,24 +83,24 @@ def coded(sampled: Sampled, position: int, marks: Sequence[str]) -> Coded:
 
 
 def decoded(text: str, marks: Sequence[str]) -> str:
-    """Characters of control tokens as their spelling."""
+    """Replace the characters of control tokens by their spelling."""
     return text.translate({_FIRST + k: mark for k, mark in enumerate(marks)}) if marks else text
 
 
 def encoded(marker: str, marks: Sequence[str]) -> str:
-    """A marker with its control tokens as characters."""
+    """Replace the control tokens of a marker by their characters."""
     pieces = specials_pattern(tuple(marks)).split(marker) if marks else [marker]
     return "".join(chr(_FIRST + marks.index(piece)) if k % 2 else piece for k, piece in enumerate(pieces))
 
 
 def marks_of(texts: Iterable[str], specials: Sequence[str]) -> tuple[str, ...]:
-    """The specials that these markers hold, in order."""
+    """Return the specials that these markers hold, in order."""
     pattern = specials_pattern(tuple(specials))
     return tuple(dict.fromkeys(found for text in texts for found in pattern.findall(text)))
 
 
 def marker_pattern(marker: str, marks: Sequence[str], *, tight: bool = False, named: bool = False) -> str:
-    """A pattern for a marker, spelled: white space in it may be missing or be more.
+    """Return a pattern for a marker, spelled. White space in the marker may be missing or be more.
 
     `tight`: a value stands beside the marker, which keeps any more white space. `named` names the groups `identity` and
     `number` of what stands in the holes.

@@ -56,7 +56,7 @@ class Evidence(NamedTuple):
 
     @property
     def all(self) -> tuple[Shown, ...]:
-        """Every turn."""
+        """Return every turn."""
         return tuple(shown for shown in (self.one, self.two, self.content, *self.others) if shown is not None)
 
 
@@ -69,18 +69,18 @@ class Reader(NamedTuple):
 
     @property
     def name(self) -> str | None:
-        """What the grammar is called."""
+        """Return the name of the grammar."""
         return "harmony" if self.harmonic else self.grammar.name if self.grammar is not None else None
 
     def read(self, sampled: Sampled, markers: Reasoning | None, tools: Sequence[ToolSpec]) -> ParsedResponse:
-        """A turn without its stop, read."""
+        """Read a turn without its stop."""
         if self.harmonic:
             return harmony.parse(sampled, tools)
         return read_turn(sampled, markers, self.grammar, self.around, tools)
 
 
 def proven(evidence: Evidence, markers: Reasoning | None, name: str | None = None) -> Reader | None:
-    """The reader that reads every turn back exactly as it was planted; `name` takes grammars of that name only."""
+    """Return the reader that reads every turn back exactly as planted. `name`: only grammars of that name are tried."""
     if {CHANNEL, MESSAGE, START} <= set(evidence.specials) and name in (None, "harmony"):
         reader = Reader(harmonic=True)
         if _reads(reader, evidence, markers):
@@ -108,7 +108,7 @@ USUAL: Final[Mapping[str, Grammar]] = {
 
 
 def usual(name: str | None, specials: Sequence[str]) -> Grammar | None:
-    """The best known grammar of a name, if its markers are specials here."""
+    """Return the best known grammar of a name, if its markers are specials here."""
     grammar = USUAL.get(name or "")
     return grammar if grammar is not None and set(grammar.marks) <= set(specials) else None
 
@@ -119,7 +119,7 @@ def _reads(reader: Reader, evidence: Evidence, markers: Reasoning | None) -> boo
 
 
 def reads_back(reader: Reader, shown: Shown, markers: Reasoning | None, tools: Sequence[ToolSpec]) -> bool:
-    """Whether a turn is read exactly as it was planted, but for white space around it."""
+    """Return whether a turn is read exactly as it was planted, but for white space around it."""
     parsed = reader.read(shown.turn, markers, tools)
     calls = [(call.status, call.name, call.arguments) for call in parsed.tool_calls]
     wanted = [("ok", call.name, dict(call.arguments)) for call in shown.calls]
@@ -132,7 +132,7 @@ def reads_back(reader: Reader, shown: Shown, markers: Reasoning | None, tools: S
 def around_of(
     turns: Sequence[Shown], markers: Reasoning | None, grammar: Grammar | None, tools: Sequence[ToolSpec]
 ) -> Around:
-    """What stands around content and calls in these turns and is said by nobody."""
+    """Return the texts and specials around content and calls in these turns that no message contains."""
     texts: dict[str, None] = {}
     specials: dict[str, None] = {}
     for shown in turns:
@@ -148,7 +148,7 @@ def around_of(
 
 
 def _is_tag(line: str) -> bool:
-    """Whether a line is what a format writes, not what somebody says."""
+    """Return whether a line looks like a tag of the format, not like content."""
     return line.startswith(("<", "[")) and line.endswith((">", "]")) and " " not in line
 
 
@@ -160,7 +160,7 @@ class _Text(NamedTuple):
 
 
 def candidates(evidence: Evidence, markers: Reasoning | None) -> Iterator[Grammar]:
-    """Grammars that the turns may be in, those first that say more."""
+    """Yield grammars that the turns may be in, the more telling ones first."""
     marks = tuple(dict.fromkeys(s.text for shown in evidence.all for s in shown.turn.segments if s.kind == "special"))
     marks = marks[:MOST_MARKS]
 
@@ -201,7 +201,7 @@ class _Place(NamedTuple):
 
 
 def _json(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Draft]:
-    """Calls that are JSON with a name in it."""
+    """Yield drafts for calls that are JSON with a name in it."""
     for keyed in (False, True):
         first = _json_place(one.text, 0, one.shown.calls, keyed=keyed)
         if first is not None:
@@ -228,13 +228,13 @@ def _json_drafts(
 
 
 def _tail(opener: str) -> str:
-    """The last special of a marker and the text after it."""
+    """Return the last special of a marker and the text after it."""
     last = max(place for place, character in enumerate(opener) if re.match(f"[{ANY_CODE}]", character))
     return opener[last:].strip()
 
 
 def _json_place(text: str, start: int, calls: Sequence[Call], *, keyed: bool) -> _Place | None:
-    """Where the first JSON stands that says the first of these calls, or all of them."""
+    """Find the first JSON that equals the first of these calls, or all of them."""
     read = keyed_call if keyed else json_call_of
     for bracket in re.finditer(r"[{\[]", text[start:]):
         place = start + bracket.start()
@@ -251,7 +251,7 @@ def _json_place(text: str, start: int, calls: Sequence[Call], *, keyed: bool) ->
 
 
 def _between_json(two: _Text | None, *, keyed: bool) -> str | None:
-    """What stands between two calls that are not in one list, names in it as holes."""
+    """Return the text between two calls that are not in one list, names in it as holes."""
     if two is None:
         return None
     first = _json_place(two.text, 0, two.shown.calls, keyed=keyed)
@@ -264,7 +264,7 @@ def _between_json(two: _Text | None, *, keyed: bool) -> str | None:
 
 
 def _named(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Draft]:
-    """Calls that are a name and then the JSON of arguments."""
+    """Yield drafts for calls that are a name and then the JSON of arguments."""
     first = _named_place(one.text, 0, one.shown.calls[0])
     if first is None:
         return
@@ -290,7 +290,7 @@ def _named(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Dr
 
 
 def _named_place(text: str, start: int, call: Call) -> _Place | None:
-    """Where a name stands that the JSON of its arguments follows."""
+    """Find the name of this call that the JSON of its arguments follows."""
     for name in re.finditer(re.escape(call.name), text[start:]):
         begin, end = start + name.start(), start + name.end()
         brace = text.find("{", end)
@@ -328,7 +328,7 @@ def _pairs_of(text: str, call: Call) -> _Pairs | None:
 
 
 def _tagged(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Draft]:
-    """Calls that are a name and pairs between texts."""
+    """Yield drafts for calls that are a name and pairs between texts."""
     pairs = _pairs_of(one.text, one.shown.calls[0])
     if pairs is None or not pairs.middle.strip():
         return
@@ -357,7 +357,7 @@ def _tagged(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_D
 
 
 def _gemma(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Draft]:
-    """Calls as Gemma writes them."""
+    """Yield drafts for calls as Gemma writes them."""
     del two, content
     call = one.shown.calls[0]
     start, (key, value) = one.text.find(f"call:{call.name}{{"), next(iter(call.arguments.items()))
@@ -372,7 +372,7 @@ def _gemma(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Dr
 
 
 def _pythonic(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Draft]:
-    """Calls as Python writes them."""
+    """Yield drafts for calls as Python writes them."""
     del two
     name = one.shown.calls[0].name
     start, end = one.text.find(f"{name}("), one.text.rfind(")")
@@ -389,19 +389,19 @@ def _pythonic(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[
 
 
 def _last_marker(text: str) -> str:
-    """The special, or the tag, that a text ends with."""
+    """Return the special, or the tag, that a text ends with."""
     found = re.search(rf"(?:[{ANY_CODE}]|<[^<>\s]+>|\[[^\[\]\s]+\])\s*\Z", text[-80:])
     return found.group().strip() if found else ""
 
 
 def _first_marker(text: str) -> str:
-    """The special, or the tag, that a text begins with."""
+    """Return the special, or the tag, that a text begins with."""
     found = re.match(rf"\s*(?:[{ANY_CODE}]|</?[^<>\s]+>|\[[^\[\]\s]+\])", text[:80])
     return found.group().strip() if found else ""
 
 
 def _common_prefix(texts: Sequence[str]) -> str:
-    """What texts begin with alike, without the beginning of a tag."""
+    """Return the common prefix of texts, without the beginning of a tag."""
     common = os.path.commonprefix(list(texts))
     place = common.rfind("<")
     cut = len(texts) > 1 and place >= 0 and ">" not in common[place:] and any(len(t) > len(common) for t in texts)
@@ -409,7 +409,7 @@ def _common_prefix(texts: Sequence[str]) -> str:
 
 
 def _common_suffix(texts: Sequence[str]) -> str:
-    """What texts end with alike, without the end of a tag."""
+    """Return the common suffix of texts, without the end of a tag."""
     common = os.path.commonprefix([text[::-1] for text in texts])[::-1]
     place, opens = common.find(">"), common.find("<")
     cut = len(texts) > 1 and place >= 0 and not 0 <= opens < place and any(len(t) > len(common) for t in texts)

@@ -43,16 +43,16 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
 
     @property
     def name(self) -> str:
-        """What the grammar is called."""
+        """Return the name of the grammar."""
         return "gemma"
 
     @property
     def enders(self) -> tuple[str, ...]:
-        """The special that the opener begins with."""
+        """Return the special that the opener begins with."""
         return tuple(mark for mark in self.marks if self.opener.startswith(mark))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
-        """The calls of what follows reasoning, in order."""
+        """Return the calls after the reasoning, in order."""
         del tools  # values have types of their own
         opener, closer, edge = _patterns(self)
         found: list[Attempt] = []
@@ -74,7 +74,7 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
         return found
 
     def _call(self, turn: Coded, position: int) -> tuple[CallReading, int]:
-        """A call's name and object, and where it ends."""
+        """Read a call's name and object, and return where the call ends."""
         head = _HEAD.match(turn.text, position)
         if head is None:
             return ("malformed_structure", None, None), position
@@ -100,7 +100,7 @@ class _Reader:
         self._turn, self._quote, self.position = turn, quote, position
 
     def value(self, depth: int) -> Json:
-        """The value that begins here."""
+        """Read the value that begins here."""
         text = self._turn.text
         self.position = _end(text, self.position)
         if depth > _DEEPEST:

@@ -32,18 +32,18 @@ class Grammar(Protocol):
 
     @property
     def name(self) -> str:
-        """What the grammar is called."""
+        """Return the name of the grammar."""
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """The specials it knows."""
+        """Return the specials that the grammar uses."""
 
     @property
     def enders(self) -> tuple[str, ...]:
-        """The specials that end reasoning which nothing closes."""
+        """Return the specials that end reasoning without a closer."""
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
-        """The calls of what follows reasoning, in order."""
+        """Return the calls after the reasoning, in order."""
 
 
 class Around(NamedTuple):
@@ -89,7 +89,7 @@ def read_turn(
 
 
 def _with_text_markers(sampled: Sampled, markers: Reasoning) -> Sampled:
-    """A turn with reasoning markers that the vocabulary has as text cut out; those that are specials are so already."""
+    """Cut out reasoning markers that the vocabulary has as text. Markers that are specials need no cut."""
     if special(markers.closer) in markers.closing:
         return sampled
     return cut_markers(sampled, (markers.opener, markers.closer))
@@ -102,7 +102,7 @@ def _call(turn: Coded, attempt: Attempt, span: tuple[int, int]) -> ParsedToolCal
 
 
 def _said(turn: Coded, start: int, end: int, around: Around) -> str:
-    """A piece of content without what the format writes around it."""
+    """Return a piece of content without the markers that the format writes around it."""
     text = turn.text[start:end]
     for marker in (*around.texts, *reversed(around.texts)):  # they may stand in a row
         spelled = encoded(marker, turn.marks)
@@ -114,7 +114,7 @@ def _said(turn: Coded, start: int, end: int, around: Around) -> str:
 
 
 def _codes(specials: Sequence[str], marks: Sequence[str]) -> list[int]:
-    """The characters of specials."""
+    """Return the characters of specials."""
     return [ord(encoded(text, marks)) for text in specials]
 
 

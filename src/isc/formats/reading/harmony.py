@@ -53,22 +53,25 @@ class _Spoken(Struct, frozen=True):
 
     @property
     def after(self) -> int:
-        """Where the next message starts."""
+        """Return the index at which the next message starts."""
         return self.end + (self.close is not None)
 
     @property
     def is_own(self) -> bool:
-        """Whether it is the model's: no other role is named."""
+        """Return whether the message is the model's: no other role is named."""
         return self.header.role in ("", harmony.ROLE)
 
     @property
     def thinks(self) -> bool:
-        """Whether it is reasoning."""
+        """Return whether the message is reasoning."""
         return self.text is not None and self.header.channel == "analysis" and self.header.recipient is None
 
 
 def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
-    """A sampled turn up to its stop: analysis is reasoning, what goes to a recipient is a call, the rest is content."""
+    """Parse a sampled turn up to its stop.
+
+    Analysis is reasoning, a message to a recipient is a call, the rest is content.
+    """
     given, segments = _turn(sampled)
     thoughts: list[str] = []
     contents: list[str] = []
@@ -90,7 +93,7 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
 
 
 def ended(sampled: Sampled) -> Ended:
-    """What completes a turn that was cut off, and which function it called last."""
+    """Return the segments that complete a turn that was cut off, and the function it called last."""
     messages = _messages(_turn(sampled)[1])
     last = messages[-1]
     names = [name for message in messages if (name := _function(message))]
@@ -102,7 +105,7 @@ def ended(sampled: Sampled) -> Ended:
 
 
 def _closing(message: _Spoken) -> tuple[Segment, ...]:
-    """What a message lacks; one of another role needs no channel."""
+    """Return the segments that a message lacks. A message of another role needs no channel."""
     header = message.header
     return harmony.completed(
         role=bool(header.role),
@@ -113,13 +116,13 @@ def _closing(message: _Spoken) -> tuple[Segment, ...]:
 
 
 def _turn(sampled: Sampled) -> tuple[int, tuple[Segment, ...]]:
-    """All segments of the turn, and how many of them the prompt gave."""
+    """Return all segments of the turn, and how many of them the prompt gave."""
     given = sampled.prompted or harmony.PROMPT
     return len(given), (*given, *sampled.segments)
 
 
 def _messages(segments: tuple[Segment, ...]) -> list[_Spoken]:
-    """The messages of a turn, at least one, up to the first stop."""
+    """Split a turn into its messages, at least one, up to the first stop."""
     turn = Sampled(segments, ())
     found: list[_Spoken] = []
     position, stop = 0, find_special(turn, 0, *harmony.STOP_TOKENS)
@@ -132,7 +135,10 @@ def _messages(segments: tuple[Segment, ...]) -> list[_Spoken]:
 
 
 def _message(turn: Sampled, start: int, stop: int) -> _Spoken:
-    """The message at `start`; a mark in a string of a function's arguments is text, unless sampling stops there."""
+    """Read the message at `start`.
+
+    A mark in a string of a function's arguments is text, unless sampling stops there.
+    """
     segments = turn.segments
     opened = is_special(segments[start], harmony.START)
     end = mark = find_special(turn, start + opened, harmony.MESSAGE, *_BREAKS)
@@ -148,7 +154,10 @@ def _message(turn: Sampled, start: int, stop: int) -> _Spoken:
 
 
 def _header(segments: Sequence[Segment], *, opened: bool) -> _Header:
-    """A header from what stands between the marks around it; a text that no start mark opens names no role."""
+    """Read a header from the segments between the marks around it.
+
+    Without a start mark, the text before names no role.
+    """
     marks = [place for place, segment in enumerate(segments) if is_special(segment, harmony.CHANNEL)]
     author = spelling(segments[: marks[0]] if marks else segments)
     role = ""
@@ -166,7 +175,7 @@ def _header(segments: Sequence[Segment], *, opened: bool) -> _Header:
 
 
 def _function(message: _Spoken) -> str:
-    """The function that a message calls, "" where it calls none."""
+    """Return the function that a message calls, or "" where there is no call."""
     recipient = message.header.recipient or ""
     told = message.is_own and message.text is not None and recipient.startswith(harmony.FUNCTIONS)
     return recipient.removeprefix(harmony.FUNCTIONS) if told else ""
@@ -175,7 +184,7 @@ def _function(message: _Spoken) -> str:
 def _calls(
     message: _Spoken, sampled: Sampled, segments: Sequence[Segment], given: int, tools: Sequence[ToolSpec]
 ) -> list[ParsedToolCall]:
-    """The call that a message attempts; none where all of it stood in the prompt."""
+    """Return the call that a message attempts. Return none where all of the message stood in the prompt."""
     span = sampled.starts[max(message.start - given, 0)], sampled.starts[max(message.after - given, 0)]
     if span[0] == span[1]:
         return []
@@ -185,7 +194,7 @@ def _calls(
 
 
 def _reading(message: _Spoken, raw: str) -> CallReading:
-    """Status, name and arguments; what no special ends counts as ended where it is the JSON of an object."""
+    """Return status, name and arguments. A call without an end counts as ended where it is the JSON of an object."""
     if message.text is None:
         return "unclosed_block", None, None
     name = (message.header.recipient or "").removeprefix(harmony.FUNCTIONS) or None

@@ -51,7 +51,7 @@ class _Invoke(NamedTuple):
 
 
 def invokes(calls: Sequence[ToolCall]) -> Iterator[Segment]:
-    """Calls as they stand between the specials; texts as they are and other values as JSON."""
+    """Yield calls as they stand between the specials, texts as they are and other values as JSON."""
     yield scaffold("\n")
     for call in calls:
         yield from (scaffold(_OPEN), body(call.name), scaffold('">\n'))
@@ -64,7 +64,7 @@ def invokes(calls: Sequence[ToolCall]) -> Iterator[Segment]:
 def calls_of_block(
     sampled: Sampled, position: int, markers: tuple[str, str], tools: Sequence[ToolSpec]
 ) -> tuple[int, tuple[ParsedToolCall, ...]]:
-    """The calls between the specials of which the first stands at `position`; one that cannot be made out is all of it.
+    """Read the calls of a block whose opener stands at `position`. A block that cannot be read is one call.
 
     A call's span holds the tokens that its own tags touch. Where the second special is missing, all are unclosed.
     """
@@ -91,7 +91,7 @@ def _call(raw: str, reading: CallReading, span: tuple[int, int], *, closed: bool
 
 
 def _as_rendered(text: str) -> list[_Invoke] | None:
-    """Calls exactly as they are rendered: then every tag but those of their own lines is somebody's text."""
+    """Read calls exactly as they are rendered. Then every tag but those of their own lines is somebody's text."""
     found: list[_Invoke] = []
     position = 1
     while text.startswith("\n") and position < len(text):
@@ -112,7 +112,7 @@ def _as_rendered(text: str) -> list[_Invoke] | None:
 
 
 def _as_written(text: str) -> Iterator[_Invoke]:
-    """Calls whose line breaks are not where a render has them: each opener begins one, up to the next."""
+    """Yield calls whose line breaks are not where a render has them. Each opener begins one, up to the next."""
     starts = [found.start() for found in re.finditer(re.escape(_OPEN), text)]
     clean = not starts or not text[: starts[0]].strip()
     for start, end in pairwise([*starts, len(text)]):
@@ -126,7 +126,7 @@ def _as_written(text: str) -> Iterator[_Invoke]:
 
 
 def _loose_pairs(text: str) -> Pairs | None:
-    """The parameters of a call, if it holds nothing else."""
+    """Return the parameters of a call, if the call holds nothing else."""
     pairs: list[tuple[str, str]] = []
     position = 0
     while pair := _LOOSE_PARAMETER.match(text, position):

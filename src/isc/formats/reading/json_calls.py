@@ -48,16 +48,16 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
 
     @property
     def name(self) -> str:
-        """What the grammar is called."""
+        """Return the name of the grammar."""
         return "json" if self.separator is None else "named_json"
 
     @property
     def enders(self) -> tuple[str, ...]:
-        """The special that the opener begins with."""
+        """Return the special that the opener begins with."""
         return tuple(mark for mark in self.marks if self.opener.startswith(mark))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
-        """The calls of what follows reasoning, in order."""
+        """Return the calls after the reasoning, in order."""
         del tools  # JSON has types of its own
         found: list[Attempt] = []
         position = 0
@@ -71,7 +71,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         return found
 
     def _opened(self, text: str, position: int) -> tuple[int, int] | None:
-        """Where the next block of calls begins, and what is inside it."""
+        """Find the next block of calls: where the block and its inside begin."""
         if not self.opener:
             bare = _JSON.match(text, position)
             return None if bare is None or not self._begins(text, bare.end() - 1) else (bare.end() - 1, bare.end() - 1)
@@ -84,13 +84,13 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         return start, opener.end()
 
     def _begins(self, text: str, position: int) -> bool:
-        """Whether what no marker opens is a call."""
+        """Return whether the text here is a call without an opener."""
         value = _raw(text, position)
         items = value[0] if value and isinstance(value[0], list) else [value[0]] if value else []
         return bool(items) and all(_is_call(item) for item in items)
 
     def _block(self, turn: Coded, start: int, inside: int) -> list[Attempt]:
-        """The calls after an opener."""
+        """Read the calls after an opener."""
         if self.separator is not None:
             return [self._named(turn, start, inside)]
         items: list[tuple[int, int, CallReading]] = []
@@ -115,14 +115,17 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         ]
 
     def _closed(self, text: str, position: int) -> int | None:
-        """Where the closer ends that stands here; without a closer the call ends here."""
+        """Return the end of the closer that stands here. Without a closer the call ends here."""
         if not self.closer:
             return position
         closer = _patterns(self).closer.match(text, _after(_SPACE, text, position))
         return closer.end() if closer else None
 
     def _open(self, turn: Coded, start: int, inside: int) -> Attempt:
-        """One attempt with a string open to the end of the turn, which holds every marker but a closer that is last."""
+        """Return one attempt with a string open to the end of the turn.
+
+        It holds every marker but a closer that is last.
+        """
         text = turn.text.rstrip()
         closer = encoded(self.closer, turn.marks)
         closed = bool(closer) and text.endswith(closer) and len(text) - len(closer) >= inside
@@ -130,7 +133,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         return Attempt(start, len(turn.text), (inside, stop), ("invalid_json", None, None), closed=closed)
 
     def _broken(self, turn: Coded, start: int, inside: int, items: Sequence[tuple[int, int, CallReading]]) -> Attempt:
-        """One attempt up to its closer, or unclosed up to the next opener or the end."""
+        """Return one attempt up to its closer, or unclosed up to the next opener or the end."""
         text = turn.text
         edge = _patterns(self).edge.search(text, inside)
         if edge is None and items:
@@ -152,7 +155,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
             yield keyed_call(item) if self.keyed else json_call_of(item)
 
     def _named(self, turn: Coded, start: int, inside: int) -> Attempt:
-        """A name, what separates it, and the JSON of its arguments."""
+        """Read a name, its separator, and the JSON of its arguments."""
         text = turn.text
         head = _patterns(self).head.match(text, inside)
         if head is None:
@@ -198,7 +201,7 @@ def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _raw(text: str, position: int) -> tuple[object, int] | None:
-    """The JSON value that begins here, and where it ends; a string that nothing closes ends at -1.
+    """Decode the JSON value that begins here, and return where it ends. A string that nothing closes ends at -1.
 
     What is looked at grows while it ends too early: an error costs what is before it in the text it is told of.
     """
@@ -230,7 +233,7 @@ def _named_reading(name: str, raw: str) -> CallReading:
 
 
 def _is_call(item: object) -> bool:
-    """Whether a JSON value says a name and arguments, and is no other object."""
+    """Return whether a JSON value has a name and arguments, and is no other object."""
     status, _, arguments = json_call_of(item)
     return status == "ok" and arguments is not None
 
@@ -270,7 +273,7 @@ def keyed_call(item: object) -> CallReading:
 
 
 def _arguments(given: object) -> Mapping[str, Json] | None:
-    """Arguments, given as an object or as its JSON text."""
+    """Return arguments that are given as an object or as its JSON text."""
     if isinstance(given, str):
         try:
             given = decode_json(given)

@@ -26,12 +26,12 @@ _ARGUMENT: Final = re.compile(r'([^"]*?)="(.*?)"(?:, (?=[^"]*=")|\Z)', re.DOTALL
 
 
 def json_call_text(call: ToolCall) -> str:
-    """A call as JSON."""
+    """Return a call as JSON."""
     return f'{{"name": "{call.name}", "{_ARGUMENTS}": {arguments_written(call)}}}'
 
 
 def built_in_text(call: ToolCall, path: str) -> str:
-    """A call of a built-in tool; an argument that is no text is an error under `path`, where the arguments stand."""
+    """Return a call of a built-in tool. Refuse an argument that is no text; its error is placed under `path`."""
     arguments = arguments_object(call)
     for key, value in arguments.items():
         if not isinstance(value, str):
@@ -40,7 +40,10 @@ def built_in_text(call: ToolCall, path: str) -> str:
 
 
 def begins_call(content: str) -> bool:
-    """Whether a turn without a marker is a call: it begins as one is rendered, or is an object of the same keys."""
+    """Return whether a turn without a marker is a call.
+
+    It begins as a rendered one, or is an object of the same keys.
+    """
     if _JSON_CALL_BEGINS.match(content):
         return True
     try:
@@ -51,12 +54,12 @@ def begins_call(content: str) -> bool:
 
 
 def json_call_of(raw: str, span: Span) -> ParsedToolCall:
-    """A JSON call read."""
+    """Read a JSON call."""
     return _parsed(raw, json_call(raw, _ARGUMENTS), span)
 
 
 def json_end(sampled: Sampled, position: int, marker: str) -> int:
-    """Where the next call's marker stands, one in a string of the JSON that begins here being text of it."""
+    """Find the next call's marker. A marker in a string of the JSON that begins here is text of that string."""
     end = find_special(sampled, position, marker)
     text = sampled.segments[position].text if position < end else ""
     if not text.lstrip().startswith("{"):
@@ -65,7 +68,7 @@ def json_end(sampled: Sampled, position: int, marker: str) -> int:
 
 
 def marked_call(sampled: Sampled, position: int, marker: str) -> tuple[int, ParsedToolCall]:
-    """The call whose marker stands at `position`; it goes on to the next marker, or to the end of the turn."""
+    """Read the call whose marker stands at `position`. The call ends at the next marker, or with the turn."""
     end = json_end(sampled, position + 1, marker)
     raw = spelling(sampled.segments[position + 1 : end])
     span = (sampled.starts[position], sampled.starts[end])

@@ -32,16 +32,16 @@ class PythonicCalls(Struct, frozen=True, cache_hash=True):
 
     @property
     def name(self) -> str:
-        """What the grammar is called."""
+        """Return the name of the grammar."""
         return "pythonic"
 
     @property
     def enders(self) -> tuple[str, ...]:
-        """The special that the opener begins with."""
+        """Return the special that the opener begins with."""
         return tuple(mark for mark in self.marks if self.opener.startswith(mark))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
-        """The calls of what follows reasoning, in order."""
+        """Return the calls after the reasoning, in order."""
         del tools  # literals have types of their own
         if not self.opener:
             begins = _CALL.match(turn.text)
@@ -71,7 +71,7 @@ def _patterns(grammar: PythonicCalls) -> tuple[re.Pattern[str], re.Pattern[str]]
 def _attempts(
     start: int, end: int, inside: tuple[int, int], readings: Sequence[CallReading], *, closed: bool
 ) -> list[Attempt]:
-    """Calls that share a block: the first has all of it, since none but it begins with a marker."""
+    """Return calls that share a block. The first has all of the block, since only the first begins with a marker."""
     first = [Attempt(start, end, inside, readings[0], closed)]
     return first + [Attempt(end, end, inside, reading, closed) for reading in readings[1:]]
 
@@ -117,7 +117,7 @@ def _parsed(raw: str) -> list[ast.Call] | None:
 
 
 def _too_deep(raw: str) -> bool:
-    """Whether brackets nest deeper than any call's; those in texts count too."""
+    """Return whether brackets nest deeper than any call's. Brackets in texts count too."""
     depth = deepest = 0
     for character in re.findall(r"[\[\](){}]", raw):
         depth += 1 if character in "[({" else -1
@@ -126,7 +126,7 @@ def _too_deep(raw: str) -> bool:
 
 
 def _value(node: ast.expr) -> Json:
-    """A literal; `true`, `false` and `null` are JSON's."""
+    """Return the value of a literal. `true`, `false` and `null` are JSON's."""
     if isinstance(node, ast.Name) and node.id in _WORDS:
         return _WORDS[node.id]
     if isinstance(node, ast.List):

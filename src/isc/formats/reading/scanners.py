@@ -27,24 +27,24 @@ _Mark = TypeVar("_Mark")
 
 
 def spelling(segments: Sequence[Segment]) -> str:
-    """Segments as text, specials by their spelling."""
+    """Return segments as text, specials by their spelling."""
     return "".join(segment.text for segment in segments)
 
 
 def find_special(sampled: Sampled, position: int, *texts: str) -> int:
-    """Where the next of these specials stands, or the end."""
+    """Return the position of the next of these specials, or the end."""
     segments = sampled.segments
     return next((k for k in range(position, len(segments)) if is_special(segments[k], *texts)), len(segments))
 
 
 def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
-    """What was sampled before the first stop token."""
+    """Cut a sampled turn before its first stop token."""
     end = find_special(sampled, 0, *stop_tokens)
     return replace(sampled, segments=sampled.segments[:end], starts=sampled.starts[: end + 1], ends=sampled.ends[:end])
 
 
 def past_head(sampled: Sampled, head: Callable[[], Sequence[Segment]]) -> Sampled:
-    """What was sampled after the head of its own turn, where a model began with that again.
+    """Skip the head of a sampled turn, where a model began with that head again.
 
     Args:
         sampled: What was sampled.
@@ -65,7 +65,7 @@ def past_head(sampled: Sampled, head: Callable[[], Sequence[Segment]]) -> Sample
 
 
 def _after_text(sampled: Sampled, index: int, last: Segment) -> Sampled:
-    """What was sampled after the head whose last segment stands at `index`, white space at its end or not."""
+    """Skip a head whose last segment stands at `index`, with or without the white space at its end."""
     segment = sampled.segments[index]
     said = last.text.rstrip() if last.kind == "text" else last.text
     if segment.kind != last.kind or not segment.text.startswith(said) or (last.kind == "special" and segment != last):
@@ -80,7 +80,7 @@ def _after_text(sampled: Sampled, index: int, last: Segment) -> Sampled:
 
 
 def _start_of(sampled: Sampled, index: int, skipped: int) -> int:
-    """The token in which a text segment goes on after so many characters."""
+    """Return the token in which a text segment goes on after so many characters."""
     start, end = sampled.span(index, index + 1)
     size = len(sampled.segments[index].text[:skipped].encode())
     while sampled.token_bytes is not None and start + 1 < end and size >= len(sampled.token_bytes(start)) > 0:
@@ -90,7 +90,7 @@ def _start_of(sampled: Sampled, index: int, skipped: int) -> int:
 
 
 def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
-    """Where reasoning starts: after an opener that only white space precedes; None where there is none."""
+    """Return where reasoning starts: after an opener that only white space precedes. None: no such opener."""
     for position, segment in enumerate(segments):
         if is_special(segment, opener):
             return position + 1
@@ -100,7 +100,7 @@ def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
 
 
 def reasoning_end(marks: Sequence[_Mark], start: int, closer: _Mark, enders: Sequence[_Mark]) -> int | None:
-    """Where reasoning that begins at `start` ends: at its closer; where no closer follows, at the first ender.
+    """Return where reasoning that begins at `start` ends: at its closer, or without a closer at the first ender.
 
     A call that is drafted inside reasoning is so reasoning, if that is closed later. This is the one place where it is
     decided whether reasoning is open: None says that it is.
@@ -118,7 +118,7 @@ def reasoning_end(marks: Sequence[_Mark], start: int, closer: _Mark, enders: Seq
 
 
 def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int, tuple[str | None, bool]]:
-    """Reasoning at the start of a turn and whether it was brought to an end; None where none was opened.
+    """Read reasoning at the start of a turn and whether it ended. The text is None where no reasoning was opened.
 
     Only an initial opener, or one the prompt left open, opens it, and one sampled right after the prompt's is dropped.
     An ender that ends it is not used up. See `reasoning_end`.
@@ -143,7 +143,7 @@ def marked_call(
     enders: Sequence[str] = (),
     values: Values = JsonText,
 ) -> tuple[int, ParsedToolCall]:
-    """The call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end.
+    """Read the call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end.
 
     `enders` are further specials that end a call that was not closed, and are not used up. A marker inside an open
     value is text of the value, which `values` tells.
@@ -170,7 +170,7 @@ def tool_call(
     read: Callable[[str], CallReading],
     values: Values = JsonText,
 ) -> tuple[int, ParsedToolCall]:
-    """`marked_call` of a format that spells its calls as text."""
+    """Read a call as `marked_call` does, for formats that spell their calls as text."""
     return marked_call(sampled, position, opener, closer, lambda inside: read(spelling(inside)), values=values)
 
 
@@ -181,7 +181,7 @@ def content_and_calls(
     call: Callable[[Sampled, int], tuple[int, ParsedToolCall]],
     around: Sequence[str] = (),
 ) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
-    """What follows reasoning: the text before, between and after the calls, and the calls that `call` reads.
+    """Read all after the reasoning: the texts before, between and after the calls, and the calls, read by `call`.
 
     `around` are specials that bracket calls together: no text.
     """
@@ -207,7 +207,10 @@ def bracketed_turn(
     tools: Sequence[ToolSpec],
     values: Values = JsonText,
 ) -> ParsedResponse:
-    """A turn of the common shape: reasoning, content, then calls between two specials, each on a line of its own."""
+    """Parse a turn of the common shape.
+
+    Reasoning and content come first, then calls between two specials, each on a line of its own.
+    """
     position, thought, complete = 0, None, True
     if markers is not None:
         position, (thought, complete) = reasoning(sampled, 0, markers)
@@ -226,7 +229,7 @@ def bracketed_turn(
 
 
 def known(call: ParsedToolCall, tools: Sequence[ToolSpec]) -> ParsedToolCall:
-    """The call, marked where it names none of the offered tools."""
+    """Mark a call that names none of the offered tools."""
     if call.status != "ok" or not tools or call.name in {tool.name for tool in tools}:
         return call
     return ParsedToolCall(call.raw, call.name, call.arguments, call.token_span, "unknown_tool", call.id)
@@ -269,7 +272,7 @@ _NO_STRINGS = frozenset().union(*_JSON_TYPES.values())
 
 
 def unquoted(text: str, schema: Json = None) -> Json:
-    """The value of an argument that a format spells without quotes, strings as they are and the rest as JSON.
+    """Return the value of an argument that a format spells without quotes: strings as they are, the rest as JSON.
 
     It is the text itself where the schema says string, or where it is not the JSON of a value other than a string;
     where the schema allows strings among others, a value is taken for another type only if the schema names that type.
@@ -290,7 +293,7 @@ def unquoted(text: str, schema: Json = None) -> Json:
 
 
 def argument(text: str, schema: Json = None, words: Mapping[str, str] = {}) -> tuple[CallStatus, Json]:
-    """An unquoted argument's value under its schema, and whether it could be read so: `ok`, or `invalid_json`.
+    """Read an unquoted argument under its schema. Return a status, `ok` or `invalid_json`, and the value.
 
     Text that is not JSON where only other types than strings are declared is kept as text and told by the status.
     `words` are what the format spells differently from JSON.
@@ -328,7 +331,7 @@ def unquoted_call(
 
 
 def declared_types(schema: Json) -> frozenset[str]:
-    """The JSON types a schema allows, as far as it names them; empty where it does not tell.
+    """Return the JSON types that a schema names. Return an empty set where the schema does not tell.
 
     >>> sorted(declared_types({"anyOf": [{"type": "integer"}, {"enum": ["all"]}]}))
     ['integer', 'string']

@@ -44,16 +44,16 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
 
     @property
     def name(self) -> str:
-        """What the grammar is called."""
+        """Return the name of the grammar."""
         return "tagged"
 
     @property
     def enders(self) -> tuple[str, ...]:
-        """The special that the opener begins with."""
+        """Return the special that the opener begins with."""
         return tuple(mark for mark in self.marks if self.opener.startswith(mark))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
-        """The calls of what follows reasoning, in order."""
+        """Return the calls after the reasoning, in order."""
         patterns, text = _patterns(self), turn.text
         ends = [found.start() for found in patterns.value_end.finditer(text)]
         found: list[Attempt] = []
@@ -104,7 +104,7 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
         return "invalid_json" if "invalid_json" in statuses else "ok", name, arguments
 
     def _value(self, text: str, schema: Json) -> tuple[CallStatus, Json]:
-        """A value under its schema; what a format of Python's literals spells as one of those is read so."""
+        """Read a value under its schema. In a format of Python's literals, one of those is read as its value."""
         if self.python and isinstance(unquoted(text, schema), str) and unquoted("7", schema) == 7:
             literal = _literal(text)
             if literal is not None or text == "None":
@@ -116,7 +116,7 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
 
 
 def _literal(text: str) -> Json:
-    """A Python literal other than a string; None where it is none."""
+    """Return the value of a Python literal other than a string, or None for other text."""
     if text[:1] not in "[{(TFN" or max(text.count(bracket) for bracket in "[{(") > _DEEPEST:
         return None
     try:

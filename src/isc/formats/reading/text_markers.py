@@ -35,7 +35,7 @@ _CALL_END = re.compile(f"[{_CALL}{_END_CALL}]|\\Z")
 
 
 def cut_markers(sampled: Sampled, markers: tuple[str, ...]) -> Sampled:
-    """Sampled segments with these markers, where text spells them, as segments that scanners take for specials.
+    """Cut sampled text at these markers. Scanners then take each spelled marker for a special.
 
     Args:
         sampled: What was sampled, as `unfold` gives it.
@@ -66,7 +66,7 @@ def cut_markers(sampled: Sampled, markers: tuple[str, ...]) -> Sampled:
 
 
 def tokens_touched(sampled: Sampled, index: int, places: Sequence[Span]) -> Iterator[Span]:
-    """The tokens that pieces of text segment `index` touch; all of the segment's where its bytes are not known."""
+    """Yield the tokens that pieces of text segment `index` touch. Unknown bytes: all tokens of the segment."""
     first, last = sampled.span(index, index + 1)
     if sampled.token_bytes is None:
         yield from ((first, last) for _ in places)
@@ -81,7 +81,7 @@ def tokens_touched(sampled: Sampled, index: int, places: Sequence[Span]) -> Iter
 
 
 def _byte_ends(text: str, data: bytes) -> Sequence[int]:
-    """For each character of a decoded text, where its bytes end.
+    """Return the end of each character of a decoded text, in bytes.
 
     U+FFFD in a text does not tell how many bytes it was: these are then counted by decoding one byte at a time.
     """
@@ -102,7 +102,7 @@ def _byte_ends(text: str, data: bytes) -> Sequence[int]:
 def calls_of_pairs(
     sampled: Sampled, position: int, tags: Sequence[str], tools: Sequence[ToolSpec]
 ) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
-    """The text before, between and after calls that spell a name, then keys and values between tags, and these calls.
+    """Read calls that spell a name, then keys and values between tags. Return the texts around them, and the calls.
 
     No tag is quoted, so one counts where a render has it. A value ends where another pair begins after it, or the call
     closes and the next call or the end follows; any other tag in it is the value's. A call that is not so is read up to
@@ -147,7 +147,9 @@ class _Ends:
         self._calls = [found.start() for found in re.finditer(_CALL, text)]
 
     def after(self, start: int, limit: int, *, alone: bool) -> int | None:
-        """Where a value ends that starts here: past a close that other text follows, but then past no call's opener.
+        """Return the end of a value that starts here.
+
+        A close that other text follows is passed, a call's opener then is not.
 
         `alone`: a call ends at the limit, so a close that stands last before it ends a value too.
         """
@@ -160,7 +162,7 @@ class _Ends:
         return end if later is None or (opener is not None and opener < later) else later
 
     def _last_before(self, start: int, limit: int) -> int | None:
-        """The close that only white space parts from the limit."""
+        """Find the close with nothing but white space between it and the limit."""
         place = self._text.rfind(_END_VALUE, start, limit)
         return place if place >= 0 and not self._text[place + 1 : limit].strip() else None
 
@@ -175,7 +177,7 @@ def _next_of(places: Sequence[int], start: int) -> int | None:
 
 
 def _call_of_pairs(text: str, start: int, ends: _Ends) -> tuple[int, bool, str, Pairs | None]:
-    """Where the call at `start` ends, whether by a closer, its name and its pairs."""
+    """Read the call at `start`. Return its end, whether a closer ends it, its name and its pairs."""
     end, name, pairs = _pairs(text, start, len(text), ends, alone=False)
     if text[end : end + 1] == _END_CALL:
         return end + 1, True, name, pairs
@@ -187,7 +189,7 @@ def _call_of_pairs(text: str, start: int, ends: _Ends) -> tuple[int, bool, str, 
 
 
 def _pairs(text: str, start: int, limit: int, ends: _Ends, *, alone: bool) -> tuple[int, str, Pairs]:
-    """Name and pairs after an opener, and where they end."""
+    """Read name and pairs after an opener. Return where they end first."""
     head = _HEAD.match(text, start)
     assert head is not None
     end, pairs = head.end(), []

@@ -23,11 +23,11 @@ class Value(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether a value is open that holds whatever comes."""
+        """Return whether a value is open that holds whatever comes."""
 
     @property
     def is_broken(self) -> bool:
-        """Whether the text is none of this format's, so that nothing can be said of it."""
+        """Return whether the text is none of this format's. Nothing can be said of such a text."""
 
     def feed(self, segment: Segment) -> None:
         """Go on with this piece."""
@@ -56,7 +56,7 @@ class JsonText:
             position = self._string(text, position) if self.is_open else self._token(text, position)
 
     def _string(self, text: str, position: int) -> int:
-        """The rest of an open string."""
+        """Skip the rest of an open string."""
         rest = _STRING_REST.match(text, position)
         end = rest.end() if rest else position
         if text[end : end + 1] == '"':
@@ -67,7 +67,7 @@ class JsonText:
         return end + 1
 
     def _token(self, text: str, position: int) -> int:
-        """One token outside of strings; what follows a whole value is not looked at."""
+        """Read one token outside of strings. Text after a whole value is not looked at."""
         if self._expected == "nothing":
             return len(text)
         token = _TOKEN.match(text, position)
@@ -102,7 +102,7 @@ class JsonText:
         self._expected = "key" if self._stack and self._stack[-1] == "{" else "value"
 
     def _said(self) -> None:
-        """A value or a key has been said."""
+        """Note that a value or a key is complete."""
         if self._expected in ("key", "key or end") and not self.is_broken and self._stack[-1:] == ["{"]:
             self._expected = "colon"
         else:
@@ -119,12 +119,12 @@ class After:
 
     @property
     def is_open(self) -> bool:
-        """Whether the value is open."""
+        """Return whether the value is open."""
         return self._inside.is_open
 
     @property
     def is_broken(self) -> bool:
-        """Whether the text is not the value's."""
+        """Return whether the text is not the value's."""
         return self._inside.is_broken
 
     def feed(self, segment: Segment) -> None:
@@ -145,12 +145,12 @@ class Fenced:
 
     @property
     def is_open(self) -> bool:
-        """Whether a string is open."""
+        """Return whether a string is open."""
         return self._inside.is_open
 
     @property
     def is_broken(self) -> bool:
-        """Whether the text is no JSON."""
+        """Return whether the text is no JSON."""
         return self._inside.is_broken
 
     def feed(self, segment: Segment) -> None:
@@ -188,7 +188,7 @@ class Tagged:
 def past_values(
     segments: Sequence[Segment], start: int, end: int, openers: Sequence[str], closers: Sequence[str], value: Value
 ) -> int:
-    """The place of the first marker that no value holds.
+    """Return the place of the first marker that no value holds.
 
     Args:
         segments: A turn.

@@ -59,7 +59,7 @@ KEYS: Final = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"
 
 
 def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, apart: Segment) -> Iterator[Segment]:
-    """The calls of a turn, set `apart` from what they come after; `spell` gives the text of a value."""
+    """Yield the calls of a turn, set `apart` from the text before them. `spell` gives the text of a value."""
     for position, call in enumerate(calls):
         yield _NEXT if position else apart
         yield _CALL
@@ -73,7 +73,7 @@ def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, apart:
 
 
 def printed(value: Json) -> str:
-    """A value as the `string` filter of a template prints it, objects and lists as JSON; `PRINTED` reads it back.
+    """Print a value as the `string` filter of a template does, objects and lists as JSON. `PRINTED` reads it back.
 
     >>> printed(None), printed(True), printed({"deep": True})
     ('None', 'True', '{"deep": true}')
@@ -101,7 +101,7 @@ def xml_call(raw: str, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> C
 
 
 def _as_rendered(raw: str) -> Spelled | None:
-    """A call exactly as it is rendered: then every tag but those of its own lines is somebody's text."""
+    """Read a call exactly as it is rendered. Then every tag but those of its own lines is somebody's text."""
     inside = _between(raw, _FUNCTION.text, _END_FUNCTION.text)
     name, found, rest = (inside or "").partition(_TAG_END.text)
     if not found or any(tag in name for tag in _TAGS):
@@ -117,7 +117,7 @@ def _as_rendered(raw: str) -> Spelled | None:
 
 
 def _as_written(raw: str) -> Spelled | None:
-    """A call whose line breaks are not where a render has them."""
+    """Read a call whose line breaks are not where a render has them."""
     inside = _between(raw.strip(), "<function=", "</function>")
     name, found, rest = (inside or "").partition(">")
     rest = rest.strip()
@@ -132,7 +132,7 @@ def _as_written(raw: str) -> Spelled | None:
 
 
 def _between(text: str, opener: str, closer: str) -> str | None:
-    """What stands between a text's opener and closer."""
+    """Return the text between an opener and a closer."""
     if text.startswith(opener) and text.endswith(closer):
         return text[len(opener) : len(text) - len(closer)]
     return None
