@@ -1,4 +1,4 @@
-"""A stand-in for types that are not loaded: annotations that name them can be resolved without importing a package.
+"""A placeholder for types that are not loaded: annotations that name them can be resolved without importing a package.
 
 `import isc` loads no NumPy and no network stack, so modules import such types for type checkers only. What resolves
 annotations at run time (`typing.get_type_hints`, `inspect.signature`, msgspec) then finds this class.
@@ -7,8 +7,8 @@ annotations at run time (`typing.get_type_hints`, `inspect.signature`, msgspec) 
 from __future__ import annotations
 
 
-class _Stand(type):
-    """Gives any public name of a package that is not loaded: the stand-in again."""
+class _Placeholder(type):
+    """Gives any public name of a package that is not loaded: the placeholder again."""
 
     def __getattr__(cls, name: str) -> type[Later]:
         if name.startswith("_"):
@@ -16,7 +16,7 @@ class _Stand(type):
         return Later
 
 
-class Later(metaclass=_Stand):
+class Later(metaclass=_Placeholder):
     """Any type of a package that is not loaded."""
 
     def __class_getitem__(cls, _: object) -> type[Later]:

@@ -37,7 +37,7 @@ from isc.types import (
 
 Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
 Tools: TypeAlias = Iterable[ToolSpec | Mapping[str, Any]] | None
-_Found = TypeVar("_Found")
+_Converted = TypeVar("_Converted")
 
 _PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessage]] = {
     "system": SystemMessage,
@@ -74,7 +74,7 @@ def chat(
     invalid_arguments: InvalidArguments = "raise",
     reads_key: Callable[[str], bool] | None = None,
 ) -> Chat:
-    """Messages and tools as one checked `Chat`.
+    """Convert messages and tools into one checked `Chat`.
 
     Args:
         messages: Message records or OpenAI dicts, in order; at least one.
@@ -100,16 +100,16 @@ def chat(
     if not _is_list(messages):
         raise ConversationError(name, "must be a list of messages", _given(messages))
     checked("invalid_arguments", invalid_arguments, InvalidArguments)
-    found = _each(messages, name, partial(_message, raw=invalid_arguments == "raw"))
-    if not found:
+    records = _each(messages, name, partial(_message, raw=invalid_arguments == "raw"))
+    if not records:
         raise ConversationError(name, "an empty conversation cannot be rendered; pass at least one message")
     if complete:
-        _check_tool_results(found)
-    return Chat(found, tool_specs(tools), unread_keys=_unread_keys(found, name, reads_key))
+        _check_tool_results(records)
+    return Chat(records, tool_specs(tools), unread_keys=_unread_keys(records, name, reads_key))
 
 
 def tool_specs(tools: Tools) -> tuple[ToolSpec, ...]:
-    """Tool specs as records, a bare function wrapped."""
+    """Convert tool specs into records. A bare function is wrapped."""
     if tools is None:
         return ()
     if not _is_list(tools):
@@ -118,49 +118,47 @@ def tool_specs(tools: Tools) -> tuple[ToolSpec, ...]:
 
 
 def _is_list(values: object) -> bool:
-    """Whether these can be many: anything iterable but texts and single objects."""
+    """Return whether a value can hold many items: any iterable but texts and single objects."""
     plain = isinstance(values, (list, tuple))
     return plain or (isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)))
 
 
-def _each(values: Iterable[Any], path: str, convert: Callable[[Any], _Found]) -> tuple[_Found, ...]:
-    """Every value converted; an error's path is completed here, so that none is built where nothing is wrong."""
-    found: list[_Found] = []
+def _each(values: Iterable[Any], path: str, convert: Callable[[Any], _Converted]) -> tuple[_Converted, ...]:
+    """Convert every value. The path of an error is completed here, so that no path is built where nothing is wrong."""
+    converted: list[_Converted] = []
     try:
-        found.extend(map(convert, values))
+        converted.extend(map(convert, values))
     except ConversationError as error:
-        raise error.within(f"{path}[{len(found)}]") from None
-    return tuple(found)
+        raise error.within(f"{path}[{len(converted)}]") from None
+    return tuple(converted)
 
 
 def tool_names(messages: Sequence[Message]) -> tuple[str | None, ...]:
-    """For each message, the name of the tool whose result it is: by call id, else by its own name, else None."""
+    """Return the tool name of each message that is a result: by call id, else its own name. None for other messages."""
     if ToolMessage not in set(map(type, messages)):
         return (None,) * len(messages)
     names: dict[str, str] = {}
-    found: list[str | None] = []
+    tool_of_message: list[str | None] = []
     for message in messages:
         if isinstance(message, AssistantMessage):
             names.update((call.id, call.name) for call in message.tool_calls if call.id is not None)
         if isinstance(message, ToolMessage):
-            found.append(names.get(message.tool_call_id or "", message.name))
+            tool_of_message.append(names.get(message.tool_call_id or "", message.name))
         else:
-            found.append(None)
-    return tuple(found)
+            tool_of_message.append(None)
+    return tuple(tool_of_message)
 
 
 def _check_tool_results(messages: Sequence[Message]) -> None:
-    """Every tool result that names a call names one that was made before."""
+    """Check that every tool result that names a call names an earlier one."""
     if ToolMessage not in set(map(type, messages)):
         return
-    known: set[str] = set()
+    ids: set[str] = set()
     for index, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
-            known.update(call.id for call in message.tool_calls if call.id is not None)
-        elif (
-            isinstance(message, ToolMessage) and message.tool_call_id is not None and message.tool_call_id not in known
-        ):
-            problem = f"answers no call of an earlier assistant message; known ids: {sorted(known) or 'none'}"
+            ids.update(call.id for call in message.tool_calls if call.id is not None)
+        elif isinstance(message, ToolMessage) and message.tool_call_id is not None and message.tool_call_id not in ids:
+            problem = f"answers no call of an earlier assistant message; known ids: {sorted(ids) or 'none'}"
             raise ConversationError(f"messages[{index}].tool_call_id", problem, message.tool_call_id)
 
 
@@ -190,7 +188,7 @@ def _message(value: Any, *, raw: bool = False) -> Message:
 
 
 def _assistant(value: Mapping[str, Any], content: Content, name: str | None, *, raw: bool) -> AssistantMessage:
-    """An assistant's message; what it says may stand under keys that others use, which stay in `extra` too."""
+    """Convert an assistant's message. Its content may stand under keys that others use, which stay in `extra` too."""
     if value.keys() <= _COMMON:  # most say nothing else
         return AssistantMessage(content, name)
     calls, reasoning = value.get("tool_calls"), _reasoning(value)
@@ -206,7 +204,7 @@ def _assistant(value: Mapping[str, Any], content: Content, name: str | None, *, 
 
 
 def _reasoning(value: Mapping[str, Any]) -> str | None:
-    """What an assistant thought, under the first of the names for it."""
+    """Return an assistant's reasoning, under the first of its names."""
     reasoning: str | None = None
     for key in _REASONING:
         if reasoning is None and key in value:
@@ -215,7 +213,7 @@ def _reasoning(value: Mapping[str, Any]) -> str | None:
 
 
 def _details_text(details: Any) -> str | None:
-    """The texts of reasoning details; None where there are none."""
+    """Return the texts of reasoning details, or None where there are none."""
     if not isinstance(details, (list, tuple)):
         return None
     items = [item.get("text") for item in details if isinstance(item, Mapping)]
@@ -231,7 +229,7 @@ def _function_call(value: Any, *, raw: bool) -> ToolCall:
 
 
 def _with_thoughts(value: Mapping[str, Any], content: Sequence[Any]) -> Mapping[str, Any]:
-    """An assistant's message whose thinking parts are its reasoning."""
+    """Return an assistant's message with its thinking parts as reasoning."""
     parts = [_fields(part) or part for part in content]
     thoughts = [part for part in parts if isinstance(part, Mapping) and part.get("type") == "thinking"]
     if not thoughts:
@@ -256,7 +254,7 @@ def _thought(part: Mapping[str, Any]) -> str:
 def _unread_keys(
     messages: Sequence[Message], name: str, reads_key: Callable[[str], bool] | None
 ) -> tuple[tuple[str, int], ...]:
-    """How often each key has something in it that nothing reads, told once; refuses an empty message that has one."""
+    """Count the keys with a value that nothing reads, and warn once. Refuse an empty message with such a key."""
     counts: dict[str, int] = {}
     for index, message in enumerate(messages):
         if not message.extra:
@@ -277,7 +275,7 @@ def _unread_keys(
 
 
 def _is_unread(message: Message, key: str, item: Any, reads_key: Callable[[str], bool] | None) -> bool:
-    """Whether a key has something in it that is read neither by the format nor as a synonym."""
+    """Return whether a key has a value that neither the format nor a synonym reads."""
     if item in ("", [], {}) or (reads_key is not None and reads_key(key)):
         return False
     if not isinstance(message, AssistantMessage):
@@ -292,14 +290,14 @@ def _is_unread(message: Message, key: str, item: Any, reads_key: Callable[[str],
 
 
 def _is_empty(message: Message) -> bool:
-    """Whether a message says nothing at all."""
+    """Return whether a message has no content, reasoning or calls."""
     if isinstance(message, AssistantMessage) and (message.tool_calls or message.reasoning_content):
         return False
     return all(part == TextPart("") for part in message.content or ())  # of a text, no character is
 
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
-    """A mapping, or what an SDK's object dumps; None for anything else."""
+    """Return a mapping, or the dump of an SDK's object, or None for anything else."""
     if isinstance(value, Mapping):
         return value
     dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
@@ -308,14 +306,14 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
 
 
 def _no_mapping(problem: str, value: Any) -> ConversationError:
-    """The error for a value that is no mapping; an object of some package gets the hint it needs."""
+    """Return the error for a value that is no mapping. The error for an object of some package has a hint."""
     plain = value is None or isinstance(value, (str, bytes, int, float, list, tuple, set, Struct))
     hint = "" if plain else f"; an object of {type(value).__module__} is read by its model_dump(), or pass its dict"
     return ConversationError("", problem + hint, value)
 
 
 def _message_fields(value: Any) -> Mapping[str, Any]:
-    """A message record, or another mapping, as its keys and values."""
+    """Return a message record, or another mapping, as keys and values."""
     fields = _fields(value)
     if fields is not None:
         return fields
@@ -325,29 +323,29 @@ def _message_fields(value: Any) -> Mapping[str, Any]:
     raise _no_mapping("must be a message: a dict with 'role' and 'content'", value)
 
 
-def _extra(value: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
-    """Keys that isc itself does not use, for templates that do."""
-    if value.keys() <= known:
+def _extra(value: Mapping[str, Any], used: frozenset[str]) -> Mapping[str, Any]:
+    """Return the keys that isc itself does not use, for templates that do."""
+    if value.keys() <= used:
         return {}
     return {
-        key: _copied(json_value(item, str(key))) for key, item in value.items() if key not in known and item is not None
+        key: _copied(json_value(item, str(key))) for key, item in value.items() if key not in used and item is not None
     }
 
 
 def _optional(value: Mapping[str, Any], key: str) -> str | None:
-    found = value.get(key)
-    if found is None:
+    text = value.get(key)
+    if text is None:
         return None
-    if not isinstance(found, str):
-        raise ConversationError(key, "must be a string", found)
-    return found if found.isascii() else utf_8_text(found, key)
+    if not isinstance(text, str):
+        raise ConversationError(key, "must be a string", text)
+    return text if text.isascii() else utf_8_text(text, key)
 
 
 def _required(value: Mapping[str, Any], key: str) -> str:
-    found = _optional(value, key)
-    if not found:
-        raise ConversationError(key, "is missing or empty; it must be a non-empty string", _given(found))
-    return found
+    text = _optional(value, key)
+    if not text:
+        raise ConversationError(key, "is missing or empty; it must be a non-empty string", _given(text))
+    return text
 
 
 def _parts(value: Any) -> Content:
@@ -382,7 +380,7 @@ def _part(value: Any) -> Part:
 
 
 def _media(modality: str, value: Mapping[str, Any]) -> MediaPart:
-    """A media part; one that gives its hash and its size in pixels need not be read."""
+    """Convert a media part. A part with a hash and a size in pixels need not be read."""
     if any(value.get(key) is None for key in ("hash", "width", "height")):
         return MediaPart(modality, _own_part(value))
     width, height = value["width"], value["height"]
@@ -393,7 +391,7 @@ def _media(modality: str, value: Mapping[str, Any]) -> MediaPart:
 
 
 def _own_part(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a media part as far as parts are nested; what is inside may be an image, which is not copied."""
+    """Copy a media part as far as parts are nested. The items inside may be images, which are not copied."""
     return {key: dict(item) if isinstance(item, Mapping) else item for key, item in value.items()}
 
 
@@ -423,7 +421,7 @@ def _tool_call(value: Any, *, raw: bool) -> ToolCall:
 
 
 def _arguments(value: Any, *, raw: bool) -> str | Mapping[str, Any]:
-    """Arguments as text or as an object of their own; nothing, an empty text and null are no arguments."""
+    """Return arguments as text or as a new object. Nothing, an empty text and null are no arguments."""
     if value is None or (isinstance(value, str) and value.strip() in _NO_ARGUMENTS):
         return {}
     if isinstance(value, str):
@@ -435,7 +433,7 @@ def _arguments(value: Any, *, raw: bool) -> str | Mapping[str, Any]:
 
 
 def _object_text(value: str) -> str:
-    """A text that is the JSON text of an object."""
+    """Refuse a text that is not the JSON text of an object, and return the text."""
     hint = '; invalid_arguments="raw" keeps such a text as it stands'
     try:
         read = json_object_text(value, "arguments")
@@ -447,17 +445,17 @@ def _object_text(value: str) -> str:
 
 
 def _copied(value: Any) -> Any:
-    """JSON data that shares nothing that can be changed with what the caller holds."""
+    """Copy JSON data, so that later changes of the caller's objects do not reach the copy."""
     return to_builtins(value, enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:
-    """A value of a subclass, such as a text that carries its origin, as one of the class that JSON knows."""
+    """Turn a value of a subclass, such as a text that carries its origin, into one of the class that JSON knows."""
     return next(kind(value) for kind in (str, int, float) if isinstance(value, kind))
 
 
 def _is_plain(value: Mapping[Any, Any]) -> bool:
-    """Whether an object is so simple that it need not be written to see that it is JSON."""
+    """Return whether an object is so simple that it is JSON without a trial."""
     for key, item in value.items():
         if type(key) is not str or not key.isascii():
             return False
@@ -489,11 +487,11 @@ def _tool(value: Any) -> ToolSpec:
 
 
 def _named_parameters(function: Mapping[str, Any], left_out: str = "") -> dict[str, Any]:
-    """A function whose parameters are called so."""
+    """Return a function whose parameters are named `parameters`."""
     synonym = next((key for key in _PARAMETERS if key in function and "parameters" not in function), None)
     return {("parameters" if key == synonym else key): item for key, item in function.items() if key != left_out}
 
 
 def _given(value: object) -> object:
-    """The value as an error shows it: also where it is None, or missing."""
+    """Return the value as an error shows it, also where the value is None or missing."""
     return UNSET if value is None else value

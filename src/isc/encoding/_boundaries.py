@@ -1,7 +1,7 @@
-"""Where seams fall: the token at which the attribution of a stretch changes, and whether inside it.
+"""Find the token at which ownership changes within one encoded text, and whether the change falls inside that token.
 
-Byte-level vocabularies need no offsets: the bytes of a stretch's tokens concatenate to the stretch (as normalized), so
-adding up token lengths from the nearer end finds a seam. Others are asked for the characters of each token.
+In byte-level vocabularies the bytes of a unit's tokens concatenate to the unit (as normalized), so a boundary is found
+by adding up token lengths from the nearer end. Other vocabularies are asked for the characters of each token.
 """
 
 from __future__ import annotations
@@ -14,76 +14,79 @@ from itertools import accumulate
 from isc.encoding.base import Encoder
 from isc.types import Owner, Segment, Span
 
-_WALK = 24  # tokens looked at one by one from either end of a stretch before all its lengths are added up
+_WALK = 24  # tokens looked at one by one from either end of a unit before all its lengths are added up
 
 
 def better(first: Owner, second: Owner) -> Owner:
-    """Body before scaffold, else the earlier."""
+    """Return the owner that is body, else the first."""
     return second if second[1] and not first[1] else first
 
 
 Place = tuple[int, bool]
-"""Where a seam falls: on a token, and whether inside it."""
+"""The token at which a boundary falls, and whether the boundary is inside that token."""
 
-Mark = tuple[int, Owner]
-"""The token at which an attribution begins; where several begin at one, the last of them holds."""
+RunStart = tuple[int, Owner]
+"""A token at which a run starts, and the owner of the run. Of several starts at one token the last holds."""
 
 
-def attributions(stretch: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder) -> list[Mark]:
-    """Where along a stretch's tokens attributions begin: a token that a seam is inside of has the best it touches."""
-    owners = [(segment.message, segment.body) for segment in stretch]
+def run_starts(unit: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder) -> list[RunStart]:
+    """Return the run starts of one unit.
+
+    A token across a boundary goes to the body owner if there is one, else to the first.
+    """
+    owners = [(segment.message, segment.body) for segment in unit]
     if owners.count(owners[0]) == len(owners):
         return [(0, owners[0])]
-    owners, places = _seams(stretch, text, ids, owners, encoder)
-    marks: list[Mark] = [(0, owners[0])]
-    for seam, (token, inside) in enumerate(places, 1):
+    owners, places = _located(unit, text, ids, owners, encoder)
+    starts: list[RunStart] = [(0, owners[0])]
+    for boundary, (token, inside) in enumerate(places, 1):
         if not inside:
-            marks.append((token, owners[seam]))
+            starts.append((token, owners[boundary]))
             continue
-        if marks[-1][0] > token:  # this token has a seam inside already
-            marks.pop()
-        marks += [(token, better(marks[-1][1], owners[seam])), (token + 1, owners[seam])]
-    return marks
+        if starts[-1][0] > token:  # this token has a boundary inside already
+            starts.pop()
+        starts += [(token, better(starts[-1][1], owners[boundary])), (token + 1, owners[boundary])]
+    return starts
 
 
-def _seams(
-    stretch: Sequence[Segment], text: str, ids: Sequence[int], owners: list[Owner], encoder: Encoder
+def _located(
+    unit: Sequence[Segment], text: str, ids: Sequence[int], owners: list[Owner], encoder: Encoder
 ) -> tuple[list[Owner], list[Place]]:
-    """Attributions along a stretch as its bytes are counted, and the place of the seam between each and the next."""
+    """Return the owners along a unit, and the place of the boundary between each and the next."""
     lengths = encoder.byte_lengths
     if lengths is None:
         _, offsets = encoder.encode_with_offsets(text)
-        return owners, list(_places_by_offsets([len(segment.text) for segment in stretch], offsets))
+        return owners, list(_places_by_offsets([len(segment.text) for segment in unit], offsets))
     if text.isascii():
-        return owners, _places_by_lengths([len(segment.text) for segment in stretch], ids, lengths)
-    sizes, owners = _sizes_in_bytes(stretch, text, owners, encoder)
+        return owners, _places_by_lengths([len(segment.text) for segment in unit], ids, lengths)
+    sizes, owners = _sizes_in_bytes(unit, text, owners, encoder)
     return owners, _places_by_lengths(sizes, ids, lengths)
 
 
 def _places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[Place]:
-    """The place of each seam, found from the nearer end."""
+    """Find the place of each boundary, counted from the nearer end."""
     total = sum(sizes)
     ends: list[int] | None = None
     places: list[Place] = []
-    seam = 0
+    boundary = 0
     for size in sizes[:-1]:
-        seam += size
-        place = _walk(seam, ids, lengths) if 2 * seam < total else _walk_back(total - seam, ids, lengths)
+        boundary += size
+        place = _walk(boundary, ids, lengths) if 2 * boundary < total else _walk_back(total - boundary, ids, lengths)
         if place is None:
             ends = ends or list(accumulate(map(lengths.__getitem__, ids)))
-            token = bisect_right(ends, seam)
-            place = token, seam != (ends[token - 1] if token else 0)
+            token = bisect_right(ends, boundary)
+            place = token, boundary != (ends[token - 1] if token else 0)
         places.append(place)
     return places
 
 
-def _walk(seam: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:
+def _walk(boundary: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:
     position = 0
     for token, token_id in enumerate(ids[:_WALK]):
-        if position == seam:
+        if position == boundary:
             return token, False
         position += lengths[token_id]
-        if position > seam:
+        if position > boundary:
             return token, True
     return None
 
@@ -101,36 +104,39 @@ def _walk_back(distance: int, ids: Sequence[int], lengths: Sequence[int]) -> Pla
 
 
 def _places_by_offsets(sizes: Sequence[int], offsets: Sequence[Span]) -> Iterator[Place]:
-    """Seams from the characters each token came from."""
+    """Yield the place of each boundary, by the characters of each token."""
     ends = list(accumulate((end for _, end in offsets), max))
-    for seam in list(accumulate(sizes))[:-1]:
-        token = bisect_right(ends, seam)
-        yield token, token < len(offsets) and offsets[token][0] < seam
+    for boundary in list(accumulate(sizes))[:-1]:
+        token = bisect_right(ends, boundary)
+        yield token, token < len(offsets) and offsets[token][0] < boundary
 
 
 def _sizes_in_bytes(
-    stretch: Sequence[Segment], text: str, owners: list[Owner], encoder: Encoder
+    unit: Sequence[Segment], text: str, owners: list[Owner], encoder: Encoder
 ) -> tuple[list[int], list[Owner]]:
-    """Bytes of each segment as normalized; a composition across a seam becomes a segment of its own, the body's."""
+    """Count the bytes of each segment as normalized.
+
+    Characters that compose across a boundary become a segment of their own, with the body's owner.
+    """
     normalized = encoder.normalize(text)
     if normalized == text:
-        return [len(segment.text.encode()) for segment in stretch], owners
+        return [len(segment.text.encode()) for segment in unit], owners
     sizes: list[int] = []
-    found: list[Owner] = []
+    owners_of_sizes: list[Owner] = []
     start = 0
-    for end, owner in _composed(stretch, text, owners):
+    for end, owner in _composed(unit, text, owners):
         sizes.append(len(encoder.normalize(text[start:end]).encode()))
-        found.append(owner)
+        owners_of_sizes.append(owner)
         start = end
-    return sizes, found
+    return sizes, owners_of_sizes
 
 
-def _composed(stretch: Sequence[Segment], text: str, owners: Sequence[Owner]) -> Iterator[tuple[int, Owner]]:
-    """Ends of pieces that normalize independently of each other, with their owners."""
-    start = seam = 0
-    for position, segment in enumerate(stretch[:-1]):
-        seam += len(segment.text)
-        low, high = _composition(text, seam)
+def _composed(unit: Sequence[Segment], text: str, owners: Sequence[Owner]) -> Iterator[tuple[int, Owner]]:
+    """Yield the end and the owner of each piece that normalizes independently of the others."""
+    start = boundary = 0
+    for position, segment in enumerate(unit[:-1]):
+        boundary += len(segment.text)
+        low, high = _composition(text, boundary)
         if low < high:
             owner = better(owners[position], owners[position + 1])
             if low > start:
@@ -138,31 +144,31 @@ def _composed(stretch: Sequence[Segment], text: str, owners: Sequence[Owner]) ->
             if high > start:
                 yield high, owner
             start = max(high, start)
-        elif seam > start:
-            yield seam, owners[position]
-            start = seam
+        elif boundary > start:
+            yield boundary, owners[position]
+            start = boundary
     if len(text) > start:
         yield len(text), owners[-1]
 
 
-def _composition(text: str, seam: int) -> Span:
-    """The characters around a seam that may compose with each other: empty where the seam is clean."""
-    low = high = seam
+def _composition(text: str, boundary: int) -> Span:
+    """Return the characters around a boundary that may compose with each other. Empty where none do."""
+    low = high = boundary
     while high < len(text) and joins(text[high]):
         high += 1
-    if high == seam:
-        return seam, seam
+    if high == boundary:
+        return boundary, boundary
     while low > 0:
         low -= 1
         if not joins(text[low]):
             break
     composed = unicodedata.normalize("NFC", text[low:high])
-    apart = unicodedata.normalize("NFC", text[low:seam]) + unicodedata.normalize("NFC", text[seam:high])
-    return (seam, seam) if composed == apart else (low, high)
+    apart = unicodedata.normalize("NFC", text[low:boundary]) + unicodedata.normalize("NFC", text[boundary:high])
+    return (boundary, boundary) if composed == apart else (low, high)
 
 
 def joins(character: str) -> bool:
-    """Whether a character may compose with, or be reordered among, those before it."""
+    """Return whether a character may compose with, or be reordered among, those before it."""
     return character >= "\u0300" and (
         unicodedata.category(character) in ("Mn", "Mc", "Me") or "\u1160" <= character <= "\u11ff"
     )

@@ -1,4 +1,8 @@
-"""Streams before they are encoded: cut into stretches, searched for spelled specials, white space given to specials."""
+"""Prepare a segment stream for encoding.
+
+The stream is split into units, texts that are encoded in one piece. The `body_specials` policy is applied, and specials
+with `lstrip` or `rstrip` swallow white space.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,13 @@ Piece = Segment | list[Segment]
 """A special or a lone text, or several texts that are encoded together."""
 
 
-def stretches(
+def units(
     segments: Segments, sampling: frozenset[int], prefix: Prefix | None = None, after: Segment | None = None
 ) -> tuple[list[Piece], list[str]]:
-    """What is encoded together, texts up to a special or to where sampling starts or stops, and the texts of these.
+    """Group neighbouring text segments. A group ends at a special and wherever sampling starts or stops.
 
-    `prefix` is put before what is a text of its own, given what stands before the stream (`after`).
+    Return the groups and the text of each. `prefix` is put before a text of its own. Whether the first text is one
+    depends on the segment before the stream (`after`).
     """
     pieces: list[Piece] = []
     open_text = False  # whether the last piece is text that may go on
@@ -57,35 +62,35 @@ def stretches(
 
 
 def _text(piece: Piece) -> str:
-    """The text of a piece, put together at once: thousands of segments may be one."""
+    """Return the text of a piece, joined once: a piece may hold thousands of segments."""
     return "".join([segment.text for segment in piece]) if isinstance(piece, list) else piece.text
 
 
 def scanned(
     segments: Segments, specials: tuple[str, ...], sampling: frozenset[int], *, reject: bool
 ) -> Iterator[Segment]:
-    """The stream with specials that text spells made specials, or refused."""
+    """Yield the stream with spelled specials made specials. `reject`: raise for a spelled special."""
     pattern = specials_pattern(specials)
-    for piece in stretches(segments, sampling)[0]:
-        stretch = [piece] if isinstance(piece, Segment) else piece
-        matches = list(pattern.finditer("".join(s.text for s in stretch))) if stretch[0].kind == "text" else []
+    for piece in units(segments, sampling)[0]:
+        unit = [piece] if isinstance(piece, Segment) else piece
+        matches = list(pattern.finditer("".join(s.text for s in unit))) if unit[0].kind == "text" else []
         if matches and reject:
-            _refuse(stretch, matches[0].start(), matches[0].group())
-        yield from _cut_out(stretch, [match.span() for match in matches]) if matches else stretch
+            _refuse(unit, matches[0].start(), matches[0].group())
+        yield from _cut_out(unit, [match.span() for match in matches]) if matches else unit
 
 
-def _refuse(stretch: Sequence[Segment], place: int, text: str) -> None:
-    _, ((_, owner), *_) = cut_at(_lengths(stretch), (place,))
+def _refuse(unit: Sequence[Segment], place: int, text: str) -> None:
+    _, ((_, owner), *_) = cut_at(_lengths(unit), (place,))
     message = owner.message
     path = f"messages[{message}]" if message != UNOWNED else "tools"
     raise SpecialInBodyError(path, 'spells a control token; use body_specials="text" to render it as plain text', text)
 
 
-def _cut_out(stretch: Sequence[Segment], spans: Sequence[Span]) -> Iterator[Segment]:
-    """A stretch with these characters made specials of the best owner they touch."""
-    text = "".join(segment.text for segment in stretch)
+def _cut_out(unit: Sequence[Segment], spans: Sequence[Span]) -> Iterator[Segment]:
+    """Cut a unit at these spans. Each span becomes a special of the best owner it touches."""
+    text = "".join(segment.text for segment in unit)
     position = 0
-    for number, touched in enumerate(cut_at(_lengths(stretch), chain.from_iterable(spans))):
+    for number, touched in enumerate(cut_at(_lengths(unit), chain.from_iterable(spans))):
         in_span = bool(number % 2)
         if in_span:
             best = next((owner for _, owner in touched if owner.body), touched[0][1])
@@ -96,17 +101,17 @@ def _cut_out(stretch: Sequence[Segment], spans: Sequence[Span]) -> Iterator[Segm
             position += length
 
 
-def _lengths(stretch: Sequence[Segment]) -> list[tuple[int, Segment]]:
-    """The characters of each segment."""
-    return [(len(segment.text), segment) for segment in stretch]
+def _lengths(unit: Sequence[Segment]) -> list[tuple[int, Segment]]:
+    """Return each segment with the number of its characters."""
+    return [(len(segment.text), segment) for segment in unit]
 
 
 def absorbed(
     segments: Segments, strips: Mapping[str, tuple[bool, bool]], after: Segment | None = None
 ) -> Iterator[Segment]:
-    """The stream without the white space that its specials swallow; a special that swallows body becomes body.
+    """Return the stream without the white space that specials swallow. A special that swallows body becomes body.
 
-    What stands before the stream (`after`) swallows too.
+    The segment before the stream (`after`) swallows too.
     """
     items = [*(() if after is None else (after,)), *segments]
     for position, segment in enumerate(items):
@@ -122,7 +127,7 @@ def absorbed(
 
 
 def _trim(items: list[Segment], position: int, step: int) -> Iterator[Segment]:
-    """Take white space off the texts next to a special, in place; yields those that lost some."""
+    """Take white space off the texts next to a special, in place. Yield the texts that lost some."""
     while 0 <= position < len(items) and items[position].kind == "text":
         segment = items[position]
         kept = segment.text.rstrip(_WHITE_SPACE) if step < 0 else segment.text.lstrip(_WHITE_SPACE)

@@ -35,7 +35,10 @@ def is_known(digest: str) -> bool:
 
 
 def remember(digest: str) -> None:
-    """Note that the engines agree on a vocabulary. A line is appended in one write, so processes do not mix theirs."""
+    """Note that the engines agree on a vocabulary.
+
+    The line is appended in one write, so processes do not mix theirs.
+    """
     place = _place()
     if place is None:
         return

@@ -27,7 +27,7 @@ class Prefix(Struct, frozen=True):
     after_specials: bool = True
 
     def before(self, segment: Segment, previous: Segment | None) -> Segment:
-        """A text with what is put before it, given what stands before it: nothing, a special or a text.
+        """Put the prefix before a text, if the item before that text (nothing, a special or a text) calls for one.
 
         >>> Prefix(" ").before(Segment("tea"), None).text, Prefix(" ").before(Segment("tea"), Segment("the ")).text
         (' tea', 'tea')
@@ -44,28 +44,31 @@ class Encoder(Protocol):
 
     @property
     def specials(self) -> Mapping[str, int]:
-        """Every added token by its spelling."""
+        """Return every added token by its spelling."""
 
     @property
     def strips(self) -> Mapping[str, tuple[bool, bool]]:
-        """The added tokens that swallow white space to their left, to their right."""
+        """Return the added tokens that swallow white space: to their left, to their right."""
 
     @property
     def byte_lengths(self) -> Sequence[int] | None:
-        """Bytes of each id's text by id; None for a vocabulary that is not byte-level."""
+        """Return the number of bytes of each id's text, or None for a vocabulary that is not byte-level."""
 
     @property
     def prefix(self) -> Prefix | None:
-        """What the vocabulary puts before a text of its own; None for most. `encode_batch` and the others put none."""
+        """Return the prefix of a text of its own, or None for most vocabularies.
+
+        `encode_batch` and the others add no prefix.
+        """
 
     def normalize(self, text: str) -> str:
-        """The text as the vocabulary counts its bytes."""
+        """Normalize a text as the vocabulary does before it counts bytes."""
 
     def encode_batch(self, texts: Sequence[str]) -> Iterable[Sequence[int]]:
-        """Ids of each text, in one call to the engine."""
+        """Encode texts in one call to the engine."""
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        """Ids of a text and the characters of it that each came from."""
+        """Encode a text and return the span of characters behind each id."""
 
     def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
-        """The bytes ids stand for; an id outside the vocabulary stands for nothing."""
+        """Return the bytes of ids. An id outside the vocabulary has no bytes."""

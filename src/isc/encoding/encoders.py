@@ -85,28 +85,28 @@ class VocabularyEncoder:
         return len(self._vocabulary)
 
     def normalize(self, text: str) -> str:
-        """The text as the vocabulary counts its bytes."""
+        """Normalize a text as the vocabulary does before it counts bytes."""
         return self._normalize(text) if self._normalize else text
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        """Ids of a text and the characters each came from; only for vocabularies that are not byte-level."""
+        """Encode a text and return the characters behind each id. Only for vocabularies that are not byte-level."""
         if not isinstance(self._engine, TokenizersEngine):
             raise EncoderError(f"{self!r} is byte-level and has no offsets")
         return self._engine.encode_with_offsets(text)
 
     def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
-        """The bytes ids stand for; ids outside the vocabulary stand for nothing."""
+        """Return the bytes of ids. Ids outside the vocabulary have no bytes."""
         return self._vocabulary.decode(ids_of(token_ids))
 
     def with_rebuild(self, function: Callable[..., Encoder], *arguments: object) -> VocabularyEncoder:
-        """The same encoder, pickled as this call."""
+        """Return the same encoder, pickled as this call."""
         other = object.__new__(VocabularyEncoder)
         other.__dict__.update(self.__dict__, _rebuild=(function, arguments))
         return other
 
 
 def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None) -> VocabularyEncoder:
-    """An encoder from the text of a tokenizer.json.
+    """Return an encoder for the text of a tokenizer.json.
 
     Args:
         document: The file's text.
@@ -128,21 +128,21 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
             reference = TokenizersEngine(ordinary)
     except Exception as error:  # the engine raises bare Exception for whatever it cannot read
         raise EncoderError(f"this tokenizer.json cannot be read: {error}") from error
-    chosen: Engine = reference
+    fastest: Engine = reference
     name = "tokenizers"
     if vocabulary.byte_lengths is not None and engine != "tokenizers":
         fast, problem = agreeing_fastokens(ordinary, reference, vocabulary)
         if fast is not None:
-            chosen, name = fast, "fastokens"
+            fastest, name = fast, "fastokens"
         elif engine == "fastokens":
             raise EncoderError(f"fastokens cannot be used: {problem}")
         else:
             warnings.warn(f"using `tokenizers` instead of fastokens: {problem}", EncoderFallbackWarning, stacklevel=2)
-    found = VocabularyEncoder(vocabulary, chosen, name, rebuild, normalizer_of(vocabulary, reference))
-    _check_accounting(found, chosen, reference)
+    encoder = VocabularyEncoder(vocabulary, fastest, name, rebuild, normalizer_of(vocabulary, reference))
+    _check_accounting(encoder, fastest, reference)
     if engine is None and name == "fastokens":
         remember(digest)
-    return found
+    return encoder
 
 
 def _check_accounting(encoder: VocabularyEncoder, engine: Engine, reference: TokenizersEngine) -> None:
@@ -152,21 +152,21 @@ def _check_accounting(encoder: VocabularyEncoder, engine: Engine, reference: Tok
     except Exception as error:  # the engine raises bare Exception where a text has no token
         raise EncoderError(f"this tokenizer cannot encode ordinary text: {error}") from error
     for text, ids in zip(PROBE, encoded, strict=True):
-        found = encoder.decode_bytes(ids).decode("utf-8", "replace")
+        decoded = encoder.decode_bytes(ids).decode("utf-8", "replace")
         if encoder.byte_lengths is not None:
-            exact = found == encoder.normalize(text) and same_text(found, text)
+            exact = decoded == encoder.normalize(text) and same_text(decoded, text)
         else:
             _, offsets = reference.encode_with_offsets(text)
-            exact = tiles(offsets, len(text)) and (same_text(found, text) or same_text(found, f" {text}"))
+            exact = tiles(offsets, len(text)) and (same_text(decoded, text) or same_text(decoded, f" {text}"))
         if not exact:
             raise EncoderError(
                 f"this tokenizer cannot be accounted for byte by byte: it loses or changes part of {text!r} "
-                f"({found!r} comes back), so no one could say which message its tokens belong to"
+                f"({decoded!r} comes back), so no one could say which message its tokens belong to"
             )
 
 
 def from_file(path: str | os.PathLike[str], engine: EngineName | None = None) -> VocabularyEncoder:
-    """An encoder from a tokenizer.json on disk, cached (four files) by path, size and time; pickled by its path.
+    """Return an encoder for a tokenizer.json on disk, cached (four files) by path, size and time; pickled by its path.
 
     Args:
         path: The file.
@@ -197,14 +197,14 @@ def _state(path: str | os.PathLike[str]) -> tuple[str, int, int]:
 @lru_cache(maxsize=4)
 def _from_file(path: str, engine: EngineName | None, _modified: int, _size: int) -> VocabularyEncoder:
     try:
-        found = from_tokenizer_json(Path(path).read_bytes(), engine)
+        encoder = from_tokenizer_json(Path(path).read_bytes(), engine)
     except EncoderError as error:
         raise EncoderError(f"{path}: {error}") from error
-    return found.with_rebuild(from_file, path, engine)
+    return encoder.with_rebuild(from_file, path, engine)
 
 
 def from_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None = None) -> VocabularyEncoder:
-    """An encoder from a `tiktoken.Encoding`; its special tokens are the specials.
+    """Return an encoder for a `tiktoken.Encoding`. Its special tokens are the specials.
 
     Args:
         encoding: The encoding.
@@ -237,7 +237,7 @@ def from_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None = None) -> 
 def from_rank_file(
     path: str | os.PathLike[str], pattern: str, specials: Mapping[str, int], limits: Limits | None = None
 ) -> VocabularyEncoder:
-    """An encoder from a tiktoken rank file (lines of `base64 rank`), its split pattern and its specials.
+    """Return an encoder for a tiktoken rank file (lines of `base64 rank`), its split pattern and its specials.
 
     Args:
         path: The file; the encoder is pickled by its path.
@@ -261,7 +261,7 @@ def from_rank_file(
 
 
 def from_known_rank_file(path: str | os.PathLike[str], configuration: str) -> VocabularyEncoder:
-    """An encoder from a rank file that isc knows, cached (four files) by path, size, time and configuration.
+    """Return an encoder for a rank file that isc knows, cached (four files) by path, size, time and configuration.
 
     Args:
         path: The model's `tiktoken.model`.
@@ -276,13 +276,15 @@ def from_known_rank_file(path: str | os.PathLike[str], configuration: str) -> Vo
 
 @lru_cache(maxsize=4)
 def _from_known_rank_file(path: str, configuration: str, _modified: int, _size: int) -> VocabularyEncoder:
-    known = format_of(Path(path))
-    return from_rank_file(path, known.pattern, named_specials(configuration, known.special_ids), known.limits)
+    rank_format = format_of(Path(path))
+    return from_rank_file(
+        path, rank_format.pattern, named_specials(configuration, rank_format.special_ids), rank_format.limits
+    )
 
 
 @lru_cache(maxsize=32)
 def embedded(specials: tuple[str, ...]) -> VocabularyEncoder:
-    """The small vocabulary isc carries itself, with these specials added: for trying formats without a model's files.
+    """Return isc's own small vocabulary, with these specials added: for trying formats without a model's files.
 
     >>> embedded(("<|im_end|>",)).decode_bytes(next(iter(embedded(()).encode_batch(["hello"]))))
     b'hello'
@@ -308,7 +310,7 @@ def _from_text(document: str) -> VocabularyEncoder:
 
 
 def as_encoder(tokenizer: object) -> Encoder:
-    """Whatever tokenizer a caller holds, as an `Encoder`.
+    """Turn any tokenizer that a caller holds into an `Encoder`.
 
     Args:
         tokenizer: A transformers fast tokenizer, `tokenizers.Tokenizer`, `tiktoken.Encoding` or an `Encoder`.

@@ -58,8 +58,8 @@ class TokenizersEngine:
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
         with panics_named():
-            found = self.tokenizer.encode(text, add_special_tokens=False)
-        return found.ids, list(_by_character(found.offsets, text))
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, list(_by_character(encoding.offsets, text))
 
 
 class CheckedEngine:
@@ -86,7 +86,7 @@ class CheckedEngine:
             yield ids
 
     def _same(self, decoded: str, text: str) -> bool:
-        """Whether two texts differ in nothing that this vocabulary can tell apart."""
+        """Return whether two texts differ in nothing that this vocabulary can tell apart."""
         if self.vocabulary.byte_lengths is None:
             decoded, text = decoded.replace("▁", " "), text.replace("▁", " ")
         return same_text(decoded, text) or same_text(decoded, f" {text}")
@@ -122,10 +122,10 @@ class FastokensEngine:
         return tuple(self.tokenizer.encode(text).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        known, encode, encode_batch = self._known, self.tokenizer.encode, self.tokenizer.encode_batch
+        remembered, encode, encode_batch = self._known, self.tokenizer.encode, self.tokenizer.encode_batch
         if len(texts) <= _FEW and sum(map(len, texts)) <= _SHORT:
-            return (known(text) if len(text) <= _REPEATED else encode(text).ids for text in texts)
-        return (known(text) if len(text) <= _REPEATED else encode_batch([text])[0].ids for text in texts)
+            return (remembered(text) if len(text) <= _REPEATED else encode(text).ids for text in texts)
+        return (remembered(text) if len(text) <= _REPEATED else encode_batch([text])[0].ids for text in texts)
 
 
 class TiktokenEngine:
@@ -146,7 +146,10 @@ class TiktokenEngine:
 
 
 def _by_character(offsets: Sequence[Span], text: str) -> Iterator[Span]:
-    """The offsets, where tokens that are one byte each share those of several characters (Unigram) told apart."""
+    """Give each byte-fallback token of a Unigram vocabulary its own character.
+
+    `tokenizers` reports the whole group's span for each.
+    """
     for (start, end), group in groupby(offsets):
         shared = list(group)
         if len(shared) == 1 or end - start == 1:
@@ -168,7 +171,7 @@ def form_of(vocabulary: Vocabulary) -> Callable[[str], str] | None:
 
 
 def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callable[[str], str] | None:
-    """What the tokenizer does to a text before it splits it; None for nothing."""
+    """Return the function that the tokenizer normalizes a text with, or None."""
     normalizer = reference.tokenizer.normalizer
     if normalizer is None or vocabulary.normalizer in _FORMS:
         return form_of(vocabulary)
@@ -182,7 +185,7 @@ def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callab
 
 
 def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary) -> tuple[FastokensEngine | None, str]:
-    """The fast engine if it encodes the probe as the reference does, else why not."""
+    """Return the fast engine if it encodes the probe as the reference does, else None and the reason."""
     try:
         with panics_named():
             fast = FastokensEngine(ordinary)
@@ -194,13 +197,13 @@ def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary)
     return (fast, "") if wrong is None else (None, f"it encodes {wrong!r} differently")
 
 
-def same_text(found: str, text: str) -> bool:
-    """Whether two texts differ in their Unicode normal form at most."""
-    return unicodedata.normalize("NFKC", found) == unicodedata.normalize("NFKC", text)
+def same_text(decoded: str, text: str) -> bool:
+    """Return whether two texts differ in their Unicode normal form at most."""
+    return unicodedata.normalize("NFKC", decoded) == unicodedata.normalize("NFKC", text)
 
 
 def tiles(offsets: Sequence[Span], length: int) -> bool:
-    """Whether the characters of the tokens leave no gap."""
+    """Return whether the characters of the tokens leave no gap."""
     covered = 0
     for start, end in offsets:
         if start > covered:

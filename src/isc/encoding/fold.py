@@ -1,7 +1,7 @@
 """The one place where text becomes ids and ids get their attribution (`fold`), and ids become text again (`unfold`).
 
 A token is body iff one of its bytes is; among equals its first byte names the owner. Byte-level vocabularies need no
-offsets for that: a stretch's tokens concatenate to its bytes, so a seam is found by adding up token lengths.
+offsets for that: a unit's tokens concatenate to its bytes, so a boundary is found by adding up token lengths.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from functools import partial
 from itertools import chain
 
 from isc._options import checked
-from isc.encoding._boundaries import Mark, attributions
-from isc.encoding._units import Piece, absorbed, scanned, stretches
+from isc.encoding._boundaries import RunStart, run_starts
+from isc.encoding._units import Piece, absorbed, scanned, units
 from isc.encoding.base import Encoder
 from isc.errors import MissingSpecialError
 from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, ids_of, put_together
@@ -67,31 +67,31 @@ def fold(
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
         segments = absorbed(segments, encoder.strips, after)
-    token_ids, runs, media = _encoded(*stretches(segments, sampling, encoder.prefix, after), encoder)
+    token_ids, runs, media = _encoded(*units(segments, sampling, encoder.prefix, after), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
     return put_together(token_ids, runs, roles, names, gathered(media) if media else None)
 
 
 def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) -> _Encoded:
-    """Ids, runs and media of stretches and specials, all texts in one batch; a run ends where the attribution does."""
+    """Encode units and specials, all texts in one batch. Return ids, runs and media."""
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
-    marks: list[Mark] = []
+    starts: list[RunStart] = []
     media: list[Placed] = []
     last = _NOBODY
     for piece in pieces:
         if isinstance(piece, list):
             text, ids = next(encoded)
-            for token, owner in attributions(piece, text, ids, encoder):
+            for token, owner in run_starts(piece, text, ids, encoder):
                 if owner != last:
-                    marks.append((len(token_ids) + token, owner))
+                    starts.append((len(token_ids) + token, owner))
                     last = owner
             token_ids += ids
             continue
         if piece.message != last[0] or piece.body != last[1]:
             last = piece.message, piece.body
-            marks.append((len(token_ids), last))
+            starts.append((len(token_ids), last))
         if piece.kind == "text":
             token_ids += next(encoded)[1]
         elif (token_id := special_ids.get(piece.text)) is None:
@@ -101,13 +101,16 @@ def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) ->
         else:
             media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
             token_ids += [token_id] * piece.repeat
-    return tuple(token_ids), _runs(marks, len(token_ids)), media
+    return tuple(token_ids), _runs(starts, len(token_ids)), media
 
 
-def _runs(marks: Sequence[Mark], count: int) -> tuple[Run, ...]:
-    """The tokens from each mark to the next; where another mark begins at the same token there are none."""
-    ends = [token for token, _ in marks[1:]]
-    lengths = zip(marks, (*ends, count), strict=False)
+def _runs(starts: Sequence[RunStart], count: int) -> tuple[Run, ...]:
+    """Return the tokens from each run start to the next.
+
+    A start with another at the same token has no tokens and is left out.
+    """
+    ends = [token for token, _ in starts[1:]]
+    lengths = zip(starts, (*ends, count), strict=False)
     return tuple([Run(end - start, *owner) for (start, owner), end in lengths if end > start])
 
 
@@ -118,7 +121,9 @@ def _missing(text: str) -> MissingSpecialError:
 
 
 def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool = False) -> Sampled:
-    """Ids as segments: specials by id, what lies between them decoded. Ids outside the vocabulary stand for nothing.
+    """Decode ids to segments: specials by id, the ids between specials as text.
+
+    Ids outside the vocabulary have no text.
 
     Args:
         token_ids: Sampled ids, anything a sampler or a fuzzer can produce.
@@ -130,24 +135,24 @@ def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool =
     """
     token_ids = ids_of(token_ids)
     spellings = {token_id: text for text, token_id in encoder.specials.items()}
-    marks = [k for k, known in enumerate(map(spellings.__contains__, token_ids)) if known]
+    specials = [k for k, special in enumerate(map(spellings.__contains__, token_ids)) if special]
     segments: list[Segment] = []
     starts: list[int] = []
     position = 0
-    for mark in chain(marks, (len(token_ids),)):
-        if position < mark:
+    for special in chain(specials, (len(token_ids),)):
+        if position < special:
             starts.append(position)
-            segments.append(Segment(encoder.decode_bytes(token_ids[position:mark]).decode("utf-8", "replace")))
-        if mark < len(token_ids):
-            starts.append(mark)
-            segments.append(Segment(spellings[token_ids[mark]], "special"))
-        position = mark + 1
+            segments.append(Segment(encoder.decode_bytes(token_ids[position:special]).decode("utf-8", "replace")))
+        if special < len(token_ids):
+            starts.append(special)
+            segments.append(Segment(spellings[token_ids[special]], "special"))
+        position = special + 1
     token_bytes = partial(_bytes_at, token_ids, encoder)
     return Sampled(tuple(segments), (*starts, len(token_ids)), reasoning_open, token_bytes=token_bytes)
 
 
 def _bytes_at(token_ids: Sequence[int], encoder: Encoder, position: int) -> bytes:
-    """Bytes of the token at a position."""
+    """Return the bytes of the token at a position."""
     return encoder.decode_bytes((token_ids[position],))
 
 

@@ -3,8 +3,8 @@
 A rank file has no split pattern and no specials. The code that has them is never run: the pattern is kept here for each
 file by its sha256, the specials come from the model's `tokenizer_config.json`.
 
-Limits count from the start of each text that is encoded, a stretch of a prompt. The models' tokenizers count from the
-prompt's start, specials included, which no stretch may depend on (law 5): a text over a limit can be cut elsewhere than
+Limits count from the start of each text that is encoded, a unit of a prompt. The models' tokenizers count from the
+prompt's start, specials included, which no unit may depend on (law 5): a text over a limit can be cut elsewhere than
 by them, as far as what stands before it counts. Runs of white space end at specials, so these are cut alike.
 """
 
@@ -72,7 +72,7 @@ FORMATS: Final = {"b6c497a7469b33ced9c38afb1ad6e47f03f5e5dc05f15930799210ec050c5
 
 
 def format_of(path: Path) -> RankFormat:
-    """What is known of a rank file.
+    """Return the split pattern, the ids of specials and the limits of a rank file that isc knows.
 
     Raises:
         LoadError: The file is missing, or nothing is known of it.
@@ -91,7 +91,7 @@ def format_of(path: Path) -> RankFormat:
 
 
 def read_ranks(path: Path) -> dict[bytes, int]:
-    """The tokens of a rank file, lines of `base64 rank`.
+    """Read the tokens of a rank file, lines of `base64 rank`.
 
     Raises:
         LoadError: The file is missing, or a line of it is not a token and a rank of its own.
@@ -115,7 +115,7 @@ def read_ranks(path: Path) -> dict[bytes, int]:
 
 
 def named_specials(configuration: str, special_ids: tuple[int, int]) -> dict[str, int]:
-    """The specials of a tokenizer_config.json: those it names, and `<|reserved_token_ID|>` for every other id.
+    """Return the specials that a tokenizer_config.json names, and `<|reserved_token_ID|>` for every other id.
 
     Whether a token is marked special there makes no difference: Kimi's tokenizer takes all of them for control tokens.
 
@@ -131,16 +131,16 @@ def named_specials(configuration: str, special_ids: tuple[int, int]) -> dict[str
     """
     names = {token_id: f"<|reserved_token_{token_id}|>" for token_id in range(*special_ids)}
     try:
-        found = msgspec.json.decode(configuration, type=_Configuration).added_tokens_decoder
+        added_tokens = msgspec.json.decode(configuration, type=_Configuration).added_tokens_decoder
     except msgspec.DecodeError as error:
         problem = f"tokenizer_config.json does not name the specials that the rank file beside it lacks: {error}"
         raise LoadError(problem) from None
-    names.update((token_id, token.content) for token_id, token in found.items())
+    names.update((token_id, token.content) for token_id, token in added_tokens.items())
     return {name: token_id for token_id, name in names.items()}
 
 
 def chunks(text: str, limits: Limits) -> Iterator[str]:
-    """A text in the pieces in which it is encoded; one piece where it is within the limits.
+    """Yield the pieces in which a text is encoded. A text within the limits is one piece.
 
     >>> list(chunks("abcdef gh", Limits(text=8, run=4)))
     ['abcd', 'ef g', 'h']
@@ -150,7 +150,7 @@ def chunks(text: str, limits: Limits) -> Iterator[str]:
 
 
 def _unbroken(text: str, longest: int) -> Iterator[str]:
-    """A text cut where more than `longest` characters in a row are of one class, white space or not.
+    """Cut a text where more than `longest` characters in a row are of one class, white space or not.
 
     Looks at one character in `longest`, and from there back to where its run begins.
     """
@@ -158,8 +158,8 @@ def _unbroken(text: str, longest: int) -> Iterator[str]:
     while run + longest < len(text):
         probe = run + longest
         same = _SPACE if text[probe].isspace() else _NO_SPACE
-        found = same.match(text[run:probe][::-1])
-        run = probe - (found.end() if found else 0)
+        same_before = same.match(text[run:probe][::-1])
+        run = probe - (same_before.end() if same_before else 0)
         if run == probe - longest:
             yield text[begin:probe]
             begin = run = probe

@@ -14,7 +14,10 @@ from isc.errors import EncoderError, shown
 
 
 def byte_alphabet() -> dict[int, str]:
-    """GPT-2's printable stand-in for each byte: printable Latin-1 stands for itself, the others follow at U+0100."""
+    """Return GPT-2's printable character for each byte.
+
+    Printable Latin-1 is its own character, the others follow at U+0100.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + k) for k, byte in enumerate(others)}
@@ -65,15 +68,15 @@ class Vocabulary:
 
     @classmethod
     def of_bytes(cls, tokens: Sequence[bytes], specials: Mapping[str, int]) -> Vocabulary:
-        """A vocabulary whose tokens are byte strings."""
+        """Return a vocabulary whose tokens are byte strings."""
         return cls([token.decode("latin-1") for token in tokens], specials, _latin_1, byte_level=True)
 
     def decode(self, token_ids: Sequence[int]) -> bytes:
-        """The bytes ids stand for; ids outside the vocabulary stand for nothing."""
+        """Return the bytes of ids. Ids outside the vocabulary have no bytes."""
         tokens = self._tokens
         if self.byte_lengths is not None and self._special_bytes.keys().isdisjoint(token_ids):
-            known = [k for k in token_ids if 0 <= k < len(tokens)]
-            return self._to_bytes("".join(map(tokens.__getitem__, known)))
+            inside = [k for k in token_ids if 0 <= k < len(tokens)]
+            return self._to_bytes("".join(map(tokens.__getitem__, inside)))
         special = self._special_bytes  # one by one: `<0x`, `41` and `>` in a row spell no byte token
         return b"".join(
             special[k] if k in special else self._to_bytes(tokens[k]) for k in token_ids if 0 <= k < len(tokens)
@@ -97,7 +100,7 @@ def _sentence_piece(text: str) -> bytes:
 
 
 def read_document(document: str | bytes) -> tuple[Vocabulary, str]:
-    """The vocabulary of a tokenizer.json, and the same file for ordinary text: no added tokens, no truncation.
+    """Return the vocabulary of a tokenizer.json, and the same file for ordinary text: no added tokens, no truncation.
 
     Raises:
         EncoderError: The document is not a tokenizer.json.
@@ -147,7 +150,7 @@ def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
 
 
 def _by_id(vocabulary: Mapping[str, int], specials: Mapping[str, int]) -> list[str]:
-    """The tokens of text by id; those of specials are empty, as are ids that no token has."""
+    """Return the tokens of text by id. The texts of specials, and of ids without a token, are empty."""
     tokens = [""] * (1 + max((*vocabulary.values(), *specials.values()), default=-1))
     for text, token_id in vocabulary.items():
         tokens[token_id] = text
@@ -161,7 +164,7 @@ def _by_id(vocabulary: Mapping[str, int], specials: Mapping[str, int]) -> list[s
 
 
 def _keeps_text(step: Mapping[str, Any]) -> bool:
-    """Whether a step that splits text gives all of it on."""
+    """Return whether a step that splits text keeps all of the text."""
     return _kind(step) in _KEEPING and step.get("behavior") != "Removed"
 
 
@@ -170,7 +173,7 @@ def _kind(step: Mapping[str, Any]) -> str:
 
 
 def _strips(parsed: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
-    """The added tokens that swallow white space, to their left and to their right."""
+    """Return the added tokens that swallow white space, to their left and to their right."""
     return {
         str(token["content"]): (bool(token.get("lstrip")), bool(token.get("rstrip")))
         for token in parsed.get("added_tokens") or ()
@@ -179,7 +182,7 @@ def _strips(parsed: Mapping[str, Any]) -> dict[str, tuple[bool, bool]]:
 
 
 def _without_prefix(parsed: dict[str, Any]) -> tuple[dict[str, Any], Prefix | None]:
-    """The document that puts nothing before a text, and what it put there by its normalizer or its first step.
+    """Return the document without the prefix that its normalizer or first step puts before a text, and that prefix.
 
     Others of its steps see no text from its beginning and stay as they are.
     """
@@ -203,7 +206,7 @@ def _without_prefix(parsed: dict[str, Any]) -> tuple[dict[str, Any], Prefix | No
 
 
 def _prefix_of_step(step: dict[str, Any]) -> Prefix | None:
-    """Take what a pre-tokenizer puts before a text out of it."""
+    """Take the prefix that a pre-tokenizer puts before a text out of this step, and return that prefix."""
     added = step.get("add_prefix_space")
     if step.get("type") == "ByteLevel" and added:
         step["add_prefix_space"] = False
@@ -217,7 +220,7 @@ def _prefix_of_step(step: dict[str, Any]) -> Prefix | None:
 
 
 def _in_order(parent: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The rules of a sequence, or the one that stands for itself."""
+    """Return the rules of a sequence, or a single rule as a list."""
     return list(parent[name]) if name in parent else [dict(parent)] if parent else []
 
 
@@ -241,7 +244,7 @@ def _decoded(document: str | bytes) -> dict[str, Any]:
 
 
 def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
-    """The model's tokens; Unigram lists them with their scores, in the order of their ids."""
+    """Return the ids of the model's tokens. Unigram lists tokens with their scores, in the order of their ids."""
     vocabulary = model["vocab"]
     if isinstance(vocabulary, list):
         check_vocabulary_id(max(0, len(vocabulary) - 1), "the last")
@@ -257,24 +260,24 @@ def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _steps(parsed: Mapping[str, Any], name: str, nested: str) -> list[dict[str, Any]]:
-    """The steps of a normalizer or pre-tokenizer, those inside sequences too; a sequence itself is none."""
-    found: list[dict[str, Any]] = []
+    """Return the steps of a normalizer or pre-tokenizer, also those inside sequences. A sequence itself is no step."""
+    steps: list[dict[str, Any]] = []
     level: list[dict[str, Any]] = [parsed[name]] if parsed.get(name) else []
     for _ in range(_DEEPEST_STEPS):
-        found += [step for step in level if nested not in step]
+        steps += [step for step in level if nested not in step]
         level = [inner for step in level for inner in step.get(nested, ())]
         if not level:
-            return found
+            return steps
     raise EncoderError(f"its {name} is nested more than {_DEEPEST_STEPS} deep")
 
 
 def _is_byte_alphabet(tokens: set[str]) -> bool:
-    """Whether tokens are byte strings: all bytes there, and only bytes."""
+    """Return whether tokens are byte strings: every byte is among them, and nothing but bytes."""
     return tokens >= _ALPHABET and _ALPHABET.issuperset("".join(tokens))
 
 
 def _ordinary(parsed: dict[str, Any]) -> str:
-    """The document without what makes it more than text to ids: no spelling of an added token may find its id."""
+    """Return the document reduced to text and ids. No spelling of an added token finds its id."""
     model = dict(parsed["model"])
     specials = _specials(parsed)
     if isinstance(model["vocab"], dict):
@@ -301,6 +304,6 @@ def _ordinary(parsed: dict[str, Any]) -> str:
 
 
 def _merge_parts(merge: str | Sequence[str]) -> tuple[str, ...]:
-    """A merge's parts and their result."""
+    """Return a merge's parts and their result."""
     left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
     return left, right, left + right
