@@ -75,7 +75,7 @@ class Appended(Struct, frozen=True):
 
     @property
     def added(self) -> tuple[int, ...]:
-        """The ids that were added."""
+        """Return the ids that were added."""
         return self.token_ids[self.added_from :]
 
 
@@ -90,7 +90,7 @@ class Extension(Struct, frozen=True):
     after: Segment | None = None
 
     def tail(self, encoder: Encoder, first_owner: int, body_specials: BodySpecials) -> RenderedTokens:
-        """The ids that are added, with the sampled turn as message `first_owner` (-1: nobody's)."""
+        """Return the added ids, with the sampled turn as message `first_owner` (-1: nobody's)."""
         roles = [""] * (first_owner + 1) + [str(self.chat.role(k)) for k in range(1, len(self.chat.messages))]
         names = [None] * (first_owner + 1) + list(convert.tool_names(self.chat.messages))[1:]
         shifted = (s if s.message == UNOWNED else replace(s, message=s.message + first_owner) for s in self.segments)
@@ -98,7 +98,7 @@ class Extension(Struct, frozen=True):
 
 
 def last_segment(encoder: Encoder, token_ids: Sequence[int]) -> Segment | None:
-    """The last of these ids as a segment, for vocabularies that encode what follows by it; None for all others."""
+    """Return the last of these ids as a segment for vocabularies that encode the next text by it, else None."""
     if not len(token_ids) or (encoder.prefix is None and not encoder.strips):
         return None
     return unfold(token_ids[-1:], encoder).segments[0]
@@ -107,7 +107,7 @@ def last_segment(encoder: Encoder, token_ids: Sequence[int]) -> Segment | None:
 class Ending(Struct, frozen=True):
     """How a completion ended and what comes next: the stop it ended with, what closes what it left open.
 
-    `chat` is a stand-in for the sampled turn, then the new messages.
+    `chat` is a placeholder for the sampled turn, then the new messages.
     """
 
     chat: Chat
@@ -118,7 +118,7 @@ class Ending(Struct, frozen=True):
 class WholeFormat(Family, frozen=True):
     """A format that is rendered as a whole, not put together turn by turn: it plans its own bridges.
 
-    What it is like was found out, not written down; `report` tells what.
+    Its properties are inferred, not written down; `report` lists them.
     """
 
     @abstractmethod
@@ -136,7 +136,7 @@ class WholeFormat(Family, frozen=True):
 
     @abstractmethod
     def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
-        """What was found out about the format, and what of a conversation it lost track of."""
+        """Report how the format was inferred, and the texts of a conversation whose origin was lost."""
 
 
 def ending(
@@ -147,7 +147,7 @@ def ending(
     completion_ids: Sequence[int],
     given: Chat,
 ) -> Ending | Refusal:
-    """What every bridge starts from, or why there is none."""
+    """Check that a bridge is possible and work out how the completion ended."""
     check_ids(tuple(completion_ids))
     if not prompt_ids:
         return Refusal("no_prompt", "previous_prompt_ids is empty: there is nothing to extend; render the conversation")
@@ -172,14 +172,14 @@ def ending(
 
 
 def _is_closed(family: Family, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
-    """Whether a prompt ends with what closes a turn and no more than white space after it."""
+    """Return whether a prompt ends with the close of a turn and no more than white space after it."""
     segments = unfold(prompt_ids[-_CLOSE_WITHIN:], encoder).segments
     said = [segment for segment in segments if segment.kind == "special" or segment.text.strip()]
     return bool(said) and is_special(said[-1], *family.stop_tokens, family.turn_close or "")
 
 
 def last_prompt_end(family: Family, encoder: Encoder, ids: tuple[int, ...], given: Chat) -> int | Refusal:
-    """Where the last generation prompt of a stream ends: where its last turn was sampled from."""
+    """Find the end of the last generation prompt in a stream: the position its last turn was sampled from."""
     prompt = fold([Segment(s.text, s.kind) for s in family.generation_prompt(given)], encoder).token_ids
     start = _last_place(ids, prompt) if prompt else -1
     if start < 0:
@@ -193,7 +193,7 @@ def last_prompt_end(family: Family, encoder: Encoder, ids: tuple[int, ...], give
 
 
 def _last_place(ids: tuple[int, ...], wanted: tuple[int, ...]) -> int:
-    """Where a sequence stands last in ids; -1 where it does not."""
+    """Return the last position of a sequence in ids, or -1."""
     place = len(ids)
     while True:
         place = next((k for k in range(place - 1, -1, -1) if ids[k] == wanted[0]), -1)
@@ -202,13 +202,16 @@ def _last_place(ids: tuple[int, ...], wanted: tuple[int, ...]) -> int:
 
 
 def turn_end(family: Family, encoder: Encoder, ids: tuple[int, ...], start: int) -> int:
-    """Where a turn ends that was sampled from a position: after its stop, else where the ids end."""
+    """Return the end of a turn that was sampled from a position: after its stop, else the end of the ids."""
     stops = {encoder.specials.get(text) for text in family.stop_tokens}
     return next((k + 1 for k in range(start, len(ids)) if ids[k] in stops), len(ids))
 
 
 def appended(ids: tuple[int, ...], end: int, tail: RenderedTokens, sampled_from: int) -> Appended | Refusal:
-    """A stream and what follows its turn, which ends at a position; the stream may hold some of its close already."""
+    """Append a tail to a stream whose last turn ends at a position.
+
+    The stream may hold part of the turn's close already.
+    """
     held = ids[end:]
     closing = tail.runs[0].length if tail.runs and tail.runs[0].message == 0 else 0
     if len(held) > closing or tail.token_ids[: len(held)] != held:
@@ -218,7 +221,7 @@ def appended(ids: tuple[int, ...], end: int, tail: RenderedTokens, sampled_from:
 
 
 def without_literal_openers(family: Family, encoder: Encoder, prompt: RenderedTokens) -> tuple[int, ...]:
-    """The ids of a prompt without the openers of reasoning that its callers' messages spelled, where one stands last.
+    """Return a prompt's ids. Drop openers of reasoning that callers' messages spelled, where one stands last.
 
     Ids alone cannot tell such an opener from one that the format left open; attribution can.
     """
@@ -238,7 +241,7 @@ def without_literal_openers(family: Family, encoder: Encoder, prompt: RenderedTo
 
 
 def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Ended:
-    """Where a completion stopped: told by the format itself, or by its reasoning markers."""
+    """Return how a completion ended, by the format itself or by its reasoning markers."""
     if family.tells_ending:
         return family.ended(sampled_turn(family, encoder, prompt_ids, completion_ids))
     markers = family.reasoning
@@ -248,20 +251,20 @@ def _ended(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completi
 
 
 def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Sampled:
-    """Sampled ids as segments, with what the prompt says of the turn they are in, read past the turn's own head.
+    """Decode sampled ids to segments past the turn's own head, with the prompt's part of the turn.
 
     A reasoning opener sampled right after the prompt's is taken for the one that counts.
     """
     markers = family.reasoning
-    found = past_head(unfold(completion_ids, encoder), partial(turn_head, family))
+    turn = past_head(unfold(completion_ids, encoder), partial(turn_head, family))
     is_open = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
-    if markers is not None and is_open and reasoning_start(found.segments, markers.opener) is None:
-        found = replace(found, reasoning_open=True)
+    if markers is not None and is_open and reasoning_start(turn.segments, markers.opener) is None:
+        turn = replace(turn, reasoning_open=True)
     start = encoder.specials.get(family.turn_start or "")
     held = next((k for k in range(1, len(prompt_ids) + 1) if prompt_ids[-k] == start), 0) if start is not None else 0
     if not held:
-        return found
-    return replace(found, prompted=unfold(prompt_ids[-held:], encoder).segments)
+        return turn
+    return replace(turn, prompted=unfold(prompt_ids[-held:], encoder).segments)
 
 
 def plan(
@@ -276,19 +279,19 @@ def plan(
 ) -> Extension | Refusal:
     """Decide on an extension; see `Renderer.plan_bridge`."""
     if isinstance(family, WholeFormat):
-        known = (encoder, retention, prompt_ids, completion_ids, given)
-        return family.plan_bridge(*known, add_generation_prompt=add_generation_prompt)
+        request = (encoder, retention, prompt_ids, completion_ids, given)
+        return family.plan_bridge(*request, add_generation_prompt=add_generation_prompt)
     drops_reasoning = family.has_reasoning and not family.keeps_history
     policy = retention or ("tool_cycle" if drops_reasoning else "all")
-    found = ending(family, encoder, policy, prompt_ids, completion_ids, given)
-    if isinstance(found, Refusal):
-        return found
-    sealed = _sealed(family, found, add_generation_prompt)
-    return sealed if isinstance(sealed, Refusal) else Extension((*found.closing, *sealed), found.chat)
+    completion_end = ending(family, encoder, policy, prompt_ids, completion_ids, given)
+    if isinstance(completion_end, Refusal):
+        return completion_end
+    sealed = _sealed(family, completion_end, add_generation_prompt)
+    return sealed if isinstance(sealed, Refusal) else Extension((*completion_end.closing, *sealed), completion_end.chat)
 
 
 def _new_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
-    """A new message's turn; an error names the message as the caller counts it."""
+    """Return a new message's turn. An error names the message as the caller counts it."""
     try:
         return owned(index, family.turn(chat, index))
     except ConversationError as error:
@@ -311,7 +314,7 @@ def _refused_messages(given: Chat, retention: ThinkingRetention) -> Refusal | No
 
 
 def _unknown_images(given: Chat, encoder: Encoder, prompt_ids: Sequence[int]) -> Refusal | None:
-    """Why images cannot follow those of a prompt of which no media are known: numbers and ranges would be wrong."""
+    """Refuse new images after a prompt with images of which no media are known: numbers and ranges would be wrong."""
     if given.earlier_images or not given.images_before(len(given.messages)):
         return None
     if not any(encoder.specials.get(text) in prompt_ids for text in IMAGE_TOKENS):
@@ -322,9 +325,9 @@ def _unknown_images(given: Chat, encoder: Encoder, prompt_ids: Sequence[int]) ->
     return Refusal("depends_on_history", detail)
 
 
-def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[Segment] | Refusal:
-    """The close of the sampled turn as far as it is missing, then the new turns."""
-    chat = found.chat
+def _sealed(family: Family, completion_end: Ending, add_generation_prompt: bool) -> list[Segment] | Refusal:
+    """Return the missing part of the sampled turn's close, then the new turns."""
+    chat = completion_end.chat
     turns: list[Segment] = []
     for k in range(1, len(chat.messages)):
         turn = _new_turn(family, chat, k)
@@ -337,15 +340,15 @@ def _sealed(family: Family, found: Ending, add_generation_prompt: bool) -> list[
     if family.tells_ending:  # what was open is closed
         return turns
     if family.turn_close is None:
-        return _without_sampled_marker(family, turns, found.stop)
+        return _without_sampled_marker(family, turns, completion_end.stop)
     placeholder = owned(0, family.turn(chat, 0))
     closes = [k for k, segment in enumerate(placeholder) if is_special(segment, family.turn_close)]
-    start = closes[-1] + 1 if found.stop == family.turn_close else closes[-1]
+    start = closes[-1] + 1 if completion_end.stop == family.turn_close else closes[-1]
     return [*_unsampled(placeholder[start:]), *turns]
 
 
 def _without_sampled_marker(family: Family, turns: list[Segment], stop: str | None) -> list[Segment] | Refusal:
-    """Turns of a format whose next role's marker closes a turn: not given again where it was sampled.
+    """Return turns whose first marker closes the sampled turn, without that marker if it was sampled.
 
     The first stop token of such a format ends a conversation and closes no turn.
     """
@@ -359,12 +362,12 @@ def _without_sampled_marker(family: Family, turns: list[Segment], stop: str | No
 
 
 def _unsampled(segments: Sequence[Segment]) -> list[Segment]:
-    """What closes the sampled turn in the model's place is not body of it."""
+    """Mark a close in the model's place as no body of the sampled turn."""
     return [Segment(s.text, s.kind, s.body and s.message != 0, s.message) for s in segments]
 
 
 def reasoning_open(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> bool:
-    """Whether the completion ends inside reasoning that it or the prompt opened: as `parse` reads it."""
+    """Return whether the completion ends inside reasoning that it or the prompt opened, as `parse` reads it."""
     markers = family.reasoning
     if markers is None or not reasons(family, encoder, prompt_ids, completion_ids):
         return False
@@ -376,7 +379,7 @@ def reasoning_open(family: Family, encoder: Encoder, prompt_ids: Sequence[int], 
 
 
 def reasons(family: Family, encoder: Encoder, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> bool:
-    """Whether reasoning was opened, by the prompt or at the start of the completion."""
+    """Return whether reasoning was opened, by the prompt or at the start of the completion."""
     markers = family.reasoning
     if markers is None:
         return False
@@ -385,7 +388,7 @@ def reasons(family: Family, encoder: Encoder, prompt_ids: Sequence[int], complet
 
 
 def turn_head(family: Family) -> tuple[Segment, ...]:
-    """What a prompt begins an assistant turn with, up to what it prefills of reasoning."""
+    """Return the head of an assistant turn in a prompt, up to the part that prefills reasoning."""
     try:
         prompt = tuple(family.generation_prompt(Chat((UserMessage("x"),), ())))
     except TemplateError:
@@ -398,7 +401,7 @@ def turn_head(family: Family) -> tuple[Segment, ...]:
 
 
 def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
-    """Whether the last special of a prompt is the reasoning opener; looks back no further than that."""
+    """Return whether the last special of a prompt is the reasoning opener. Looks back no further than that special."""
     special_ids = set(encoder.specials.values())
     last = next((token_id for token_id in reversed(prompt_ids) if token_id in special_ids), None)
     return last is not None and last == encoder.specials.get(markers.opener)
@@ -407,16 +410,16 @@ def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_id
 def after(
     prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...], media: MultiModalData | None, tail: RenderedTokens
 ) -> RenderedTokens:
-    """A bridge: previous ids as nobody's scaffold, then the tail; the prompt is copied once."""
+    """Return a bridge: previous ids as nobody's scaffold, then the tail. The prompt is copied once."""
     length = len(prompt_ids) + len(completion_ids)
     runs = (Run(length, UNOWNED, False), *tail.runs)
     ids = prompt_ids + (completion_ids + tail.token_ids)
-    found = followed(media, length, tail.multi_modal_data)
-    return put_together(ids, runs, tail.message_roles, tail.message_tool_names, found)
+    all_media = followed(media, length, tail.multi_modal_data)
+    return put_together(ids, runs, tail.message_roles, tail.message_tool_names, all_media)
 
 
 def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
-    """A render that keeps its attribution, then a completion as a sampled assistant message, then the tail."""
+    """Return a render with its attribution, then a completion as a sampled assistant message, then the tail."""
     owner = len(previous.message_roles)
     completion = ids_of(completion_ids, "completion_ids")
     check_ids(completion)

@@ -40,7 +40,7 @@ else:
 
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
-    """A conversation as owned segments, with what the model samples marked as body (laws 2 and 4)."""
+    """Yield a conversation as owned segments, the sampled text marked as body (laws 2 and 4)."""
     return iter(family.conversation(chat, add_generation_prompt=add_generation_prompt))
 
 
@@ -90,7 +90,7 @@ class Renderer(Struct, frozen=True):
     def segments(
         self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
     ) -> Iterator[Segment]:
-        """The conversation as a lazy stream of owned segments; concatenated texts are what the template renders.
+        """Yield the conversation as owned segments, lazily. The concatenated texts are the template's render.
 
         Args:
             messages: Message records or OpenAI dicts.
@@ -112,7 +112,7 @@ class Renderer(Struct, frozen=True):
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
-        """The conversation as token ids with the owner of every token.
+        """Render the conversation as token ids with the owner of every token.
 
         Args:
             messages: Message records or OpenAI dicts.
@@ -139,7 +139,7 @@ class Renderer(Struct, frozen=True):
     def chat(
         self, messages: Messages, tools: Tools = None, *, invalid_arguments: InvalidArguments | None = None
     ) -> Chat:
-        """Messages and tools as the checked chat that families render, its images measured.
+        """Convert messages and tools into the checked chat that families render, its images measured.
 
         Args:
             messages: Message records or OpenAI dicts.
@@ -150,8 +150,8 @@ class Renderer(Struct, frozen=True):
             ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
         """
         policy = self.invalid_arguments if invalid_arguments is None else invalid_arguments
-        given = convert.chat(messages, tools, invalid_arguments=policy, reads_key=self.family.reads_key)
-        return self._measured(given, "messages")
+        converted = convert.chat(messages, tools, invalid_arguments=policy, reads_key=self.family.reads_key)
+        return self._measured(converted, "messages")
 
     def _measured(self, chat: Chat, name: str) -> Chat:
         if self.images is None:
@@ -168,7 +168,7 @@ class Renderer(Struct, frozen=True):
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
-        """`render` of a chat that is converted already."""
+        """Render a chat that is converted already; see `render`."""
         policy = self.body_specials if body_specials is None else body_specials
         if policy == "reject":
             refuse_spelled(chat, self.family, self.encoder.specials)
@@ -190,7 +190,7 @@ class Renderer(Struct, frozen=True):
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
     ) -> tuple[int, ...]:
-        """The ids of `render`."""
+        """Return the ids of `render`."""
         rendered = self.render(
             messages, tools, add_generation_prompt, body_specials=body_specials, sampling_cuts=sampling_cuts
         )
@@ -207,8 +207,8 @@ class Renderer(Struct, frozen=True):
             prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
         """
         prompt = () if prompt_ids is None else ids_of(prompt_ids, "prompt_ids")
-        found = bridge.sampled_turn(self.family, self.encoder, prompt, ids_of(token_ids))
-        return self.family.parse(found, convert.tool_specs(tools))
+        turn = bridge.sampled_turn(self.family, self.encoder, prompt, ids_of(token_ids))
+        return self.family.parse(turn, convert.tool_specs(tools))
 
     def plan_bridge(
         self,
@@ -220,7 +220,7 @@ class Renderer(Struct, frozen=True):
         *,
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
-        """Whether the conversation can go on without rewriting an id: with what, or why not.
+        """Decide whether the conversation can go on without rewriting an id. Return the extension, or the refusal.
 
         Args:
             previous_prompt_ids: The prompt of the last turn.
@@ -238,22 +238,24 @@ class Renderer(Struct, frozen=True):
             refuse_spelled(given, self.family, self.encoder.specials, "new_messages")
         prompt = ids_of(previous_prompt_ids, "previous_prompt_ids")
         completion = ids_of(previous_completion_ids, "previous_completion_ids")
-        known = (self.encoder, self.thinking_retention, prompt, completion, given)
-        found = bridge.plan(self.family, *known, add_generation_prompt=add_generation_prompt)
-        if isinstance(found, Refusal):
-            return found
-        return replace(found, after=bridge.last_segment(self.encoder, completion or prompt))
+        request = (self.encoder, self.thinking_retention, prompt, completion, given)
+        planned = bridge.plan(self.family, *request, add_generation_prompt=add_generation_prompt)
+        if isinstance(planned, Refusal):
+            return planned
+        return replace(planned, after=bridge.last_segment(self.encoder, completion or prompt))
 
     def chat_after(self, new_messages: Messages, tools: Tools, media: MultiModalData | None) -> Chat:
-        """New messages as a chat that goes on from earlier ones, which show this media; bad arguments stay as they are.
+        """Convert new messages into a chat that goes on from earlier ones with this media.
+
+        Bad arguments stay as they are.
 
         No call among them is rendered by a bridge, and a rollout goes on after a model wrote a bad one.
         """
         new = list(new_messages)
         given = Chat((), ())
         if new:
-            known = partial(convert.chat, complete=False, name="new_messages", invalid_arguments="raw")
-            given = known(new, tools, reads_key=self.family.reads_key)
+            convert_new = partial(convert.chat, complete=False, name="new_messages", invalid_arguments="raw")
+            given = convert_new(new, tools, reads_key=self.family.reads_key)
         return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(
@@ -264,7 +266,7 @@ class Renderer(Struct, frozen=True):
         tools: Tools = None,
         previous_multi_modal_data: MultiModalData | None = None,
     ) -> RenderedTokens | None:
-        """The next prompt, beginning with every previous id; None where `plan_bridge` refuses.
+        """Return the next prompt, which begins with every previous id, or None where `plan_bridge` refuses.
 
         Returns:
             Ids whose owners index `new_messages`; everything before them is nobody's scaffold. Earlier media are
@@ -284,7 +286,7 @@ class Renderer(Struct, frozen=True):
         tools: Tools = None,
         sampled_from: int | None = None,
     ) -> Appended | Refusal:
-        """The next prompt after one flat list of ids: prompt and completions together, as trainers keep them.
+        """Append the next prompt to one flat list of ids: prompt and completions together, as trainers keep them.
 
         Args:
             token_ids: A prompt and what was sampled for it, complete or cut off, or closed and all that follows the
@@ -329,7 +331,7 @@ class Renderer(Struct, frozen=True):
         new_messages: Messages = (),
         tools: Tools = None,
     ) -> RenderedTokens | None:
-        """A bridge that keeps what is known of the prompt: the completion becomes a sampled assistant message.
+        """Extend a prompt and keep its attribution. The completion becomes a sampled assistant message.
 
         Args:
             previous: The prompt, as rendered or extended before.
@@ -350,11 +352,11 @@ class Renderer(Struct, frozen=True):
         return bridge.continued(previous, completion_ids, self.tail(plan, len(previous.message_roles)))
 
     def tail(self, extension: Extension, sampled_turn: int) -> RenderedTokens:
-        """The ids an extension adds, the turn that was sampled being message `sampled_turn`, or nobody's (-1)."""
+        """Return the ids an extension adds. The sampled turn is message `sampled_turn`, or nobody's (-1)."""
         return extension.tail(self.encoder, sampled_turn, self.body_specials)
 
     def get_stop_token_ids(self) -> tuple[int, ...]:
-        """The ids at which a sampler must stop, the turn close first.
+        """Return the ids at which a sampler must stop, the turn close first.
 
         Raises:
             MissingSpecialError: The vocabulary lacks one.
@@ -365,7 +367,7 @@ class Renderer(Struct, frozen=True):
         return tuple(self.encoder.specials[text] for text in self.family.stop_tokens)
 
     def report(self, messages: Messages | None = None, tools: Tools = None) -> Report | None:
-        """What was found out about a traced template: its stops, its grammars, and text whose origin was lost.
+        """Report how a traced template was read: its stops, its grammars, and texts whose origin was lost.
 
         Args:
             messages: A conversation to look for lost pieces in.
@@ -378,5 +380,5 @@ class Renderer(Struct, frozen=True):
 
     @property
     def is_prefix_stable(self) -> bool:
-        """Whether appending turns never changes how earlier ones are rendered."""
+        """Return whether appending turns never changes how earlier ones are rendered."""
         return self.family.keeps_history

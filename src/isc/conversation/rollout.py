@@ -1,8 +1,8 @@
 """A multi-turn episode as a pure state machine: prompt, completion, messages, next prompt; at the end one sample.
 
-Ids are appended, never rewritten. Where no bridge is granted the conversation is rendered afresh: from where the fresh
-ids part from the old ones, nothing that was sampled before counts as sampled there. It is set aside with its own ids
-and log-probabilities, so that every sampled token is trained on once, in the context it was sampled in.
+Ids are appended, never rewritten. Where no bridge is granted the conversation is rendered afresh. Tokens after the
+first id that differs are no longer trained on in the new prompt; they are kept in `Rerender.abandoned`, with their own
+ids and log-probabilities. So every sampled token is trained on once, in the context it was sampled in.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Rerender(Struct, frozen=True):
 
     @property
     def lost(self) -> int:
-        """How many sampled tokens the episode goes on without."""
+        """Count the sampled tokens that the episode goes on without."""
         return self.abandoned.trainable_tokens
 
 
@@ -79,7 +79,7 @@ class Episode(SampledTokens, frozen=True, dict=True):
 
     @property
     def abandoned(self) -> tuple[SampledTokens, ...]:
-        """What stood before each re-render that lost sampled tokens, trained on in those: with the episode, all."""
+        """Return the sequence before each re-render that lost sampled tokens. Those tokens are trained on there."""
         return tuple(point.abandoned for point in self.rerenders if point.lost)
 
 
@@ -123,7 +123,7 @@ class Rollout(Struct, frozen=True):
 
     @classmethod
     def start(cls, renderer: Renderer, messages: Messages, tools: Tools = None) -> Rollout:
-        """The state in which the first prompt waits for its completion.
+        """Return the state in which the first prompt waits for its completion.
 
         Args:
             renderer: Format and vocabulary.
@@ -140,17 +140,17 @@ class Rollout(Struct, frozen=True):
 
     @property
     def prompt(self) -> RenderedTokens:
-        """What the sampler is given, or was given last."""
+        """Return the prompt that the sampler is given, or was given last."""
         return self.sampled.rendered
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
-        """The ids of the prompt."""
+        """Return the ids of the prompt."""
         return self.prompt.token_ids
 
     @property
     def response(self) -> ParsedResponse:
-        """The completion as content, reasoning and tool calls.
+        """Parse the completion into content, reasoning and tool calls.
 
         Raises:
             RolloutError: There is none yet.
@@ -160,7 +160,7 @@ class Rollout(Struct, frozen=True):
     def after_completion(
         self, completion_ids: Sequence[int], logprobs: Sequence[float | None] | None = None
     ) -> Rollout:
-        """The state in which a completion waits for messages, or for `finish`.
+        """Return the state in which a completion waits for messages, or for `finish`.
 
         Args:
             completion_ids: What was sampled for the prompt, as it was sampled: stop token included, or cut off.
@@ -175,14 +175,14 @@ class Rollout(Struct, frozen=True):
                 f"turn {self.turn} has its completion; give what came after it to after_messages, or finish"
             )
         ids = ids_of(completion_ids, "completion_ids")
-        known = (None,) * len(ids) if logprobs is None else _as_tuple(logprobs)
-        _check_logprobs(known, len(ids))
+        by_token = (None,) * len(ids) if logprobs is None else _as_tuple(logprobs)
+        _check_logprobs(by_token, len(ids))
         prompt = bridge.without_literal_openers(self.renderer.family, self.renderer.encoder, self.prompt)
         response = self.renderer.parse_response(ids, self.chat.tools, prompt)
-        return replace(self, completion=Completion(ids, known, response))
+        return replace(self, completion=Completion(ids, by_token, response))
 
     def after_messages(self, new_messages: Messages) -> Rollout:
-        """The state in which the next prompt waits: the same ids and what the new messages add, or a re-render.
+        """Return the state in which the next prompt waits: the same ids and the new messages' ids, or a re-render.
 
         Args:
             new_messages: What came after the completion: tool results, user messages, or turns given in the model's
@@ -214,7 +214,7 @@ class Rollout(Struct, frozen=True):
         return self._rerendered(chat, before, refusal)
 
     def finish(self) -> Episode:
-        """The episode as it stands; the last completion is its end, or a prompt that nothing answered."""
+        """Return the episode as it stands. The last completion is its end, or a prompt without an answer."""
         if self.completion is None:
             end, messages = self.sampled, self.chat.messages
         else:
@@ -234,7 +234,7 @@ class Rollout(Struct, frozen=True):
         return assistant_message(self.renderer.encoder, completion.token_ids, completion.response)
 
     def _answered(self, completion: Completion) -> SampledTokens:
-        """Prompt and completion."""
+        """Return prompt and completion as one sequence."""
         start = len(self.prompt)
         rendered = bridge.continued(self.prompt, completion.token_ids, None)
         spans = ((start, len(rendered)),) if completion.token_ids else ()
@@ -258,7 +258,7 @@ class Rollout(Struct, frozen=True):
 
 
 def assistant_message(encoder: Encoder, completion_ids: Sequence[int], response: ParsedResponse) -> AssistantMessage:
-    """A completion as a message: calls that could be read as calls, attempts that could not as text of the content.
+    """Turn a completion into a message. Calls that were read are calls. Other attempts are text of the content.
 
     Args:
         encoder: Ids to text.
@@ -284,7 +284,7 @@ def assistant_message(encoder: Encoder, completion_ids: Sequence[int], response:
 
 
 def _as_tuple(values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Values as plain ones, also of an array of NumPy or torch."""
+    """Return values as a tuple of plain ones, also of an array of NumPy or torch."""
     as_list = getattr(values, "tolist", None)
     return tuple(as_list() if callable(as_list) else values)
 
@@ -298,6 +298,6 @@ def _check_logprobs(logprobs: Sequence[float | None], count: int) -> None:
 
 
 def _under(before: SampledTokens, rendered: RenderedTokens, kept: int) -> SampledTokens:
-    """Other ids that share the first `kept`: what was sampled of those was sampled, of the rest nothing."""
+    """Carry loss spans and log-probabilities over to `rendered`, cut off after the first `kept` ids."""
     spans: tuple[Span, ...] = tuple((start, min(end, kept)) for start, end in before.loss_spans if start < kept)
     return SampledTokens(rendered, spans, before.logprobs[:kept] + (None,) * (len(rendered) - kept))

@@ -41,7 +41,7 @@ def refuse_spelled(chat: Chat, family: Family, specials: Iterable[str], name: st
 
 
 def _begins(content: Content, markers: tuple[str, ...]) -> bool:
-    """Whether the first text of a content begins with one of these."""
+    """Return whether the first text of a content begins with one of these markers."""
     parts = (content,) if isinstance(content, str) else content or ()
     texts = (part.text if isinstance(part, TextPart) else part for part in parts)
     first = next((text for text in texts if isinstance(text, str) and text.strip()), "")
@@ -54,7 +54,7 @@ def _pattern(markers: frozenset[str]) -> re.Pattern[str]:
 
 
 def _said(chat: Chat, name: str) -> Iterator[tuple[str, str]]:
-    """Every text of a caller with its path."""
+    """Yield every text of a caller with its path."""
     for index, message in enumerate(chat.messages):
         yield from _of_message(message, f"{name}[{index}]")
     for index, tool in enumerate(chat.tools):
@@ -85,7 +85,7 @@ def _of_message(message: Message, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_arguments(arguments: str | Mapping[str, Json], path: str) -> Iterator[tuple[str, str]]:
-    """The texts of arguments; of JSON text as it stands, and as it reads."""
+    """Yield the texts of arguments. JSON text is yielded as it stands, and as it reads."""
     if isinstance(arguments, str):
         yield path, arguments
         with suppress(ValueError):  # what is no JSON stands as it is
@@ -95,7 +95,7 @@ def _of_arguments(arguments: str | Mapping[str, Json], path: str) -> Iterator[tu
 
 
 def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Every text in a JSON value, keys too."""
+    """Yield every text in a JSON value, keys too."""
     waiting: list[object] = [value]
     while waiting:
         item = waiting.pop()

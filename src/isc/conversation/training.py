@@ -39,12 +39,12 @@ class TrainingSample(Struct, frozen=True, dict=True):
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """The ids the model reads."""
+        """Return the ids the model reads."""
         return self.rendered.token_ids
 
     @cached_property
     def loss_mask(self) -> tuple[bool, ...]:
-        """For each token whether it is trained on."""
+        """Return for each token whether it is trained on."""
         mask = [False] * len(self.rendered)
         for start, end in self.loss_spans:
             mask[start:end] = [True] * (end - start)
@@ -52,7 +52,7 @@ class TrainingSample(Struct, frozen=True, dict=True):
 
     @cached_property
     def labels(self) -> tuple[int, ...]:
-        """The ids, with `IGNORED` for every token that is not trained on: what trainers read as `labels`."""
+        """Return the ids, with `IGNORED` for every token that is not trained on. Trainers read them as `labels`."""
         labels = [IGNORED] * len(self.rendered)
         for start, end in self.loss_spans:
             labels[start:end] = self.token_ids[start:end]
@@ -60,7 +60,7 @@ class TrainingSample(Struct, frozen=True, dict=True):
 
     @property
     def trainable_tokens(self) -> int:
-        """How many tokens are trained on."""
+        """Count the tokens that are trained on."""
         return sum(end - start for start, end in self.loss_spans)
 
 
@@ -72,22 +72,22 @@ class TrajectoryStep(Struct, frozen=True, dict=True):
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
-        """The prompt, generation prompt included."""
+        """Return the prompt, generation prompt included."""
         return self.rendered.token_ids[: self.prompt_length]
 
     @property
     def completion_ids(self) -> tuple[int, ...]:
-        """Everything after the prompt."""
+        """Return everything after the prompt."""
         return self.rendered.token_ids[self.prompt_length :]
 
     @property
     def prompt_mask(self) -> tuple[bool, ...]:
-        """All False: a prompt is not trained on."""
+        """Return all False: a prompt is not trained on."""
         return (False,) * self.prompt_length
 
     @cached_property
     def completion_mask(self) -> tuple[bool, ...]:
-        """For each token of the completion whether the model sampled it."""
+        """Return for each token of the completion whether the model sampled it."""
         return self.rendered.sampled_mask[self.prompt_length :]
 
 
@@ -102,7 +102,7 @@ def build_training_sample(
     *,
     require_trainable: bool = False,
 ) -> TrainingSample:
-    """A conversation with the tokens to train on.
+    """Render a conversation and choose the tokens to train on.
 
     What the model samples is trained on in the assistant messages that `role_to_mask` picks; of the roles in
     `content_sft_roles` the body is trained on, never the scaffold around it. A message that a flag of its own marks as
@@ -152,7 +152,7 @@ def _trained_messages(
     content_sft_roles: Collection[str],
     message_loss_mask: Sequence[bool | int] | None,
 ) -> frozenset[int]:
-    """Messages whose body is trained on; of an assistant message that is what the model samples."""
+    """Return the messages whose body is trained on. An assistant message's body is its sampled text."""
     _check_roles(content_sft_roles, "content_sft_roles")
     if isinstance(role_to_mask, Mapping):
         _check_roles(role_to_mask, "role_to_mask")
@@ -191,7 +191,7 @@ def _loss_spans(rendered: RenderedTokens, trained: frozenset[int]) -> list[Span]
 
 
 def _with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -> RenderedTokens:
-    """The render with the close of its last assistant turn, where the format leaves that to the next turn."""
+    """Add the close of the last assistant turn, where the format leaves that close to the next turn."""
     last = len(chat.messages) - 1
     message = chat.messages[last]
     family = renderer.family
@@ -206,7 +206,7 @@ def _with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -
 
 
 def _found_close(family: WholeFormat, chat: Chat, longer: Chat) -> list[Segment]:
-    """What closes the last turn of a chat once a message follows, if it was left without a stop.
+    """Return the close that a following message brings for the last turn, or nothing where the turn has a stop.
 
     Raises:
         OptionError: Nothing that follows closes the turn with a stop.
@@ -237,7 +237,7 @@ def _closed(family: WholeFormat, said: Sequence[Segment]) -> bool:
 def build_trajectory_step(
     renderer: Renderer, prompt_messages: Messages, completion_messages: Messages, tools: Tools = None
 ) -> TrajectoryStep:
-    """A rollout that is kept as messages, as the ids its sampler saw: each turn after the prompt it answered.
+    """Turn a rollout that is kept as messages into the ids its sampler saw: each turn after the prompt it answered.
 
     Args:
         renderer: Format and vocabulary.
@@ -273,7 +273,7 @@ def build_trajectory_step(
 
 
 def _sampled_ids(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence[int]) -> tuple[int, ...]:
-    """What the model would have sampled after a prompt to say message `index` of a chat, up to what closes it."""
+    """Return the ids that the model would have sampled for message `index` after a prompt, its close included."""
     family, roles = renderer.family, [""] * index + ["assistant"]
     if isinstance(family, WholeFormat):
         said = _said_and_closed(family, chat, index)
@@ -284,7 +284,7 @@ def _sampled_ids(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequenc
 
 
 def _said_and_closed(family: WholeFormat, chat: Chat, index: int) -> list[Segment]:
-    """What a message samples, with the stop that may be written once another follows."""
+    """Return the sampled segments of a message, with the stop that may be written once another follows."""
     said = _said(family, chat.before(index + 1), index)
     if index + 1 < len(chat.messages) and not _closed(family, said):
         longer = _said(family, chat.before(index + 2), index)
