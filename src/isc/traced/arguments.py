@@ -62,7 +62,7 @@ def _with_objects(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_object(function: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The function with an object for arguments, where their text is that of one."""
+    """Return the function with an object for arguments, where their text is an object's JSON."""
     try:
         arguments = json.loads(function["arguments"])
     except (KeyError, TypeError, ValueError):
@@ -72,7 +72,7 @@ def _with_object(function: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=128)
 def _wants_objects(chosen: Format) -> bool:
-    """Whether text is not shown as the object it stands for. The last 128 formats are kept."""
+    """Return whether a template does not show text as the object it stands for. Keeps the last 128 formats."""
     for context in (_CONTEXT, [_SYSTEM, *_CONTEXT]):
         as_object, as_text = (_shown(chosen, context, arguments) for arguments in (_GIVEN, json.dumps(_GIVEN)))
         if as_object is None and as_text is None:
@@ -84,7 +84,7 @@ def _wants_objects(chosen: Format) -> bool:
 
 
 def _shows_value_once(text: str) -> bool:
-    """Whether the value is there, not inside JSON that quotes JSON."""
+    """Return whether the value is there, not inside JSON that quotes JSON."""
     return "isc value" in text and '\\"isc value' not in text
 
 

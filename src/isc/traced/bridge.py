@@ -77,7 +77,7 @@ class _Completion(Struct, frozen=True):
 
     @property
     def said(self) -> str:
-        """The text without its last special."""
+        """Return the text without its last special."""
         return self.text.removesuffix(self.last or "")
 
 
@@ -94,7 +94,7 @@ class _Request(Struct, frozen=True):
 
     @property
     def results(self) -> list[ToolMessage]:
-        """The tool results among the new messages."""
+        """Return the tool results among the new messages."""
         return [message for message in self.given.messages if isinstance(message, ToolMessage)]
 
 
@@ -148,7 +148,7 @@ def _completion(
     stop: str | None,
     closing: str,
 ) -> _Completion:
-    """What the sampled ids tell."""
+    """Read the sampled turn from its ids."""
     markers = template.reasoning
     reasoned = None if markers is None else reasons(template, encoder, prompt_ids, completion_ids)
     segments = sampled_turn(template, encoder, prompt_ids, completion_ids)
@@ -159,7 +159,10 @@ def _completion(
 
 
 def _agreed(request: _Request, encoder: Encoder, prompt_ids: Sequence[int]) -> list[Segment] | Refusal:
-    """What follows the sampled turn, if it is the same after every context, or after those the prompt can be of."""
+    """Return the segments after the sampled turn.
+
+    They must be the same after every context that the prompt can come from.
+    """
     contexts = (*_CONTEXTS, _SHOWN) if request.given.images_before(len(request.given.messages)) else _CONTEXTS
     outcomes = [(context, _outcome(request, context)) for context in contexts]
     outcomes = [(context, outcome) for context, outcome in outcomes if outcome is not None]
@@ -176,7 +179,10 @@ def _agreed(request: _Request, encoder: Encoder, prompt_ids: Sequence[int]) -> l
 
 
 def _can_be(request: _Request, context: Dicts, prompt: Sequence[Segment]) -> bool:
-    """Whether a prompt can be a render of messages like these, whatever they say: all else is there, in this order."""
+    """Return whether a prompt can be a render of messages like these.
+
+    All text but content must be there, in this order.
+    """
     written = written_of(request.template.format, context, request.tools, add_generation_prompt=True)
     wording, position = [""], 0
     for length, origin, _ in written.runs:
@@ -193,7 +199,7 @@ def _can_be(request: _Request, context: Dicts, prompt: Sequence[Segment]) -> boo
 
 
 def _holds_in_order(text: str, parts: Sequence[str]) -> bool:
-    """Whether a text begins with the first part, ends with the last, and holds the others between, in order."""
+    """Return whether a text begins with the first part, ends with the last, and holds the others between, in order."""
     if len(parts) == 1:
         return text == parts[0]
     position, end = len(parts[0]), len(text) - len(parts[-1])
@@ -208,7 +214,10 @@ def _holds_in_order(text: str, parts: Sequence[str]) -> bool:
 
 
 def _outcome(request: _Request, context: Dicts) -> _Outcome:
-    """What follows the sampled turn after one context: proven on the turn as it was read, else on turns like it."""
+    """Return the segments after the sampled turn for one context.
+
+    Turns as read are tried first, then placeholder turns.
+    """
     try:
         asked = text_of(request.template.format, context, request.tools, add_generation_prompt=True)
     except TemplateError:
@@ -224,7 +233,7 @@ def _outcome(request: _Request, context: Dicts) -> _Outcome:
 
 
 def _behind_turns_like_it(request: _Request, context: Dicts, asked: str) -> _Outcome:
-    """What follows turns that stand in for the sampled one, if it is the same."""
+    """Return the segments after placeholder turns, if they are the same for all of these turns."""
     said = _SAID[context is _CONTEXTS[1]]
     agreed: list[Segment] | None = None
     for turn in _like_it(request, said, silent=_says_nothing(request, context, asked)):
@@ -241,7 +250,7 @@ def _behind_turns_like_it(request: _Request, context: Dicts, asked: str) -> _Out
 
 
 def _says_nothing(request: _Request, context: Dicts, asked: str) -> bool | None:
-    """Whether the sampled turn says nothing beside its calls; None where that cannot be told."""
+    """Return whether the sampled turn has no content beside its calls, or None where that cannot be told."""
     sampled = request.sampled
     if sampled.parsed.tool_calls:
         return not sampled.parsed.content.strip()
@@ -258,7 +267,7 @@ def _says_nothing(request: _Request, context: Dicts, asked: str) -> bool | None:
 
 
 def _close_written(request: _Request, context: Dicts) -> str:
-    """What the template itself writes behind what a turn says, up to the stop that was sampled."""
+    """Return the text between a turn's content and the sampled stop, as the template writes it."""
     try:
         segments = _with_new(request, context, {"role": "assistant", "content": _THOUGHT})
     except TemplateError:
@@ -268,7 +277,7 @@ def _close_written(request: _Request, context: Dicts) -> str:
 
 
 def _as_read(request: _Request, close: str) -> Iterator[_Message]:
-    """The sampled turn as it was read back; then all it said as content. No result is left without its call."""
+    """Yield the sampled turn as it was read back, then as content only. No result is left without its call."""
     parsed, said = request.sampled.parsed, request.sampled.said
     calls = [call for call in parsed.tool_calls if call.status == "ok"]
     if len(calls) < len(parsed.tool_calls) or (request.results and len(calls) != len(request.results)):
@@ -289,7 +298,7 @@ def _as_read(request: _Request, close: str) -> Iterator[_Message]:
 
 
 def _calls(request: _Request, calls: Sequence[tuple[str | None, object]]) -> Iterator[dict[str, Json]]:
-    """Calls with the ids that the new results answer to."""
+    """Yield calls with the ids that the new results answer to."""
     ids = [result.tool_call_id for result in request.results]
     for place, (name, arguments) in enumerate(calls):
         identity = ids[place] if place < len(ids) else None
@@ -300,7 +309,7 @@ def _calls(request: _Request, calls: Sequence[tuple[str | None, object]]) -> Ite
 def _behind_turn_as_read(
     request: _Request, context: Dicts, turn: _Message, asked: str
 ) -> list[Segment] | Refusal | None:
-    """What the template writes behind the very text that was sampled; None where it does not write that."""
+    """Return the segments after the very text that was sampled, or None where the template does not write that text."""
     chosen, sampled = request.template.format, request.sampled
     segments = _with_new(request, context, turn)
     full = "".join(segment.text for segment in segments)
@@ -318,7 +327,7 @@ def _behind_turn_as_read(
 
 
 def _with_new(request: _Request, context: Dicts, turn: _Message) -> list[Segment]:
-    """A context, a turn and the new messages as segments."""
+    """Return a context, a turn and the new messages as segments."""
     template = request.template
     messages = [*context, turn, *request.new]
     return conversation(
@@ -331,7 +340,7 @@ def _with_new(request: _Request, context: Dicts, turn: _Message) -> list[Segment
 
 
 def _from(segments: Sequence[Segment], position: int, turn: int) -> list[Segment] | None:
-    """The segments from a character on, as an extension's; None where a new message says something before it."""
+    """Return the segments from a character on, renumbered. None: a new message has text before that character."""
     found: list[Segment] = []
     for segment in segments:
         if position >= len(segment.text):
@@ -346,13 +355,16 @@ def _from(segments: Sequence[Segment], position: int, turn: int) -> list[Segment
 
 
 def _renumbered(segment: Segment, turn: int) -> Segment:
-    """A segment as the extension's, whose turn 0 is the sampled one; what closes that is not sampled here."""
+    """Renumber a segment for an extension, in which the sampled turn is 0. A close of that turn is not sampled here."""
     message = segment.message - turn if segment.message >= turn else UNOWNED
     return Segment(segment.text, segment.kind, segment.body and message > 0, message)
 
 
 def _after_stop(request: _Request, following: list[Segment]) -> list[Segment] | Refusal:
-    """What follows a turn that ended with a special: not given again, and where turns have no close, not another."""
+    """Drop a stop that was sampled from the segments after it.
+
+    Refuse another close where turns have none of their own.
+    """
     template, sampled = request.template, request.sampled
     marker = following[0].text if following and following[0].kind == "special" else None
     if marker is not None and marker == sampled.last:
@@ -364,7 +376,7 @@ def _after_stop(request: _Request, following: list[Segment]) -> list[Segment] | 
 
 
 def _like_it(request: _Request, said: str, *, silent: bool | None) -> Iterator[_Message]:
-    """Turns that stand in for the sampled one, different in everything that is not known of it."""
+    """Yield placeholders for the sampled turn. They differ in everything that is not known of that turn."""
     sampled = request.sampled
     read = sampled.parsed.reasoning_content
     thoughts: Sequence[str | None] = {True: (read or _THOUGHT,), False: (None,), None: (None, _THOUGHT)}[
@@ -383,7 +395,7 @@ def _like_it(request: _Request, said: str, *, silent: bool | None) -> Iterator[_
 
 
 def _likely_calls(request: _Request, said: str) -> Iterator[list[dict[str, Json]]]:
-    """The calls that tool results answer: as they were sampled, where they could be read."""
+    """Yield the calls that tool results answer: as they were sampled, where they could be read."""
     results = request.results
     read = [call for call in request.sampled.parsed.tool_calls if call.status == "ok"]
     if len(read) == len(results):
@@ -395,7 +407,7 @@ def _likely_calls(request: _Request, said: str) -> Iterator[list[dict[str, Json]
 
 
 def _behind_turn_like_it(request: _Request, context: Dicts, turn: _Message, asked: str) -> _Outcome:
-    """What follows a turn that stands in for the sampled one; None where a new message is shown before its end."""
+    """Return the segments after a placeholder turn, or None where a new message is shown before the turn's end."""
     if request.keep and not _kept(request, context, turn, asked):
         return _REWRITES
     segments = _with_new(request, context, turn)
@@ -405,7 +417,7 @@ def _behind_turn_like_it(request: _Request, context: Dicts, turn: _Message, aske
 
 
 def _kept(request: _Request, context: Dicts, turn: _Message, asked: str) -> bool:
-    """Whether the text up to the sampled turn's close stays as it was sampled when the new messages come."""
+    """Return whether the text up to the sampled turn's close stays as it was sampled when the new messages come."""
     template = request.template
     before = text_of(template.format, [*context, turn], request.tools, add_generation_prompt=False)
     full = text_of(template.format, [*context, turn, *request.new], request.tools, add_generation_prompt=False)
@@ -417,12 +429,12 @@ def _kept(request: _Request, context: Dicts, turn: _Message, asked: str) -> bool
 
 
 def _names(calls: Any) -> list[str]:  # noqa: ANN401 - calls of a placeholder, as a template takes them
-    """The names that calls call."""
+    """Return the names of the called functions."""
     return [str(call["function"]["name"]) for call in calls or ()]
 
 
 def _kept_as_sampled(request: _Request, turn: _Message, alone: str, full: str) -> bool:
-    """Whether history begins a turn as the sampled one began, though a turn that was just said begins otherwise."""
+    """Return whether the turn in history begins as the sampled one did, though a last turn begins otherwise."""
     texts = [text for text in (turn.get("reasoning_content"), turn["content"], *_names(turn.get("tool_calls"))) if text]
     said = [text for text in texts if isinstance(text, str)]
     starts = [[text.find(word) for word in said if word in text] for text in (alone, full)]
@@ -436,7 +448,7 @@ def _kept_as_sampled(request: _Request, turn: _Message, alone: str, full: str) -
 
 
 def _end_of_turn(segments: Sequence[Segment], turn: int, closing: Closing) -> int:
-    """Where what closes a turn stands, or where the turn ends."""
+    """Return the position of a turn's close, or the turn's end."""
     body = [place for place, segment in enumerate(segments) if segment.message == turn and segment.body]
     if not body:
         return len(segments)

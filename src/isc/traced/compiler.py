@@ -35,14 +35,14 @@ class Generation(Extension):
     tags = {"generation"}
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """The block as a mark where it begins, and a call that gives back its body."""
+        """Parse a block into a mark at its beginning and a call that returns its body."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         block = nodes.CallBlock(self.call_method("generated"), [], [], body).set_lineno(line)
         return [_mark(GENERATION), block]
 
     def generated(self, caller: Any) -> str:  # noqa: ANN401 - a Jinja macro
-        """What the block renders."""
+        """Return the render of the block."""
         return str(caller())
 
 
@@ -69,7 +69,7 @@ class TracingCodeGenerator(CodeGenerator):
             super()._output_child_post(node, frame, finalize)
 
     def visit_Filter(self, node: nodes.Filter, frame: Frame) -> None:
-        """`a | b`, and marks."""
+        """Compile `a | b`, and marks."""
         if node.name in _MARKS:
             self.write(_MARKS[node.name])
         elif node.name == ENTER:
@@ -82,7 +82,7 @@ class TracingCodeGenerator(CodeGenerator):
             super().visit_Filter(node, frame)
 
     def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
-        """`a + b + c`: added in one go, which is what most templates spend their time on."""
+        """Compile `a + b + c` as one addition, since most templates spend their time on sums."""
         operands = _operands(node)
         if len(operands) == 2:
             super().visit_Add(node, frame)
@@ -94,7 +94,7 @@ class TracingCodeGenerator(CodeGenerator):
         self.write("))")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        """`a ~ b`."""
+        """Compile `a ~ b`."""
         escaping = frame.eval_ctx.volatile or frame.eval_ctx.autoescape
         join = "(markup_join if context.eval_ctx.volatile else str_join)" if frame.eval_ctx.volatile else "markup_join"
         self.write(f"{join if escaping else 'environment.chained'}((")
@@ -105,7 +105,7 @@ class TracingCodeGenerator(CodeGenerator):
         self.write("))")
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        """`a == b`: endless for values nested by a hostile template, unless one side is simple."""
+        """Compile `a == b`. Values nested by a hostile template would make it endless, unless one side is simple."""
         if any(_is_simple(side) for side in (node.expr, *(operand.expr for operand in node.ops))):
             self._compared(node, frame)
             return
@@ -117,7 +117,7 @@ class TracingCodeGenerator(CodeGenerator):
         self.write(")")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
-        """`[a, b]`: texts that are gathered are of the turn they are gathered in."""
+        """Compile `[a, b]`. Gathered texts belong to the turn they are gathered in."""
         gathers = any(not isinstance(item, nodes.Const) or isinstance(item.value, str) for item in node.items)
         self.write("environment.gathered([" if gathers else "[")
         for item in node.items:
@@ -126,7 +126,7 @@ class TracingCodeGenerator(CodeGenerator):
         self.write("])" if gathers else "]")
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
-        """`{a: b}`: keys are hashed."""
+        """Compile `{a: b}`. Keys are hashed."""
         self.write("{")
         for pair in node.items:
             self._small(pair.key, frame)
@@ -136,7 +136,7 @@ class TracingCodeGenerator(CodeGenerator):
         self.write("}")
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
-        """`a[b]`, `a[b:c]`."""
+        """Compile `a[b]` and `a[b:c]`."""
         if not isinstance(node.arg, nodes.Slice):
             super().visit_Getitem(node, frame)
             return
@@ -152,7 +152,7 @@ class TracingCodeGenerator(CodeGenerator):
         self.write("))")
 
     def _compared(self, node: nodes.Compare, frame: Frame) -> None:
-        """A comparison with what is spelled in the template."""
+        """Compile a comparison with a value that the template spells."""
         self.write("(")
         self._spelled(node.expr, frame)
         for operand in node.ops:
@@ -181,7 +181,7 @@ _OPERATORS: Final = {
 
 
 def _operands(node: nodes.Expr) -> list[nodes.Expr]:
-    """What is added, in the order in which it is."""
+    """Return the operands of a sum, in the order of addition."""
     found: list[nodes.Expr] = []
     while isinstance(node, nodes.Add):
         found.append(node.right)
@@ -215,7 +215,7 @@ _WRITING: Final = (nodes.Output, nodes.Add, nodes.Concat, nodes.Call, nodes.Call
 
 
 def _writes(loop: nodes.For) -> bool:
-    """Whether a loop can write or build text, or only looks for something."""
+    """Return whether a loop can write or build text. Other loops only look for something."""
     return next(loop.find_all(_WRITING), None) is not None
 
 
@@ -225,14 +225,14 @@ def _mark(name: str, item: nodes.Expr | None = None, arguments: Sequence[nodes.E
 
 
 def _loaded(target: nodes.Node) -> nodes.Expr:
-    """A loop's target as an expression."""
+    """Return a loop's target as an expression."""
     if isinstance(target, nodes.Tuple):
         return nodes.Tuple([_loaded(item) for item in target.items], "load", lineno=1)
     return nodes.Name(target.name, "load", lineno=1) if isinstance(target, nodes.Name) else nodes.Const(None, lineno=1)
 
 
 def _subscripted(loop: nodes.For) -> list[nodes.Expr]:
-    """The variables that a loop's body subscripts with its target: `messages` of a loop over positions."""
+    """Return the variables that a loop's body subscripts with its target: `messages` of a loop over positions."""
     if not isinstance(loop.target, nodes.Name):
         return []
     names: dict[str, None] = {}
@@ -245,7 +245,7 @@ def _subscripted(loop: nodes.For) -> list[nodes.Expr]:
 
 
 def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
-    """Statements of a loop's body with a mark wherever the body is left early."""
+    """Return the statements of a loop's body with a mark wherever the body is left early."""
     found: list[nodes.Node] = []
     for statement in statements:
         if isinstance(statement, (nodes.Break, nodes.Continue)):

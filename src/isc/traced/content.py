@@ -17,7 +17,7 @@ Influence: TypeAlias = tuple[str, tuple[nodes.Node, ...]]
 
 
 def heeds_content(tree: nodes.Template, tail: int) -> bool:
-    """Whether the text from statement `tail` on, or a choice by `add_generation_prompt`, may depend on what is said."""
+    """Return whether content may decide about the text from statement `tail` on, or about a generation prompt."""
     influences = [found for statement in tree.body for found in _assignments(statement, ())]
     heeding: set[str] = set()
     known = -1
@@ -29,7 +29,7 @@ def heeds_content(tree: nodes.Template, tail: int) -> bool:
 
 
 def _heeds(node: nodes.Node, heeding: set[str]) -> bool:
-    """Whether an expression looks into what is said, or into a variable that came from it."""
+    """Return whether an expression reads content, or a variable that came from content."""
     if isinstance(node, nodes.Test) and node.name in _SHAPES and _field(node.node) is not None:
         return any(_heeds(child, heeding) for child in node.node.iter_child_nodes())
     if isinstance(node, nodes.Name):
@@ -43,7 +43,7 @@ def _heeds(node: nodes.Node, heeding: set[str]) -> bool:
 
 
 def _field(node: nodes.Node) -> object:
-    """The field that an expression takes out of a message or part."""
+    """Return the field that an expression takes out of a message or part."""
     if isinstance(node, nodes.Getattr):
         return node.attr
     return node.arg.value if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) else None
@@ -54,7 +54,7 @@ def _dotted(node: nodes.Getattr) -> str:
 
 
 def _assignments(node: nodes.Node, controls: tuple[nodes.Node, ...]) -> Iterator[Influence]:
-    """Every assignment with the expressions that decide about it, those around it included."""
+    """Yield every assignment with the expressions that decide about it, outer ones included."""
     if isinstance(node, nodes.Assign):
         for name in _targets(node.target):
             yield name, (node.node, *controls)
@@ -89,7 +89,7 @@ def _targets(target: nodes.Node) -> Iterator[str]:
 
 
 def _choices(node: nodes.Node, controls: tuple[nodes.Node, ...]) -> Iterator[nodes.Node]:
-    """Tests that read `add_generation_prompt`, with the tests they stand in."""
+    """Yield tests that read `add_generation_prompt`, with the tests around them."""
     if isinstance(node, (nodes.If, nodes.CondExpr)):
         if any(name.name == _PROMPT for name in node.test.find_all(nodes.Name)) or _is_prompt(node.test):
             yield from (node.test, *controls)

@@ -23,7 +23,7 @@ def conversation(
     add_generation_prompt: bool = False,
     with_sampled: bool = True,
 ) -> list[Segment]:
-    """A conversation as owned segments, what assistants sample as body.
+    """Return a conversation as owned segments, the sampled text of assistants as body.
 
     Raises:
         TemplateError: The template raised.
@@ -50,7 +50,7 @@ def conversation(
 
 
 def prompt_segments(chosen: Format, messages: Dicts, tools: Dicts | None) -> list[Segment]:
-    """What asks the model for the turn after these messages.
+    """Return the text that asks the model for the turn after these messages, as segments.
 
     Raises:
         TemplateError: The template raised.
@@ -69,7 +69,7 @@ def prompt_segments(chosen: Format, messages: Dicts, tools: Dicts | None) -> lis
 
 
 def lost_pieces(written: Written) -> list[tuple[str, str]]:
-    """Texts of unknown origin, with the operation that lost track of each."""
+    """Return texts of unknown origin, with the operation that lost track of each."""
     found: list[tuple[str, str]] = []
     position = 0
     for length, origin, _ in written.runs:
@@ -80,7 +80,7 @@ def lost_pieces(written: Written) -> list[tuple[str, str]]:
 
 
 def _prompt_start(chosen: Format, messages: Dicts, tools: Dicts | None, written: Written) -> int:
-    """The character at which the generation prompt begins: where the text without it ends."""
+    """Return the character at which the generation prompt begins: the end of the text without a prompt."""
     if compiled(chosen.source).tail.independent:
         return written.tail
     silent = text_of(chosen, messages, tools, add_generation_prompt=False)

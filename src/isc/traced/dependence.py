@@ -37,7 +37,7 @@ class _Uses(Struct, frozen=True):
 
 
 def tail_of(tree: nodes.Template) -> Tail:
-    """Where the text after the last turn begins, and whether it is independent of the messages."""
+    """Find the statement after the last turn, and whether the text from there on is independent of the messages."""
     macros: dict[str, _Uses] = {}
     for _ in range(1 + sum(1 for _ in tree.find_all(nodes.Macro))):  # macros that call macros
         macros = {macro.name: _macro_uses(macro, macros) for macro in tree.find_all(nodes.Macro)}
@@ -51,7 +51,7 @@ def tail_of(tree: nodes.Template) -> Tail:
 
 
 def _tainted(uses: Sequence[_Uses]) -> set[str]:
-    """Every name whose value may depend on the messages."""
+    """Return every name whose value may depend on the messages."""
     tainted = {"messages"}
     known = 0
     while known < len(tainted):
@@ -80,7 +80,7 @@ def _uses(statement: nodes.Node, macros: Mapping[str, _Uses]) -> _Uses:
 
 
 def _macro_uses(macro: nodes.Macro, macros: Mapping[str, _Uses]) -> _Uses:
-    """What calling a macro reads, and which namespaces it writes: its own variables are nobody else's."""
+    """Return the names that a macro call reads and the namespaces it writes. Its own variables are nobody else's."""
     parameters = {argument.name for argument in macro.args}
     own = {name.name for name in macro.find_all(nodes.Name) if name.ctx == "store"}
     reads = set(_read(macro)) - parameters
@@ -116,7 +116,7 @@ def _written(node: nodes.Node) -> Iterator[str]:
 
 
 def _aliases(node: nodes.Node) -> Iterator[tuple[str, str]]:
-    """Assignments of one variable to another: of a namespace, they are two names for one thing."""
+    """Yield assignments of one variable to another. For a namespace both names mean the same object."""
     for found in _with_self(node, nodes.Assign):
         if not isinstance(found, nodes.Assign):
             continue

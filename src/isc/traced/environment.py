@@ -51,7 +51,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         self.here: Place | None = None
 
     def copy_for(self, inputs: Inputs, meter: Meter) -> TracingEnvironment:
-        """The environment of one render."""
+        """Return the environment of one render."""
         found = copy.copy(self)
         found.meter, found.owners = meter, inputs.owners
         found.containers = inputs.containers if inputs.owners else None
@@ -61,18 +61,18 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     # What compiled code calls.
 
     def printed(self, value: object) -> str:
-        """A value as it is written out."""
+        """Return a value as it is written out."""
         kind = type(value)
         if kind is str or kind is Traced:
             return value  # type: ignore[return-value]
         return printed(value, self.containers)
 
     def escapable(self, value: object) -> object:
-        """A value that Jinja's own escaping can print within bounds; it loses every origin."""
+        """Return a value that Jinja's own escaping can print within bounds. The value loses every origin."""
         return value if isinstance(value, str) or hasattr(value, "__html__") else str.__str__(self.printed(value))
 
     def concat(self, pieces: Iterable[str]) -> str:
-        """What a macro or block wrote."""
+        """Join the text of a macro or block."""
         parts = list(pieces)
         text = "".join(parts)
         self.meter.spend(len(text))
@@ -85,13 +85,13 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return traced(text, tuple(merged(runs)))
 
     def chained(self, values: Sequence[object]) -> str:
-        """`a ~ b`."""
+        """Evaluate `a ~ b`."""
         parts = [self.printed(value) for value in values]
         self.meter.step(within(sum(map(len, parts))))
         return put_together([self._own(part) if type(part) is str else part for part in parts])
 
     def summed(self, context: Context, values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever a template adds
-        """`a + b + c`."""
+        """Evaluate `a + b + c`."""
         if not all(type(value) in _TEXTS for value in values):
             return reduce(lambda left, right: self.call_binop(context, "+", left, right), values)
         self.meter.step(within(sum(map(len, values))))
@@ -108,24 +108,27 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return traced(text, tuple(runs))
 
     def _own(self, text: str) -> str:
-        """The template's own text: of the turn it is in, until it turns out to be used in another."""
+        """Give the template's own text to the current turn.
+
+        A text that turns out to be used in another goes to that one.
+        """
         here = self.here
         return traced(text, ((len(text), TEMPLATE, here),)) if here is not None and text else text
 
     def gathered(self, values: list[object]) -> list[object]:
-        """`[a, b]`: the template's own texts are of the turn they are gathered in."""
+        """Evaluate `[a, b]`. The template's own texts belong to the turn they are gathered in."""
         if self.here is None:
             return values
         return [self._own(value) if type(value) is str else value for value in values]
 
     def sliced(self, value: Any, bounds: slice) -> object:  # noqa: ANN401 - whatever a template slices
-        """`a[b:c]`."""
+        """Evaluate `a[b:c]`."""
         found = value[bounds]
         self._weigh(found)
         return found
 
     def small(self, value: object) -> object:
-        """A value that may be compared or hashed."""
+        """Return a value that may be compared or hashed."""
         if type(value) in _CONTAINERS and id(value) not in (self.containers or ()) and id(value) not in self.owners:
             bounded(value)
         return value
@@ -139,7 +142,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     # What Jinja's runtime calls.
 
     def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401 - whatever a template holds
-        """`a.b`."""
+        """Evaluate `a.b`."""
         if type(obj) is dict and attribute not in _DICT_METHODS:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         if type(obj) is LoopContext and attribute in _LOOP:
@@ -151,7 +154,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return super().getattr(_with_methods(obj), attribute) if refused is None else refused
 
     def getitem(self, obj: Any, argument: Any) -> Any:  # noqa: ANN401 - whatever a template holds
-        """`a[b]`."""
+        """Evaluate `a[b]`."""
         if isinstance(argument, str):
             if type(obj) is dict and argument in obj:
                 return obj[argument]
@@ -162,7 +165,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
     def _refused(self, obj: object, attribute: str) -> Undefined | None:
-        """Attributes that a plain value has not, or that let a template fill memory."""
+        """Refuse attributes that a plain value lacks, or that let a template fill memory."""
         if isinstance(obj, Traced) and not isinstance(obj, TracedMarkup) and not hasattr(str, attribute):
             return self.undefined(obj=str.__str__(obj), name=attribute)
         if isinstance(obj, int) and attribute in ("to_bytes", "from_bytes"):
@@ -172,7 +175,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return None
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401 - as its base
-        """`format` and `format_map` of a string, which would lose every origin and look up any attribute."""
+        """Wrap a string's `format` and `format_map`, which would lose every origin and look up any attribute."""
         if not isinstance(value, (MethodType, BuiltinMethodType)) or value.__name__ not in ("format", "format_map"):
             return None
         pattern = value.__self__
@@ -189,7 +192,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return wrapper
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, N805
-        """`a(b)`."""
+        """Evaluate `a(b)`."""
         __self.meter.step()
         if not isinstance(__obj, Macro):
             for value in args:
@@ -208,7 +211,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return found
 
     def _of_macro(self, text: str, arguments: Sequence[object]) -> str:
-        """What a macro wrote, as that message's which it was given, if it was given one only."""
+        """Give a macro's text to the message that was passed to the macro, if only one was."""
         if not self.owners or not text:
             return text
         messages = {message for argument in arguments for message in self._messages_of(argument)}
@@ -225,7 +228,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return () if owner is None else (owner,)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401
-        """`a + b`."""
+        """Evaluate `a + b`."""
         if operator == "+" and type(left) in _TEXTS and type(right) in _TEXTS:
             text = str.__add__(left, right)
             length = len(text)
@@ -248,7 +251,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return _as_number(found, left, right)
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:  # noqa: ANN401
-        """`-a`."""
+        """Evaluate `-a`."""
         return _as_number(self.unop_table[operator](arg), arg)
 
     # Marks.
@@ -257,12 +260,15 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     generation = GENERATION
 
     def stepped(self) -> str:
-        """An iteration of a loop that writes nothing."""
+        """Count one iteration of a loop that writes nothing."""
         self.meter.step()
         return ""
 
     def entered(self, item: object, *among: object) -> Mark:
-        """A loop iteration begins: whose turn it is, if its item is a message or the position of one."""
+        """Return the mark of a loop iteration's begin.
+
+        The turn is a message's if the item is that message, or its position.
+        """
         self.meter.step()
         owner = self.owners.get(id(item)) if type(item) is dict else self._owner(item)
         if owner is None and among and isinstance(item, int):
@@ -280,14 +286,17 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return self.owners.get(id(item)) if isinstance(item, (dict, list)) else None
 
     def left(self) -> Mark:
-        """A loop iteration ends."""
+        """Return the mark of a loop iteration's end."""
         if self.regions:
             self.here = self.regions.pop()
         return LEAVE
 
 
 def _looked_at(method: object, arguments: Sequence[object]) -> int:
-    """Characters that a method of a text or list looks at: of each of its items as many as it is compared with."""
+    """Count the characters that a method of a text or list looks at.
+
+    For each item, the compared characters count too.
+    """
     holder = getattr(method, "__self__", None)
     if not isinstance(holder, (str, list, tuple)):
         return 0
@@ -296,18 +305,18 @@ def _looked_at(method: object, arguments: Sequence[object]) -> int:
 
 
 def _with_methods(obj: object) -> object:
-    """A plain string with the methods of a traced one."""
+    """Give a plain string the methods of a traced one."""
     return traced(obj, runs_of(obj)) if type(obj) is str else obj
 
 
 def _gives_back(function: object) -> bool:
-    """Whether a function gives back what the template or the caller put in, or is the template's own."""
+    """Return whether a function returns values of the template or the caller unchanged, or is the template's own."""
     holder = getattr(function, "__self__", None)
     return isinstance(function, _STORES) or isinstance(holder, _STORES) or hasattr(function, TEMPLATE_TEXT)
 
 
 def _as_number(found: object, *operands: object) -> object:
-    """A number that was calculated from a message's."""
+    """Trace a number that was calculated from a message's number. It has that number's origin."""
     if type(found) in (int, float):
         for operand in operands:
             if isinstance(operand, SCALARS):

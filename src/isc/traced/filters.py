@@ -24,7 +24,10 @@ from isc.traced.values import SCALARS, TracedBool, TracedNone, scalar
 
 
 def _itemwise(name: str) -> Callable[..., object]:
-    """A filter that picks or groups items without looking into their text; its items are made at once, and counted."""
+    """Wrap a filter that picks or groups items without a look at their text.
+
+    Its items are made at once, and counted.
+    """
     function: Any = DEFAULT_FILTERS[name]
 
     @pass_context
@@ -42,7 +45,7 @@ def _itemwise(name: str) -> Callable[..., object]:
 
 
 def _compared_characters(name: str, value: object, arguments: Sequence[object]) -> int:
-    """Characters that a filter looks at: of its items themselves, or as many as each of them is compared with."""
+    """Count the characters that a filter looks at: of its items, or for each item as many as are compared."""
     if not isinstance(value, (list, tuple)):
         return 0
     compared = max((len(argument) for argument in arguments if isinstance(argument, str)), default=0)
@@ -51,7 +54,7 @@ def _compared_characters(name: str, value: object, arguments: Sequence[object]) 
 
 
 def _charged(function: Callable[..., object]) -> Callable[..., object]:
-    """A filter whose text counts as made, also where it is only kept."""
+    """Wrap a filter whose text counts as made, also where the text is only kept."""
 
     @wraps(function)
     def charged(given: Any, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
@@ -65,7 +68,7 @@ def _charged(function: Callable[..., object]) -> Callable[..., object]:
 
 
 def _passed(function: object, context: Context) -> tuple[object, ...]:
-    """What Jinja passes to a filter first."""
+    """Return the arguments that Jinja passes to a filter first."""
     asked = getattr(getattr(function, "jinja_pass_arg", None), "name", None)
     given = {"context": context, "environment": context.environment, "eval_context": context.eval_ctx}
     return (given[asked],) if asked is not None else ()
@@ -85,7 +88,7 @@ def _check_items(name: str, value: object, arguments: Sequence[object]) -> None:
 
 
 def _number(name: str) -> Callable[..., object]:
-    """A filter that makes a number: of the origin of what it is made from."""
+    """Wrap a filter that makes a number. The number has the origin of its source."""
     function: Any = DEFAULT_FILTERS[name]
 
     def number_filter(value: object, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
@@ -102,7 +105,7 @@ def _number(name: str) -> Callable[..., object]:
 
 
 def _origin_of(value: object) -> Origin | None:
-    """The one origin of a number or text of the caller's."""
+    """Return the one origin of a number or text of the caller's."""
     if isinstance(value, SCALARS):
         return value._origin
     origin = sole(value._runs) if isinstance(value, Traced) else None
@@ -110,7 +113,7 @@ def _origin_of(value: object) -> Origin | None:
 
 
 def _other(name: str) -> Callable[..., object]:
-    """Any other filter: text it makes is of the one origin of its value, or unknown; never the template's own."""
+    """Wrap any other filter. Its text has the one origin of its value, or an unknown one; never the template's own."""
     function: Any = DEFAULT_FILTERS[name]
 
     @pass_context
@@ -162,7 +165,7 @@ def _same(value: object, other: object) -> bool:
 
 
 def _compared(name: str) -> Callable[..., bool]:
-    """A test that compares: endless for values nested by a hostile template."""
+    """Wrap a test that compares. Values nested by a hostile template would make it endless."""
     function: Any = DEFAULT_TESTS[name]
 
     def comparison(value: object, other: object) -> bool:

@@ -35,13 +35,13 @@ class Format(Struct, frozen=True, cache_hash=True):
 
 @lru_cache(maxsize=256)
 def options_of(options: str) -> Mapping[str, Any]:
-    """Keyword arguments from their JSON text; the last 256 are kept, nobody changes them."""
+    """Decode keyword arguments from their JSON text. The last 256 are kept, and nobody changes them."""
     found: Mapping[str, Any] = json.loads(options)
     return found
 
 
 def text_of(chosen: Format, messages: Dicts, tools: Dicts | None, *, add_generation_prompt: bool) -> str:
-    """The text of a conversation.
+    """Render a conversation as text.
 
     Raises:
         TemplateError: The template raised.
@@ -50,7 +50,7 @@ def text_of(chosen: Format, messages: Dicts, tools: Dicts | None, *, add_generat
 
 
 def untraced_of(chosen: Format, messages: Dicts, tools: Dicts | None, *, add_generation_prompt: bool) -> Written:
-    """The text of a conversation and where its tail begins, all of it taken for the template's own.
+    """Render a conversation as text with the start of its tail. All text is taken for the template's own.
 
     Raises:
         TemplateError: The template raised.
@@ -60,7 +60,7 @@ def untraced_of(chosen: Format, messages: Dicts, tools: Dicts | None, *, add_gen
 
 
 def written_of(chosen: Format, messages: Dicts, tools: Dicts | None, *, add_generation_prompt: bool) -> Written:
-    """The text of a conversation with the runs of its characters.
+    """Render a conversation as text with the runs of its characters.
 
     Raises:
         TemplateError: The template raised.

@@ -23,7 +23,7 @@ _DIRECTIVE: Final = re.compile(
 
 
 def percent(pattern: str, values: object, containers: Containers) -> str:
-    """`pattern % values`."""
+    """Evaluate `pattern % values`."""
     for match in _DIRECTIVE.finditer(pattern):
         for size in (match["width"], match["precision"]):
             if size == "*":
@@ -48,7 +48,7 @@ def _starred(values: object) -> object:
 
 
 def _printable(values: object, containers: Containers) -> object:
-    """Values whose containers are printed already, in bounds."""
+    """Return values with their containers printed, in bounds."""
     if isinstance(values, tuple):
         return tuple(_printable_one(value, containers) for value in values)
     if isinstance(values, dict):
@@ -61,7 +61,7 @@ def _printable_one(value: object, containers: Containers) -> object:
 
 
 def _directive(match: re.Match[str], given: Any, containers: Containers) -> str:  # noqa: ANN401 - what `%` takes
-    """One directive of a pattern with its value."""
+    """Fill one directive of a pattern with its value."""
     if match["kind"] == "%":
         return "%"
     if match["key"] is not None:
@@ -76,7 +76,7 @@ def _directive(match: re.Match[str], given: Any, containers: Containers) -> str:
 
 
 def one_value(value: object, show: Callable[[Any], str], containers: Containers, *, exact: bool) -> str:
-    """A value as a format shows it; `exact` where that is its text as it stands."""
+    """Return a value as a format shows it. `exact`: the text of the value itself."""
     if exact:
         return printed(value, containers)
     text = str.__str__(show(_printable_one(value, containers)))
@@ -141,7 +141,7 @@ def formatted(
     named: Mapping[str, object],
     containers: Containers,
 ) -> str:
-    """`pattern.format(*values, **named)`, attributes looked up as the sandbox allows."""
+    """Evaluate `pattern.format(*values, **named)`, attributes looked up as the sandbox allows."""
     formatter = _Formatter(environment, pattern, containers)
     text = formatter.text(values, named)
     return matching(formatter.pieces, text, "format")

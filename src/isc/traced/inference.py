@@ -31,7 +31,7 @@ _ARGUMENTS: Final[tuple[object, ...]] = ({}, "{}")
 
 
 def calling(arguments: object) -> dict[str, Any]:
-    """An assistant turn that calls a tool."""
+    """Return an assistant turn that calls a tool."""
     call = {"id": _ID, "type": "function", "function": {"name": "f", "arguments": arguments}}
     return {"role": "assistant", "content": "", "tool_calls": [call]}
 
@@ -45,7 +45,7 @@ def _segments(chosen: Format, messages: Dicts, tools: Dicts | None = None) -> li
 
 @lru_cache(maxsize=128)
 def closing_of(chosen: Format, turn_close: str | None, stop_tokens: tuple[str, ...]) -> Closing:
-    """How turns end; what is given is taken as given. The last 128 formats are kept."""
+    """Infer how turns end. Given values are taken as they are. Keeps the last 128 formats."""
     own, next_marker = _trial(chosen)
     found = turn_close or (own[0] if own else None)
     markers = [] if found else list(_next_markers(chosen, next_marker))
@@ -56,7 +56,7 @@ def closing_of(chosen: Format, turn_close: str | None, stop_tokens: tuple[str, .
 
 
 def _trial(chosen: Format) -> tuple[list[str], str | None]:
-    """How turns end where a template takes a trial conversation: with a system message or not, or only with tools."""
+    """Try how turns end, with a system message or without, else only with tools."""
     for tools in (None, _TOOLS):
         trials = [_ends(chosen, start, tools) for start in ([], [_SYSTEM])]
         found = next((trial for trial in trials if trial[0]), None)
@@ -67,7 +67,7 @@ def _trial(chosen: Format) -> tuple[list[str], str | None]:
 
 
 def _ends(chosen: Format, start: Dicts, tools: Dicts | None) -> tuple[list[str], str | None]:
-    """The specials that close an assistant's turn, as the last turn first; or the one that follows its text.
+    """Return the specials that close an assistant's turn, the last turn's first, and the special that follows the text.
 
     The close is the last special of the turn that stands there in history and at the end alike: what a template adds at
     the end of a text only, or between the blocks of a turn, closes no turn.
@@ -84,13 +84,13 @@ def _ends(chosen: Format, start: Dicts, tools: Dicts | None) -> tuple[list[str],
 
 
 def _behind(segments: Sequence[Segment]) -> list[Segment]:
-    """The specials after what an assistant said."""
+    """Return the specials after an assistant's content."""
     said = [place for place, segment in enumerate(segments) if segment.body and _PROBE in segment.text]
     return [segment for segment in segments[said[-1] + 1 :] if segment.kind == "special"] if said else []
 
 
 def _next_markers(chosen: Format, marker: str | None) -> Iterator[str]:
-    """The specials that begin the turns after an assistant's, if one does after its text."""
+    """Yield the specials that begin the turns after an assistant's, if one does after its text."""
     if marker is None:
         return
     yield marker
@@ -104,7 +104,7 @@ def _next_markers(chosen: Format, marker: str | None) -> Iterator[str]:
 
 @lru_cache(maxsize=128)
 def keeps_history(chosen: Format) -> bool:
-    """Whether, on a handful of conversations, every shorter render is the start of each longer one."""
+    """Return whether every shorter render of a handful of conversations is the start of each longer one."""
     thinking = {**ASSISTANT, "reasoning_content": _THOUGHT, "thinking": _THOUGHT}
     called = [{**calling(arguments), "reasoning_content": _THOUGHT, "thinking": _THOUGHT} for arguments in _ARGUMENTS]
     trials: list[list[Mapping[str, Any]]] = [
@@ -117,7 +117,10 @@ def keeps_history(chosen: Format) -> bool:
 
 
 def _grows(chosen: Format, messages: Sequence[Mapping[str, Any]]) -> bool | None:
-    """Whether the texts of these messages, one more at a time, only grow; None where they cannot be rendered."""
+    """Return whether the texts of these messages only grow, one message more at a time.
+
+    None: they cannot be rendered.
+    """
     tools = _TOOLS if any("tool_calls" in message for message in messages) else None
     try:
         texts = [

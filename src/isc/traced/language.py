@@ -23,7 +23,7 @@ class _Dict:
         return dict(*values, **named)
 
     def fromkeys(self, *values: Any) -> dict[Any, Any]:  # noqa: ANN401 - as `dict.fromkeys`
-        """`dict.fromkeys(...)`."""
+        """Evaluate `dict.fromkeys(...)`."""
         return dict.fromkeys(*values)
 
 
@@ -44,7 +44,7 @@ class TemplateNamespace(Namespace):
 
 
 def attributes_of(namespace: Namespace) -> dict[str, object]:
-    """What a namespace holds."""
+    """Return the attributes of a namespace."""
     found: dict[str, object] = namespace._Namespace__attrs
     return found
 
@@ -64,7 +64,7 @@ def _lipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str
 
 
 def strftime(now: str | None) -> Callable[[str], str]:
-    """`strftime_now` of a template, at a given moment (ISO 8601), or at the present."""
+    """Return a template's `strftime_now` for a given moment (ISO 8601), or for the present."""
 
     def strftime_now(format: str) -> str:
         within(len(format), 1 << 10)

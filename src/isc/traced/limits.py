@@ -58,7 +58,7 @@ class Meter:
             self.look()
 
     def see(self, characters: int) -> None:
-        """Look at the clock where so many characters are about to be compared or searched, which makes nothing."""
+        """Check the clock before so many characters are compared or searched, which makes nothing."""
         if characters > _LARGE:
             self.look()
 
@@ -73,7 +73,7 @@ class Meter:
 
 
 def within(size: int, most: int = LONGEST) -> int:
-    """The size of what is about to be built, if that may be.
+    """Return the size of a text or list that is about to be built, if that size is allowed.
 
     Raises:
         TemplateLimitError: It may not.

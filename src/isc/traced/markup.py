@@ -17,7 +17,7 @@ from isc.traced.strings import Traced, lost, mapped, runs_of, traced, whole_of
 
 
 def _escaping(name: str, escaped: Sequence[int] = ()) -> Callable[..., Any]:
-    """A method of `str` that escapes some of its positional arguments and gives markup."""
+    """Return a method of `str` that escapes some of its positional arguments and gives markup."""
     method = getattr(Traced, name)
 
     def wrapper(self: TracedMarkup, *values: object, **named: object) -> object:
@@ -74,11 +74,11 @@ class TracedMarkup(Traced):
         return markup(lost(str(markup_safe(self).format_map(values)), "format_map"))
 
     def unescape(self) -> str:
-        """The text its entities stand for."""
+        """Return the text that the entities stand for."""
         return whole_of(self, str(markup_safe(self).unescape()), "unescape")
 
     def striptags(self) -> str:
-        """The text without tags and entities."""
+        """Return the text without tags and entities."""
         return whole_of(self, str(markup_safe(self).striptags()), "striptags")
 
     __getitem__ = _escaping("__getitem__")
@@ -109,26 +109,26 @@ class TracedMarkup(Traced):
 
 
 def markup(text: str) -> TracedMarkup:
-    """The text as markup."""
+    """Return the text as markup."""
     value = str.__new__(TracedMarkup, text)
     value._runs = runs_of(text)
     return value
 
 
 def plain(text: str) -> Traced:
-    """The text as no markup."""
+    """Return the text as no markup."""
     return text if type(text) is Traced else traced(str.__str__(text), runs_of(text))
 
 
 def markup_safe(text: str) -> Any:  # noqa: ANN401 - markupsafe's own type
-    """The text as `markupsafe` has it, without origins."""
+    """Return the text as `markupsafe` has it, without origins."""
     from markupsafe import Markup
 
     return Markup(str.__str__(text))
 
 
 def escaped_text(value: object) -> TracedMarkup:
-    """A value with `& < > ' "` as entities, if it is no markup already."""
+    """Escape `& < > ' "` of a value as entities, if it is no markup already."""
     if isinstance(value, TracedMarkup):
         return value
     text = value if isinstance(value, str) else str(value)

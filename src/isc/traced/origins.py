@@ -53,24 +53,24 @@ DATA: Final = Origin(Kind.DATA)
 
 @lru_cache(maxsize=4096)
 def of_message(kind: Kind, message: int) -> Origin:
-    """The origin of something a message holds."""
+    """Return the origin of something a message holds."""
     return Origin(kind, message)
 
 
 @lru_cache(maxsize=256)
 def unknown(operation: str) -> Origin:
-    """The origin of what an operation lost track of."""
+    """Return the origin of a text that an operation lost track of."""
     return Origin(Kind.UNKNOWN, UNOWNED, operation)
 
 
 @lru_cache(maxsize=4096)
 def place_of(message: int, firm: bool) -> Place:
-    """A place, shared."""
+    """Return a place, shared by all its runs."""
     return Place(message, firm)
 
 
 def merged(runs: Iterable[Run]) -> list[Run]:
-    """Runs with neighbours of one origin and place put together, empty ones left out."""
+    """Merge neighbouring runs of one origin and place, and leave out empty ones."""
     found: list[Run] = []
     for run in runs:
         if not run[0]:
@@ -83,7 +83,7 @@ def merged(runs: Iterable[Run]) -> list[Run]:
 
 
 def cut(runs: Runs, spans: Iterable[tuple[int, int]]) -> Iterator[Runs]:
-    """The runs of each of these ascending, non-overlapping spans of characters; one pass over the runs."""
+    """Yield the runs of each of these ascending, non-overlapping spans of characters, in one pass over the runs."""
     position, current = 0, 0
     for start, stop in spans:
         while current < len(runs) and position + runs[current][0] <= start:
@@ -102,7 +102,7 @@ def cut(runs: Runs, spans: Iterable[tuple[int, int]]) -> Iterator[Runs]:
 
 
 def sole(runs: Sequence[Run]) -> Origin | None:
-    """The one origin of all runs; None where there are several, or none."""
+    """Return the one origin of all runs, or None where there are several or none."""
     if not runs:
         return None
     origin = runs[0][1]

@@ -26,7 +26,10 @@ Find: TypeAlias = Callable[[str, tuple[int, ...]], tuple[tuple[str, bool, int], 
 
 @lru_cache(maxsize=64)
 def finder(specials: tuple[str, ...]) -> Find:
-    """What cuts the wording of a template at its specials; it is the same again and again: the last 4096 are kept."""
+    """Return a function that cuts a template's wording at its specials.
+
+    The wording recurs, so the last 4096 cuts are kept.
+    """
     pattern = specials_pattern(specials)
 
     @lru_cache(maxsize=4096)
@@ -49,7 +52,7 @@ def finder(specials: tuple[str, ...]) -> Find:
 
 
 def cut_at_specials(text: str, find: Find) -> list[Segment]:
-    """A template's own wording as segments."""
+    """Return a template's own wording as segments."""
     return [Segment(piece, "special" if special else "text") for piece, special, _ in find(text, (len(text),))]
 
 
@@ -78,7 +81,7 @@ class _Piece(NamedTuple):
 
 
 def owned_segments(written: Written, layout: Layout) -> list[Segment]:
-    """The text as segments with owners; what assistants sample is not yet body."""
+    """Return the text as segments with owners. The sampled text of assistants is not yet body."""
     pieces = list(_pieces(written, layout))
     owners = _owners(pieces, layout, written.tail)
     _give_tools(pieces, owners, layout)
@@ -96,7 +99,7 @@ def _segment(piece: _Piece, owner: int) -> Segment:
 
 
 def _pieces(written: Written, layout: Layout) -> Iterator[_Piece]:
-    """The runs of a text, its own wording cut at specials, and where the prompt begins."""
+    """Yield the runs of a text. The template's wording is cut at specials, and a run is cut where the prompt begins."""
     text = written.text
     position = start = 0
     lengths: list[int] = []
@@ -125,7 +128,7 @@ def _wording(
 
 
 def _split_at(runs: Sequence[Run], place: int) -> Iterator[Run]:
-    """The runs with an edge at a character."""
+    """Yield the runs, one of them cut at this character."""
     position = 0
     for run in runs:
         if position < place < position + run[0]:
@@ -137,7 +140,7 @@ def _split_at(runs: Sequence[Run], place: int) -> Iterator[Run]:
 
 
 def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
-    """The owner of each piece that is scaffold, from its place or from what stands around it."""
+    """Return the owner of each piece that is scaffold: by its place, or by the pieces around it."""
     owners: list[int] = []
     stretch: list[_Piece] = []
     outside = layout.opening_owner
@@ -180,7 +183,7 @@ def _unplaced(stretch: Sequence[_Piece], layout: Layout, tail: int, outside: int
 
 
 def _blocks(stretch: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]:
-    """Pieces up to and with each turn close; what begins a text stands alone."""
+    """Yield blocks of pieces up to and with each turn close. A special that begins the text is a block of its own."""
     block: list[_Piece] = []
     for piece in stretch:
         block.append(piece)
@@ -192,7 +195,7 @@ def _blocks(stretch: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]
 
 
 def _give_tools(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> None:
-    """Tools belong to the message whose turn holds them, in a turn of their own to nobody (law 2).
+    """Give tools to the message whose turn holds them. In a turn of their own they belong to nobody (law 2).
 
     A turn that says nothing of a message is the leading system message's only where that has no other. What begins a
     text before the special that opens such a turn is no part of it.
@@ -212,7 +215,7 @@ def _give_tools(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> 
 
 
 def _turn_around(pieces: Sequence[_Piece], place: int, layout: Layout) -> range:
-    """The pieces between turn closes, or the turns of messages, among which one stands."""
+    """Return the pieces around one: between turn closes, or between the turns of messages."""
     start, stop = place, place + 1
     while start and not _ends_turn(pieces[start - 1], layout):
         start -= 1
@@ -229,18 +232,18 @@ def _ends_turn(piece: _Piece, layout: Layout) -> bool:
 
 
 def _begins_turn(piece: _Piece, layout: Layout) -> bool:
-    """Whether a piece was written in another message's turn, or is a special of the leading system message's."""
+    """Return whether a piece was written in another message's turn, or is a special of the leading system message's."""
     return piece.place is not None and (piece.special or piece.place.message != layout.opening_owner)
 
 
 def _is_of(piece: _Piece, message: int) -> bool:
-    """Whether a piece stands in the turn of a message, or says something of it."""
+    """Return whether a piece stands in the turn of a message, or is part of its body."""
     said = piece.origin.kind is Kind.BODY and piece.origin.message == message
     return said or (piece.place is not None and piece.place.message == message)
 
 
 def _give_defaults(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> None:
-    """A turn in the template's own words before the first message's, said in its iteration, belongs to the opening."""
+    """Give the opening a turn in the template's words that the first message's iteration writes before its own turn."""
     if layout.opening_owner == 0 or 0 not in owners:
         return
     start = owners.index(0)
@@ -252,7 +255,7 @@ def _give_defaults(pieces: Sequence[_Piece], owners: list[int], layout: Layout) 
 
 
 def _separated(segments: list[Segment], closers: frozenset[str]) -> list[Segment]:
-    """White space after a turn close belongs to the turn that was closed."""
+    """Give white space after a turn close to the turn that was closed."""
     spaced = [
         position
         for position, (closed, segment) in enumerate(pairwise(segments), 1)

@@ -10,7 +10,7 @@ from isc.types import Chat, MediaPart, Segment
 
 
 def placed(segments: Sequence[Segment], chat: Chat) -> list[Segment]:
-    """A conversation's segments, its images' placeholders standing for them.
+    """Attach a chat's images to their placeholders in the segments of a conversation.
 
     Args:
         segments: Owned segments, owners being indices into the chat's messages.

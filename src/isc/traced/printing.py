@@ -26,7 +26,7 @@ OWN_TEXT: Final = (int, float, bool, type(None), range)
 
 
 def put_together(parts: Sequence[str]) -> str:
-    """Texts one after another: plain where all are."""
+    """Join texts. The result is plain where all of them are."""
     text = "".join(parts)
     if all(type(part) is str for part in parts):
         return text
@@ -34,7 +34,7 @@ def put_together(parts: Sequence[str]) -> str:
 
 
 def printed(value: object, containers: Containers) -> str:
-    """What `str` makes of a value."""
+    """Return `str` of a value."""
     if isinstance(value, str):
         return plain(value) if isinstance(value, TracedMarkup) or type(value) not in (str, Traced) else value
     if isinstance(value, SCALARS):
@@ -45,7 +45,7 @@ def printed(value: object, containers: Containers) -> str:
 
 
 def represented(value: object, containers: Containers) -> str:
-    """What `repr` makes of a value."""
+    """Return `repr` of a value."""
     if type(value) in (list, tuple, dict):
         bounded(value)
         if containers is None:
@@ -68,13 +68,13 @@ def represented(value: object, containers: Containers) -> str:
 
 
 def matching(parts: Sequence[str], text: str, operation: str) -> str:
-    """The pieces put together, if they are this text; else the text, of unknown origin."""
+    """Join the pieces, if they are this text. Else return the text with an unknown origin."""
     found = put_together(parts)
     return found if found == text else lost(text, operation)
 
 
 def _literal(value: object, containers: Containers) -> Iterator[str]:
-    """The pieces of a container's representation."""
+    """Yield the pieces of a container's representation."""
     if isinstance(value, dict):
         yield "{"
         for position, (key, item) in enumerate(value.items()):
@@ -92,7 +92,7 @@ def _literal(value: object, containers: Containers) -> Iterator[str]:
 
 
 def as_json(value: object, containers: Containers, **options: Any) -> str:  # noqa: ANN401 - as `json.dumps`
-    """What `json.dumps` makes of a value."""
+    """Return `json.dumps` of a value."""
     if type(value) in (list, tuple, dict):
         bounded(value)
     if containers is None:
@@ -115,7 +115,7 @@ def as_json(value: object, containers: Containers, **options: Any) -> str:  # no
 
 
 def _json_text(value: Traced, text: str, options: Mapping[str, Any]) -> str:
-    """A JSON string: its quotes belong to what it quotes."""
+    """Return a JSON string. Its quotes belong to the quoted text."""
     origin = sole(value._runs)
     if origin is not None or not value:
         return whole(text, origin or TEMPLATE)
@@ -130,7 +130,7 @@ def _json_text(value: Traced, text: str, options: Mapping[str, Any]) -> str:
 def _json_pieces(
     value: object, containers: Containers, options: Mapping[str, Any], style: tuple[str, str, str | None], newline: str
 ) -> Iterator[str]:
-    """The pieces of a container's JSON."""
+    """Yield the pieces of a container's JSON."""
     if not isinstance(value, (dict, list, tuple)) or not value or (containers and id(value) in containers):
         yield as_json(value, containers, **options).replace("\n", newline)
         return

@@ -61,7 +61,10 @@ def expected_prompts(
 
 
 def _by_what_is_said(chosen: Format, messages: Dicts, tools: Dicts | None, group: Expected) -> Iterator[Expected]:
-    """Split a group whose prompts may depend on what the last messages say: each is asked for after these."""
+    """Split a group whose prompts may depend on the last messages' content.
+
+    Each prompt is rendered after these messages.
+    """
     same: list[int] = []
     for index, kept in _recent_places(messages, group.indices):
         recent = [messages[place] for place in kept] or USER
@@ -82,18 +85,18 @@ def _asked(chosen: Format, messages: Dicts, tools: Dicts | None) -> str | None:
 
 
 def text_before(chosen: Format, messages: Dicts, tools: Dicts | None, index: int) -> str | None:
-    """The prompt that a sampler would have been given for message `index`, whole; None where it cannot be rendered."""
+    """Return the whole prompt that a sampler would have been given for message `index`. None: it cannot be rendered."""
     return _asked(chosen, messages[:index], tools)
 
 
 @lru_cache(maxsize=64)
 def _independent(chosen: Format, tools: str) -> Prompt | None:
-    """The prompt of a template that gives the same after any messages; the last 64 are kept."""
+    """Return the prompt of a template that gives the same after any messages. Keeps the last 64."""
     return _asked_for(chosen, USER, json.loads(tools))
 
 
 def _asked_for(chosen: Format, messages: Dicts, tools: Dicts | None) -> Prompt | None:
-    """What such a template writes after these messages when it is asked for a turn."""
+    """Return the prompt that a template with an independent tail writes after these messages."""
     try:
         asked = untraced_of(chosen, messages, tools, add_generation_prompt=True)
         silent = untraced_of(chosen, messages, tools, add_generation_prompt=False)
@@ -104,7 +107,7 @@ def _asked_for(chosen: Format, messages: Dicts, tools: Dicts | None) -> Prompt |
 
 
 def exact_prompt(chosen: Format, messages: Dicts, tools: Dicts | None, index: int) -> Prompt:
-    """The prompt before message `index`, by rendering everything before it; after a user's message where that fails."""
+    """Render everything before message `index` for its prompt. Where that fails, render a lone user message."""
     turn = messages[index] if index < len(messages) else _TURN
     found = _prompt_after(chosen, messages[:index], turn, tools) or _prompt_after(chosen, USER, _TURN, tools)
     return Prompt("") if found is None else found
@@ -112,12 +115,12 @@ def exact_prompt(chosen: Format, messages: Dicts, tools: Dicts | None, index: in
 
 @lru_cache(maxsize=512)
 def _prompt_after_placeholder(chosen: Format, placeholder: str, tools: str) -> Prompt | None:
-    """The prompt after placeholders for messages, given as JSON; the last 512 are kept."""
+    """Return the prompt after placeholders for messages, given as JSON. Keeps the last 512."""
     return _prompt_after(chosen, json.loads(placeholder), _TURN, json.loads(tools))
 
 
 def _prompt_after(chosen: Format, before: Dicts, turn: Mapping[str, Any], tools: Dicts | None) -> Prompt | None:
-    """What the template adds after messages when it is asked for a turn."""
+    """Return the text that the template adds after messages when it is asked for a turn."""
     before = before or USER
     try:
         asked = text_of(chosen, before, tools, add_generation_prompt=True)
@@ -132,7 +135,7 @@ def _prompt_after(chosen: Format, before: Dicts, turn: Mapping[str, Any], tools:
 
 
 def _start_of(chosen: Format, messages: Dicts, tools: Dicts | None) -> str | None:
-    """The text before the last message's turn; None where it has none."""
+    """Return the text before the last message's turn, or None where that message has none."""
     try:
         written = written_of(chosen, messages, tools, add_generation_prompt=False)
     except TemplateError:
@@ -142,7 +145,7 @@ def _start_of(chosen: Format, messages: Dicts, tools: Dicts | None) -> str | Non
 
 
 def start_of_turn(written: Written, message: int) -> int | None:
-    """The character at which a message's turn starts."""
+    """Return the character at which a message's turn starts."""
     position = 0
     for length, _, place in written.runs:
         if place is not None and place.message == message:
@@ -152,7 +155,7 @@ def start_of_turn(written: Written, message: int) -> int | None:
 
 
 def _placeholders(messages: Dicts, indices: Sequence[int]) -> Iterator[tuple[int, str]]:
-    """For each of these messages, placeholders for those before it that matter, as JSON."""
+    """Yield each of these messages with placeholders for the earlier messages that matter, as JSON."""
     shapes = [_shape(message) for message in messages]
     written: dict[tuple[object, ...], str] = {}
     for index, kept in _recent_places(messages, indices):
@@ -164,7 +167,7 @@ def _placeholders(messages: Dicts, indices: Sequence[int]) -> Iterator[tuple[int
 
 
 def _recent_places(messages: Dicts, indices: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    """For each of these messages, where those before it stand that matter: from the last user message on."""
+    """Yield each of these messages with the positions of the earlier ones that matter, from the last user's on."""
     first = [0] if messages and messages[0].get("role") == "system" else []
     user = 0
     position = 0
@@ -178,7 +181,7 @@ def _recent_places(messages: Dicts, indices: Sequence[int]) -> Iterator[tuple[in
 
 
 def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
-    """What of a message its placeholder keeps."""
+    """Return the properties of a message that its placeholder keeps."""
     content = message.get("content")
     calls = message.get("tool_calls")
     parts: tuple[str, ...] = ()
@@ -189,7 +192,7 @@ def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _short(message: Mapping[str, Any], numbers: dict[object, str]) -> dict[str, Any]:
-    """A message without what it says; `numbers` gives the ids of calls to their results."""
+    """Return a message without its content. `numbers` gives the ids of calls to their results."""
     found = dict(message)
     for key in ("reasoning_content", "thinking", "reasoning", "content", "name"):
         found.update({key: "x"} if isinstance(found.get(key), str) and found[key] else {})

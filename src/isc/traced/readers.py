@@ -70,7 +70,7 @@ class Reading(NamedTuple):
 
     @property
     def is_marked(self) -> bool:
-        """Whether the brackets of reasoning are specials, which ids tell."""
+        """Return whether the brackets of reasoning are specials, which ids tell."""
         return self.reasoning is not None and special(self.reasoning.closer) in self.reasoning.closing
 
 
@@ -99,7 +99,7 @@ _PLANS: Final[Mapping[str, _Plan]] = {
 
 @lru_cache(maxsize=128)
 def reading_of(chosen: Format, closing: Closing, reasoning: str | None, tool_calls: str | None) -> Reading:
-    """How a template's turns are read; names choose what is taken. The last 128 are kept."""
+    """Infer how a template's turns are read. Names select reasoning and grammar. Keeps the last 128."""
     shown = _shown(chosen, closing)
     name, markers = _reasoning_of(chosen, shown, reasoning)
     if markers is not None:
@@ -121,7 +121,7 @@ def _prompt(chosen: Format) -> Sequence[Segment]:
 
 
 def _reader_of(chosen: Format, shown: Mapping[str, Shown], markers: Reasoning | None, tool_calls: str | None) -> Reader:
-    """The reader that is proven; else the usual one of the name that was given; without any, content only."""
+    """Return the reader that is proven, else the usual one of the given name, else one that reads content only."""
     answers = tuple(shown[name] for name in ("answer", "answer, thought") if name in shown)
     first = next((name for name, plan in _PLANS.items() if plan.calls == _PLANS["one"].calls and name in shown), None)
     if first is not None:
@@ -138,7 +138,7 @@ def _reader_of(chosen: Format, shown: Mapping[str, Shown], markers: Reasoning | 
 
 
 def _shown(chosen: Format, closing: Closing) -> Mapping[str, Shown]:
-    """Planted turns as they would be sampled, where the template shows what they say."""
+    """Return planted turns as they would be sampled, where the template shows their content."""
     found: dict[str, Shown] = {}
     for identities in (("abcdefgh1", "abcdefgh2"), (f"functions.{_NAME}:0", f"functions.{_OTHER}:1")):
         for as_text in (False, True):
@@ -151,7 +151,7 @@ def _shown(chosen: Format, closing: Closing) -> Mapping[str, Shown]:
 
 
 def _without_head(found: Mapping[str, Shown]) -> Mapping[str, Shown]:
-    """Turns of a template without a generation prompt, without the head that an answer and a call begin with alike."""
+    """Cut the head that an answer and a call share off turns of a template without a generation prompt."""
     if "answer" not in found or len({bool(one.calls) for one in found.values()}) < 2:
         return found
     turns = [one.turn.segments for one in found.values()]
@@ -187,7 +187,7 @@ def _is_shown(call: Call, text: str) -> bool:
 
 
 def _turn_of(plan: _Plan, identities: tuple[str, str], *, as_text: bool) -> dict[str, Any]:
-    """A turn as a template takes it."""
+    """Return a turn as a template takes it."""
     import json
 
     turn: dict[str, Any] = {"role": "assistant", "content": _SAID if plan.says else ""}
@@ -206,7 +206,7 @@ def _turn_of(plan: _Plan, identities: tuple[str, str], *, as_text: bool) -> dict
 
 
 def _sampled(chosen: Format, closing: Closing, turn: Mapping[str, Any], tools: Dicts | None) -> Sampled:
-    """What is sampled of a turn after a user's message, up to its stop."""
+    """Render a turn after a user's message and return the sampled part of it, up to its stop."""
     own = [s for s in conversation(chosen, closing, [_USER, turn], tools) if s.message == 1]
     given = tuple(takewhile(lambda segment: not segment.body, own))
     segments = tuple(segment for segment in own if segment.body)
@@ -216,7 +216,7 @@ def _sampled(chosen: Format, closing: Closing, turn: Mapping[str, Any], tools: D
 
 
 def _reasoning_of(chosen: Format, shown: Mapping[str, Shown], name: str | None) -> tuple[str | None, Reasoning | None]:
-    """The brackets of this name, or those around the planted thoughts; what is spelled where none is shown."""
+    """Return the brackets of this name, or those around planted thoughts, else those that the template spells."""
     thoughts = [one for one in shown.values() if one.thought and not one.calls]
     for known, (opener, closer) in REASONINGS.items():
         if name == known and {opener, closer} <= set(chosen.specials):
@@ -239,20 +239,20 @@ def _reads_thought(shown: Shown, markers: Reasoning) -> bool:
 
 
 def _opened(shown: Shown, markers: Reasoning) -> Shown:
-    """A turn whose prompt says whether it left reasoning open."""
+    """Mark a turn whose prompt left reasoning open."""
     turn = Sampled(shown.turn.segments, shown.turn.starts, _leaves_open(shown.turn.prompted, markers))
     return shown._replace(turn=turn)
 
 
 def _leaves_open(prompt: Sequence[Segment], markers: Reasoning) -> bool:
-    """Whether a prompt ends inside reasoning that it opened."""
+    """Return whether a prompt ends inside reasoning that it opened."""
     marks = [segment for segment in prompt if segment.kind == "special"]
     text = "".join(segment.text for segment in prompt).rstrip()
     return bool(marks and is_special(marks[-1], markers.opener)) or text.endswith(markers.opener)
 
 
 def _bracket_candidates(chosen: Format, thoughts: Sequence[Shown]) -> Iterator[tuple[str, Reasoning]]:
-    """The specials, or the tags, around planted thoughts."""
+    """Yield the specials, or the tags, around planted thoughts."""
     for shown in thoughts[:1]:
         segments = (*shown.turn.prompted, *shown.turn.segments)
         place = next((k for k, s in enumerate(segments) if s.kind == "text" and _THOUGHT in s.text), None)
@@ -273,7 +273,7 @@ def _bracket_candidates(chosen: Format, thoughts: Sequence[Shown]) -> Iterator[t
 
 
 def _closing(chosen: Format, thoughts: Sequence[Shown], closer: str) -> tuple[Segment, ...]:
-    """What stands between a thought and what is said after it."""
+    """Return the segments between a thought and the content after it."""
     for shown in thoughts:
         text = "".join(segment.text for segment in shown.turn.segments)
         start, end = text.find(_THOUGHT), text.find(_SAID)

@@ -37,12 +37,15 @@ GENERATION: Final = _mark("generation")
 
 @lru_cache(maxsize=4096)
 def enter(message: int | None) -> Mark:
-    """Where an iteration begins, over this message or over anything else."""
+    """Return the mark of an iteration's begin, over this message or over anything else."""
     return _mark("enter", message)
 
 
 def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
-    """The runs of what was written, each with its place; at which run the tail begins, and generation blocks do."""
+    """Assemble the runs of a render, each with its place.
+
+    Return also the runs at which the tail and generation blocks begin.
+    """
     runs: list[Run] = []
     tail: int | None = None
     generated: list[int] = []
@@ -67,7 +70,7 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
 
 
 def settle(runs: list[Run], start: int, message: int) -> None:
-    """Runs from `start` on were written in a message's turn.
+    """Give the runs from `start` on to a message's turn.
 
     The turn is firm if the message itself says something there; what was written inside a firm turn of another message
     stays in it, so a look at another message does not take its reader's text away.

@@ -50,7 +50,7 @@ class Written(Struct, frozen=True):
 
 @lru_cache(maxsize=64)
 def compiled(source: str) -> Compiled:
-    """The template, compiled; the last 64 are kept.
+    """Compile a template. The last 64 are kept.
 
     Raises:
         TemplateError: It cannot be compiled.
@@ -85,7 +85,7 @@ _GIVEN: Final = frozenset((
 
 @lru_cache(maxsize=64)
 def options_read(source: str) -> tuple[str, ...]:
-    """The names that a template reads and nobody but a caller can give, sorted; the last 64 templates are kept.
+    """Return the names that a template reads and only a caller can give, sorted. The last 64 templates are kept.
 
     A name that the template sets is one only where it is read before: `date_string` is where a default follows `if not
     date_string is defined`.
@@ -99,7 +99,9 @@ def options_read(source: str) -> tuple[str, ...]:
 
 
 def _names(node: nodes.Node, own: frozenset[str] = frozenset()) -> Iterator[tuple[str, bool]]:
-    """Names as a template spells them, in order, and whether it sets them; what a macro or a loop owns is left out.
+    """Yield names as a template spells them, in order, and whether it sets them.
+
+    Names of a macro or a loop are left out.
 
     What a name is set to comes before the name.
     """
@@ -182,7 +184,7 @@ def _message(error: Exception) -> str:
 
 
 def _line(error: Exception, template: jinja2.Template) -> str:
-    """The template's line that raised."""
+    """Return the template's line that raised."""
     ours = _globals(template)
     lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_globals is ours]
     return f" (template line {template.get_corresponding_lineno(lines[-1])})" if lines else ""

@@ -63,7 +63,7 @@ def with_sampled_turns(
 
 
 def _cut_at(segments: Sequence[Segment], edges: Sequence[int]) -> list[Segment]:
-    """Segments with an edge at each of these ascending characters; a special is never cut."""
+    """Cut segments at these ascending characters. A special is never cut."""
     begins = [0, *accumulate([len(segment.text) for segment in segments])]
     pieces: list[Segment] = []
     done = 0
@@ -99,7 +99,7 @@ def _give_back(pieces: list[Segment], starts: Mapping[int, Start], begins: Seque
 def _sampled_stretches(
     pieces: Sequence[Segment], owner: int, bounds: tuple[int, int], closing: Closing
 ) -> Iterator[tuple[int, int]]:
-    """The stretches of pieces that a turn samples: one, unless another message says something inside of the turn."""
+    """Yield the parts of a turn that are sampled: one, unless another message has text inside of the turn."""
     start, limit = bounds
     while start < limit:
         foreign = next((k for k in range(start, limit) if pieces[k].body and pieces[k].message != owner), limit)
@@ -112,7 +112,7 @@ def _sampled_stretches(
 
 
 def _end_of_sampling(pieces: Sequence[Segment], owner: int, bounds: tuple[int, int], closing: Closing) -> int:
-    """Where sampling of a turn ends: after the first stop behind what it says, else after its close, or with it."""
+    """Return the end of sampling: after the first stop behind a turn's content, else after its close or the turn."""
     start, limit = bounds
     said = [k for k in range(start, limit) if pieces[k].body and pieces[k].message == owner]
     end = said[-1] + 1 if said else start
@@ -134,7 +134,7 @@ def _end_of_sampling(pieces: Sequence[Segment], owner: int, bounds: tuple[int, i
 
 
 def _as_body(pieces: Sequence[Segment], owner: int) -> Iterator[Segment]:
-    """The pieces as what a message samples, texts between specials as one."""
+    """Yield the pieces as a message's body, texts between specials as one."""
     texts: list[str] = []
     for piece in pieces:
         if piece.kind == "text":

@@ -74,7 +74,7 @@ def sampling_starts(
 
 
 def _turns(written: Written) -> tuple[dict[int, int], dict[int, int]]:
-    """Where the turn of each message begins, and where what it says does."""
+    """Return the character at which each message's turn begins, and the one at which its content does."""
     turns: dict[int, int] = {}
     spoken: dict[int, int] = {}
     position = 0
@@ -88,7 +88,7 @@ def _turns(written: Written) -> tuple[dict[int, int], dict[int, int]]:
 
 
 def _starts_of(text: _Text, group: Expected) -> dict[int, Start]:
-    """Where sampling of a group of messages starts, the last of them held to the prompt that it really has."""
+    """Return the sampling starts of a group of messages. The last message is checked against its real prompt."""
     rules = [] if group.prompt is None else [_Rule(group.prompt)]
     if group.proven and rules:
         starts = {index: _by_rules(text, rules, index) for index in group.indices}
@@ -109,7 +109,7 @@ def _starts_of(text: _Text, group: Expected) -> dict[int, Start]:
 
 
 def _by_rules(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
-    """Where sampling starts if the turn begins with a prompt that is known."""
+    """Return the sampling start of a turn that begins with a known prompt."""
     turn = text.turns.get(index)
     if turn is None:
         return None
@@ -124,7 +124,10 @@ def _by_rules(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
 
 
 def _exact(text: _Text, rules: list[_Rule], index: int) -> Start | None:
-    """Where the prompt of a message ends if it is a prefix of the text; a prompt that was not known becomes a rule."""
+    """Return the end of a message's prompt if that is a prefix of the text.
+
+    A prompt that was not known becomes a rule.
+    """
     given = text_before(text.chosen, text.messages, text.tools, index)
     whole, turn = text.written.text, text.turns.get(index)
     if given is not None and whole.startswith(given):
@@ -142,7 +145,7 @@ def _exact(text: _Text, rules: list[_Rule], index: int) -> Start | None:
 
 
 def _shared(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
-    """Where a turn parts from its prompt, in whole lines: no prompt ends in the middle of one."""
+    """Return where a turn parts from its prompt, in whole lines: no prompt ends in the middle of one."""
     turn = text.turns.get(index)
     if turn is None:
         return None
@@ -171,7 +174,7 @@ def _shared(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
 
 
 def _ends_piece(prompt: str, length: int, find: Find) -> bool:
-    """Whether a text of a prompt, up to a special or its end, ends after so many characters."""
+    """Return whether a text of a prompt, up to a special or its end, ends after so many characters."""
     position = 0
     for piece, _, _ in find(prompt, (len(prompt),)):
         position += len(piece)
@@ -181,7 +184,7 @@ def _ends_piece(prompt: str, length: int, find: Find) -> bool:
 
 
 def _told_by_generation(text: _Text, index: int, start: Start) -> Start:
-    """Where no prompt is ever given, the template's own `{% generation %}` block tells where sampling starts."""
+    """Return the start of the template's own `{% generation %}` block, for templates that never give a prompt."""
     if not text.written.generated or start.position != start.turn:
         return start
     spoken = text.spoken.get(index, len(text.written.text))

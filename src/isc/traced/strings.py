@@ -163,7 +163,7 @@ class Traced(str):
         return self._replaced(text, old, new, found) if old else lost(text, "replace")
 
     def _replaced(self, text: str, old: str, new: str, found: int) -> str:
-        """Text after a replacement: what the template puts in the place of caller data stays that data."""
+        """Return the text after a replacement. New text in the place of caller data stays that data."""
         parts = str.split(self, old, found)
         within(len(parts), MOST_PARTS)
         bounds = [0, *accumulate(chain.from_iterable((len(part), len(old)) for part in parts))]
@@ -214,7 +214,7 @@ class Traced(str):
         return self._padded(str.rjust(self, within(width.__index__()), fill), fill, len(self))
 
     def _padded(self, text: str, fill: str, before: int | None) -> str:
-        """Text with fill characters around it, which are nobody's but the template's."""
+        """Return the text with fill characters around it, which are the template's."""
         spare = len(text) - len(self)
         width = len(text)
         left = (spare // 2 + (spare & width & 1)) if before is None else (spare if before else 0)
@@ -249,24 +249,27 @@ def _parts_within(limit: SupportsIndex) -> int:
 
 
 def traced(text: str, runs: Runs) -> Traced:
-    """A traced string."""
+    """Return a traced string."""
     value = str.__new__(Traced, text)
     value._runs = runs
     return value
 
 
 def whole(text: str, origin: Origin) -> Traced:
-    """Text of one origin."""
+    """Return a text of one origin."""
     return traced(text, ((len(text), origin, None),) if text else ())
 
 
 def lost(text: str, operation: str) -> Traced:
-    """Text that an operation lost track of."""
+    """Return a text that an operation lost track of."""
     return whole(text, unknown(operation))
 
 
 def runs_of(text: str) -> Runs:
-    """The runs of any string; a plain one is the template's own, any other kind of string is of unknown origin."""
+    """Return the runs of any string.
+
+    A plain one is the template's own, any other kind of string is of unknown origin.
+    """
     if isinstance(text, Traced):
         return text._runs
     if not text:
@@ -275,12 +278,12 @@ def runs_of(text: str) -> Runs:
 
 
 def resized(runs: Runs, length: int) -> Runs:
-    """Runs of one origin, for a text of another length."""
+    """Return runs of one origin, for a text of another length."""
     return ((length, runs[0][1], runs[0][2]),) if length and runs else ()
 
 
 def added(left: Runs, right: Runs) -> Runs:
-    """The runs of two texts one after another."""
+    """Return the runs of two texts one after another."""
     if left and right and left[-1][1] is right[0][1] and left[-1][2] is right[0][2]:
         length, origin, place = left[-1]
         return (*left[:-1], (length + right[0][0], origin, place), *right[1:])
@@ -288,13 +291,16 @@ def added(left: Runs, right: Runs) -> Runs:
 
 
 def whole_of(original: Traced, text: str, operation: str) -> str:
-    """What an operation made of a whole text: of the text's one origin if it has one, else unknown."""
+    """Return a text that an operation made of a whole text: of that text's one origin if it has one, else unknown."""
     origin = sole(original._runs)
     return lost(text, operation) if origin is None else traced(text, resized(original._runs[:1], len(text)))
 
 
 def mapped(original: Traced, text: str, each: Callable[[str], str], operation: str) -> str:
-    """What an operation made of a text character by character; `each` says how long each character became."""
+    """Return a text that an operation made character by character.
+
+    `each` gives the length that each character became.
+    """
     runs = original._runs
     if len(text) == len(original) and operation != "translate":
         return traced(text, runs)

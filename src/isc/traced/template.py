@@ -153,11 +153,11 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The template's keyword arguments."""
+        """Return the template's keyword arguments."""
         return dict(options_of(self.format.options))
 
     def template_arguments(self) -> Mapping[str, Json]:
-        """The template's keyword arguments."""
+        """Return the template's keyword arguments."""
         return options_of(self.format.options)
 
     def dated(self, day: str) -> TracedTemplate:
@@ -168,11 +168,11 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     @property
     def known_options(self) -> tuple[str, ...]:
-        """The keyword arguments that the template reads, sorted."""
+        """Return the keyword arguments that the template reads, sorted."""
         return options_read(self.format.source)
 
     def with_options(self, options: Mapping[str, Any]) -> TracedTemplate:
-        """The same template with these keyword arguments besides its own.
+        """Return the same template with these keyword arguments besides its own.
 
         Raises:
             OptionError: The template never reads one of them, or it has no JSON form.
@@ -191,27 +191,27 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     @property
     def specials(self) -> tuple[str, ...]:
-        """Every special that counts as one in the template's text."""
+        """Return every special that counts as one in the template's text."""
         return self.format.specials
 
     @property
     def closing(self) -> Closing:
-        """How turns end."""
+        """Return how turns end."""
         return closing_of(self.format, self.choices.turn_close, self.choices.stop_tokens)
 
     @property
     def turn_close(self) -> str | None:
-        """The special that closes an assistant turn, given or found; None where the next turn's marker does."""
+        """Return the special that closes an assistant turn, given or inferred. None: the next turn's marker does."""
         return self.closing.turn_close
 
     @property
     def stop_tokens(self) -> tuple[str, ...]:
-        """The specials at which sampling stops, given or found."""
+        """Return the specials at which sampling stops, given or inferred."""
         return self.closing.stop_tokens
 
     @property
     def keeps_history(self) -> bool:
-        """Whether a rendered conversation stays a prefix of every longer one, as far as a handful of trials tell."""
+        """Return whether a render stays a prefix of every longer conversation's, as far as a handful of trials tell."""
         return keeps_history(self.format)
 
     @property
@@ -220,11 +220,11 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     @property
     def reasoning(self) -> Reasoning | None:
-        """How reasoning is bracketed, where that was given or recognized and is so by specials."""
+        """Return how reasoning is bracketed, where that was given or recognized and is so by specials."""
         return self._reading.reasoning if self._reading.is_marked else None
 
     def stream(self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False) -> Iterator[Segment]:
-        """A conversation as owned segments whose texts together are what `apply_chat_template` renders.
+        """Yield a conversation as owned segments whose texts together are the render of `apply_chat_template`.
 
         Args:
             messages: Message records or OpenAI dicts; the template sees dicts as they are given.
@@ -246,7 +246,7 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         return iter(conversation(self.format, self.closing, dicts, listed, add_generation_prompt=add_generation_prompt))
 
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> list[Segment]:
-        """`stream` of a converted chat, in the form that the template takes.
+        """Return `stream` of a converted chat, in the form that the template takes.
 
         Content that is None is left out; null where the template needs the key. Arguments that are JSON text are given
         as objects to a template that does not show text as it stands.
@@ -269,19 +269,21 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         return placed(found, chat)
 
     def reads_key(self, key: str) -> bool:
-        """Whether the template may read a key of a message: whether it names it."""
+        """Return whether the template may read a key of a message: whether the template names that key."""
         return key in self.format.source
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
-        """What comes before the first turn: all that belongs to nobody, and to a leading system message."""
+        """Yield the segments before the first turn: all of nobody's, and those of a leading system message."""
         return owned_by(self, chat, 0 if chat.role(0) == "system" else UNOWNED)
 
     def turn(self, chat: Chat, index: int) -> Iterator[Segment]:
-        """Message `index`: its segments of the whole conversation, empty for a leading system message."""
+        """Yield message `index` of the whole conversation. Yield nothing for a leading system message."""
         return iter(()) if index == 0 and chat.role(0) == "system" else owned_by(self, chat, index)
 
     def generation_prompt(self, chat: Chat) -> Iterator[Segment]:
-        """What asks the model for the next turn; where the template refuses the chat, what does after a user's message.
+        """Return the generation prompt for this chat.
+
+        If the template raises for it, return the prompt after a lone user message.
 
         Raises:
             TemplateError: The template refuses both.
@@ -310,12 +312,12 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         *,
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
-        """Decide on an extension: what is added is read off renders, and granted only when it is proven."""
+        """Decide on an extension. Its segments are read off renders and granted only when they are proven."""
         known = (encoder, retention, prompt_ids, completion_ids, given)
         return plan_bridge_by_rendering(self, *known, add_generation_prompt=add_generation_prompt)
 
     def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
-        """What was found out about the template, and which pieces of a conversation it lost track of.
+        """Report how the template is read, and which texts of a conversation it lost track of.
 
         Args:
             messages: A conversation to look for lost pieces in.

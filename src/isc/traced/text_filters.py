@@ -26,7 +26,7 @@ SLOW: Final = 1 << 16
 
 
 def _text(environment: TracingEnvironment, value: object) -> Traced:
-    """A value as the traced text that a filter works on."""
+    """Return a value as the traced text that a filter works on."""
     text = value if isinstance(value, str) else environment.printed(value)
     return text if isinstance(text, Traced) else traced(text, runs_of(text))
 
@@ -38,14 +38,14 @@ def _of(state: EvalContext) -> TracingEnvironment:
 
 
 def counted(environment: TracingEnvironment, items: Iterable[Any]) -> Iterator[Any]:
-    """Items, each a step; what is text weighs its characters, since it may have been made for this."""
+    """Yield items and count a step for each. A text weighs its characters, since it may have been made for this."""
     for item in items:
         environment.meter.step(len(item) if isinstance(item, str) else 0)
         yield item
 
 
 def _method(name: str) -> Callable[..., object]:
-    """A filter that is a method of strings."""
+    """Return a filter that is a method of strings."""
 
     @pass_environment
     def text_filter(environment: TracingEnvironment, value: object, *arguments: Any) -> object:  # noqa: ANN401

@@ -13,7 +13,7 @@ class Conversing(Protocol):
     """A format that renders whole conversations."""
 
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> list[Segment]:
-        """A conversation as owned segments."""
+        """Return a conversation as owned segments."""
 
 
 class _ByIdentity:
@@ -33,11 +33,11 @@ class _ByIdentity:
 
 @lru_cache(maxsize=8)
 def _segments_of(key: _ByIdentity) -> tuple[Segment, ...]:
-    """The segments of a chat; the last 8 are kept."""
+    """Return the segments of a chat. The last 8 are kept."""
     return tuple(key.family.conversation(key.chat))
 
 
 def owned_by(family: Conversing, chat: Chat, message: int) -> Iterator[Segment]:
-    """One message's segments of a conversation, as a family yields them: without their owner."""
+    """Yield one message's segments of a conversation, as a family yields them: without their owner."""
     found = _segments_of(_ByIdentity(family, chat))
     return (Segment(segment.text, segment.kind, segment.body) for segment in found if segment.message == message)

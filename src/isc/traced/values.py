@@ -67,7 +67,7 @@ SCALARS: Final = (TracedInt, TracedFloat, TracedBool, TracedNone)
 
 
 def scalar(value: int | float | None, origin: Origin) -> Scalar:
-    """A number, truth value or None that knows where it comes from."""
+    """Return a number, truth value or None with its origin."""
     found: Scalar
     if value is None:
         found = TracedNone()
@@ -80,7 +80,7 @@ def scalar(value: int | float | None, origin: Origin) -> Scalar:
 
 
 def untraced(value: object) -> object:
-    """A value as plain JSON types."""
+    """Return a value as plain JSON types."""
     if isinstance(value, TracedBool):
         return bool(value)
     if isinstance(value, TracedNone):
@@ -103,7 +103,7 @@ class Container(NamedTuple):
 
 
 def plain_data(value: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
-    """A value rebuilt from plain JSON types, as `apply_chat_template` does; anything else becomes its type's name."""
+    """Rebuild a value from plain JSON types, as `apply_chat_template` does. Anything else becomes its type's name."""
     kind = type(value)
     if kind is str or value is None or kind in (int, float, bool):
         return value
@@ -121,7 +121,7 @@ def plain_data(value: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
 
 
 def template_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Messages as the dicts that `apply_chat_template` hands to a template: dicts as they are, records spelled out."""
+    """Return the dicts that `apply_chat_template` hands to a template: dicts as they are, records spelled out."""
     return [
         _with_reasoning(plain_data(message if isinstance(message, Mapping) else _as_dict(message)))
         for message in messages
@@ -129,7 +129,7 @@ def template_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[d
 
 
 def chat_messages(chat: Chat, *, null_content: bool = False) -> list[dict[str, Any]]:
-    """The messages of a chat; content that is None is left out, or null."""
+    """Return the messages of a chat. Content that is None is left out, or null."""
     found = template_messages(chat.messages)
     if null_content:
         for position, message in enumerate(found):
@@ -167,7 +167,7 @@ def _part(part: TextPart | MediaPart) -> Mapping[str, Any]:
 
 
 def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    """Reasoning under the names that templates read it by."""
+    """Put reasoning under the names that templates read."""
     reasoning = next((message[key] for key in _REASONING if message.get(key) is not None), None)
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
@@ -181,15 +181,15 @@ class Inputs:
         self._alive: list[object] = []
 
     def messages(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
-        """The messages, traced."""
+        """Trace the messages."""
         return [self._message(index, message) for index, message in enumerate(messages)]
 
     def tools(self, tools: Sequence[object] | str | None) -> object:
-        """Tool schemas, or the text that a tokenizer made of them, traced."""
+        """Trace tool schemas, or the text that a tokenizer made of them."""
         return None if tools is None else self.data(tools, TOOLS)
 
     def data(self, value: object, origin: Origin = DATA, *, scalars: bool = False) -> object:
-        """Any JSON value as caller data of one origin."""
+        """Trace any JSON value as caller data of one origin."""
         if type(value) is str:
             return whole(value, origin)
         if type(value) is dict:
