@@ -194,8 +194,8 @@ def think_block(reasoning: str) -> tuple[Segment, ...]:
 
 def last_query_index(chat: Chat) -> int:
     """Return the last user message that is no wrapped tool result, or the last message where there is none."""
-    found = last_query(chat)
-    return len(chat.messages) - 1 if found is None else found
+    query = last_query(chat)
+    return len(chat.messages) - 1 if query is None else query
 
 
 def last_query(chat: Chat, *, trim: bool = False) -> int | None:

@@ -50,9 +50,9 @@ def declarations(tools: Iterable[Json]) -> str:
     }
     <BLANKLINE>
     """
-    given = [_mapping(tool) for tool in tools]
-    _check_depth(given, _DEEPEST)
-    functions = [_mapping(tool.get("function") or {}) for tool in given if tool.get("type") == "function"]
+    specs = [_mapping(tool) for tool in tools]
+    _check_depth(specs, _DEEPEST)
+    functions = [_mapping(tool.get("function") or {}) for tool in specs if tool.get("type") == "function"]
     declared = [_function(function) for function in functions if function]
     if not declared:
         return ""
@@ -188,8 +188,8 @@ def _comments(schema: Json, indent: str) -> Iterator[str]:
         return
     yield from _description(schema, indent)
     named = schema.get("type")
-    known = _CONSTRAINTS.get(named, ()) if isinstance(named, str) else ()
-    limits = [f"{key}: {schema[key]}" for key in known if key in schema]
+    constraints = _CONSTRAINTS.get(named, ()) if isinstance(named, str) else ()
+    limits = [f"{key}: {schema[key]}" for key in constraints if key in schema]
     if limits and not schema.keys() & {"$ref", "anyOf", "enum"}:
         yield f"{indent}// {', '.join(limits)}"
 

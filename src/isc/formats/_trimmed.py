@@ -105,7 +105,7 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec], words: Mapping[str, str])
     """Read a sampled turn back, without the white space that the format does not keep."""
     markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
     read = partial(xml_call, tools=tools, words=words)
-    found = bracketed_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, markers, read, tools, VALUES)
-    thought = found.reasoning_content
+    response = bracketed_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, markers, read, tools, VALUES)
+    thought = response.reasoning_content
     thought = None if thought is None else thought.strip()
-    return ParsedResponse(found.content.rstrip(), thought, found.tool_calls, found.reasoning_complete)
+    return ParsedResponse(response.content.rstrip(), thought, response.tool_calls, response.reasoning_complete)

@@ -142,10 +142,10 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         >>> Qwen3().with_options({"enable_thinking": False})
         Qwen3(enable_thinking=False, variant='hybrid')
         """
-        known = self.__struct_fields__
+        fields = self.__struct_fields__
         for name in options:
-            if name not in known:
-                raise no_option(name_of(type(self)), name, known)
+            if name not in fields:
+                raise no_option(name_of(type(self)), name, fields)
         return structs.replace(self, **options)
 
     def reads_key(self, key: str) -> bool:

@@ -125,11 +125,11 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; line breaks around reasoning are the format's."""
         turn = until(sampled, self.stop_tokens)
-        found = deepseek.parse(turn, self.reasoning, deepseek.read_fenced, tools, deepseek.fenced_values)
-        if found.reasoning_content is None:
-            return found
-        thought, content = found.reasoning_content.strip("\n"), found.content.lstrip("\n")
-        return ParsedResponse(content, thought, found.tool_calls, found.reasoning_complete)
+        response = deepseek.parse(turn, self.reasoning, deepseek.read_fenced, tools, deepseek.fenced_values)
+        if response.reasoning_content is None:
+            return response
+        thought, content = response.reasoning_content.strip("\n"), response.content.lstrip("\n")
+        return ParsedResponse(content, thought, response.tool_calls, response.reasoning_complete)
 
 
 FAMILY: Final = DeepSeekR1

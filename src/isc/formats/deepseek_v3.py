@@ -135,8 +135,8 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
         Yield nothing after tool outputs, nor where V3-0324 gave it with the user's turn.
         """
         last = chat.role(deepseek.previous(chat, len(chat.messages)))
-        given = ("tool",) if self.variant == "v3" else ("tool", "user")
-        return () if last in given else (special(deepseek.ASSISTANT),)
+        unprompted = ("tool",) if self.variant == "v3" else ("tool", "user")
+        return () if last in unprompted else (special(deepseek.ASSISTANT),)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""

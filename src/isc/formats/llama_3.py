@@ -172,8 +172,8 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
 
     def _shown(self, chat: Chat) -> Sequence[Mapping[str, Json]] | None:
         """Return the tools that are shown, or None where there are none."""
-        given = tuple(tool.schema for tool in chat.tools) or None
-        return given if self.custom_tools is None else self.custom_tools
+        schemas = tuple(tool.schema for tool in chat.tools) or None
+        return schemas if self.custom_tools is None else self.custom_tools
 
     def _environment(self, *, has_tools: bool) -> str:
         """Return the environment, the built-in tools and the dates that the system turn names."""

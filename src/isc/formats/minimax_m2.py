@@ -149,8 +149,8 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         calls: list[ParsedToolCall] = []
         while position < len(turn.segments):
             if is_special(turn.segments[position], _CALLS.text):
-                position, found = calls_of_block(turn, position, (_CALLS.text, _END_CALLS.text), tools)
-                calls.extend(found)
+                position, read_calls = calls_of_block(turn, position, (_CALLS.text, _END_CALLS.text), tools)
+                calls.extend(read_calls)
                 pieces.append([])
             else:
                 pieces[-1].append(turn.segments[position].text)

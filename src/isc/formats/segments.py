@@ -136,7 +136,7 @@ def joined(segments: Segments) -> list[Segment]:
 
 def _as_body(segments: Sequence[Segment]) -> list[Segment]:
     """Make all of it body, texts between specials one text: `joined`, but every answer comes through here."""
-    found: list[Segment] = []
+    merged: list[Segment] = []
     texts: list[str] = []
     for segment in segments:
         if segment.kind == "text":
@@ -144,16 +144,16 @@ def _as_body(segments: Sequence[Segment]) -> list[Segment]:
                 texts.append(segment.text)
             continue
         if texts:
-            found.append(Segment("".join(texts), "text", True))
+            merged.append(Segment("".join(texts), "text", True))
             texts.clear()
-        found.append(
+        merged.append(
             Segment(segment.text, "special", True, segment.message)
             if segment.media is None
             else replace(segment, body=True)
         )
     if texts:
-        found.append(Segment("".join(texts), "text", True))
-    return found
+        merged.append(Segment("".join(texts), "text", True))
+    return merged
 
 
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
@@ -228,20 +228,20 @@ def content_pieces(chat: Chat, index: int) -> list[str | MediaPart]:
 
 def stripped(segments: Segments) -> list[Segment]:
     """Remove the white space at both ends of a stream."""
-    found = list(segments)
-    while found and found[0].kind == "text":
-        text = found[0].text.lstrip()
+    rest = list(segments)
+    while rest and rest[0].kind == "text":
+        text = rest[0].text.lstrip()
         if text:
-            found[0] = replace(found[0], text=text)
+            rest[0] = replace(rest[0], text=text)
             break
-        del found[0]
-    while found and found[-1].kind == "text":
-        text = found[-1].text.rstrip()
+        del rest[0]
+    while rest and rest[-1].kind == "text":
+        text = rest[-1].text.rstrip()
         if text:
-            found[-1] = replace(found[-1], text=text)
+            rest[-1] = replace(rest[-1], text=text)
             break
-        del found[-1]
-    return found
+        del rest[-1]
+    return rest
 
 
 def content_text(chat: Chat, index: int) -> str:

@@ -45,9 +45,9 @@ def other_forms(chat: Chat, messages: Dicts) -> Iterator[Dicts]:
     for null_content in (False, True):
         if null_content and all("content" in message for message in messages):
             return
-        given = chat_messages(chat, null_content=null_content)
-        objects = [_with_objects(message) for message in given]
-        yield from (form for form in (given, objects) if null_content or form != messages)
+        dicts = chat_messages(chat, null_content=null_content)
+        objects = [_with_objects(message) for message in dicts]
+        yield from (form for form in (dicts, objects) if null_content or form != messages)
 
 
 def _arguments(message: Mapping[str, Any]) -> list[object]:

@@ -1,9 +1,9 @@
-"""A bridge for a template: what follows the sampled turn is read off renders, and granted only when it is proven.
+"""A bridge for a template: its segments are read off renders, and granted only when they are proven.
 
-The sampled turn is read back and rendered again. Where the template then writes exactly what was sampled, what it
-writes behind that is the extension: proven on the turn at hand. A turn that cannot be read back is stood in for by
-turns that differ in everything the extension must not depend on. The conversation before is stood in for by short
-ones; where these disagree, those count that the prompt can be a render of.
+The sampled turn is read back and rendered again. Where the template then writes exactly the sampled text, the rest
+is the extension: proven on the turn at hand. A turn that cannot be read back is replaced by placeholder turns, which
+differ in everything the extension must not depend on. The conversation before is replaced by short placeholder
+conversations. Where these disagree, those count that the prompt can be a render of.
 """
 
 from __future__ import annotations
@@ -134,10 +134,10 @@ def plan_bridge_by_rendering(
     sampled = _completion(template, encoder, prompt_ids, completion_ids, start.stop, closing)
     tools: Dicts | None = [plain_data(tool.schema) for tool in given.tools] or None
     request = _Request(template, given, chat_messages(given), tools, sampled, retention != "all", add_generation_prompt)
-    found = _agreed(request, encoder, prompt_ids)
-    if isinstance(found, Refusal):
-        return found
-    return Extension((*start.closing, *placed(found, start.chat)), start.chat)
+    following = _agreed(request, encoder, prompt_ids)
+    if isinstance(following, Refusal):
+        return following
+    return Extension((*start.closing, *placed(following, start.chat)), start.chat)
 
 
 def _completion(
@@ -174,8 +174,8 @@ def _agreed(request: _Request, encoder: Encoder, prompt_ids: Sequence[int]) -> l
     refusal = next((outcome for _, outcome in outcomes if isinstance(outcome, Refusal)), None)
     if refusal is not None:
         return refusal
-    found = [outcome for _, outcome in outcomes if isinstance(outcome, list)]
-    return found[0] if all(outcome == found[0] for outcome in found) else _DEPENDS
+    followings = [outcome for _, outcome in outcomes if isinstance(outcome, list)]
+    return followings[0] if all(outcome == followings[0] for outcome in followings) else _DEPENDS
 
 
 def _can_be(request: _Request, context: Dicts, prompt: Sequence[Segment]) -> bool:
@@ -224,11 +224,11 @@ def _outcome(request: _Request, context: Dicts) -> _Outcome:
         return None
     for turn in _as_read(request, _close_written(request, context)):
         try:
-            found = _behind_turn_as_read(request, context, turn, asked)
+            following = _behind_turn_as_read(request, context, turn, asked)
         except TemplateError:
             continue
-        if found is not None:
-            return found
+        if following is not None:
+            return following
     return _behind_turns_like_it(request, context, asked)
 
 
@@ -341,7 +341,7 @@ def _with_new(request: _Request, context: Dicts, turn: _Message) -> list[Segment
 
 def _from(segments: Sequence[Segment], position: int, turn: int) -> list[Segment] | None:
     """Return the segments from a character on, renumbered. None: a new message has text before that character."""
-    found: list[Segment] = []
+    rest: list[Segment] = []
     for segment in segments:
         if position >= len(segment.text):
             position -= len(segment.text)
@@ -350,8 +350,8 @@ def _from(segments: Sequence[Segment], position: int, turn: int) -> list[Segment
             continue
         cut = Segment(segment.text[position:], segment.kind, segment.body, segment.message) if position else segment
         position = 0
-        found.append(_renumbered(cut, turn))
-    return found
+        rest.append(_renumbered(cut, turn))
+    return rest
 
 
 def _renumbered(segment: Segment, turn: int) -> Segment:
@@ -453,6 +453,6 @@ def _end_of_turn(segments: Sequence[Segment], turn: int, closing: Closing) -> in
     if not body:
         return len(segments)
     last = body[-1]
-    known = closing.closers.union(closing.stop_tokens)
-    closes = segments[last].kind == "special" and (closing.by_next or segments[last].text in known)
+    closers = closing.closers.union(closing.stop_tokens)
+    closes = segments[last].kind == "special" and (closing.by_next or segments[last].text in closers)
     return last if closes else last + 1

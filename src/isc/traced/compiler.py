@@ -182,11 +182,11 @@ _OPERATORS: Final = {
 
 def _operands(node: nodes.Expr) -> list[nodes.Expr]:
     """Return the operands of a sum, in the order of addition."""
-    found: list[nodes.Expr] = []
+    operands: list[nodes.Expr] = []
     while isinstance(node, nodes.Add):
-        found.append(node.right)
+        operands.append(node.right)
         node = node.left
-    return [node, *reversed(found)]
+    return [node, *reversed(operands)]
 
 
 def _is_mark(node: nodes.Node) -> bool:
@@ -246,10 +246,10 @@ def _subscripted(loop: nodes.For) -> list[nodes.Expr]:
 
 def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
     """Return the statements of a loop's body with a mark wherever the body is left early."""
-    found: list[nodes.Node] = []
+    marked: list[nodes.Node] = []
     for statement in statements:
         if isinstance(statement, (nodes.Break, nodes.Continue)):
-            found.append(_mark(LEAVE))
+            marked.append(_mark(LEAVE))
         elif isinstance(statement, nodes.For):
             statement.else_ = _with_leaves(statement.else_)
         elif isinstance(statement, nodes.If):
@@ -258,5 +258,5 @@ def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
             statement.else_ = _with_leaves(statement.else_)
         elif isinstance(statement, (nodes.With, nodes.Scope, nodes.ScopedEvalContextModifier)):
             statement.body = _with_leaves(statement.body)
-        found.append(statement)
-    return found
+        marked.append(statement)
+    return marked

@@ -20,9 +20,9 @@ def heeds_content(tree: nodes.Template, tail: int) -> bool:
     """Return whether content may decide about the text from statement `tail` on, or about a generation prompt."""
     influences = [found for statement in tree.body for found in _assignments(statement, ())]
     heeding: set[str] = set()
-    known = -1
-    while known < len(heeding):
-        known = len(heeding)
+    before = -1
+    while before < len(heeding):
+        before = len(heeding)
         heeding |= {name for name, deciding in influences if any(_heeds(node, heeding) for node in deciding)}
     deciding = [*_choices(tree, ()), *(tree.body[tail:])]
     return any(_heeds(node, heeding) for node in deciding)

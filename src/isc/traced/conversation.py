@@ -58,25 +58,25 @@ def prompt_segments(chosen: Format, messages: Dicts, tools: Dicts | None) -> lis
     written = written_of(chosen, messages, tools, add_generation_prompt=True)
     start = _prompt_start(chosen, messages, tools, written)
     layout = Layout(finder(chosen.specials), frozenset(), chosen.bos_token, UNOWNED, len(messages) - 1, start)
-    found: list[Segment] = []
+    prompt: list[Segment] = []
     for segment in owned_segments(written, layout):
         if start <= 0:
-            found.append(segment)
+            prompt.append(segment)
         elif len(segment.text) > start:
-            found.append(Segment(segment.text[start:], segment.kind, segment.body, segment.message))
+            prompt.append(Segment(segment.text[start:], segment.kind, segment.body, segment.message))
         start -= len(segment.text)
-    return found
+    return prompt
 
 
 def lost_pieces(written: Written) -> list[tuple[str, str]]:
     """Return texts of unknown origin, with the operation that lost track of each."""
-    found: list[tuple[str, str]] = []
+    pieces: list[tuple[str, str]] = []
     position = 0
     for length, origin, _ in written.runs:
         if origin.kind is Kind.UNKNOWN:
-            found.append((written.text[position : position + length], origin.operation))
+            pieces.append((written.text[position : position + length], origin.operation))
         position += length
-    return found
+    return pieces
 
 
 def _prompt_start(chosen: Format, messages: Dicts, tools: Dicts | None, written: Written) -> int:

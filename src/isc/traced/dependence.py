@@ -53,9 +53,9 @@ def tail_of(tree: nodes.Template) -> Tail:
 def _tainted(uses: Sequence[_Uses]) -> set[str]:
     """Return every name whose value may depend on the messages."""
     tainted = {"messages"}
-    known = 0
-    while known < len(tainted):
-        known = len(tainted)
+    before = 0
+    while before < len(tainted):
+        before = len(tainted)
         for use in uses:
             if use.reads & tainted:
                 tainted |= use.writes
@@ -69,13 +69,13 @@ def _uses(statement: nodes.Node, macros: Mapping[str, _Uses]) -> _Uses:
     if isinstance(statement, nodes.Macro):
         return _Uses(macros[statement.name].reads, frozenset((statement.name,)), False, ())
     reads, writes = set(_read(statement)), set(_written(statement))
-    given = frozenset(reads)
-    for name in given & macros.keys():
+    read = frozenset(reads)
+    for name in read & macros.keys():
         reads |= macros[name].reads
         writes |= macros[name].writes
         if macros[name].writes:  # a namespace that is passed to a macro may be written under another name
-            writes |= given
-    loops = _loops(statement) or any(macros[name].loops for name in given & macros.keys())
+            writes |= read
+    loops = _loops(statement) or any(macros[name].loops for name in read & macros.keys())
     return _Uses(frozenset(reads), frozenset(writes), loops, tuple(_aliases(statement)))
 
 
@@ -108,17 +108,15 @@ def _read(node: nodes.Node) -> Iterator[str]:
 
 def _written(node: nodes.Node) -> Iterator[str]:
     for kind in (nodes.Name, nodes.NSRef, nodes.Macro):
-        for found in _with_self(node, kind):
-            if isinstance(found, (nodes.NSRef, nodes.Macro)) or (
-                isinstance(found, nodes.Name) and found.ctx == "store"
-            ):
-                yield found.name
+        for item in _with_self(node, kind):
+            if isinstance(item, (nodes.NSRef, nodes.Macro)) or (isinstance(item, nodes.Name) and item.ctx == "store"):
+                yield item.name
 
 
 def _aliases(node: nodes.Node) -> Iterator[tuple[str, str]]:
     """Yield assignments of one variable to another. For a namespace both names mean the same object."""
-    for found in _with_self(node, nodes.Assign):
-        if not isinstance(found, nodes.Assign):
+    for assignment in _with_self(node, nodes.Assign):
+        if not isinstance(assignment, nodes.Assign):
             continue
-        if isinstance(found.node, nodes.Name) and isinstance(found.target, nodes.Name):
-            yield (found.target.name, found.node.name)
+        if isinstance(assignment.node, nodes.Name) and isinstance(assignment.target, nodes.Name):
+            yield (assignment.target.name, assignment.node.name)

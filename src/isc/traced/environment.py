@@ -52,11 +52,11 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def copy_for(self, inputs: Inputs, meter: Meter) -> TracingEnvironment:
         """Return the environment of one render."""
-        found = copy.copy(self)
-        found.meter, found.owners = meter, inputs.owners
-        found.containers = inputs.containers if inputs.owners else None
-        found.regions, found.here = [], None
-        return found
+        environment = copy.copy(self)
+        environment.meter, environment.owners = meter, inputs.owners
+        environment.containers = inputs.containers if inputs.owners else None
+        environment.regions, environment.here = [], None
+        return environment
 
     # What compiled code calls.
 
@@ -123,9 +123,9 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def sliced(self, value: Any, bounds: slice) -> object:  # noqa: ANN401 - whatever a template slices
         """Evaluate `a[b:c]`."""
-        found = value[bounds]
-        self._weigh(found)
-        return found
+        part = value[bounds]
+        self._weigh(part)
+        return part
 
     def small(self, value: object) -> object:
         """Return a value that may be compared or hashed."""
@@ -133,11 +133,11 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             bounded(value)
         return value
 
-    def _weigh(self, found: object) -> None:
-        if isinstance(found, str):
-            self.meter.spend(len(found))
-        elif isinstance(found, (list, tuple, dict, bytes)):
-            self.meter.spend(len(found) * _ITEM_WEIGHT)
+    def _weigh(self, made: object) -> None:
+        if isinstance(made, str):
+            self.meter.spend(len(made))
+        elif isinstance(made, (list, tuple, dict, bytes)):
+            self.meter.spend(len(made) * _ITEM_WEIGHT)
 
     # What Jinja's runtime calls.
 
@@ -198,17 +198,17 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             for value in args:
                 __self.small(value)
             __self.meter.see(within(_looked_at(__obj, args)))
-        found = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
-        __self._weigh(found)
-        if not isinstance(found, str):
-            return found
-        if type(found) is Traced and len(found._runs) == 1 and found._runs[0][1] is TEMPLATE and not found._runs[0][2]:
-            return str.__str__(found)
+        made = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
+        __self._weigh(made)
+        if not isinstance(made, str):
+            return made
+        if type(made) is Traced and len(made._runs) == 1 and made._runs[0][1] is TEMPLATE and not made._runs[0][2]:
+            return str.__str__(made)
         if isinstance(__obj, Macro):
-            return __self._of_macro(found, [*args, *kwargs.values()])
-        if type(found) is str and found and not _gives_back(__obj):
-            return lost(found, getattr(__obj, "__name__", type(__obj).__name__))
-        return found
+            return __self._of_macro(made, [*args, *kwargs.values()])
+        if type(made) is str and made and not _gives_back(__obj):
+            return lost(made, getattr(__obj, "__name__", type(__obj).__name__))
+        return made
 
     def _of_macro(self, text: str, arguments: Sequence[object]) -> str:
         """Give a macro's text to the message that was passed to the macro, if only one was."""
@@ -241,14 +241,14 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             return traced(text, added(first, second))
         self.meter.step()
         if operator == "%" and isinstance(left, str):
-            found = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
+            result = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
         else:
             _check_operands(operator, left, right)
-            found = self.binop_table[operator](left, right)
-        self._weigh(found)
-        if isinstance(found, str):
-            return self._own(found) if type(found) is str else found
-        return _as_number(found, left, right)
+            result = self.binop_table[operator](left, right)
+        self._weigh(result)
+        if isinstance(result, str):
+            return self._own(result) if type(result) is str else result
+        return _as_number(result, left, right)
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:  # noqa: ANN401
         """Evaluate `-a`."""
@@ -315,13 +315,13 @@ def _gives_back(function: object) -> bool:
     return isinstance(function, _STORES) or isinstance(holder, _STORES) or hasattr(function, TEMPLATE_TEXT)
 
 
-def _as_number(found: object, *operands: object) -> object:
+def _as_number(number: object, *operands: object) -> object:
     """Trace a number that was calculated from a message's number. It has that number's origin."""
-    if type(found) in (int, float):
+    if type(number) in (int, float):
         for operand in operands:
             if isinstance(operand, SCALARS):
-                return scalar(found, operand._origin)  # type: ignore[arg-type]
-    return found
+                return scalar(number, operand._origin)  # type: ignore[arg-type]
+    return number
 
 
 def _check_operands(operator: str, left: object, right: object) -> None:

@@ -35,11 +35,11 @@ def _itemwise(name: str) -> Callable[..., object]:
         environment: Any = context.environment
         _check_items(name, value, arguments)
         environment.meter.see(within(_compared_characters(name, value, arguments)))
-        found = function(*_passed(function, context), value, *arguments, **named)
-        if isinstance(found, Iterator):
-            return iter(list(counted(environment, found)))
-        environment.meter.spend(len(found) if isinstance(found, (list, str)) else 1)
-        return found
+        filtered = function(*_passed(function, context), value, *arguments, **named)
+        if isinstance(filtered, Iterator):
+            return iter(list(counted(environment, filtered)))
+        environment.meter.spend(len(filtered) if isinstance(filtered, (list, str)) else 1)
+        return filtered
 
     return item_filter
 
@@ -57,12 +57,12 @@ def _charged(function: Callable[..., object]) -> Callable[..., object]:
     """Wrap a filter whose text counts as made, also where the text is only kept."""
 
     @wraps(function)
-    def charged(given: Any, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
-        found = function(given, *arguments, **named)
-        environment = getattr(given, "environment", given)
-        if isinstance(found, str) and isinstance(environment, TracingEnvironment):
-            environment.meter.spend(len(found))
-        return found
+    def charged(first: Any, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
+        made = function(first, *arguments, **named)
+        environment = getattr(first, "environment", first)
+        if isinstance(made, str) and isinstance(environment, TracingEnvironment):
+            environment.meter.spend(len(made))
+        return made
 
     return charged
 
@@ -70,8 +70,8 @@ def _charged(function: Callable[..., object]) -> Callable[..., object]:
 def _passed(function: object, context: Context) -> tuple[object, ...]:
     """Return the arguments that Jinja passes to a filter first."""
     asked = getattr(getattr(function, "jinja_pass_arg", None), "name", None)
-    given = {"context": context, "environment": context.environment, "eval_context": context.eval_ctx}
-    return (given[asked],) if asked is not None else ()
+    passable = {"context": context, "environment": context.environment, "eval_context": context.eval_ctx}
+    return (passable[asked],) if asked is not None else ()
 
 
 def _check_items(name: str, value: object, arguments: Sequence[object]) -> None:
@@ -97,9 +97,9 @@ def _number(name: str) -> Callable[..., object]:
                 within(abs(argument), 1 << 10)
         if isinstance(value, str):
             within(len(value), SLOW)
-        found = function(value, *arguments, **named)
+        number = function(value, *arguments, **named)
         origin = _origin_of(value)
-        return scalar(found, origin) if origin is not None and isinstance(found, (int, float)) else found
+        return scalar(number, origin) if origin is not None and isinstance(number, (int, float)) else number
 
     return number_filter
 
@@ -121,13 +121,13 @@ def _other(name: str) -> Callable[..., object]:
         bounded(value)
         if isinstance(value, str):
             within(len(value), SLOW)
-        found = function(*_passed(function, context), value, *arguments, **named)
-        if not isinstance(found, str):
-            return found
+        made = function(*_passed(function, context), value, *arguments, **named)
+        if not isinstance(made, str):
+            return made
         if isinstance(value, str) and not isinstance(value, Traced) and not arguments and not named:
-            return found
+            return made
         origin = _origin_of(value)
-        return lost(str.__str__(found), name) if origin is None or arguments else whole(str.__str__(found), origin)
+        return lost(str.__str__(made), name) if origin is None or arguments else whole(str.__str__(made), origin)
 
     return other_filter
 

@@ -36,8 +36,8 @@ class Format(Struct, frozen=True, cache_hash=True):
 @lru_cache(maxsize=256)
 def options_of(options: str) -> Mapping[str, Any]:
     """Decode keyword arguments from their JSON text. The last 256 are kept, and nobody changes them."""
-    found: Mapping[str, Any] = json.loads(options)
-    return found
+    decoded: Mapping[str, Any] = json.loads(options)
+    return decoded
 
 
 def text_of(chosen: Format, messages: Dicts, tools: Dicts | None, *, add_generation_prompt: bool) -> str:

@@ -30,12 +30,12 @@ def percent(pattern: str, values: object, containers: Containers) -> str:
                 return lost(str.__str__(pattern) % _starred(values), "%")
             within(int(size or 0))
     text = str.__mod__(str.__str__(pattern), _printable(values, containers))
-    given = iter(values) if isinstance(values, tuple) else None
+    waiting = iter(values) if isinstance(values, tuple) else None
     parts: list[str] = []
     position = 0
     for match in _DIRECTIVE.finditer(pattern):
         parts.append(pattern[position : match.start()])
-        parts.append(_directive(match, values if given is None else given, containers))
+        parts.append(_directive(match, values if waiting is None else waiting, containers))
         position = match.end()
     return matching([*parts, pattern[position:]], text, "%")
 
@@ -60,15 +60,15 @@ def _printable_one(value: object, containers: Containers) -> object:
     return Printed(value, containers) if isinstance(value, (list, tuple, dict, Namespace)) else value
 
 
-def _directive(match: re.Match[str], given: Any, containers: Containers) -> str:  # noqa: ANN401 - what `%` takes
+def _directive(match: re.Match[str], values: Any, containers: Containers) -> str:  # noqa: ANN401 - what `%` takes
     """Fill one directive of a pattern with its value."""
     if match["kind"] == "%":
         return "%"
     if match["key"] is not None:
-        value = given[match["key"]]
+        value = values[match["key"]]
         directive = "%" + match.group()[len(match["key"]) + 3 :]
     else:
-        value = next(given) if isinstance(given, Iterator) else given
+        value = next(values) if isinstance(values, Iterator) else values
         directive = match.group()
     if match["kind"] == "c":
         return lost(directive % (value,), "%c")
@@ -86,8 +86,8 @@ def one_value(value: object, show: Callable[[Any], str], containers: Containers,
         return whole_of(plain(value), text, "format")
     if isinstance(value, str) or type(value) in OWN_TEXT:
         return text
-    found = runs_of(printed(value, containers))
-    origin = sole(found)
+    runs = runs_of(printed(value, containers))
+    origin = sole(runs)
     return lost(text, "format") if origin is None else whole(text, origin)
 
 

@@ -47,22 +47,22 @@ def _segments(chosen: Format, messages: Dicts, tools: Dicts | None = None) -> li
 def closing_of(chosen: Format, turn_close: str | None, stop_tokens: tuple[str, ...]) -> Closing:
     """Infer how turns end. Given values are taken as they are. Keeps the last 128 formats."""
     own, next_marker = _trial(chosen)
-    found = turn_close or (own[0] if own else None)
-    markers = [] if found else list(_next_markers(chosen, next_marker))
+    close = turn_close or (own[0] if own else None)
+    markers = [] if close else list(_next_markers(chosen, next_marker))
     end = [chosen.eos_token] if chosen.eos_token in chosen.specials else []
-    stops = stop_tokens or tuple(dict.fromkeys([found, *end] if found else [*end, *markers]))
-    closers = frozenset((*own, *([found] if found else []), *(() if markers else stops)))
-    return Closing(found, closers, stops, by_next=bool(markers))
+    stops = stop_tokens or tuple(dict.fromkeys([close, *end] if close else [*end, *markers]))
+    closers = frozenset((*own, *([close] if close else []), *(() if markers else stops)))
+    return Closing(close, closers, stops, by_next=bool(markers))
 
 
 def _trial(chosen: Format) -> tuple[list[str], str | None]:
     """Try how turns end, with a system message or without, else only with tools."""
     for tools in (None, _TOOLS):
         trials = [_ends(chosen, start, tools) for start in ([], [_SYSTEM])]
-        found = next((trial for trial in trials if trial[0]), None)
-        found = found or next((trial for trial in trials if trial[1] is not None), None)
-        if found is not None:
-            return found
+        ending = next((trial for trial in trials if trial[0]), None)
+        ending = ending or next((trial for trial in trials if trial[1] is not None), None)
+        if ending is not None:
+            return ending
     return [], None
 
 

@@ -45,8 +45,8 @@ class TemplateNamespace(Namespace):
 
 def attributes_of(namespace: Namespace) -> dict[str, object]:
     """Return the attributes of a namespace."""
-    found: dict[str, object] = namespace._Namespace__attrs
-    return found
+    attributes: dict[str, object] = namespace._Namespace__attrs
+    return attributes
 
 
 def _check_attribute(name: object) -> None:

@@ -71,15 +71,15 @@ def place_of(message: int, firm: bool) -> Place:
 
 def merged(runs: Iterable[Run]) -> list[Run]:
     """Merge neighbouring runs of one origin and place, and leave out empty ones."""
-    found: list[Run] = []
+    joined: list[Run] = []
     for run in runs:
         if not run[0]:
             continue
-        if found and found[-1][1] is run[1] and found[-1][2] is run[2]:
-            found[-1] = (found[-1][0] + run[0], run[1], run[2])
+        if joined and joined[-1][1] is run[1] and joined[-1][2] is run[2]:
+            joined[-1] = (joined[-1][0] + run[0], run[1], run[2])
         else:
-            found.append(run)
-    return found
+            joined.append(run)
+    return joined
 
 
 def cut(runs: Runs, spans: Iterable[tuple[int, int]]) -> Iterator[Runs]:
@@ -89,16 +89,16 @@ def cut(runs: Runs, spans: Iterable[tuple[int, int]]) -> Iterator[Runs]:
         while current < len(runs) and position + runs[current][0] <= start:
             position += runs[current][0]
             current += 1
-        found: list[Run] = []
+        piece: list[Run] = []
         place, run = position, current
         while run < len(runs) and place < stop:
             length, origin, owner = runs[run]
             first, last = max(start, place), min(stop, place + length)
             if first < last:
-                found.append((last - first, origin, owner))
+                piece.append((last - first, origin, owner))
             place += length
             run += 1
-        yield tuple(found)
+        yield tuple(piece)
 
 
 def sole(runs: Sequence[Run]) -> Origin | None:

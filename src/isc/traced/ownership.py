@@ -1,8 +1,8 @@
 """From what a template wrote to owned segments (laws 2, 3 and 7): specials found, every piece given its owner.
 
-Specials are looked for in the template's own wording only. Text belongs to the message in whose turn it was written;
-outside of all turns to the caller's leading system message, to the message that is said between two turn closes, or to
-nobody.
+Specials are looked for in the template's own wording only. Text belongs to the message in whose turn it was written.
+Outside of all turns it belongs to the caller's leading system message, to the one message whose body stands between two
+turn closes, or to nobody.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def finder(specials: tuple[str, ...]) -> Find:
     def find(text: str, lengths: tuple[int, ...]) -> tuple[tuple[str, bool, int], ...]:
         ends = list(accumulate(lengths))
         position = 0
-        found: list[tuple[str, bool, int]] = []
+        pieces: list[tuple[str, bool, int]] = []
         for start, end in [*(match.span() for match in pattern.finditer(text)), (len(text), len(text))]:
             while position < start:
                 run = bisect_right(ends, position)
                 stop = min(start, ends[run])
-                found.append((text[position:stop], False, run))
+                pieces.append((text[position:stop], False, run))
                 position = stop
             if start < end:
-                found.append((text[start:end], True, bisect_right(ends, start)))
+                pieces.append((text[start:end], True, bisect_right(ends, start)))
                 position = end
-        return tuple(found)
+        return tuple(pieces)
 
     return find
 
@@ -142,7 +142,7 @@ def _split_at(runs: Sequence[Run], place: int) -> Iterator[Run]:
 def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     """Return the owner of each piece that is scaffold: by its place, or by the pieces around it."""
     owners: list[int] = []
-    stretch: list[_Piece] = []
+    outside_turns: list[_Piece] = []
     outside = layout.opening_owner
     turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
     layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
@@ -150,27 +150,28 @@ def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
         tail = len(pieces[-1].text) + pieces[-1].start  # turns are gathered first and written at the end
     for piece in pieces:
         if piece.place is None and piece.start < layout.prompt_start:
-            stretch.append(piece)
+            outside_turns.append(piece)
             continue
-        if stretch:
-            outside = _unplaced(stretch, layout, tail, outside, owners)
-            stretch = []
+        if outside_turns:
+            outside = _unplaced(outside_turns, layout, tail, outside, owners)
+            outside_turns = []
         if piece.place is None or piece.start >= layout.prompt_start:
             owners.append(UNOWNED)
         else:
             owners.append(piece.place.message)
             outside = outside if piece.place.message == layout.opening_owner else UNOWNED
-    if stretch:
-        _unplaced(stretch, layout, tail, outside, owners)
+    if outside_turns:
+        _unplaced(outside_turns, layout, tail, outside, owners)
     return owners
 
 
-def _unplaced(stretch: Sequence[_Piece], layout: Layout, tail: int, outside: int, owners: list[int]) -> int:
-    """Add the owners of pieces outside of all turns: the message that is said between two turn closes, if it is one.
+def _unplaced(pieces: Sequence[_Piece], layout: Layout, tail: int, outside: int, owners: list[int]) -> int:
+    """Assign owners to text that the template writes outside its message loop.
 
-    `outside` owns what nothing else does: the opening's owner until another message is heard; returns who does after.
+    A block between two turn closes that contains the body of exactly one message belongs to that message. Anything else
+    belongs to `outside`, the opening's owner until another message's body is written. Return `outside` as it is then.
     """
-    for block in _blocks(stretch, layout):
+    for block in _blocks(pieces, layout):
         said = {piece.origin.message for piece in block if piece.origin.kind is Kind.BODY}
         if block[0].start >= tail and not said:
             owners += [layout.last] * len(block)
@@ -182,10 +183,10 @@ def _unplaced(stretch: Sequence[_Piece], layout: Layout, tail: int, outside: int
     return outside
 
 
-def _blocks(stretch: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]:
+def _blocks(pieces: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]:
     """Yield blocks of pieces up to and with each turn close. A special that begins the text is a block of its own."""
     block: list[_Piece] = []
-    for piece in stretch:
+    for piece in pieces:
         block.append(piece)
         if piece.special and (piece.text in layout.closers or (piece.text == layout.bos and piece.start == 0)):
             yield block
@@ -261,18 +262,18 @@ def _separated(segments: list[Segment], closers: frozenset[str]) -> list[Segment
         for position, (closed, segment) in enumerate(pairwise(segments), 1)
         if closed.kind == "special" and closed.text in closers and _is_space_of_next(segment, closed.message)
     ]
-    found: list[Segment] = []
+    separated: list[Segment] = []
     done = 0
     for position in spaced:
         segment = segments[position]
         rest = segment.text.lstrip()
-        found += segments[done:position]
+        separated += segments[done:position]
         space = segment.text[: len(segment.text) - len(rest)]
-        found.append(Segment(space, "text", False, segments[position - 1].message))
+        separated.append(Segment(space, "text", False, segments[position - 1].message))
         if rest:
-            found.append(Segment(rest, "text", False, segment.message))
+            separated.append(Segment(rest, "text", False, segment.message))
         done = position + 1
-    return found + segments[done:]
+    return separated + segments[done:]
 
 
 def _is_space_of_next(segment: Segment, closed: int) -> bool:

@@ -23,21 +23,21 @@ def placed(segments: Sequence[Segment], chat: Chat) -> list[Segment]:
     if not any(images):
         return list(segments)
     shown = [0] * len(images)
-    found: list[Segment] = []
+    with_images: list[Segment] = []
     for segment in segments:
         owner = segment.message
         if segment.kind == "special" and segment.text in IMAGE_TOKENS and owner >= 0 and images[owner]:
             if shown[owner] < len(images[owner]):
                 part = images[owner][shown[owner]]
-                found.append(Segment(segment.text, "special", True, owner, part.placeholders, part))
+                with_images.append(Segment(segment.text, "special", True, owner, part.placeholders, part))
             shown[owner] += 1
         else:
-            found.append(segment)
+            with_images.append(segment)
     for index, parts in enumerate(images):
         if shown[index] != len(parts):
             problem = f"has {len(parts)} images, but the template shows {shown[index]} placeholders for them"
             raise ConversationError(f"messages[{index}].content", problem)
-    return found
+    return with_images
 
 
 def _images(chat: Chat, index: int) -> list[MediaPart]:

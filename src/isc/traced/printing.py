@@ -50,9 +50,9 @@ def represented(value: object, containers: Containers) -> str:
         bounded(value)
         if containers is None:
             return repr(value)
-        known = containers.get(id(value))
-        if known is not None:
-            return whole(repr(known.original), known.origin)
+        container = containers.get(id(value))
+        if container is not None:
+            return whole(repr(container.original), container.origin)
         return matching(list(_literal(value, containers)), repr(value), "repr")
     if isinstance(value, Traced):
         return whole_of(plain(value), repr(value), "repr")
@@ -69,8 +69,8 @@ def represented(value: object, containers: Containers) -> str:
 
 def matching(parts: Sequence[str], text: str, operation: str) -> str:
     """Join the pieces, if they are this text. Else return the text with an unknown origin."""
-    found = put_together(parts)
-    return found if found == text else lost(text, operation)
+    joined = put_together(parts)
+    return joined if joined == text else lost(text, operation)
 
 
 def _literal(value: object, containers: Containers) -> Iterator[str]:
@@ -97,9 +97,9 @@ def as_json(value: object, containers: Containers, **options: Any) -> str:  # no
         bounded(value)
     if containers is None:
         return json.dumps(untraced(value) if isinstance(value, SCALARS) else value, **options)
-    known = containers.get(id(value))
-    if known is not None:
-        return whole(json.dumps(known.original, **options), known.origin)
+    container = containers.get(id(value))
+    if container is not None:
+        return whole(json.dumps(container.original, **options), container.origin)
     text = json.dumps(untraced(value), **options)
     if isinstance(value, SCALARS):
         return whole(text, value._origin)

@@ -130,37 +130,37 @@ def _reader_of(chosen: Format, shown: Mapping[str, Shown], markers: Reasoning | 
         if content is not None and not content.content:
             others, content = (*others, content), None
         evidence = Evidence(shown[first], shown.get("two"), content, others, chosen.specials, SPECS)
-        found = proven(evidence, markers, tool_calls)
-        if found is not None:
-            return found
+        reader = proven(evidence, markers, tool_calls)
+        if reader is not None:
+            return reader
     grammar = usual(tool_calls, chosen.specials)
     return Reader(grammar, around_of(answers, markers, grammar, SPECS), harmonic=tool_calls == "harmony")
 
 
 def _shown(chosen: Format, closing: Closing) -> Mapping[str, Shown]:
     """Return planted turns as they would be sampled, where the template shows their content."""
-    found: dict[str, Shown] = {}
+    shown: dict[str, Shown] = {}
     for identities in (("abcdefgh1", "abcdefgh2"), (f"functions.{_NAME}:0", f"functions.{_OTHER}:1")):
         for as_text in (False, True):
-            found = dict(_rendered(chosen, closing, identities, as_text=as_text))
-            if any(one.calls for one in found.values()):
+            shown = dict(_rendered(chosen, closing, identities, as_text=as_text))
+            if any(one.calls for one in shown.values()):
                 break
-        if any(one.calls for one in found.values()):
+        if any(one.calls for one in shown.values()):
             break
-    return found if _prompt(chosen) else _without_head(found)
+    return shown if _prompt(chosen) else _without_head(shown)
 
 
-def _without_head(found: Mapping[str, Shown]) -> Mapping[str, Shown]:
+def _without_head(shown: Mapping[str, Shown]) -> Mapping[str, Shown]:
     """Cut the head that an answer and a call share off turns of a template without a generation prompt."""
-    if "answer" not in found or len({bool(one.calls) for one in found.values()}) < 2:
-        return found
-    turns = [one.turn.segments for one in found.values()]
+    if "answer" not in shown or len({bool(one.calls) for one in shown.values()}) < 2:
+        return shown
+    turns = [one.turn.segments for one in shown.values()]
     count = next((k for k, same in enumerate(zip(*turns, strict=False)) if len(set(same)) > 1), 0)
     if not count or any(len(turn) <= count for turn in turns):
-        return found
+        return shown
     texts = [turn[count].text if turn[count].kind == "text" else "" for turn in turns]
     head = (*turns[0][:count], scaffold(os.path.commonprefix(texts)))
-    return {name: one._replace(turn=past_head(one.turn, lambda: head)) for name, one in found.items()}
+    return {name: one._replace(turn=past_head(one.turn, lambda: head)) for name, one in shown.items()}
 
 
 def _rendered(
@@ -208,11 +208,11 @@ def _turn_of(plan: _Plan, identities: tuple[str, str], *, as_text: bool) -> dict
 def _sampled(chosen: Format, closing: Closing, turn: Mapping[str, Any], tools: Dicts | None) -> Sampled:
     """Render a turn after a user's message and return the sampled part of it, up to its stop."""
     own = [s for s in conversation(chosen, closing, [_USER, turn], tools) if s.message == 1]
-    given = tuple(takewhile(lambda segment: not segment.body, own))
+    prompted = tuple(takewhile(lambda segment: not segment.body, own))
     segments = tuple(segment for segment in own if segment.body)
-    found = Sampled(segments, tuple(range(len(segments) + 1)), prompted=given)
+    sampled = Sampled(segments, tuple(range(len(segments) + 1)), prompted=prompted)
     prompt = prompt_segments(chosen, [_USER], tools)
-    return past_head(until(found, closing.stop_tokens), lambda: prompt)
+    return past_head(until(sampled, closing.stop_tokens), lambda: prompt)
 
 
 def _reasoning_of(chosen: Format, shown: Mapping[str, Shown], name: str | None) -> tuple[str | None, Reasoning | None]:

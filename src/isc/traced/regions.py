@@ -1,4 +1,4 @@
-"""In whose turn text was written: zero-length marks around loop iterations become places of the runs between them."""
+"""Find the turn in which text was written. Zero-length marks around loop iterations tell the place of each run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Mark(str):
 
 
 def _mark(kind: str, message: int | None = None) -> Mark:
-    found = str.__new__(Mark)
-    found.kind, found.message = kind, message
-    return found
+    mark = str.__new__(Mark)
+    mark.kind, mark.message = kind, message
+    return mark
 
 
 LEAVE: Final = _mark("leave")
@@ -72,8 +72,8 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
 def settle(runs: list[Run], start: int, message: int) -> None:
     """Give the runs from `start` on to a message's turn.
 
-    The turn is firm if the message itself says something there; what was written inside a firm turn of another message
-    stays in it, so a look at another message does not take its reader's text away.
+    Loops may be nested. An inner iteration over message j does not steal text from the outer turn of message i, once i
+    has printed some of its own content ("firm").
     """
     firm = any(origin.message == message and origin.kind is Kind.BODY for _, origin, _ in runs[start:])
     here = place_of(message, firm)

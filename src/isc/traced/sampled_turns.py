@@ -54,7 +54,7 @@ def with_sampled_turns(
     found: list[Segment] = []
     done = 0
     for (_, owner), (first, limit) in zip(places, pairwise(bounds), strict=True):
-        for begin, end in _sampled_stretches(pieces, owner, (first, max(first, limit)), closing):
+        for begin, end in _sampled_parts(pieces, owner, (first, max(first, limit)), closing):
             found += pieces[done:begin]
             found += _as_body(pieces[begin:end], owner)
             done = end
@@ -96,7 +96,7 @@ def _give_back(pieces: list[Segment], starts: Mapping[int, Start], begins: Seque
                 pieces[number] = Segment(piece.text, piece.kind, False, before)
 
 
-def _sampled_stretches(
+def _sampled_parts(
     pieces: Sequence[Segment], owner: int, bounds: tuple[int, int], closing: Closing
 ) -> Iterator[tuple[int, int]]:
     """Yield the parts of a turn that are sampled: one, unless another message has text inside of the turn."""

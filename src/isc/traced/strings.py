@@ -152,19 +152,19 @@ class Traced(str):
 
     def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
         times = count.__index__()
-        found = str.count(self, old) if times < 0 else min(times, str.count(self, old))
-        within(len(self) + found * len(new))
-        if not found:
+        most = str.count(self, old) if times < 0 else min(times, str.count(self, old))
+        within(len(self) + most * len(new))
+        if not most:
             return self
         text = str.replace(self, old, new, times)
         own, given = sole(self._runs), sole(runs_of(new))
         if own is not None and (not new or given is own or given is TEMPLATE):
             return traced(text, resized(self._runs[:1], len(text)))
-        return self._replaced(text, old, new, found) if old else lost(text, "replace")
+        return self._replaced(text, old, new, most) if old else lost(text, "replace")
 
-    def _replaced(self, text: str, old: str, new: str, found: int) -> str:
+    def _replaced(self, text: str, old: str, new: str, count: int) -> str:
         """Return the text after a replacement. New text in the place of caller data stays that data."""
-        parts = str.split(self, old, found)
+        parts = str.split(self, old, count)
         within(len(parts), MOST_PARTS)
         bounds = [0, *accumulate(chain.from_iterable((len(part), len(old)) for part in parts))]
         pieces = list(cut(self._runs, pairwise(bounds[: 2 * len(parts)])))

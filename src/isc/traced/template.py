@@ -265,8 +265,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
         tools = _tool_dicts(chat.tools) or None
-        found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
-        return placed(found, chat)
+        segments = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        return placed(segments, chat)
 
     def reads_key(self, key: str) -> bool:
         """Return whether the template may read a key of a message: whether the template names that key."""
@@ -313,8 +313,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
         """Decide on an extension. Its segments are read off renders and granted only when they are proven."""
-        known = (encoder, retention, prompt_ids, completion_ids, given)
-        return plan_bridge_by_rendering(self, *known, add_generation_prompt=add_generation_prompt)
+        request = (encoder, retention, prompt_ids, completion_ids, given)
+        return plan_bridge_by_rendering(self, *request, add_generation_prompt=add_generation_prompt)
 
     def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
         """Report how the template is read, and which texts of a conversation it lost track of.
@@ -345,8 +345,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
 
 def _rebuilt(chosen: Format, choices: Choices) -> TracedTemplate:
-    found: TracedTemplate = FamilyMeta.__call__(TracedTemplate, chosen, choices)
-    return found
+    template: TracedTemplate = FamilyMeta.__call__(TracedTemplate, chosen, choices)
+    return template
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -32,9 +32,9 @@ def _text(environment: TracingEnvironment, value: object) -> Traced:
 
 
 def _of(state: EvalContext) -> TracingEnvironment:
-    found = state.environment
-    assert isinstance(found, TracingEnvironment)
-    return found
+    environment = state.environment
+    assert isinstance(environment, TracingEnvironment)
+    return environment
 
 
 def counted(environment: TracingEnvironment, items: Iterable[Any]) -> Iterator[Any]:
@@ -75,8 +75,8 @@ def _replace(state: EvalContext, value: object, old: object, new: object, count:
     environment = _of(state)
     if state.autoescape:
         return jinja_filters.do_replace(state, value, old, new, count)  # type: ignore[arg-type]
-    found = plain(_text(environment, environment.printed(value)))
-    return found.replace(environment.printed(old), environment.printed(new), -1 if count is None else count)
+    text = plain(_text(environment, environment.printed(value)))
+    return text.replace(environment.printed(old), environment.printed(new), -1 if count is None else count)
 
 
 @pass_environment
@@ -113,11 +113,11 @@ def _indent(
     lines = (text + newline).splitlines()
     within(len(text) + len(lines) * len(margin))
     if blank:
-        found = (newline + margin).join(lines)
+        indented = (newline + margin).join(lines)
     else:
         rest = [margin + line if line else line for line in lines[1:]]
-        found = lines[0] + newline + newline.join(rest) if rest else lines[0]
-    return margin + found if first else found
+        indented = lines[0] + newline + newline.join(rest) if rest else lines[0]
+    return margin + indented if first else indented
 
 
 @pass_environment
@@ -164,8 +164,8 @@ def _wordwrap(environment: TracingEnvironment, s: object, *arguments: Any, **nam
     within(len(text), SLOW)
     between = named.get("wrapstring") or (arguments[2] if len(arguments) > 2 and arguments[2] else "\n")
     within(len(between), SLOW >> 6)
-    found = jinja_filters.do_wordwrap(environment, str.__str__(text), *arguments, **named)
-    return whole_of(text, found, "wordwrap") if type(between) is str else lost(str.__str__(found), "wordwrap")
+    wrapped = jinja_filters.do_wordwrap(environment, str.__str__(text), *arguments, **named)
+    return whole_of(text, wrapped, "wordwrap") if type(between) is str else lost(str.__str__(wrapped), "wordwrap")
 
 
 @pass_environment

@@ -39,5 +39,5 @@ def _segments_of(key: _ByIdentity) -> tuple[Segment, ...]:
 
 def owned_by(family: Conversing, chat: Chat, message: int) -> Iterator[Segment]:
     """Yield one message's segments of a conversation, as a family yields them: without their owner."""
-    found = _segments_of(_ByIdentity(family, chat))
-    return (Segment(segment.text, segment.kind, segment.body) for segment in found if segment.message == message)
+    segments = _segments_of(_ByIdentity(family, chat))
+    return (Segment(segment.text, segment.kind, segment.body) for segment in segments if segment.message == message)

@@ -68,15 +68,15 @@ SCALARS: Final = (TracedInt, TracedFloat, TracedBool, TracedNone)
 
 def scalar(value: int | float | None, origin: Origin) -> Scalar:
     """Return a number, truth value or None with its origin."""
-    found: Scalar
+    number: Scalar
     if value is None:
-        found = TracedNone()
+        number = TracedNone()
     elif isinstance(value, bool):
-        found = TracedBool(value)
+        number = TracedBool(value)
     else:
-        found = TracedInt(value) if isinstance(value, int) else TracedFloat(value)
-    found._origin = origin
-    return found
+        number = TracedInt(value) if isinstance(value, int) else TracedFloat(value)
+    number._origin = origin
+    return number
 
 
 def untraced(value: object) -> object:
@@ -130,26 +130,26 @@ def template_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[d
 
 def chat_messages(chat: Chat, *, null_content: bool = False) -> list[dict[str, Any]]:
     """Return the messages of a chat. Content that is None is left out, or null."""
-    found = template_messages(chat.messages)
+    dicts = template_messages(chat.messages)
     if null_content:
-        for position, message in enumerate(found):
+        for position, message in enumerate(dicts):
             if "content" not in message:
-                found[position] = {"role": message["role"], "content": None, **message}
-    return found
+                dicts[position] = {"role": message["role"], "content": None, **message}
+    return dicts
 
 
 def _as_dict(message: Message) -> dict[str, Any]:
-    found: dict[str, Any] = {"role": message.__struct_config__.tag}
+    fields: dict[str, Any] = {"role": message.__struct_config__.tag}
     if message.content is not None:
         content = message.content
-        found["content"] = content if isinstance(content, str) else [_part(part) for part in content]
+        fields["content"] = content if isinstance(content, str) else [_part(part) for part in content]
     if message.name is not None:
-        found["name"] = message.name
+        fields["name"] = message.name
     if isinstance(message, AssistantMessage):
         if message.reasoning_content is not None:
-            found["reasoning_content"] = message.reasoning_content
+            fields["reasoning_content"] = message.reasoning_content
         if message.tool_calls:
-            found["tool_calls"] = [
+            fields["tool_calls"] = [
                 {
                     **({"id": call.id} if call.id is not None else {}),
                     "type": "function",
@@ -158,8 +158,8 @@ def _as_dict(message: Message) -> dict[str, Any]:
                 for call in message.tool_calls
             ]
     elif isinstance(message, ToolMessage) and message.tool_call_id is not None:
-        found["tool_call_id"] = message.tool_call_id
-    return {**found, **message.extra}
+        fields["tool_call_id"] = message.tool_call_id
+    return {**fields, **message.extra}
 
 
 def _part(part: TextPart | MediaPart) -> Mapping[str, Any]:
@@ -210,21 +210,21 @@ class Inputs:
 
     def _message(self, index: int, message: Mapping[str, Any]) -> dict[str, object]:
         body = of_message(Kind.BODY, index)
-        found: dict[str, object] = {}
+        fields: dict[str, object] = {}
         for key, value in message.items():
             if key == "role":
-                found[key] = value
+                fields[key] = value
             elif key in _METADATA:
-                found[key] = self.data(value)
+                fields[key] = self.data(value)
             elif key == "content" and isinstance(value, list):
-                found[key] = self._kept([self._content_part(part, body) for part in value], body, value)
+                fields[key] = self._kept([self._content_part(part, body) for part in value], body, value)
             elif key == "tool_calls" and isinstance(value, list):
-                found[key] = self._kept([self._call(call, body) for call in value], body, value)
+                fields[key] = self._kept([self._call(call, body) for call in value], body, value)
             else:
-                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
-        self.owners[id(found)] = index
-        self._alive.append(found)
-        return found
+                fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
+        self.owners[id(fields)] = index
+        self._alive.append(fields)
+        return fields
 
     def _content_part(self, part: object, body: Origin) -> object:
         if not isinstance(part, dict):
@@ -238,14 +238,14 @@ class Inputs:
         if not isinstance(call, dict):
             return self.data(call, body)
         name = of_message(Kind.NAME, body.message)
-        found: dict[str, object] = {}
+        fields: dict[str, object] = {}
         for key, value in call.items():
             if key == "function":
-                found[key] = self._call(value, body)
+                fields[key] = self._call(value, body)
             elif key == "type" and value == "function":
-                found[key] = value
+                fields[key] = value
             elif key in ("name", "id"):
-                found[key] = self.data(value, name)
+                fields[key] = self.data(value, name)
             else:
-                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
-        return self._kept(found, body, call)
+                fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
+        return self._kept(fields, body, call)

@@ -56,17 +56,17 @@ class Coded(Struct, frozen=True):
         inside: dict[int, list[int]] = {}
         for number, place in enumerate(characters):
             inside.setdefault(min(bisect_right(self.places, place) - 1, len(self.places) - 2), []).append(number)
-        found: dict[int, Span] = {}
+        tokens: dict[int, Span] = {}
         for index, numbers in inside.items():
             segment = self.position + index
             if self.sampled.segments[segment].kind == "special":
-                found |= dict.fromkeys(numbers, self.sampled.span(segment, segment + 1))
+                tokens |= dict.fromkeys(numbers, self.sampled.span(segment, segment + 1))
                 continue
             last = len(self.sampled.segments[segment].text) - 1
             offsets = [min(characters[number] - self.places[index], last) for number in numbers]
             touched = tokens_touched(self.sampled, segment, [(offset, offset + 1) for offset in offsets])
-            found |= dict(zip(numbers, touched, strict=True))
-        return [found[number] for number in range(len(characters))]
+            tokens |= dict(zip(numbers, touched, strict=True))
+        return [tokens[number] for number in range(len(characters))]
 
 
 def coded(sampled: Sampled, position: int, marks: Sequence[str]) -> Coded:
@@ -96,7 +96,7 @@ def encoded(marker: str, marks: Sequence[str]) -> str:
 def marks_of(texts: Iterable[str], specials: Sequence[str]) -> tuple[str, ...]:
     """Return the specials that these markers hold, in order."""
     pattern = specials_pattern(tuple(specials))
-    return tuple(dict.fromkeys(found for text in texts for found in pattern.findall(text)))
+    return tuple(dict.fromkeys(mark for text in texts for mark in pattern.findall(text)))
 
 
 def marker_pattern(marker: str, marks: Sequence[str], *, tight: bool = False, named: bool = False) -> str:

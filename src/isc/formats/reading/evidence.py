@@ -139,9 +139,9 @@ def around_of(
         inside = {s.text for s in shown.turn.segments if s.kind == "special"}
         bare = read_turn(shown.turn, markers, grammar, Around(), tools)
         for left in bare.content.split(shown.content) if shown.content else [bare.content]:
-            found = [text for text in inside if text in left]
-            specials |= dict.fromkeys(found)
-            for text in found:
+            around = [text for text in inside if text in left]
+            specials |= dict.fromkeys(around)
+            for text in around:
                 left = left.replace(text, "\n")  # noqa: PLW2901 - what is left of it
             texts |= dict.fromkeys(line for line in map(str.strip, left.splitlines()) if _is_tag(line))
     return Around(tuple(texts), tuple(specials))
@@ -172,8 +172,8 @@ def candidates(evidence: Evidence, markers: Reasoning | None) -> Iterator[Gramma
 
     one, two, content = map(text_of, (evidence.one, evidence.two, evidence.content))
     assert one is not None
-    for found in (_json, _named, _tagged, _gemma, _pythonic):
-        for grammar in found(one, two, content):
+    for drafts in (_json, _named, _tagged, _gemma, _pythonic):
+        for grammar in drafts(one, two, content):
             yield grammar(marks, evidence.specials)
 
 
@@ -243,10 +243,10 @@ def _json_place(text: str, start: int, calls: Sequence[Call], *, keyed: bool) ->
         except ValueError:
             continue
         items = value if isinstance(value, list) else [value]
-        found = [(name, arguments) for status, name, arguments in map(read, items) if status == "ok"]
+        read_calls = [(name, arguments) for status, name, arguments in map(read, items) if status == "ok"]
         wanted = [(call.name, dict(call.arguments)) for call in calls]
-        if found and found in (wanted, wanted[:1]):
-            return _Place(place, end, calls=len(found))
+        if read_calls and read_calls in (wanted, wanted[:1]):
+            return _Place(place, end, calls=len(read_calls))
     return None
 
 
@@ -335,10 +335,10 @@ def _tagged(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_D
     before = _common_suffix([pairs.head, pairs.between])
     after = _common_prefix([pairs.between, pairs.end])
     befores, afters = [pairs.before], [pairs.end[len(after) :]]
-    if content is not None and (found := _pairs_of(content.text, content.shown.calls[0])):
-        befores.append(found.before)
-    if two is not None and (found := _pairs_of(two.text, two.shown.calls[0])):
-        between = found.end[len(after) :].partition(two.shown.calls[1].name)[0]
+    if content is not None and (others := _pairs_of(content.text, content.shown.calls[0])):
+        befores.append(others.before)
+    if two is not None and (others := _pairs_of(two.text, two.shown.calls[0])):
+        between = others.end[len(after) :].partition(two.shown.calls[1].name)[0]
         befores.append(between)
         afters.append(between)
     head, middles = pairs.head[: len(pairs.head) - len(before)], (pairs.middle, pairs.last_middle)
@@ -390,14 +390,14 @@ def _pythonic(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[
 
 def _last_marker(text: str) -> str:
     """Return the special, or the tag, that a text ends with."""
-    found = re.search(rf"(?:[{ANY_CODE}]|<[^<>\s]+>|\[[^\[\]\s]+\])\s*\Z", text[-80:])
-    return found.group().strip() if found else ""
+    marker = re.search(rf"(?:[{ANY_CODE}]|<[^<>\s]+>|\[[^\[\]\s]+\])\s*\Z", text[-80:])
+    return marker.group().strip() if marker else ""
 
 
 def _first_marker(text: str) -> str:
     """Return the special, or the tag, that a text begins with."""
-    found = re.match(rf"\s*(?:[{ANY_CODE}]|</?[^<>\s]+>|\[[^\[\]\s]+\])", text[:80])
-    return found.group().strip() if found else ""
+    marker = re.match(rf"\s*(?:[{ANY_CODE}]|</?[^<>\s]+>|\[[^\[\]\s]+\])", text[:80])
+    return marker.group().strip() if marker else ""
 
 
 def _common_prefix(texts: Sequence[str]) -> str:

@@ -55,13 +55,13 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
         """Return the calls after the reasoning, in order."""
         del tools  # values have types of their own
         opener, closer, edge = _patterns(self)
-        found: list[Attempt] = []
+        attempts: list[Attempt] = []
         position = 0
         while begins := opener.search(turn.text, position):
             reading, after = self._call(turn, begins.end())
             close = closer.match(turn.text, after) if reading[0] == "ok" else None
             if close is not None:
-                found.append(Attempt(begins.start(), close.end(), (begins.end(), after), reading))
+                attempts.append(Attempt(begins.start(), close.end(), (begins.end(), after), reading))
             else:
                 until = edge.search(turn.text, max(after, begins.end()))
                 closed = until is not None and until.lastgroup == "close"
@@ -69,9 +69,9 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
                 whole = reading[0] == "ok" and not turn.text[after:stop].strip()
                 broken: CallReading = reading if whole else ("malformed_structure", reading[1], None)
                 end = until.end() if until and closed else stop
-                found.append(Attempt(begins.start(), end, (begins.end(), stop), broken, closed))
-            position = max(found[-1].end, begins.end())
-        return found
+                attempts.append(Attempt(begins.start(), end, (begins.end(), stop), broken, closed))
+            position = max(attempts[-1].end, begins.end())
+        return attempts
 
     def _call(self, turn: Coded, position: int) -> tuple[CallReading, int]:
         """Read a call's name and object, and return where the call ends."""
@@ -125,21 +125,21 @@ class _Reader:
         return self._turn.spelled(start, end)
 
     def _object(self, depth: int) -> Json:
-        found: dict[str, Json] = {}
+        fields: dict[str, Json] = {}
         self.position += 1
         while not self._closes("}"):
             key = self._key()
-            found[key] = self.value(depth + 1)
+            fields[key] = self.value(depth + 1)
             self._comma("}")
-        return found
+        return fields
 
     def _list(self, depth: int) -> Json:
-        found: list[Json] = []
+        items: list[Json] = []
         self.position += 1
         while not self._closes("]"):
-            found.append(self.value(depth + 1))
+            items.append(self.value(depth + 1))
             self._comma("]")
-        return found
+        return items
 
     def _key(self) -> str:
         self.position = _end(self._turn.text, self.position)

@@ -72,20 +72,20 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
 
     Analysis is reasoning, a message to a recipient is a call, the rest is content.
     """
-    given, segments = _turn(sampled)
+    prompted, segments = _turn(sampled)
     thoughts: list[str] = []
     contents: list[str] = []
     calls: list[ParsedToolCall] = []
     messages = _messages(segments)
     for message in messages:
-        if not message.is_own or (message.close is not None and message.after <= given):
+        if not message.is_own or (message.close is not None and message.after <= prompted):
             continue
         if message.header.recipient is not None:
-            calls.extend(_calls(message, sampled, segments, given, tools))
+            calls.extend(_calls(message, sampled, segments, prompted, tools))
         elif message.text is None:
             contents.append("" if message.header.channel is not None else message.header.rest)
         else:
-            text = spelling(segments[max(message.text, given) : message.end])
+            text = spelling(segments[max(message.text, prompted) : message.end])
             (thoughts if message.thinks else contents).append(text)
     complete = not (messages[-1].thinks and messages[-1].close != harmony.END)
     thought = "\n".join(filter(None, thoughts)) if thoughts else None
@@ -117,21 +117,21 @@ def _closing(message: _Spoken) -> tuple[Segment, ...]:
 
 def _turn(sampled: Sampled) -> tuple[int, tuple[Segment, ...]]:
     """Return all segments of the turn, and how many of them the prompt gave."""
-    given = sampled.prompted or harmony.PROMPT
-    return len(given), (*given, *sampled.segments)
+    prompted = sampled.prompted or harmony.PROMPT
+    return len(prompted), (*prompted, *sampled.segments)
 
 
 def _messages(segments: tuple[Segment, ...]) -> list[_Spoken]:
     """Split a turn into its messages, at least one, up to the first stop."""
     turn = Sampled(segments, ())
-    found: list[_Spoken] = []
+    messages: list[_Spoken] = []
     position, stop = 0, find_special(turn, 0, *harmony.STOP_TOKENS)
     while position < len(segments):
-        found.append(_message(turn, position, stop))
-        position = found[-1].after
-        if found[-1].close in harmony.STOP_TOKENS:
+        messages.append(_message(turn, position, stop))
+        position = messages[-1].after
+        if messages[-1].close in harmony.STOP_TOKENS:
             break
-    return found
+    return messages
 
 
 def _message(turn: Sampled, start: int, stop: int) -> _Spoken:
@@ -168,9 +168,9 @@ def _header(segments: Sequence[Segment], *, opened: bool) -> _Header:
     channel = None
     if marks:
         words = "".join(" " if s.kind == "special" else s.text for s in segments[marks[0] + 1 :])
-        found = _TO.search(words)
+        addressed = _TO.search(words)
         channel = "".join(_TO.sub(" ", words).split()[:1])
-        recipient = found.group(1) if found and recipient is None else recipient
+        recipient = addressed.group(1) if addressed and recipient is None else recipient
     return _Header(role, rest, channel, None if recipient in _NOBODY else recipient)
 
 
@@ -182,13 +182,13 @@ def _function(message: _Spoken) -> str:
 
 
 def _calls(
-    message: _Spoken, sampled: Sampled, segments: Sequence[Segment], given: int, tools: Sequence[ToolSpec]
+    message: _Spoken, sampled: Sampled, segments: Sequence[Segment], prompted: int, tools: Sequence[ToolSpec]
 ) -> list[ParsedToolCall]:
     """Return the call that a message attempts. Return none where all of the message stood in the prompt."""
-    span = sampled.starts[max(message.start - given, 0)], sampled.starts[max(message.after - given, 0)]
+    span = sampled.starts[max(message.start - prompted, 0)], sampled.starts[max(message.after - prompted, 0)]
     if span[0] == span[1]:
         return []
-    raw = "" if message.text is None else spelling(segments[max(message.text, given) : message.end])
+    raw = "" if message.text is None else spelling(segments[max(message.text, prompted) : message.end])
     status, name, arguments = _reading(message, raw)
     return [known(ParsedToolCall(raw, name, arguments, span, status), tools)]
 

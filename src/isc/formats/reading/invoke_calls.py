@@ -92,7 +92,7 @@ def _call(raw: str, reading: CallReading, span: tuple[int, int], *, closed: bool
 
 def _as_rendered(text: str) -> list[_Invoke] | None:
     """Read calls exactly as they are rendered. Then every tag but those of their own lines is somebody's text."""
-    found: list[_Invoke] = []
+    invokes: list[_Invoke] = []
     position = 1
     while text.startswith("\n") and position < len(text):
         start, pairs = position, []
@@ -107,13 +107,13 @@ def _as_rendered(text: str) -> list[_Invoke] | None:
         if end is None:
             return None
         position = end.end()
-        found.append(_Invoke(start, position - 1, head[1], pairs))
-    return found
+        invokes.append(_Invoke(start, position - 1, head[1], pairs))
+    return invokes
 
 
 def _as_written(text: str) -> Iterator[_Invoke]:
     """Yield calls whose line breaks are not where a render has them. Each opener begins one, up to the next."""
-    starts = [found.start() for found in re.finditer(re.escape(_OPEN), text)]
+    starts = [opener.start() for opener in re.finditer(re.escape(_OPEN), text)]
     clean = not starts or not text[: starts[0]].strip()
     for start, end in pairwise([*starts, len(text)]):
         head = _LOOSE_HEAD.match(text, start, end)

@@ -59,7 +59,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
         del tools  # JSON has types of its own
-        found: list[Attempt] = []
+        attempts: list[Attempt] = []
         position = 0
         while (opened := self._opened(turn.text, position)) is not None:
             start, inside = opened
@@ -67,8 +67,8 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
             position = max(block[-1].end, inside) if block else inside
             if not block and not self.opener:
                 break
-            found += block
-        return found
+            attempts += block
+        return attempts
 
     def _opened(self, text: str, position: int) -> tuple[int, int] | None:
         """Find the next block of calls: where the block and its inside begin."""
@@ -196,8 +196,8 @@ def _patterns(grammar: JsonCalls) -> _Patterns:
 
 
 def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
-    found = pattern.match(text, position)
-    return found.end() if found else position
+    match = pattern.match(text, position)
+    return match.end() if match else position
 
 
 def _raw(text: str, position: int) -> tuple[object, int] | None:
@@ -267,16 +267,16 @@ def keyed_call(item: object) -> CallReading:
     """
     if not isinstance(item, dict) or len(item) != 1:
         return "malformed_structure", None, None
-    ((name, given),) = item.items()
-    arguments = _arguments(given)
+    ((name, value),) = item.items()
+    arguments = _arguments(value)
     return ("malformed_structure" if arguments is None else "ok"), name, arguments
 
 
-def _arguments(given: object) -> Mapping[str, Json] | None:
+def _arguments(value: object) -> Mapping[str, Json] | None:
     """Return arguments that are given as an object or as its JSON text."""
-    if isinstance(given, str):
+    if isinstance(value, str):
         try:
-            given = decode_json(given)
+            value = decode_json(value)
         except ValueError:
             return None
-    return given if isinstance(given, dict) else None
+    return value if isinstance(value, dict) else None

@@ -81,10 +81,10 @@ def built_in_call(raw: str) -> CallReading:
     >>> built_in_call('brave_search.call(query="the "best" cats")')
     ('ok', 'brave_search', {'query': 'the "best" cats'})
     """
-    found = _BUILT_IN.fullmatch(raw)
-    if found is None:
+    match = _BUILT_IN.fullmatch(raw)
+    if match is None:
         return "malformed_structure", None, None
-    name, text = found.groups()
+    name, text = match.groups()
     arguments: dict[str, Json] = {}
     position = count = 0
     while position < len(text):

@@ -49,7 +49,7 @@ class PythonicCalls(Struct, frozen=True, cache_hash=True):
             good = bool(readings) and all(status == "ok" for status, _, _ in readings)
             return _attempts(0, len(turn.text), (0, len(turn.text)), readings, closed=True) if good else []
         opener, edge = _patterns(self)
-        found: list[Attempt] = []
+        attempts: list[Attempt] = []
         position = 0
         while begins := opener.search(turn.text, position):
             until = edge.search(turn.text, begins.end())
@@ -57,8 +57,8 @@ class PythonicCalls(Struct, frozen=True, cache_hash=True):
             stop = until.start() if until else len(turn.text)
             position = until.end() if until and closed else stop
             raw = turn.spelled(begins.end(), stop).strip()
-            found += _attempts(begins.start(), position, (begins.end(), stop), list(_readings(raw)), closed=closed)
-        return found
+            attempts += _attempts(begins.start(), position, (begins.end(), stop), list(_readings(raw)), closed=closed)
+        return attempts
 
 
 @lru_cache(maxsize=256)

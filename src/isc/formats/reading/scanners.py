@@ -123,10 +123,10 @@ def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int,
     Only an initial opener, or one the prompt left open, opens it, and one sampled right after the prompt's is dropped.
     An ender that ends it is not used up. See `reasoning_end`.
     """
-    found = reasoning_start(sampled.segments[position:], markers.opener)
-    if found is None and not sampled.reasoning_open:
+    start_inside = reasoning_start(sampled.segments[position:], markers.opener)
+    if start_inside is None and not sampled.reasoning_open:
         return position, (None, True)
-    start = position + (found or 0)
+    start = position + (start_inside or 0)
     marks = [segment.text if segment.kind == "special" else "" for segment in sampled.segments]
     end = reasoning_end(marks, start, markers.closer, markers.enders)
     if end is None:
@@ -189,8 +189,8 @@ def content_and_calls(
     calls: list[ParsedToolCall] = []
     while position < len(sampled.segments):
         if is_special(sampled.segments[position], opener):
-            position, found = call(sampled, position)
-            calls.append(found)
+            position, read_call = call(sampled, position)
+            calls.append(read_call)
             pieces.append([])
         else:
             if not is_special(sampled.segments[position], *around):

@@ -55,13 +55,13 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
         patterns, text = _patterns(self), turn.text
-        ends = [found.start() for found in patterns.value_end.finditer(text)]
-        found: list[Attempt] = []
+        ends = [match.start() for match in patterns.value_end.finditer(text)]
+        attempts: list[Attempt] = []
         position = 0
         while opener := patterns.opener.search(text, position):
-            found.append(self._attempt(turn, opener.start(), opener.end(), ends, tools))
-            position = max(found[-1].end, opener.end())
-        return found
+            attempts.append(self._attempt(turn, opener.start(), opener.end(), ends, tools))
+            position = max(attempts[-1].end, opener.end())
+        return attempts
 
     def _attempt(self, turn: Coded, start: int, inside: int, ends: Sequence[int], tools: Sequence[ToolSpec]) -> Attempt:
         patterns, text = _patterns(self), turn.text

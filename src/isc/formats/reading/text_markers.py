@@ -92,10 +92,10 @@ def _byte_ends(text: str, data: bytes) -> Sequence[int]:
     decoder = getincrementaldecoder("utf-8")("replace")
     ends: list[int] = []
     for position in range(len(data)):
-        found = decoder.decode(data[position : position + 1])
-        if found:  # what comes with a byte that shows it to be broken ended before that byte
+        characters = decoder.decode(data[position : position + 1])
+        if characters:  # what comes with a byte that shows it to be broken ended before that byte
             end = position + 1 - len(decoder.getstate()[0])
-            ends += [end - 1] * (len(found) - 1) + [end]
+            ends += [end - 1] * (len(characters) - 1) + [end]
     return ends + [len(data)] * (len(text) - len(ends))
 
 
@@ -127,10 +127,10 @@ def calls_of_pairs(
         pieces.append(text[end:start].translate(spellings))
         end, closed, name, pairs = _call_of_pairs(text, start, ends)
         values = None if pairs is None else [(key, value.translate(spellings)) for key, value in pairs]
-        status, found, arguments = unquoted_call(name.strip(), values, tools)
+        status, read_name, arguments = unquoted_call(name.strip(), values, tools)
         raw = text[start + 1 : end - closed].translate(spellings)
         span = sampled.span(places[start], places[end])
-        call = ParsedToolCall(raw, found, arguments, span, status if closed else "unclosed_block")
+        call = ParsedToolCall(raw, read_name, arguments, span, status if closed else "unclosed_block")
         calls.append(known(call, tools))
     return [*pieces, text[end:].translate(spellings)], tuple(calls)
 
@@ -142,9 +142,9 @@ class _Ends:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._ends = [found.start() for found in _ENDS.finditer(text)]
-        self._may_end = [found.start() for found in _MAY_END.finditer(text)]
-        self._calls = [found.start() for found in re.finditer(_CALL, text)]
+        self._ends = [match.start() for match in _ENDS.finditer(text)]
+        self._may_end = [match.start() for match in _MAY_END.finditer(text)]
+        self._calls = [match.start() for match in re.finditer(_CALL, text)]
 
     def after(self, start: int, limit: int, *, alone: bool) -> int | None:
         """Return the end of a value that starts here.
@@ -167,8 +167,8 @@ class _Ends:
         return place if place >= 0 and not self._text[place + 1 : limit].strip() else None
 
     def _next(self, places: Sequence[int], start: int, limit: int, last: int | None) -> int | None:
-        found = _next_of(places, start)
-        return last if found is None or found >= limit else found
+        place = _next_of(places, start)
+        return last if place is None or place >= limit else place
 
 
 def _next_of(places: Sequence[int], start: int) -> int | None:
@@ -181,11 +181,11 @@ def _call_of_pairs(text: str, start: int, ends: _Ends) -> tuple[int, bool, str, 
     end, name, pairs = _pairs(text, start, len(text), ends, alone=False)
     if text[end : end + 1] == _END_CALL:
         return end + 1, True, name, pairs
-    found = _CALL_END.search(text, start + 1)
-    assert found is not None  # the end of the text is one
-    closed = found.group() == _END_CALL
-    end, name, pairs = _pairs(text, start, found.start(), ends, alone=True)
-    return found.end() if closed else found.start(), closed, name, pairs if end == found.start() else None
+    close = _CALL_END.search(text, start + 1)
+    assert close is not None  # the end of the text is one
+    closed = close.group() == _END_CALL
+    end, name, pairs = _pairs(text, start, close.start(), ends, alone=True)
+    return close.end() if closed else close.start(), closed, name, pairs if end == close.start() else None
 
 
 def _pairs(text: str, start: int, limit: int, ends: _Ends, *, alone: bool) -> tuple[int, str, Pairs]:

@@ -93,11 +93,11 @@ def xml_call(raw: str, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> C
     >>> xml_call("\n<function=wait>\n<parameter=hours>\n5\n</parameter>\n</function>\n", (), {})
     ('ok', 'wait', {'hours': 5})
     """
-    found = _as_rendered(raw) or _as_written(raw)
-    if found is None:
+    spelled = _as_rendered(raw) or _as_written(raw)
+    if spelled is None:
         attempted = _LOOSE_NAME.match(raw)
         return "malformed_structure", attempted.group(1) if attempted else None, None
-    return unquoted_call(*found, tools, words)
+    return unquoted_call(*spelled, tools, words)
 
 
 def _as_rendered(raw: str) -> Spelled | None:
