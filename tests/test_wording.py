@@ -13,39 +13,48 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "isc"
 ROOMS = (
     "__init__.py",
     "_json.py",
+    "_later.py",
     "_options.py",
     "_runs.py",
     "_sources.py",
     "build",
     "cli",
     "client",
+    "conversation",
+    "convert.py",
+    "encoding",
     "errors.py",
+    "formats",
     "loading.py",
     "media",
     "rendered.py",
     "testing",
+    "traced",
     "types.py",
 )
 """Modules and packages whose docstrings are held to this."""
 
 _VERBS = """
-    Adapt Add Append Ask
+    Adapt Add Append Ask Assemble Assign Attach
     Build
-    Check Close Collect Copy Count Cut
-    Decode Describe Drop
-    Explain
-    Give Group
+    Carry Check Close Code Collect Compile Convert Copy Count Cut
+    Decide Decode Describe Drop
+    Encode Escape Evaluate Explain Extend
+    Fill Find
+    Give Go Group
     Have Hold
-    Import
+    Import Infer
     Join
+    Keep
     List Load
-    Make Measure
+    Make Mark Measure Merge
+    Normalize Note
     Open
-    Prepare Print Put
-    Raise Read Refuse Remove Render Replace Report Resolve Return Rewrite Run
-    Send Serve Show Spell
-    Tabulate Turn
-    Warn Write
+    Parse Prepare Print Put
+    Raise Read Rebuild Refuse Remove Render Renumber Replace Report Resolve Return Rewrite Run
+    Send Serve Show Skip Spell Split
+    Tabulate Take Trace Try Turn
+    Warn Wrap Write
     Yield
 """
 """The first words in use; a docstring that begins with another verb adds the verb here."""
