@@ -1,1 +1,1 @@
-"""What people do with a format and a vocabulary: render, bridge, train, play."""
+"""Uses of a format with a vocabulary: render, bridge, train, play."""

@@ -80,9 +80,9 @@ class Appended(Struct, frozen=True):
 
 
 class Extension(Struct, frozen=True):
-    """What follows the previous ids. Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on.
+    """The segments after the previous ids.
 
-    `after` is the last of the previous ids, as a special or a text, where the vocabulary encodes by it.
+    Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on. `after` is the last of the previous ids, as a special or a text, where the vocabulary encodes by it.
     """
 
     segments: tuple[Segment, ...]
@@ -105,7 +105,7 @@ def last_segment(encoder: Encoder, token_ids: Sequence[int]) -> Segment | None:
 
 
 class Ending(Struct, frozen=True):
-    """How a completion ended and what comes next: the stop it ended with, what closes what it left open.
+    """The end of a completion: the stop it ended with, the segments that close what it left open, the new chat.
 
     `chat` is a placeholder for the sampled turn, then the new messages.
     """

@@ -84,7 +84,7 @@ class Episode(SampledTokens, frozen=True, dict=True):
 
 
 class Completion(Struct, frozen=True):
-    """What was sampled for a prompt, with its log-probabilities, and as it was read."""
+    """The ids that were sampled for a prompt, their log-probabilities, and the response read from them."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float | None, ...]

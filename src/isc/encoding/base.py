@@ -1,4 +1,4 @@
-"""What a vocabulary is to isc: the protocol that every encoder keeps."""
+"""The protocol of a vocabulary: every encoder keeps it."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _REPEATED, _KEPT = 64, 4096  # characters of a text that formats repeat (a heade
 
 
 class Engine(Protocol):
-    """What turns ordinary texts into ids, in one call."""
+    """An engine that turns ordinary texts into ids, in one call."""
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]: ...
 

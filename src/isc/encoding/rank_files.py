@@ -34,7 +34,7 @@ class Limits(Struct, frozen=True):
 
 
 class RankFormat(Struct, frozen=True):
-    """What a rank file does not say: the split pattern, the ids of specials (first and end), the limits."""
+    """The facts that a rank file leaves out: the split pattern, the ids of specials (first and end), the limits."""
 
     pattern: str
     special_ids: tuple[int, int]

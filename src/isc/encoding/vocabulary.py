@@ -1,4 +1,4 @@
-"""What a tokenizer.json says of its tokens: specials, byte lengths, bytes; and the document without added tokens."""
+"""The tokens of a tokenizer.json: specials, byte lengths, bytes. Also the document without added tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ChatML formats share: `<|im_start|>role` turns, `<think>` blocks, tools and calls as JSON (Hermes style)."""
+"""The common parts of ChatML formats: `<|im_start|>role` turns, `<think>` blocks, tools and calls as Hermes JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What DeepSeek's formats of V3, R1 and V3.1 share: full-width specials, sections of calls and outputs, no tools.
+"""The common parts of DeepSeek V3, R1 and V3.1: full-width specials, sections of calls and outputs, no tools.
 
 Systems are said in the opening wherever they stand, so turns look at their neighbours past them. The section of tool
 outputs is closed where the template closes it: by the assistant's turn that follows, or by the end.

@@ -1,4 +1,4 @@
-"""What GLM formats share: `[gMASK]<sop>`, turns that the next role's marker closes, calls as pairs of key and value.
+"""The common parts of GLM formats: `[gMASK]<sop>`, turns closed by the next role's marker, calls as key-value pairs.
 
 A layout is what stands where GLM-4.5 breaks a line: a newline there, nothing from GLM-4.7 on. Arguments are not quoted:
 they are read back by what the tool's schema declares, see `scanners.unquoted`.

@@ -1,4 +1,4 @@
-"""What Kimi formats share: `<|im_user|>name<|im_middle|>` turns, results after the id they answer, calls by their id.
+"""The common parts of Kimi formats: `<|im_user|>name<|im_middle|>` turns, results after call ids, calls by their id.
 
 A call says its function in its id, `functions.search:0`, and nowhere else. The model's own tokenizer sorts every object
 in the tools by key before its template sees them.

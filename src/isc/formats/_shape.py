@@ -1,4 +1,4 @@
-"""What the conversations of a format may look like, and how a format that does not say so is asked.
+"""The shape of a format's conversations. A format that does not declare its shape is asked for it.
 
 A role, or whatever else is asked for, is tried inside a conversation that is sound but for it.
 """
@@ -36,7 +36,7 @@ ANY: Final = "(?s:.*)"
 
 
 class Shape(Struct, frozen=True):
-    """What a family takes: its roles, whether it renders reasoning and tools, and the specials bodies should spell.
+    """The conversations of a family: its roles, whether it renders reasoning and tools, the specials bodies should spell.
 
     `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
     called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside
@@ -114,7 +114,7 @@ def asked(family: Family) -> Shape:
 
 
 class _Asking:
-    """Whether a family renders conversations."""
+    """A trial of conversations on a family."""
 
     def __init__(self, family: Family) -> None:
         self.family = family

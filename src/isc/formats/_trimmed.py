@@ -1,4 +1,4 @@
-"""What Qwen3.5 and later share: ChatML turns with trimmed texts, tools before the system text, XML calls."""
+"""The common parts of Qwen3.5 and later: ChatML turns with trimmed texts, tools before the system text, XML calls."""
 
 from __future__ import annotations
 

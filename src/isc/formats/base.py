@@ -1,4 +1,4 @@
-"""What a chat format is to isc: `Family`, the base of every format, written by hand or traced."""
+"""`Family`, the base of every chat format, written by hand or traced."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from isc.types import (
 
 
 class FamilyMeta(StructMeta, ABCMeta):
-    """What makes a class of a family a Struct, and refuses a value of one that lacks a member."""
+    """The metaclass that makes families Structs and refuses a value of one that lacks a member."""
 
 
 class Family(Struct, frozen=True, metaclass=FamilyMeta):

@@ -1,4 +1,4 @@
-"""Which families there are and which models they serve.
+"""The list of families and of the models they serve.
 
 Families are discovered: every format's module under `isc.formats` exports `FAMILY` (its
 Struct), `MODELS` (exact model name -> family value) and `TEMPLATES` (sha256 of a chat template, 16 digits -> value).

@@ -1,1 +1,1 @@
-"""How `isc.template` knows where every character of a rendered template came from."""
+"""`isc.template`: templates whose render knows the origin of every character."""

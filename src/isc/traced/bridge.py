@@ -63,7 +63,7 @@ _NOTHING_TAKEN = Refusal(
 
 
 class _Completion(Struct, frozen=True):
-    """What is known of the sampled turn.
+    """The sampled turn, as far as it is known.
 
     `text` is what was sampled and what closes reasoning that it left open; `stop` the stop token it ended with, `last`
     the special. `reasoned` is None where nothing is known of reasoning.
@@ -82,7 +82,7 @@ class _Completion(Struct, frozen=True):
 
 
 class _Request(Struct, frozen=True):
-    """What a bridge was asked for: the new messages as dicts, the tools, what was sampled."""
+    """A request for a bridge: the new messages as dicts, the tools, the sampled turn."""
 
     template: TracedTemplate
     given: Chat

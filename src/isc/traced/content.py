@@ -1,4 +1,4 @@
-"""Whether what messages say, and not only their roles and shape, may decide about a template's generation prompt."""
+"""Decide whether content, not only roles and shape, may change a template's generation prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a template's generation prompt depends on the messages before it: read off its syntax, not guessed.
+"""Decide whether a template's generation prompt depends on the messages before it, by the template's syntax.
 
 Coarse and safe: a top-level statement that reads anything made from messages makes everything it writes depend on them.
 """
@@ -16,7 +16,7 @@ _PROMPT = "add_generation_prompt"
 
 
 class Tail(Struct, frozen=True):
-    """What is rendered after the last turn: from which top-level statement on.
+    """The text after the last turn: its first top-level statement is number `start`.
 
     `independent`: its text is the same after any messages, and `add_generation_prompt` changes nothing else.
     `heeds_content`: what messages say, not only their roles and shape, may decide about the generation prompt.

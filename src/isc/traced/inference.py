@@ -1,4 +1,4 @@
-"""What a template tells about its format when it is tried on a few short conversations.
+"""Infer a template's format from its renders of a few short conversations.
 
 Turn close and stop tokens from what follows an assistant's text, and whether history is kept. What is not recognized is
 not claimed. `readers` finds how turns are read back.

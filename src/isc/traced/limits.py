@@ -1,4 +1,4 @@
-"""What a template may use up: a template is data from the internet, and may be written to hang or to fill memory.
+"""The limits of a template, which is data from the internet and may be written to hang or to fill memory.
 
 Every loop iteration, call, operator and filter passes a `Meter`, and no single operation can build more than `LONGEST`.
 """

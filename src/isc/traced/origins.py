@@ -1,4 +1,4 @@
-"""Where text comes from and in whose turn it was written, as runs of characters that share both."""
+"""The origin of text and the turn it was written in, as runs of characters that share both."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from isc.types import UNOWNED
 
 
 class Kind(Enum):
-    """What a piece of text is to the conversation."""
+    """The part that a piece of text plays in the conversation."""
 
     TEMPLATE = "template"
     """The template's own wording: the only text in which specials are looked for."""
     BODY = "body"
-    """What a message says."""
+    """A message's content."""
     NAME = "name"
     """Name or id of a message's tool call: body in its own turn, scaffold where another turn refers to it."""
     DATA = "data"
@@ -28,7 +28,7 @@ class Kind(Enum):
 
 
 class Origin(NamedTuple):
-    """Where characters come from; `message` for body and names, `operation` for what lost track."""
+    """The source of characters: `message` for body and names, `operation` for the one that lost track."""
 
     kind: Kind
     message: int = UNOWNED
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
 
 
 class Place(NamedTuple):
-    """In whose turn characters were written; `firm` once that turn is known to say something itself."""
+    """The turn that characters were written in. `firm`: that turn is known to have printed content of its own."""
 
     message: int
     firm: bool

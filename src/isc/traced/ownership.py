@@ -57,7 +57,7 @@ def cut_at_specials(text: str, find: Find) -> list[Segment]:
 
 
 class Layout(Struct, frozen=True):
-    """What is known of a conversation's format.
+    """The format of a conversation, as far as ownership needs it.
 
     `find` finds the specials of a text, `opening_owner` owns what stands before the first turn, `last` is the last
     message, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which

@@ -1,4 +1,4 @@
-"""Which of a template's specials stand for images: the n-th placeholder in a message's turn is its n-th image."""
+"""Match a template's placeholders with images: the n-th placeholder in a message's turn is its n-th image."""
 
 from __future__ import annotations
 

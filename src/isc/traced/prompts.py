@@ -26,7 +26,7 @@ _TURN: Mapping[str, Any] = {"role": "assistant", "content": "x"}
 
 
 class Prompt(Struct, frozen=True):
-    """What a sampler's prompt holds after the last turn; its first `closing` characters stand there in any case."""
+    """The text of a prompt after the last turn. Its first `closing` characters stand there in any case."""
 
     text: str
     closing: int = 0

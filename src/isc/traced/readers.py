@@ -1,4 +1,4 @@
-"""How a template's turns are read back: reasoning markers and call grammar, found by what it renders of planted turns.
+"""Infer how a template's turns are read back: reasoning markers and call grammar, from renders of planted turns.
 
 Turns are rendered whose calls, content and thoughts are known; a grammar counts only if it reads every one of them back
 exactly. What is not proven is not claimed: then calls stay in the content.
@@ -58,7 +58,7 @@ SPECS: Final = tuple(ToolSpec(tool) for tool in _TOOLS)
 
 
 class Reading(NamedTuple):
-    """How turns are read: the name of the reasoning's brackets, these, and the reader of what follows.
+    """The reading of turns: the name of the reasoning's brackets, the brackets, the reader of the text after them.
 
     `prefilled`: every prompt ends with a reasoning opener, which the vocabulary has as text.
     """

@@ -37,7 +37,7 @@ class Compiled(Struct, frozen=True, eq=False):
 
 
 class Written(Struct, frozen=True):
-    """What a template wrote: its text, the runs of it, and at which character its tail begins.
+    """The output of a template: its text, the runs of that text, and the character at which its tail begins.
 
     `generated` are the characters at which its `{% generation %}` blocks begin.
     """

@@ -18,7 +18,7 @@ from isc.types import UNOWNED, Segment
 
 
 class Closing(Struct, frozen=True):
-    """How turns end: by a special of their own, or by one of the specials that begin the next turn.
+    """The end of turns: by a special of their own, or by one of the specials that begin the next turn.
 
     `turn_close` is None in the second case, which `by_next` says is known; `closers` are all specials that end turns,
     `stop_tokens` those at which sampling stops.

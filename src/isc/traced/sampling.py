@@ -1,4 +1,4 @@
-"""Which characters of a text the model samples (law 4), found by position in the whole text.
+"""Find the characters of a text that the model samples (law 4), by position in the whole text.
 
 Where the prompt for message `i` is a prefix of the text, sampling starts at its end, whoever owns the characters there.
 A prompt that is expected, because short placeholder conversations have it, is held to the real thing for every
@@ -25,7 +25,7 @@ _MOST_MISSES = 2  # prompts of one kind that are no prefix of the text, after wh
 
 
 class Start(Struct, frozen=True):
-    """Where sampling of a turn starts; its `closing` first characters from `turn` on close the turn before."""
+    """The start of a turn's sampling. The `closing` first characters from `turn` on close the turn before."""
 
     position: int
     turn: int
@@ -33,7 +33,7 @@ class Start(Struct, frozen=True):
 
 
 class _Rule(Struct, frozen=True):
-    """How prompts stand to turns: the turn begins with the prompt, or follows `early`, which is sampled already."""
+    """A rule for prompts: the turn begins with the prompt, or follows `early`, which is sampled already."""
 
     prompt: Prompt
     early: str = ""

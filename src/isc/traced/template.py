@@ -51,7 +51,7 @@ __all__ = ["LostPiece", "Report", "TemplateError", "TemplateLimitError", "Traced
 
 
 class Choices(Struct, frozen=True):
-    """What is said of a template besides its text: how turns end and which grammars it has; None is found out."""
+    """Options of a template besides its text: how turns end and which grammars it has. Fields that are None are inferred."""
 
     turn_close: str | None = None
     stop_tokens: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Choices(Struct, frozen=True):
 
 
 class _Compiling(FamilyMeta):
-    """What makes a template of its text and its keyword arguments, and a value of them all."""
+    """The metaclass that builds a template from its text and its keyword arguments."""
 
     if not TYPE_CHECKING:
 

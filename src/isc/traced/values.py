@@ -1,4 +1,4 @@
-"""What a template gets to see: the caller's data rebuilt from plain JSON types, its texts and numbers traced.
+"""The input of a template: the caller's data rebuilt from plain JSON types, its texts and numbers traced.
 
 Containers are plain dicts and lists, as templates and JSON expect; where each comes from is kept by identity.
 """

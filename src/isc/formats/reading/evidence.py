@@ -1,7 +1,7 @@
-"""Which grammar is a format's: found in turns of which it is known what they say, taken only if it reads them back.
+"""Infer a format's grammar from turns with planted content. A grammar is taken only if it reads them back.
 
-Candidates come from where planted names, keys and values stand in the text of a turn; what is between is the grammar's
-wording. A candidate that does not read every turn back exactly is none.
+Candidates come from the places of planted names, keys and values in the text of a turn. The text between them is the
+grammar's wording. A candidate that does not read every turn back exactly is dropped.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Evidence(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """How turns of a format are read: `grammar` None where calls stay in the content, `harmonic` for Harmony."""
+    """The reader of a format's turns: `grammar` is None where calls stay in the content, `harmonic` for Harmony."""
 
     grammar: Grammar | None = None
     around: Around = Around()
@@ -192,7 +192,7 @@ class _Draft(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a call stands: its first character and the one after its last, what parts a name from its JSON."""
+    """The place of a call: its first character, the one after its last, the separator of a name and its JSON."""
 
     start: int
     end: int

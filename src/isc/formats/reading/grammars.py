@@ -28,7 +28,7 @@ class Attempt(NamedTuple):
 
 
 class Grammar(Protocol):
-    """How a format spells calls: a frozen Struct, its fields the markers."""
+    """A format's spelling of calls: a frozen Struct, its fields the markers."""
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ class Grammar(Protocol):
 
 
 class Around(NamedTuple):
-    """What a format writes around content and calls: markers, by their spelling, that are no content."""
+    """Markers that a format writes around content and calls, by their spelling. They are no content."""
 
     texts: tuple[str, ...] = ()
     specials: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ _NOBODY: Final = ("all", "assistant")
 
 
 class _Header(Struct, frozen=True):
-    """What a header says, as far as it goes.
+    """The fields of a header, as far as it goes.
 
     `role` is as spelled, `rest` what else stands with it; `channel` is None where no channel mark was given.
     """

@@ -1,4 +1,4 @@
-"""How Llama 3 calls a tool: `{"name": ..., "parameters": {...}}`, or `name.call(key="text")` for tools it is born with.
+"""Llama 3's tool calls: `{"name": ..., "parameters": {...}}`, or `name.call(key="text")` for built-in tools.
 
 A JSON call has no marker, or `<|python_tag|>`; a built-in one has that marker and quotes nothing inside its texts: what
 cannot be told apart is a key with `"` in it, and a text that itself has `", key="`, where the reading that has more

@@ -136,7 +136,7 @@ def calls_of_pairs(
 
 
 class _Ends:
-    """Where the values of a text end, found once for all of its calls."""
+    """The ends of values in a text, found once for all of its calls."""
 
     __slots__ = ("_calls", "_ends", "_may_end", "_text")
 
