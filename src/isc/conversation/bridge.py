@@ -82,7 +82,8 @@ class Appended(Struct, frozen=True):
 class Extension(Struct, frozen=True):
     """The segments after the previous ids.
 
-    Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on. `after` is the last of the previous ids, as a special or a text, where the vocabulary encodes by it.
+    Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on. `after` is the last of the
+    previous ids, as a special or a text, where the vocabulary encodes by it.
     """
 
     segments: tuple[Segment, ...]

@@ -36,7 +36,7 @@ ANY: Final = "(?s:.*)"
 
 
 class Shape(Struct, frozen=True):
-    """The conversations of a family: its roles, whether it renders reasoning and tools, the specials bodies should spell.
+    """The conversations of a family: its roles, whether it renders reasoning and tools, specials for bodies to spell.
 
     `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
     called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside

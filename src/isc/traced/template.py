@@ -51,7 +51,7 @@ __all__ = ["LostPiece", "Report", "TemplateError", "TemplateLimitError", "Traced
 
 
 class Choices(Struct, frozen=True):
-    """Options of a template besides its text: how turns end and which grammars it has. Fields that are None are inferred."""
+    """Options of a template besides its text: how turns end and which grammars it has. None: inferred."""
 
     turn_close: str | None = None
     stop_tokens: tuple[str, ...] = ()
