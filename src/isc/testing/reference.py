@@ -42,6 +42,7 @@ class FileReference:
         now: The moment that `strftime_now` tells.
         specials: What a rank file lacks; a tokenizer.json has its own.
         prepare: What the model's own tokenizer makes of tools before the template, by the template's variables.
+        with_tools: The text of the chat template for conversations with tools; None for the same.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class FileReference:
         now: datetime,
         specials: Mapping[str, int] = {},
         prepare: Prepare = lambda _: {},
+        with_tools: str | None = None,
     ) -> None:
         self.template = template
+        self.with_tools = template if with_tools is None else with_tools
         self.vocabulary = vocabulary
         self.specials = specials
         self.options = options
