@@ -25,6 +25,7 @@ from isc.traced.arguments import other_forms, with_arguments_as_taken
 from isc.traced.bridge import plan_bridge_by_rendering
 from isc.traced.conversation import conversation, lost_pieces, prompt_segments
 from isc.traced.format import Dicts, Format, options_of, written_of
+from isc.traced.ignored import tell_ignored_tools
 from isc.traced.inference import closing_of, keeps_history
 from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
@@ -266,6 +267,7 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
     def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
         tools = _tool_dicts(chat.tools) or None
         found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        tell_ignored_tools(self.format.source, chat.tools, found)
         return placed(found, chat)
 
     def reads_key(self, key: str) -> bool:
