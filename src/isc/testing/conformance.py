@@ -341,10 +341,18 @@ def _judged(
     marks = None if judge is None or files is None else partial(masks, judge, files)
     yield _outcome("generation blocks", every, marks, _WITHOUT, told=True)
     never = untrained(renderer, stops, [conversation for _, conversation in every])
+    yield _told_stops(every, never)
+
+
+def _told_stops(named: Sequence[Named], never: Sequence[str]) -> Outcome:
+    """The stops that are never trained: a fact to be known, since models may stop at specials that no turn ends with."""
+    if not named:
+        return Outcome("every stop is trained", "skipped", 0, 0, (Finding("", _NOTHING_RENDERED),))
     findings = tuple(Finding("", f"no turn ends at {stop}") for stop in never)
-    yield Outcome("every stop is trained", "told" if never else "holds", len(every), len(never), findings[:_SHOWN])
+    return Outcome("every stop is trained", "told" if never else "holds", len(named), len(never), findings[:_SHOWN])
 
 
+_NOTHING_RENDERED = "no conversation was rendered"
 _WITHOUT = "needs the model's own chat template"
 _JUDGED: dict[str, tuple[Callable[[Judge, Conversation], Iterator[str]], bool, bool]] = {
     "turns begin as prompts end": (Judge.begins_as_asked, True, False),
@@ -466,7 +474,7 @@ def _outcome(
     if tried is None:
         return Outcome(name, "skipped", 0, 0, (Finding("", reason),))
     if not named:
-        return Outcome(name, "skipped", 0, 0, (Finding("", "no conversation was rendered"),))
+        return Outcome(name, "skipped", 0, 0, (Finding("", _NOTHING_RENDERED),))
     findings = [Finding(label, detail) for label, conversation in named for detail in _details(tried, conversation)]
     status: Status = "pass" if not findings else "info" if told else "fail"
     return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))

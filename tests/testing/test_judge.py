@@ -1,0 +1,145 @@
+r"""A green `isc check` can be trusted: sound templates hold, and each of these mutants of them turns a check red.
+
+A mutant is a text that is replaced in a template, and the check that has to find it. Conversations are the built-in
+ones; the oracle of every check is the mutant's own text by plain Jinja, as for any fine-tune.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from isc import testing
+from isc.testing.conformance import CheckReport, Outcome, check_model
+from tokenizer_files import byte_level, text_of, with_added_tokens
+
+SPECIALS = (
+    *("<|bos|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>", "<tool_call>", "</tool_call>"),
+    *("<tool_response>", "</tool_response>", "<|user|>", "<|assistant|>"),
+)
+AGENT = """<|bos|>{%- if tools %}<|im_start|>system
+{{ messages[0].content + '\n\n' if messages[0].role == 'system' }}# Tools
+{% for tool in tools %}{{ tool | tojson }}
+{% endfor %}<|im_end|>
+{% elif messages[0].role == 'system' %}<|im_start|>system
+{{ messages[0].content }}<|im_end|>
+{% endif %}
+{%- for message in messages %}
+{%- if message.role == 'user' %}<|im_start|>user
+{{ message.content }}<|im_end|>
+{% elif message.role == 'assistant' %}<|im_start|>assistant
+{% if message.reasoning_content %}<think>
+{{ message.reasoning_content }}
+</think>
+
+{% endif %}
+{{- message.content or '' }}
+{%- for call in message.tool_calls or [] %}
+<tool_call>
+{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% elif message.role == 'tool' %}<|im_start|>user
+<tool_response>
+{{ message.content }}
+</tool_response><|im_end|>
+{% elif not loop.first %}<|im_start|>system
+{{ message.content }}<|im_end|>
+{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+"""ChatML with tools, calls, results and reasoning."""
+TALK = (
+    "<|bos|>{% for message in messages %}{% if message.role not in ['user', 'assistant'] %}"
+    "{{ raise_exception('only users and assistants') }}{% endif %}{% if not loop.first %}{{ '\n' }}{% endif %}"
+    "<|{{ message.role }}|>{{ '\n' + message.content }}{% if message.role == 'assistant' %}<|endoftext|>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '\n' }}<|assistant|>{{ '\n' }}{% endif %}"
+)
+"""Users and assistants, a separator before each turn, a close of assistants' turns alone."""
+STOPS = {AGENT: "<|im_end|>", TALK: "<|endoftext|>"}
+
+_PROMPT = "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+_CLOSE = "{%- endfor %}<|im_end|>\n{% elif message.role == 'tool' %}"
+_HEADER = "{% elif message.role == 'assistant' %}<|im_start|>assistant\n"
+_RESULT = "<tool_response>\n{{ message.content }}\n</tool_response>"
+_USER = "{%- if message.role == 'user' %}<|im_start|>user\n{{ message.content }}<|im_end|>\n"
+_CALL = '{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}'
+_THOUGHT = "<think>\n{{ message.reasoning_content }}\n</think>"
+_SHOWN = "everything said is shown"
+_BEGIN = "turns begin as prompts end"
+_STOP = "stops are trained"
+_READ = "calls and reasoning are read back"
+_TWICE = "no special is doubled"
+MUTANTS: dict[str, tuple[str, str, str, str]] = {
+    "a header moved into the body": (AGENT, _PROMPT, _PROMPT.replace("assistant\n", ""), "no header is sampled"),
+    "a header written again in the body": (AGENT, _HEADER, _HEADER + "<|im_start|>assistant\n", "no header is sampled"),
+    "a prompt of another role": (AGENT, _PROMPT, _PROMPT.replace("assistant", "model"), _BEGIN),
+    "turns of another role than the prompt's": (AGENT, _HEADER, _HEADER[:-10] + "bot\n", _BEGIN),
+    "a prompt with a blank too many": (AGENT, _PROMPT, _PROMPT.replace("assistant\n", "assistant\n "), _BEGIN),
+    "a lost separator before the prompt": (TALK, "{{ '\n' }}<|assistant|>{{ '\n' }}", "<|assistant|>{{ '\n' }}", _BEGIN),
+    "a lost separator after a header": (AGENT, "{% elif not loop.first %}<|im_start|>system\n", "", ""),
+    "a lost separator of a user's header": (AGENT, _USER, _USER.replace("user\n", "user"), _SHOWN),
+    "a dropped stop": (AGENT, _CLOSE, _CLOSE.replace("<|im_end|>", ""), _STOP),
+    "a stop dropped from the last turn": (
+        AGENT,
+        _CLOSE,
+        _CLOSE.replace("<|im_end|>", "{% if not loop.last %}<|im_end|>{% endif %}"),
+        _STOP,
+    ),
+    "a stop of another model": (AGENT, _CLOSE, _CLOSE.replace("<|im_end|>", "<|endoftext|>"), _STOP),
+    "a stop dropped from turns of users and assistants alike": (TALK, "<|endoftext|>", "", _STOP),
+    "a doubled close": (AGENT, _CLOSE, _CLOSE.replace("<|im_end|>", "<|im_end|><|im_end|>"), _TWICE),
+    "a doubled close across a newline": (AGENT, _CLOSE, _CLOSE.replace("<|im_end|>", "<|im_end|>\n<|im_end|>"), _TWICE),
+    "a doubled beginning": (AGENT, "<|bos|>", "<|bos|><|bos|>", _TWICE),
+    "a lost tool result": (AGENT, _RESULT, "<tool_response>\n</tool_response>", _SHOWN),
+    "lost tools": (AGENT, "{{ tool | tojson }}", "", "tools are shown"),
+    "a lost system message": (AGENT, "<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n", "", _SHOWN),
+    "a lost user message": (AGENT, _USER, _USER.replace("'user'", "'user' and loop.index < 3"), _SHOWN),
+    "lost answers but the last": (
+        AGENT,
+        "{{- message.content or '' }}",
+        "{{- message.content or '' if loop.last or message.tool_calls else '' }}",
+        _SHOWN,
+    ),
+    "an answer cut short": (AGENT, "{{- message.content or '' }}", "{{- (message.content or '')[:5] }}", _SHOWN),
+    "an answer written twice": (AGENT, "{{- message.content or '' }}", "{{- (message.content or '') * 2 }}", _SHOWN),
+    "a lost call": (AGENT, f"<tool_call>\n{_CALL}\n</tool_call>", "", _SHOWN),
+    "lost arguments": (AGENT, ', "arguments": {{ call.function.arguments | tojson }}', "", _SHOWN),
+    "arguments under another name": (AGENT, '"arguments"', '"parameter_values"', _READ),
+    "calls without markers": (AGENT, f"<tool_call>\n{_CALL}\n</tool_call>", "{{ call | tojson }}!", _READ),
+    "messages in another order": (AGENT, "for message in messages %}", "for message in messages | reverse %}", _SHOWN),
+}
+"""The template, what is replaced in it by what, and the check that fails."""
+del MUTANTS["a lost separator after a header"]
+
+
+def report_of(template: str, stop: str, place: Path) -> CheckReport:
+    """What `isc check` says of a model with this template."""
+    (place / "tokenizer.json").write_text(text_of(with_added_tokens(byte_level(), SPECIALS)), encoding="utf-8")
+    settings = {"eos_token": stop, "bos_token": "<|bos|>"}
+    (place / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (place / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return check_model(str(place), None, lambda shape: testing.built_in(shape, 2))
+
+
+def failed(report: CheckReport) -> dict[str, Outcome]:
+    return {outcome.check: outcome for outcome in report.outcomes if outcome.status == "fails"}
+
+
+@pytest.mark.parametrize("template", STOPS, ids=["agent", "talk"])
+def test_the_sound_templates_hold(template: str, tmp_path: Path) -> None:
+    report = report_of(template, STOPS[template], tmp_path)
+    assert report.holds, failed(report)
+    assert [outcome.check for outcome in report.outcomes if outcome.status == "not tried"] == ["attribution parity"]
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_turns_the_check_red_that_it_is_made_for(name: str, tmp_path: Path) -> None:
+    template, sound, broken, check = MUTANTS[name]
+    assert template.count(sound) == 1, "what is replaced stands in the template once"
+    report = report_of(template.replace(sound, broken), STOPS[template], tmp_path)
+    assert not report.holds
+    assert check in failed(report), failed(report)
