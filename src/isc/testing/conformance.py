@@ -299,6 +299,7 @@ def check(
         An outcome for every check.
     """
     named, refused = _taken(renderer, reference, conversations)
+    planted = _planted(renderer, reference, shape)
     known = not isinstance(renderer.family, WholeFormat)  # a template on its own may have no grammar that is known
     untrained = untrained_stops(renderer, stops or renderer.family.stop_tokens)
     attribution = None if traced is None else attribution_parity(renderer, traced)
@@ -315,20 +316,26 @@ def check(
         _outcome("forgery: strings that spell every special", _richest(named), forgery(renderer)),
         _outcome("parsing is the inverse", named, inverse(renderer), told=not known),
         _outcome("prefix stability", named, prefix(renderer), told=not renderer.is_prefix_stable),
-        _outcome("stops are trained", named, untrained, told=renderer.family.tells_ending),
-        _outcome("masks are not empty", named, empty_masks(renderer)),
-        *_judged(renderer, reference, named, stops or renderer.family.stop_tokens, shape),
+        _outcome("stops are trained", [*named, *planted], untrained, told=renderer.family.tells_ending),
+        _outcome("masks are not empty", [*named, *planted], empty_masks(renderer)),
+        *_judged(renderer, reference, named, planted, stops or renderer.family.stop_tokens),
     ]
     return CheckReport(family, tuple(outcomes))
 
 
+def _planted(renderer: Renderer, reference: Reference | None, shape: Shape | None) -> list[Named]:
+    """The conversations of planted words that format and template render."""
+    return [] if reference is None or shape is None else _taken(renderer, reference, probes(shape))[0]
+
+
 def _judged(
-    renderer: Renderer, reference: Reference | None, named: Sequence[Named], stops: Sequence[str], shape: Shape | None
+    renderer: Renderer,
+    reference: Reference | None,
+    named: Sequence[Named],
+    planted: Sequence[Named],
+    stops: Sequence[str],
 ) -> Iterator[Outcome]:
     """The outcomes of what is held to the template's own text alone."""
-    planted: list[Named] = []
-    if reference is not None and shape is not None:
-        planted, _ = _taken(renderer, reference, probes(shape))
     judge = None if reference is None else Judge(renderer, reference)
     every = [*named, *planted]
     for name, (tried, on_planted, told) in _JUDGED.items():
@@ -341,15 +348,19 @@ def _judged(
     marks = None if judge is None or files is None else partial(masks, judge, files)
     yield _outcome("generation blocks", every, marks, _WITHOUT, told=True)
     never = untrained(renderer, stops, [conversation for _, conversation in every])
-    yield _told_stops(every, never)
+    yield _told_stops(every, never, len(stops))
 
 
-def _told_stops(named: Sequence[Named], never: Sequence[str]) -> Outcome:
-    """The stops that are never trained: a fact to be known, since models may stop at specials that no turn ends with."""
+def _told_stops(named: Sequence[Named], never: Sequence[str], stops: int) -> Outcome:
+    """The stops that are never trained: a fact to be known, since most models declare more than end a turn.
+
+    Where none is trained at all, a model would not learn to stop.
+    """
     if not named:
         return Outcome("every stop is trained", "skipped", 0, 0, (Finding("", _NOTHING_RENDERED),))
     findings = tuple(Finding("", f"no turn ends at {stop}") for stop in never)
-    return Outcome("every stop is trained", "told" if never else "holds", len(named), len(never), findings[:_SHOWN])
+    status: Status = "holds" if not never else "fails" if len(never) == stops else "told"
+    return Outcome("every stop is trained", status, len(named), len(never), findings[:_SHOWN])
 
 
 _NOTHING_RENDERED = "no conversation was rendered"

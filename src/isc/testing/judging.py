@@ -35,16 +35,15 @@ _NAME, _KEY, _VALUE, _NUMBER = "zq90tool", "zq91key", "zq92value", 7391
 def probes(shape: Shape) -> Iterator[tuple[str, Conversation]]:
     """Conversations whose every word is planted once, as far as a format takes them, by name.
 
-    >>> [name for name, _ in probes(Shape(tools=False, reasoning=False))]
-    ['planted: a talk', 'planted: a talk after a system message']
+    >>> [name for name, _ in probes(Shape(roles=("user", "assistant"), tools=False))]
+    ['planted: a talk', 'planted: reasoning']
     """
     talk = [_said("user", 1), _said("assistant", 2), _said("user", 3), _said("assistant", 4)]
     yield "planted: a talk", (talk, None)
     if "system" in shape.roles:
         yield "planted: a talk after a system message", ([_said("system", 0), *talk], None)
-    if shape.reasoning:
-        thought = {**_said("assistant", 2), "reasoning_content": "zq5thought"}
-        yield "planted: reasoning", ([_said("user", 1), thought], None)
+    thought = {**_said("assistant", 2), "reasoning_content": "zq5thought"}
+    yield "planted: reasoning", ([_said("user", 1), thought], None)
     if shape.tools:
         yield "planted: calls", (_calling(shape), [_tool()] if shape.offers_tools else None)
     if shape.tools and shape.offers_tools:
@@ -166,17 +165,21 @@ class Judge(Struct, frozen=True):
         for place, word in words:
             if not any(word in text for text in texts):
                 yield f"{place} is not in the text"
-        contents = [str(message["content"]) for message in conversation[0] if message["role"] != "system"]
-        found = [word for word in _WORD.findall(texts[1]) if word in contents]
-        twice = sorted({word for word in found if found.count(word) > 1})
-        if twice:
-            yield f"the text has {', '.join(twice)} more than once"
-        elif found != [content for content in contents if content in found]:
-            yield f"the text has the messages in another order: {', '.join(found)}"
-        for content in found:
-            glued = re.search(rf"\w{content}|{content}\w", texts[1])
+        said = [message for message in conversation[0] if message["content"] and not message.get("tool_calls")]
+        told = [message["content"] for message in said if message["content"] in texts[1]]
+        yield from self._misplaced(texts[1], told, [m["content"] for m in said if m["role"] == "system"])
+
+    def _misplaced(self, text: str, contents: Sequence[str], anywhere: Sequence[str]) -> Iterator[str]:
+        """Messages that stand in the text twice, in another order, or with nothing between them and the rest."""
+        for content in contents:
+            if text.count(content) > 1:
+                yield f"the text has {content!r} {text.count(content)} times"
+            glued = re.search(rf"\w{content}|{content}\w", text)
             if glued:
                 yield f"nothing sets a message apart from what is around it: {glued.group()!r}"
+        places = [(text.find(content), content) for content in contents if content not in anywhere]
+        if places != sorted(places):
+            yield f"the text has the messages in another order: {', '.join(content for _, content in sorted(places))}"
 
     def reasoning_shown(self, conversation: Conversation) -> Iterator[str]:
         """Reasoning of a last turn, and words beside calls, that the template leaves out."""
