@@ -79,7 +79,12 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     "a prompt of another role": (AGENT, _PROMPT, _PROMPT.replace("assistant", "model"), _BEGIN),
     "turns of another role than the prompt's": (AGENT, _HEADER, _HEADER[:-10] + "bot\n", _BEGIN),
     "a prompt with a blank too many": (AGENT, _PROMPT, _PROMPT.replace("assistant\n", "assistant\n{{ ' ' }}"), _BEGIN),
-    "a lost separator before the prompt": (TALK, "{{ '\n' }}<|assistant|>{{ '\n' }}", "<|assistant|>{{ '\n' }}", _BEGIN),
+    "a lost separator before the prompt": (
+        TALK,
+        "{{ '\n' }}<|assistant|>{{ '\n' }}",
+        "<|assistant|>{{ '\n' }}",
+        _BEGIN,
+    ),
     "a lost separator of a user's header": (AGENT, _USER, _USER.replace("user\n", "user"), _SHOWN),
     "a dropped stop": (AGENT, _CLOSE, _CLOSE.replace("<|im_end|>", ""), _STOP),
     "a stop dropped from the last turn": (
@@ -96,7 +101,12 @@ MUTANTS: dict[str, tuple[str, str, str, str]] = {
     "a lost tool result": (AGENT, _RESULT, "<tool_response>\n</tool_response>", _SHOWN),
     "lost tools": (AGENT, "{{ tool | tojson }}", "", "tools are shown"),
     "a lost system message": (AGENT, "<|im_start|>system\n{{ messages[0].content }}<|im_end|>\n", "", _SHOWN),
-    "a lost user message": (AGENT, _USER, _USER.replace("message.content", "message.content if loop.index < 3"), _SHOWN),
+    "a lost user message": (
+        AGENT,
+        _USER,
+        _USER.replace("message.content", "message.content if loop.index < 3"),
+        _SHOWN,
+    ),
     "lost answers but the last": (
         AGENT,
         "{{- message.content or '' }}",
@@ -124,14 +134,14 @@ def report_of(template: str, stop: str, place: Path) -> CheckReport:
 
 
 def failed(report: CheckReport) -> dict[str, Outcome]:
-    return {outcome.check: outcome for outcome in report.outcomes if outcome.status == "fails"}
+    return {outcome.check: outcome for outcome in report.outcomes if outcome.status == "fail"}
 
 
 @pytest.mark.parametrize("template", STOPS, ids=["agent", "talk"])
 def test_the_sound_templates_hold(template: str, tmp_path: Path) -> None:
     report = report_of(template, STOPS[template], tmp_path)
     assert report.holds, failed(report)
-    assert [outcome.check for outcome in report.outcomes if outcome.status == "not tried"] == ["attribution parity"]
+    assert [outcome.check for outcome in report.outcomes if outcome.status == "skipped"] == ["attribution parity"]
 
 
 @pytest.mark.parametrize("name", MUTANTS)

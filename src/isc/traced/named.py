@@ -114,9 +114,7 @@ class NamedTemplates(WholeFormat, frozen=True, tag_field="family", tag="NamedTem
 
     def dated(self, day: str) -> NamedTemplates:
         """Return the same templates with clocks that stand at midnight of this day, if they have one."""
-        return structs.replace(
-            self, without_tools=self.without_tools.dated(day), with_tools=self.with_tools.dated(day)
-        )
+        return structs.replace(self, without_tools=self.without_tools.dated(day), with_tools=self.with_tools.dated(day))
 
     def reads_key(self, key: str) -> bool:
         """Whether one of the templates may read a key of a message: whether it names it."""
