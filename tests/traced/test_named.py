@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -170,10 +171,11 @@ def test_both_templates_are_checked(model: Path) -> None:
 def test_a_template_that_ignores_its_tools_is_told_once() -> None:
     source = CHATML + "{# ignores tools #}"
     renderer = isc.create_renderer(isc.encoders.embedded(SPECIALS), TracedTemplate(source, specials=SPECIALS))
-    with pytest.warns(isc.IgnoredToolsWarning, match="shows none of the tools") as told:
-        for _ in range(3):
-            renderer.render(TALK, TOOLS)
-    assert len(told) == 1
+    with pytest.warns(isc.IgnoredToolsWarning, match="shows none of the tools"):
+        renderer.render(TALK, TOOLS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", isc.IgnoredToolsWarning)
+        renderer.render(TALK[:1], TOOLS)
 
 
 def test_a_template_that_shows_its_tools_is_not_told(recwarn: pytest.WarningsRecorder) -> None:

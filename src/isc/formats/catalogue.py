@@ -168,7 +168,7 @@ def family_serving(names: Iterable[str], kinds: Iterable[str]) -> str | None:
 
 def _plain(kind: str) -> str:
     """A kind of model without what its spellings differ in: `DeepseekV32ForCausalLM` is `deepseek_v32`."""
-    return kind.partition("For")[0].replace("_", "").replace("-", "").lower()
+    return "".join(filter(str.isalnum, kind.partition("For")[0])).lower()
 
 
 def family_of_template(template: str) -> Family | None:

@@ -37,7 +37,6 @@ from isc.testing.strategies import Writer, shape_of
 from isc.testing.twins import Conversation
 from isc.types import Json
 
-
 Message: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[Conversation], Iterator[str]]
 """What is wrong with one conversation, or has to be told of it: nothing where all is well."""
@@ -343,7 +342,8 @@ def _judged(
     judged_stops = None if judge is None else partial(Judge.stops_at_stop, judge, stops=stops)
     yield _outcome("turns end at their first stop", planted, judged_stops, _WITHOUT)
     files = reference if isinstance(reference, FileReference) else None
-    yield _outcome("ids decode to the text", every, files and partial(decodes, renderer, files), _WITHOUT)
+    decoded = None if files is None else partial(decodes, renderer, files)
+    yield _outcome("ids decode to the text", every, decoded, _WITHOUT)
     marks = None if judge is None or files is None else partial(masks, judge, files)
     yield _outcome("generation blocks", every, marks, _WITHOUT, told=True)
     never = untrained(renderer, stops, [conversation for _, conversation in every])

@@ -257,16 +257,23 @@ class Judge(Struct, frozen=True):
         bridged = self.renderer.bridge_to_next_turn(prompt.token_ids, completion, messages[index + 1 :], tools)
         if bridged is None:
             return
-        fresh = self.renderer.encoder.normalize(self.asking(conversation))
+        fresh = self.asking(conversation)
         previous, ours = (self._decoded(ids) for ids in (prompt.token_ids + completion, bridged.token_ids))
-        # what a family keeps as it was sampled, though its template rewrites it later, is kept by design (law 6)
+        # what a family keeps as it was sampled, though its template rewrites it later, is kept by design
         by_design = not isinstance(self.renderer.family, WholeFormat) and not fresh.startswith(previous)
-        if ours != fresh and not by_design:
+        if not by_design and ours not in self._spellings(fresh):
             yield f"the bridge from message {index} is no fresh render: {difference(ours, fresh)}"
 
     def _decoded(self, token_ids: Sequence[int]) -> str:
-        encoder = self.renderer.encoder
-        return encoder.normalize(encoder.decode_bytes(token_ids).decode("utf-8", "replace"))
+        if isinstance(self.reference, FileReference):
+            return self.reference.decode(token_ids)
+        return self.renderer.encoder.decode_bytes(token_ids).decode("utf-8", "replace")
+
+    def _spellings(self, text: str) -> Iterator[str]:
+        """A text, and as the vocabulary has it."""
+        yield text
+        yield self.renderer.encoder.normalize(text)
+        yield self._decoded(self.reference.encode(text)[0])
 
 
 def decodes(renderer: Renderer, reference: FileReference, conversation: Conversation) -> Iterator[str]:
