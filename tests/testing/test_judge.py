@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -195,18 +196,14 @@ def test_generation_blocks_are_compared_with_what_is_sampled(name: str, tmp_path
 
 
 def test_blocks_are_where_transformers_finds_them(tmp_path: Path) -> None:
-    conversation = dict(probes(Shape()))["planted: calls"]
+    messages, tools = dict(probes(Shape()))["planted: calls"]
     report_of(MARKED, "<|im_end|>", tmp_path)
     reference = FileReference(MARKED, tmp_path / "tokenizer.json", {}, NOW)
-    text, blocks = reference.generation(conversation)
-    rendered, spans = render_jinja_template(
-        [[dict(message) for message in conversation[0]]],
-        tools=conversation[1],
-        chat_template=MARKED,
-        return_assistant_tokens_mask=True,
-    )
-    assert text == rendered[0]
-    assert blocks == [tuple(span) for span in spans[0]]
+    text, blocks = reference.generation((messages, tools))
+    render: Any = render_jinja_template
+    rendered, spans = render([messages], tools=tools, chat_template=MARKED, return_assistant_tokens_mask=True)
+    assert (text, blocks) == (rendered[0], spans[0])
+    assert len(blocks) == 2
 
 
 @pytest.mark.parametrize("kind", ["prepend", "always", "first", "byte-level"])

@@ -29,7 +29,7 @@ TOOL_USE = (
 )
 RAG = "{{ documents }}{% for m in messages %}{{ '[' + m.role + '] ' + m.content + '<|im_end|>' }}{% endfor %}"
 TEMPLATES = {"default": CHATML, "tool_use": TOOL_USE, "rag": RAG}
-TALK = [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]
+TALK: list[dict[str, Any]] = [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]
 TOOLS = [{"type": "function", "function": {"name": "get_time", "description": "x", "parameters": {"type": "object"}}}]
 CALL = {"id": "call00000", "type": "function", "function": {"name": "get_time", "arguments": {"zone": "UTC"}}}
 
