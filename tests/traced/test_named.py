@@ -94,13 +94,12 @@ def test_several_templates_and_no_default_have_to_be_chosen_among(model: Path) -
     several = {"tool_use": TOOL_USE, "rag": RAG}
     settings = {"eos_token": "<|im_end|>", "chat_template": listed(several)}
     (model / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    for load in (
-        lambda **name: isc.load(model, **name),
-        lambda **name: isc.create_renderer(tokenizer(several), **name),
-    ):
-        with pytest.raises(isc.OptionError, match=r"no default: choose with template=... one of rag, tool_use"):
-            load()
-        assert isinstance(load(template="rag").family, TracedTemplate)
+    problem = "no default: choose with template=... one of rag, tool_use"
+    sources: list[tuple[Any, Any]] = [(isc.load, model), (isc.create_renderer, tokenizer(several))]
+    for load, source in sources:
+        with pytest.raises(isc.OptionError, match=problem):
+            load(source)
+        assert isinstance(load(source, template="rag").family, TracedTemplate)
 
 
 def test_a_family_and_a_template_are_not_given_at_once(model: Path) -> None:

@@ -299,30 +299,37 @@ def check(
     named, refused = _taken(renderer, reference, conversations)
     planted = _planted(renderer, reference, shape)
     known = not isinstance(renderer.family, WholeFormat)  # a template on its own may have no grammar that is known
-    untrained = untrained_stops(renderer, stops or renderer.family.stop_tokens)
-    attribution = None if traced is None else attribution_parity(renderer, traced)
-    text = ids = cut = None
-    if reference is not None:
-        text, ids, cut = (one(renderer, reference) for one in (text_parity, id_parity, cut_tokens))
+    ends = untrained_stops(renderer, stops or renderer.family.stop_tokens)
     outcomes = [
         refused,
-        _outcome("text parity", named, text, _WITHOUT),
-        _outcome("id parity", named, ids, _WITHOUT),
-        _outcome("tokens across a sampling cut", named, cut, _WITHOUT, told=True),
-        _outcome("attribution parity", named, attribution, _WITHOUT),
+        *_parity(renderer, reference, traced, named),
         *(_outcome(name, named, law(held, renderer)) for name, held in _LAWS.items()),
         _outcome("forgery: strings that spell every special", _richest(named), forgery(renderer)),
         _outcome("parsing is the inverse", named, inverse(renderer), told=not known),
         _outcome("prefix stability", named, prefix(renderer), told=not renderer.is_prefix_stable),
-        _outcome("stops are trained", [*named, *planted], untrained, told=renderer.family.tells_ending),
+        _outcome("stops are trained", [*named, *planted], ends, told=renderer.family.tells_ending),
         _outcome("masks are not empty", [*named, *planted], empty_masks(renderer)),
         *_judged(renderer, reference, named, planted, stops or renderer.family.stop_tokens),
     ]
     return CheckReport(family, tuple(outcomes))
 
 
+def _parity(
+    renderer: Renderer, reference: Reference | None, traced: Rendering | None, named: Sequence[Named]
+) -> Iterator[Outcome]:
+    """Compare text, ids and attribution with the template's."""
+    text = ids = cut = None
+    if reference is not None:
+        text, ids, cut = (one(renderer, reference) for one in (text_parity, id_parity, cut_tokens))
+    attribution = None if traced is None else attribution_parity(renderer, traced)
+    yield _outcome("text parity", named, text, _WITHOUT)
+    yield _outcome("id parity", named, ids, _WITHOUT)
+    yield _outcome("tokens across a sampling cut", named, cut, _WITHOUT, told=True)
+    yield _outcome("attribution parity", named, attribution, _WITHOUT)
+
+
 def _planted(renderer: Renderer, reference: Reference | None, shape: Shape | None) -> list[Named]:
-    """The conversations of planted words that format and template render."""
+    """Return the conversations of planted words that format and template render."""
     return [] if reference is None or shape is None else _taken(renderer, reference, probes(shape))[0]
 
 
@@ -333,7 +340,7 @@ def _judged(
     planted: Sequence[Named],
     stops: Sequence[str],
 ) -> Iterator[Outcome]:
-    """The outcomes of what is held to the template's own text alone."""
+    """Yield the outcomes of what is held to the template's own text alone."""
     judge = None if reference is None else Judge(renderer, reference)
     every = [*named, *planted]
     for name, (tried, on_planted, told) in _JUDGED.items():
@@ -424,7 +431,7 @@ def check_model(
 def _reference(
     model: Source, encoder: VocabularyEncoder, family: Family, moment: datetime, own: TemplateChoice
 ) -> FileReference:
-    """A model's templates and vocabulary under a family's options."""
+    """Return a model's templates and vocabulary under a family's options."""
     special = {name: model.special(name) for name in ("bos_token", "eos_token")}
     variables = {**special, **family.template_arguments()}
     files = (own.without_tools, model.vocabulary(), variables, moment, encoder.specials, partial(prepared, family))
@@ -432,7 +439,7 @@ def _reference(
 
 
 def _tried_shape(family: Family, *, tools: bool) -> Shape:
-    """The shape of the conversations that a model is tried on."""
+    """Return the shape of the conversations that a model is tried on."""
     # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
     shape = structs.replace(shape_of(family), text_arguments=False, keys=r"\w+")
     if tools:
