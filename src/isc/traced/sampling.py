@@ -94,7 +94,8 @@ def _starts_of(text: _Text, group: Expected) -> dict[int, Start]:
         starts = {index: _by_rules(text, rules, index) for index in group.indices}
         if None not in starts.values():
             return {index: _told_by_generation(text, index, start) for index, start in starts.items() if start}
-    starts, misses = {}, 0
+    starts = {}
+    misses = _MOST_MISSES if group.proven and not _shows(text, group.prompt) else 0
     for index in reversed(group.indices):
         start = _by_rules(text, rules, index) if starts else None
         if start is None and misses < _MOST_MISSES:
@@ -106,6 +107,11 @@ def _starts_of(text: _Text, group: Expected) -> dict[int, Start]:
             start = Start(text.spoken[index], text.spoken[index])
         starts[index] = start
     return {index: _told_by_generation(text, index, start) for index, start in starts.items() if start}
+
+
+def _shows(text: _Text, prompt: Prompt | None) -> bool:
+    """Whether the text holds a prompt at all: one that it does not hold ends no prefix of it, and none is rendered."""
+    return prompt is None or prompt.text in text.written.text
 
 
 def _by_rules(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
