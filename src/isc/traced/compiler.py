@@ -50,7 +50,8 @@ class TracingCodeGenerator(CodeGenerator):
     """Jinja's compiler, with every operation on text and every size left to the environment."""
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
-        if not isinstance(node, nodes.TemplateData):
+        escaping = frame.eval_ctx.volatile or frame.eval_ctx.autoescape
+        if not isinstance(node, nodes.TemplateData) and (escaping or not _is_text(node)):
             raise nodes.Impossible
         return super()._output_child_to_const(node, frame, finalize)
 
@@ -85,7 +86,7 @@ class TracingCodeGenerator(CodeGenerator):
         """`a + b + c`: added in one go, which is what most templates spend their time on."""
         operands = _operands(node)
         if len(operands) == 2:
-            super().visit_Add(node, frame)
+            super().visit_Add(nodes.Add(*operands, lineno=node.lineno, environment=node.environment), frame)
             return
         self.write("environment.summed(context, (")
         for operand in operands:
@@ -106,7 +107,8 @@ class TracingCodeGenerator(CodeGenerator):
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         """`a == b`: endless for values nested by a hostile template, unless one side is simple."""
-        if any(_is_simple(side) for side in (node.expr, *(operand.expr for operand in node.ops))):
+        sides = (node.expr, *(operand.expr for operand in node.ops))
+        if any(_is_simple(side) or isinstance(side, (nodes.Compare, nodes.Not)) for side in sides):
             self._compared(node, frame)
             return
         self.write("(")
@@ -181,12 +183,24 @@ _OPERATORS: Final = {
 
 
 def _operands(node: nodes.Expr) -> list[nodes.Expr]:
-    """What is added, in the order in which it is."""
+    """What is added, in the order in which it is; texts of the template's behind the first are one."""
     found: list[nodes.Expr] = []
     while isinstance(node, nodes.Add):
         found.append(node.right)
         node = node.left
-    return [node, *reversed(found)]
+    found.append(node)
+    operands = [found.pop()]
+    for operand in reversed(found):
+        last = operands[-1]
+        if len(operands) > 1 and _is_text(last) and _is_text(operand):
+            operands[-1] = nodes.Const(last.value + operand.value, lineno=last.lineno)  # type: ignore[attr-defined]
+        else:
+            operands.append(operand)
+    return operands
+
+
+def _is_text(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Const) and type(node.value) is str
 
 
 def _is_mark(node: nodes.Node) -> bool:

@@ -18,7 +18,7 @@ from isc.traced.formatting import formatted, percent
 from isc.traced.language import TEMPLATE_TEXT, TemplateNamespace, attributes_of
 from isc.traced.limits import LONGEST, MOST_BITS, MOST_PARTS, Meter, bounded, within
 from isc.traced.markup import TracedMarkup
-from isc.traced.origins import TEMPLATE, Kind, Place, Run, merged, place_of
+from isc.traced.origins import TEMPLATE, Kind, Place, Run, Runs, merged, place_of
 from isc.traced.printing import printed, put_together
 from isc.traced.regions import GENERATION, LEAVE, TAIL, Mark, assembled, enter, settle
 from isc.traced.strings import Traced, added, lost, runs_of, traced
@@ -92,20 +92,14 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def summed(self, context: Context, values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever a template adds
         """`a + b + c`."""
-        if not all(type(value) in _TEXTS for value in values):
+        kinds = {*map(type, values)}
+        if not kinds <= _TEXTS:
             return reduce(lambda left, right: self.call_binop(context, "+", left, right), values)
         self.meter.step(within(sum(map(len, values))))
         text, here = "".join(values), self.here
-        if here is None and all(type(value) is str for value in values):
+        if here is None and Traced not in kinds:
             return text
-        runs: list[Run] = []
-        for value in values:
-            for run in value._runs if type(value) is Traced else ((len(value), TEMPLATE, here),):
-                if runs and runs[-1][1] is run[1] and runs[-1][2] is run[2]:
-                    runs[-1] = (runs[-1][0] + run[0], run[1], run[2])
-                elif run[0]:
-                    runs.append(run)
-        return traced(text, tuple(runs))
+        return traced(text, _runs_of_sum(values, here))
 
     def _own(self, text: str) -> str:
         """The template's own text: of the turn it is in, until it turns out to be used in another."""
@@ -237,6 +231,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             second = right._runs if type(right) is Traced else ((len(right), TEMPLATE, here),) if right else ()
             return traced(text, added(first, second))
         self.meter.step()
+        if operator == "%" and type(left) is int and type(right) is int:
+            return left % right
         if operator == "%" and isinstance(left, str):
             found = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
         else:
@@ -284,6 +280,28 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         if self.regions:
             self.here = self.regions.pop()
         return LEAVE
+
+
+def _runs_of_sum(values: Iterable[str], here: Place | None) -> Runs:
+    """The runs of texts put together in somebody's turn."""
+    runs: list[Run] = []
+    size, source, turn = 0, TEMPLATE, here
+    for value in values:
+        if type(value) is not Traced:
+            if source is TEMPLATE and turn is here:
+                size += len(value)
+                continue
+            given: Runs = ((len(value), TEMPLATE, here),) if value else ()
+        else:
+            given = value._runs
+        for length, origin, place in given:
+            if origin is source and place is turn:
+                size += length
+                continue
+            if size:
+                runs.append((size, source, turn))
+            size, source, turn = length, origin, place
+    return (*runs, (size, source, turn)) if size else tuple(runs)
 
 
 def _looked_at(method: object, arguments: Sequence[object]) -> int:

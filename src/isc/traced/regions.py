@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from isc.traced.origins import Kind, Run, place_of
+from isc.traced.origins import TEMPLATE, Kind, Run, place_of
 from isc.traced.strings import runs_of
 
 
@@ -48,7 +48,10 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
     generated: list[int] = []
     open_regions: list[tuple[int, int | None]] = []
     for part in parts:
-        if type(part) is not Mark:
+        if type(part) is str:
+            if part:
+                runs.append((len(part), TEMPLATE, None))
+        elif type(part) is not Mark:
             runs.extend(runs_of(part))
         elif part.kind == "enter":
             open_regions.append((len(runs), part.message))
@@ -72,9 +75,9 @@ def settle(runs: list[Run], start: int, message: int) -> None:
     The turn is firm if the message itself says something there; what was written inside a firm turn of another message
     stays in it, so a look at another message does not take its reader's text away.
     """
-    firm = any(origin.message == message and origin.kind is Kind.BODY for _, origin, _ in runs[start:])
+    inside = runs[start:]
+    firm = any([origin.message == message and origin.kind is Kind.BODY for _, origin, _ in inside])
     here = place_of(message, firm)
-    for position in range(start, len(runs)):
-        length, origin, place = runs[position]
-        if place is None or not place.firm:
-            runs[position] = (length, origin, here)
+    runs[start:] = [
+        (length, origin, here if place is None or not place.firm else place) for length, origin, place in inside
+    ]
