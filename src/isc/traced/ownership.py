@@ -16,7 +16,7 @@ from typing import TypeAlias
 from msgspec import Struct, structs
 
 from isc.formats.segments import MEDIA_TOKENS, joined, specials_pattern
-from isc.traced.origins import TEMPLATE, TOOLS, Kind, Origin, Place, Run, unknown
+from isc.traced.origins import BODY, NAME, TEMPLATE, TOOLS, Kind, Origin, Place, Run, unknown
 from isc.traced.rendering import Written
 from isc.types import UNOWNED, Segment
 
@@ -97,9 +97,9 @@ def _segment(piece: _Piece, owner: int) -> Segment:
         return Segment(text, "special", shown, owner)
     if origin is TEMPLATE:
         return Segment(text, "text", False, owner)
-    if origin.kind is Kind.BODY:
+    if origin.kind is BODY:
         return Segment(text, "text", True, origin.message)
-    return Segment(text, "text", origin.kind is Kind.NAME and owner == origin.message, owner)
+    return Segment(text, "text", origin.kind is NAME and owner == origin.message, owner)
 
 
 def _pieces(written: Written, layout: Layout) -> list[_Piece]:
@@ -148,7 +148,7 @@ def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
     layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
     after = takewhile(lambda piece: piece.start >= tail, reversed(pieces))
-    if any(piece.origin.kind is Kind.BODY for piece in after):
+    if any(piece.origin.kind is BODY for piece in after):
         tail = len(pieces[-1].text) + pieces[-1].start  # turns are gathered first and written at the end
     prompt_start, opening_owner = layout.prompt_start, layout.opening_owner
     for piece in pieces:
@@ -176,12 +176,12 @@ def _unplaced(stretch: Sequence[_Piece], layout: Layout, tail: int, outside: int
     `outside` owns what nothing else does: the opening's owner until another message is heard; returns who does after.
     """
     for block in _blocks(stretch, layout):
-        said = {piece.origin.message for piece in block if piece.origin.kind is Kind.BODY}
+        said = {piece.origin.message for piece in block if piece.origin.kind is BODY}
         if block[0].start >= tail and not said:
             owners += [layout.last] * len(block)
             continue
         for piece in block:
-            if piece.origin.kind is Kind.BODY and piece.origin.message != layout.opening_owner:
+            if piece.origin.kind is BODY and piece.origin.message != layout.opening_owner:
                 outside = UNOWNED
             owners.append(next(iter(said)) if len(said) == 1 else outside)
     return outside
@@ -209,7 +209,7 @@ def _give_tools(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> 
     if schema is None or pieces[schema].place is not None:
         return
     turn = _turn_around(pieces, schema, layout)
-    said = {pieces[place].origin.message for place in turn if pieces[place].origin.kind is Kind.BODY}
+    said = {pieces[place].origin.message for place in turn if pieces[place].origin.kind is BODY}
     start, owner = turn.start, next(iter(said), UNOWNED)
     others = (piece for place, piece in enumerate(pieces) if place not in turn)
     if len(said) > 1 or (not said and not any(_is_of(piece, layout.opening_owner) for piece in others)):
@@ -243,7 +243,7 @@ def _begins_turn(piece: _Piece, layout: Layout) -> bool:
 
 def _is_of(piece: _Piece, message: int) -> bool:
     """Whether a piece stands in the turn of a message, or says something of it."""
-    said = piece.origin.kind is Kind.BODY and piece.origin.message == message
+    said = piece.origin.kind is BODY and piece.origin.message == message
     return said or (piece.place is not None and piece.place.message == message)
 
 

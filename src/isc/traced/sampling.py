@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from isc.traced.format import Dicts, Format
-from isc.traced.origins import Kind
+from isc.traced.origins import BODY, NAME, TEMPLATE
 from isc.traced.ownership import Find
 from isc.traced.prompts import Expected, Prompt, exact_prompt, expected_prompts, text_before
 from isc.traced.rendering import Written
@@ -78,11 +78,14 @@ def _turns(written: Written) -> tuple[dict[int, int], dict[int, int]]:
     turns: dict[int, int] = {}
     spoken: dict[int, int] = {}
     position = 0
+    last, heard = None, TEMPLATE
     for length, origin, place in written.runs:
-        if place is not None and place.message not in turns:
-            turns[place.message] = position
-        if origin.kind in (Kind.BODY, Kind.NAME) and origin.message not in spoken:
-            spoken[origin.message] = position
+        if place is not last and place is not None:
+            turns.setdefault(place.message, position)
+            last = place
+        if origin is not heard and (origin.kind is BODY or origin.kind is NAME):
+            spoken.setdefault(origin.message, position)
+            heard = origin
         position += length
     return turns, spoken
 
