@@ -20,6 +20,8 @@ LEAVE: Final = "isc leave"
 TAIL: Final = "isc tail"
 STEP: Final = "isc step"
 GENERATION: Final = "isc generation"
+TEXT_METHODS: Final = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "split"))
+"""Methods of texts that templates call most; what they give is a text, a list of texts, or a truth value."""
 _MARKS: Final = {
     LEAVE: "environment.left()",
     TAIL: "environment.tail",
@@ -81,6 +83,25 @@ class TracingCodeGenerator(CodeGenerator):
             self.write(")")
         else:
             super().visit_Filter(node, frame)
+
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:
+        """`a.strip()`: looked up and called in one go where its arguments are spelled in the template."""
+        method = node.node
+        spelled = isinstance(method, nodes.Getattr) and method.attr in TEXT_METHODS and all(map(_is_text, node.args))
+        if forward_caller or not spelled or node.kwargs or node.dyn_args or node.dyn_kwargs:
+            super().visit_Call(node, frame, forward_caller=forward_caller)
+            return
+        assert isinstance(method, nodes.Getattr)
+        self.write("environment.called(context, ")
+        self.visit(method.node, frame)
+        self.write(f", {method.attr!r}")
+        for argument in node.args:
+            self.write(", ")
+            self.visit(argument, frame)
+        for variables, given in (("_loop_vars", frame.loop_frame), ("_block_vars", frame.block_frame)):
+            if given:
+                self.write(f", {variables}={variables}")
+        self.write(")")
 
     def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
         """`a + b + c`: added in one go, which is what most templates spend their time on."""

@@ -193,13 +193,35 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         __self._weigh(found)
         if not isinstance(found, str):
             return found
-        if type(found) is Traced and len(found._runs) == 1 and found._runs[0][1] is TEMPLATE and not found._runs[0][2]:
-            return str.__str__(found)
+        own = _template_text(found)
+        if own is not found:
+            return own
         if isinstance(__obj, Macro):
             return __self._of_macro(found, [*args, *kwargs.values()])
         if type(found) is str and found and not _gives_back(__obj):
             return lost(found, getattr(__obj, "__name__", type(__obj).__name__))
         return found
+
+    def called(
+        __self,  # noqa: N805 - as its base
+        __context: Context,
+        __value: object,
+        __name: str,
+        *args: str,
+        **variables: Any,  # noqa: ANN401 - variables of loops and blocks
+    ) -> object:
+        """`a.strip()`: as `call` of `getattr`, without asking of a text whether its methods are safe."""
+        kind = type(__value)
+        if kind is not str and kind is not Traced:
+            return __self.call(__context, __self.getattr(__value, __name), *args, **variables)
+        text: Any = __value
+        __self.meter.step()
+        __self.meter.see(within(len(text)))
+        if kind is str and (args or __name == "split" or __self.containers is not None):
+            text = _with_methods(text)
+        found = getattr(text, __name)(*args)
+        __self._weigh(found)
+        return _template_text(found)
 
     def _of_macro(self, text: str, arguments: Sequence[object]) -> str:
         """What a macro wrote, as that message's which it was given, if it was given one only."""
@@ -316,6 +338,13 @@ def _looked_at(method: object, arguments: Sequence[object]) -> int:
 def _with_methods(obj: object) -> object:
     """A plain string with the methods of a traced one."""
     return traced(obj, runs_of(obj)) if type(obj) is str else obj
+
+
+def _template_text(found: object) -> object:
+    """A text of the template's own that is in nobody's turn yet as a plain one; anything else as it is."""
+    if type(found) is Traced and len(found._runs) == 1 and found._runs[0][1] is TEMPLATE and not found._runs[0][2]:
+        return str.__str__(found)
+    return found
 
 
 def _gives_back(function: object) -> bool:
