@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from isc.traced.origins import DATA, TOOLS, Kind, Origin, of_message
-from isc.traced.strings import Traced, whole
+from isc.traced.strings import Traced, traced, whole
 from isc.types import AssistantMessage, Chat, MediaPart, Message, TextPart, ToolMessage
 
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
@@ -134,7 +134,12 @@ def template_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[d
 
 def _is_flat(message: object) -> TypeGuard[dict[str, Any]]:
     """Whether a message is a dict of plain texts, as most are: its copy holds nothing that a caller could change."""
-    return type(message) is dict and {str} == {*map(type, message), *map(type, message.values())}
+    if type(message) is not dict:
+        return False
+    for key, value in message.items():  # noqa: SIM110 - a generator would take longer than the loop itself
+        if type(key) is not str or type(value) is not str:
+            return False
+    return True
 
 
 def _as_mapping(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -230,7 +235,7 @@ class Inputs:
             if key == "role":
                 found[key] = value
             elif type(value) is str and key in _TEXTS:
-                found[key] = whole(value, body)
+                found[key] = traced(value, ((len(value), body, None),) if value else ())
             elif key in _METADATA:
                 found[key] = self.data(value)
             elif key == "content" and isinstance(value, list):
