@@ -181,6 +181,8 @@ def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
     """What of a message its placeholder keeps."""
     content = message.get("content")
     calls = message.get("tool_calls")
+    if type(content) is str and not calls:
+        return (message.get("role"), str, bool(content), (), (), tuple(message))
     parts: tuple[str, ...] = ()
     if isinstance(content, list):
         parts = tuple(str(part.get("type")) if isinstance(part, dict) else "" for part in content)

@@ -97,13 +97,14 @@ def _starts_of(text: _Text, group: Expected) -> dict[int, Start]:
         starts = {index: _by_rules(text, rules, index) for index in group.indices}
         if None not in starts.values():
             return {index: _told_by_generation(text, index, start) for index, start in starts.items() if start}
-    starts = {}
-    misses = _MOST_MISSES if group.proven and not _shows(text, group.prompt) else 0
+    starts, misses = {}, 0
     for index in reversed(group.indices):
         start = _by_rules(text, rules, index) if starts else None
         if start is None and misses < _MOST_MISSES:
-            start = _exact(text, rules, index)
-            misses = 0 if start is not None else misses + 1
+            known = len(rules)
+            start = None if group.proven and not _shows(text, rules, index) else _exact(text, rules, index)
+            shown = len(rules) > known or _shows(text, rules, None)
+            misses = 0 if start is not None else misses + 1 if shown else _MOST_MISSES
         if start is None:
             start = _by_rules(text, rules, index) or _shared(text, rules, index)
         if start is None and index in text.spoken:
@@ -112,9 +113,14 @@ def _starts_of(text: _Text, group: Expected) -> dict[int, Start]:
     return {index: _told_by_generation(text, index, start) for index, start in starts.items() if start}
 
 
-def _shows(text: _Text, prompt: Prompt | None) -> bool:
-    """Whether the text holds a prompt at all: one that it does not hold ends no prefix of it, and none is rendered."""
-    return prompt is None or prompt.text in text.written.text
+def _shows(text: _Text, rules: Sequence[_Rule], index: int | None) -> bool:
+    """Whether the text shows a known prompt before a message is heard, or anywhere.
+
+    One that it does not show ends no prefix of it, so that nothing need be rendered to know.
+    """
+    whole = text.written.text
+    end = len(whole) if index is None else text.spoken.get(index, len(whole))
+    return not rules or any(whole.find(rule.prompt.text, 0, end) >= 0 for rule in rules)
 
 
 def _by_rules(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
