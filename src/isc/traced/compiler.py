@@ -20,7 +20,7 @@ LEAVE: Final = "isc leave"
 TAIL: Final = "isc tail"
 STEP: Final = "isc step"
 GENERATION: Final = "isc generation"
-TEXT_METHODS: Final = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "split"))
+TEXT_METHODS: Final = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "split", "upper", "lower"))
 """Methods of texts that templates call most; what they give is a text, a list of texts, or a truth value."""
 _MARKS: Final = {
     LEAVE: "environment.left()",

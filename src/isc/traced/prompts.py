@@ -54,8 +54,11 @@ def expected_prompts(
     groups: dict[str, list[int]] = {}
     for index, placeholder in _placeholders(messages, indices):
         groups.setdefault(placeholder, []).append(index)
-    found = [Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group)) for text, group in groups.items()]
-    if not tail.heeds_content:
+    found = [
+        Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group), proven=tail.by_role)
+        for text, group in groups.items()
+    ]
+    if not tail.heeds_content or tail.by_role:
         return found
     return [part for group in found for part in _by_what_is_said(chosen, messages, tools, group)]
 
