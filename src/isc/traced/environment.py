@@ -92,14 +92,14 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def summed(self, context: Context, values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever a template adds
         """`a + b + c`."""
-        kinds = {*map(type, values)}
-        if not kinds <= _TEXTS:
+        here = self.here
+        runs = _runs_of_sum(values, here)
+        if runs is None:
             return reduce(lambda left, right: self.call_binop(context, "+", left, right), values)
-        self.meter.step(within(sum(map(len, values))))
-        text, here = "".join(values), self.here
-        if here is None and Traced not in kinds:
-            return text
-        return traced(text, _runs_of_sum(values, here))
+        length = runs[0][0] if len(runs) == 1 else sum([run[0] for run in runs])
+        self.meter.step(length if length <= _SHORT else within(length))
+        text = "".join(values)
+        return traced(text, runs) if here is not None or Traced in map(type, values) else text
 
     def _own(self, text: str) -> str:
         """The template's own text: of the turn it is in, until it turns out to be used in another."""
@@ -304,18 +304,20 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return LEAVE
 
 
-def _runs_of_sum(values: Iterable[str], here: Place | None) -> Runs:
-    """The runs of texts put together in somebody's turn."""
+def _runs_of_sum(values: Iterable[object], here: Place | None) -> Runs | None:
+    """The runs of texts put together in somebody's turn; None where one of them is no text."""
     runs: list[Run] = []
     size, source, turn = 0, TEMPLATE, here
     for value in values:
-        if type(value) is not Traced:
+        if type(value) is str:
             if source is TEMPLATE and turn is here:
                 size += len(value)
                 continue
             given: Runs = ((len(value), TEMPLATE, here),) if value else ()
-        else:
+        elif type(value) is Traced:
             given = value._runs
+        else:
+            return None
         for length, origin, place in given:
             if origin is source and place is turn:
                 size += length

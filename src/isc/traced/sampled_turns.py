@@ -65,18 +65,17 @@ def _cut_at(segments: Sequence[Segment], edges: Sequence[int]) -> tuple[list[Seg
     begins = [0, *accumulate([len(segment.text) for segment in segments])]
     pieces: list[Segment] = []
     done = 0
-    for number, inside in groupby(edges, lambda edge: bisect_right(begins, edge) - 1):
+    known = set(begins)
+    for number, inside in groupby((e for e in edges if e not in known), lambda edge: bisect_right(begins, edge) - 1):
         if number >= len(segments) or segments[number].kind == "special":
             continue
         segment, start = segments[number], begins[number]
-        bounds = [0, *(edge - start for edge in inside if edge > start), len(segment.text)]
-        if len(bounds) > 2:
-            pieces += segments[done:number]
-            pieces += [
-                Segment(segment.text[first:end], "text", segment.body, segment.message)
-                for first, end in pairwise(bounds)
-            ]
-            done = number + 1
+        bounds = [0, *(edge - start for edge in inside), len(segment.text)]
+        pieces += segments[done:number]
+        pieces += [
+            Segment(segment.text[first:end], "text", segment.body, segment.message) for first, end in pairwise(bounds)
+        ]
+        done = number + 1
     pieces += segments[done:]
     return pieces, begins if not done else [0, *accumulate([len(piece.text) for piece in pieces])]
 
