@@ -18,7 +18,7 @@ from isc.traced.formatting import formatted, percent
 from isc.traced.language import TEMPLATE_TEXT, TemplateNamespace, attributes_of
 from isc.traced.limits import LONGEST, MOST_BITS, MOST_PARTS, Meter, bounded, within
 from isc.traced.markup import TracedMarkup
-from isc.traced.origins import TEMPLATE, Kind, Place, Run, merged, place_of
+from isc.traced.origins import TEMPLATE, Kind, Place, Run, Runs, merged, place_of
 from isc.traced.printing import printed, put_together
 from isc.traced.regions import GENERATION, LEAVE, TAIL, Mark, assembled, enter, settle
 from isc.traced.strings import Traced, added, lost, runs_of, traced
@@ -92,20 +92,14 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def summed(self, context: Context, values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever a template adds
         """`a + b + c`."""
-        if not all(type(value) in _TEXTS for value in values):
+        here = self.here
+        runs = _runs_of_sum(values, here)
+        if runs is None:
             return reduce(lambda left, right: self.call_binop(context, "+", left, right), values)
-        self.meter.step(within(sum(map(len, values))))
-        text, here = "".join(values), self.here
-        if here is None and all(type(value) is str for value in values):
-            return text
-        runs: list[Run] = []
-        for value in values:
-            for run in value._runs if type(value) is Traced else ((len(value), TEMPLATE, here),):
-                if runs and runs[-1][1] is run[1] and runs[-1][2] is run[2]:
-                    runs[-1] = (runs[-1][0] + run[0], run[1], run[2])
-                elif run[0]:
-                    runs.append(run)
-        return traced(text, tuple(runs))
+        length = runs[0][0] if len(runs) == 1 else sum([run[0] for run in runs])
+        self.meter.step(length if length <= _SHORT else within(length))
+        text = "".join(values)
+        return traced(text, runs) if here is not None or Traced in map(type, values) else text
 
     def _own(self, text: str) -> str:
         """The template's own text: of the turn it is in, until it turns out to be used in another."""
@@ -199,13 +193,35 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         __self._weigh(found)
         if not isinstance(found, str):
             return found
-        if type(found) is Traced and len(found._runs) == 1 and found._runs[0][1] is TEMPLATE and not found._runs[0][2]:
-            return str.__str__(found)
+        own = _template_text(found)
+        if own is not found:
+            return own
         if isinstance(__obj, Macro):
             return __self._of_macro(found, [*args, *kwargs.values()])
         if type(found) is str and found and not _gives_back(__obj):
             return lost(found, getattr(__obj, "__name__", type(__obj).__name__))
         return found
+
+    def called(
+        __self,  # noqa: N805 - as its base
+        __context: Context,
+        __value: object,
+        __name: str,
+        *args: str,
+        **variables: Any,  # noqa: ANN401 - variables of loops and blocks
+    ) -> object:
+        """`a.strip()`: as `call` of `getattr`, without asking of a text whether its methods are safe."""
+        kind = type(__value)
+        if kind is not str and kind is not Traced:
+            return __self.call(__context, __self.getattr(__value, __name), *args, **variables)
+        text: Any = __value
+        __self.meter.step()
+        __self.meter.see(within(len(text)))
+        if kind is str and (args or __name == "split" or __self.containers is not None):
+            text = _with_methods(text)
+        found = getattr(text, __name)(*args)
+        __self._weigh(found)
+        return _template_text(found)
 
     def _of_macro(self, text: str, arguments: Sequence[object]) -> str:
         """What a macro wrote, as that message's which it was given, if it was given one only."""
@@ -237,6 +253,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             second = right._runs if type(right) is Traced else ((len(right), TEMPLATE, here),) if right else ()
             return traced(text, added(first, second))
         self.meter.step()
+        if operator == "%" and type(left) is int and type(right) is int:
+            return left % right
         if operator == "%" and isinstance(left, str):
             found = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
         else:
@@ -286,6 +304,30 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return LEAVE
 
 
+def _runs_of_sum(values: Iterable[object], here: Place | None) -> Runs | None:
+    """The runs of texts put together in somebody's turn; None where one of them is no text."""
+    runs: list[Run] = []
+    size, source, turn = 0, TEMPLATE, here
+    for value in values:
+        if type(value) is str:
+            if source is TEMPLATE and turn is here:
+                size += len(value)
+                continue
+            given: Runs = ((len(value), TEMPLATE, here),) if value else ()
+        elif type(value) is Traced:
+            given = value._runs
+        else:
+            return None
+        for length, origin, place in given:
+            if origin is source and place is turn:
+                size += length
+                continue
+            if size:
+                runs.append((size, source, turn))
+            size, source, turn = length, origin, place
+    return (*runs, (size, source, turn)) if size else tuple(runs)
+
+
 def _looked_at(method: object, arguments: Sequence[object]) -> int:
     """Characters that a method of a text or list looks at: of each of its items as many as it is compared with."""
     holder = getattr(method, "__self__", None)
@@ -298,6 +340,13 @@ def _looked_at(method: object, arguments: Sequence[object]) -> int:
 def _with_methods(obj: object) -> object:
     """A plain string with the methods of a traced one."""
     return traced(obj, runs_of(obj)) if type(obj) is str else obj
+
+
+def _template_text(found: object) -> object:
+    """A text of the template's own that is in nobody's turn yet as a plain one; anything else as it is."""
+    if type(found) is Traced and len(found._runs) == 1 and found._runs[0][1] is TEMPLATE and not found._runs[0][2]:
+        return str.__str__(found)
+    return found
 
 
 def _gives_back(function: object) -> bool:

@@ -54,8 +54,11 @@ def expected_prompts(
     groups: dict[str, list[int]] = {}
     for index, placeholder in _placeholders(messages, indices):
         groups.setdefault(placeholder, []).append(index)
-    found = [Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group)) for text, group in groups.items()]
-    if not tail.heeds_content:
+    found = [
+        Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group), proven=tail.by_role)
+        for text, group in groups.items()
+    ]
+    if not tail.heeds_content or tail.by_role:
         return found
     return [part for group in found for part in _by_what_is_said(chosen, messages, tools, group)]
 
@@ -181,6 +184,8 @@ def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
     """What of a message its placeholder keeps."""
     content = message.get("content")
     calls = message.get("tool_calls")
+    if type(content) is str and not calls:
+        return (message.get("role"), str, bool(content), (), (), tuple(message))
     parts: tuple[str, ...] = ()
     if isinstance(content, list):
         parts = tuple(str(part.get("type")) if isinstance(part, dict) else "" for part in content)

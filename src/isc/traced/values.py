@@ -6,19 +6,23 @@ Containers are plain dicts and lists, as templates and JSON expect; where each c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from isc.traced.origins import DATA, TOOLS, Kind, Origin, of_message
-from isc.traced.strings import Traced, whole
+from isc.traced.strings import Traced, traced, whole
 from isc.types import AssistantMessage, Chat, MediaPart, Message, TextPart, ToolMessage
 
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
+_REASONING_KEYS: Final = frozenset(_REASONING)
 _METADATA: Final = frozenset(("name", "tool_call_id"))
 _KNOWN: Final = frozenset((
     "role", "content", "name", "tool_call_id", "tool_calls", "reasoning_content", "thinking", "reasoning", "type",
     "text", "image", "image_url", "video", "video_url", "audio", "audio_url", "input_audio", "function", "arguments",
     "id", "index",
 ))  # fmt: skip
+
+_TEXTS: Final = _KNOWN - _METADATA - {"role"}
+"""Keys of a message under which a text is what it says."""
 
 
 class TracedInt(int):
@@ -123,9 +127,23 @@ def plain_data(value: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
 def template_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Messages as the dicts that `apply_chat_template` hands to a template: dicts as they are, records spelled out."""
     return [
-        _with_reasoning(plain_data(message if isinstance(message, Mapping) else _as_dict(message)))
+        _with_reasoning(dict(message) if _is_flat(message) else plain_data(_as_mapping(message)))
         for message in messages
     ]
+
+
+def _is_flat(message: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a message is a dict of plain texts, as most are: its copy holds nothing that a caller could change."""
+    if type(message) is not dict:
+        return False
+    for key, value in message.items():  # noqa: SIM110 - a generator would take longer than the loop itself
+        if type(key) is not str or type(value) is not str:
+            return False
+    return True
+
+
+def _as_mapping(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+    return message if isinstance(message, Mapping) else _as_dict(message)
 
 
 def chat_messages(chat: Chat, *, null_content: bool = False) -> list[dict[str, Any]]:
@@ -168,6 +186,8 @@ def _part(part: TextPart | MediaPart) -> Mapping[str, Any]:
 
 def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
     """Reasoning under the names that templates read it by."""
+    if _REASONING_KEYS.isdisjoint(message):
+        return message
     reasoning = next((message[key] for key in _REASONING if message.get(key) is not None), None)
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
@@ -214,6 +234,8 @@ class Inputs:
         for key, value in message.items():
             if key == "role":
                 found[key] = value
+            elif type(value) is str and key in _TEXTS:
+                found[key] = traced(value, ((len(value), body, None),) if value else ())
             elif key in _METADATA:
                 found[key] = self.data(value)
             elif key == "content" and isinstance(value, list):
