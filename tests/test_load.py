@@ -91,6 +91,52 @@ def test_no_template_is_a_short_error_that_says_how_to_pass_a_family(directory: 
     assert not any(family.__name__ in message for family in isc.list_families().values())
 
 
+@pytest.mark.parametrize(
+    ("files", "config", "told"),
+    [
+        (
+            ["encoding/encoding_dsv32.py", "modeling_x.py"],
+            {"model_type": "deepseek_v32"},
+            "(encoding/encoding_dsv32.py)",
+        ),
+        (["chat_format.py"], {"model_type": "kimi_k3"}, "(chat_format.py)"),
+        (["modeling_x.py", "configuration_x.py"], {"model_type": "x"}, None),
+        ([], {"model_type": "deepseek_v3"}, None),
+    ],
+)
+def test_a_model_that_ships_its_format_as_python_is_told_so(
+    files: list[str], config: dict[str, str], told: str | None, directory: Path
+) -> None:
+    (directory / "config.json").write_bytes(msgspec.json.encode(config))
+    for file in files:
+        (directory / file).parent.mkdir(exist_ok=True)
+        (directory / file).write_text("raise SystemExit")
+    with pytest.raises(isc.UnknownModelError, match="has no chat template") as caught:
+        isc.load(directory)
+    message = str(caught.value)
+    assert ("Python" in message) is (told is not None)
+    assert told is None or f"ships its chat format as Python {told}, which isc never runs" in message
+    assert not any(f"{name!r}" in message for name in isc.list_families())
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        ({"model_type": "gpt_oss"}, "gpt-oss"),
+        ({"model_type": "x", "architectures": ["KimiK25ForConditionalGeneration"]}, "kimi-k2.5"),
+        ({"model_type": "deepseek_v3", "_name_or_path": "deepseek-ai/DeepSeek-R1"}, "deepseek-r1"),
+    ],
+)
+def test_the_family_that_serves_a_model_without_a_template_is_named(
+    config: dict[str, object], family: str, directory: Path
+) -> None:
+    (directory / "config.json").write_bytes(msgspec.json.encode(config))
+    with pytest.raises(isc.UnknownModelError) as caught:
+        isc.load(directory)
+    assert str(caught.value).endswith(f"isc.load({str(directory)!r}, family={family!r})")
+    assert isc.load(directory, family).family == isc.list_families()[family]()
+
+
 def test_a_family_is_given_by_its_name(directory: Path) -> None:
     assert isc.load(directory, "qwen3").family == Qwen3()
     assert isc.load(directory, family="qwen3", enable_thinking=False).family == Qwen3(enable_thinking=False)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from isc.errors import LoadError, MissingFileError
+from isc._options import did_you_mean
+from isc.errors import LoadError, MissingFileError, OptionError
 
 TOKENIZER = "tokenizer.json"
 RANKS = "tiktoken.model"
 CONFIG = "tokenizer_config.json"
 DEFAULT = "default"
 """The name of the chat template that is used where none is chosen."""
+TOOL_USE = "tool_use"
+"""The name of the chat template that is used where tools are given and none is chosen."""
 _TEMPLATE = "chat_template.jinja"
 _MORE_TEMPLATES = "additional_chat_templates"
 _PROCESSOR_TEMPLATE = "chat_template.json"
+_NO_FORMAT_CODE = ("modeling_", "configuration_")
 
 
 class Source(Struct, frozen=True):
@@ -89,6 +94,31 @@ class Source(Struct, frozen=True):
         templates = self.chat_templates()
         return templates.get(DEFAULT) or (next(iter(templates.values())) if len(templates) == 1 else None)
 
+    def template_choice(self, name: str | None = None) -> TemplateChoice | None:
+        """Return the model's chat templates as `template_choice` chooses among them.
+
+        Raises:
+            OptionError: See `template_choice`.
+            LoadError: See `chat_templates`.
+        """
+        return template_choice(self.chat_templates(), name, self.name)
+
+    def format_code(self) -> list[str]:
+        """List the Python files that may hold the model's chat format; they are never run.
+
+        An `encoding*` folder holds it, or else a file beside the weights that defines neither model nor configuration.
+        """
+        if self.is_directory:
+            directory = Path(self.name).expanduser()
+            paths = [path.relative_to(directory).as_posix() for path in directory.glob("*.py")]
+            paths += [path.relative_to(directory).as_posix() for path in directory.glob("encoding*/*.py")]
+        else:
+            paths = _hub_files(self.name, self.revision)
+        code = sorted(path for path in paths if path.endswith(".py") and not path.startswith(_NO_FORMAT_CODE))
+        return [path for path in code if path.startswith("encoding") and "/" in path] or [
+            path for path in code if "/" not in path
+        ]
+
     def chat_templates(self) -> dict[str, str]:
         """Return every chat template of the model by its name, `default` for one without a name.
 
@@ -131,6 +161,46 @@ class Source(Struct, frozen=True):
         return tuple(ids) if isinstance(ids, list) else (ids,) if isinstance(ids, int) else ()
 
 
+class TemplateChoice(Struct, frozen=True):
+    """The chat template of a chat without tools, and that of one with tools: the same, mostly."""
+
+    without_tools: str
+    with_tools: str
+
+
+def template_choice(templates: Mapping[str, str], name: str | None, model: str) -> TemplateChoice | None:
+    """Choose among a model's chat templates as transformers does.
+
+    Args:
+        templates: Every template by its name.
+        name: The one that is asked for; None takes `tool_use` where tools are given and `default` elsewhere, or the
+            only one.
+        model: Whose they are, for errors.
+
+    Returns:
+        What chats without and with tools are rendered by; None where the model has no template at all.
+
+    Raises:
+        OptionError: There is no template of this name, or several and no default; names them.
+
+    >>> template_choice({"default": "a", "tool_use": "b", "rag": "c"}, None, "mine")
+    TemplateChoice(without_tools='a', with_tools='b')
+    """
+    known = ", ".join(sorted(templates))
+    if name is not None and name not in templates:
+        only = f"only {known}" if known else "nor any other"
+        problem = f"{model} has no chat template of this name, {only}{did_you_mean(name, templates)}"
+        raise OptionError(f"template={name!r}: {problem}")
+    if not templates:
+        return None
+    if name is not None or len(templates) == 1:
+        only = templates[name] if name is not None else next(iter(templates.values()))
+        return TemplateChoice(only, only)
+    if DEFAULT not in templates:
+        raise OptionError(f"{model} has several chat templates and no default: choose with template=... one of {known}")
+    return TemplateChoice(templates[DEFAULT], templates.get(TOOL_USE, templates[DEFAULT]))
+
+
 def templates_of(value: object) -> dict[str, str]:
     """Read chat templates as tokenizers hold them: one text, a mapping by name, or a list of names with templates.
 
@@ -170,6 +240,18 @@ def _hub_templates(repository: str, revision: str | None) -> list[str]:
             return []
         paths = [path.name for path in directory.glob("*.jinja")]
     return sorted(Path(path).stem for path in paths if path.endswith(".jinja"))
+
+
+def _hub_files(repository: str, revision: str | None) -> list[str]:
+    """List a repository's files; none without a hub."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+
+    try:
+        # fails at once where the hub cannot be reached, see `_hub_templates`
+        get_hf_file_metadata(hf_hub_url(repository, CONFIG, revision=revision))
+        return HfApi().list_repo_files(repository, revision=revision)
+    except Exception:  # whatever the hub's client raises: what could not be listed is not told
+        return []
 
 
 def _file(source: str, name: str, revision: str | None) -> str:

@@ -233,3 +233,7 @@ class UnreadKeyWarning(UserWarning):
 
 class TracedTemplateNotice(UserWarning):
     """A model without a family is rendered by its own chat template."""
+
+
+class IgnoredToolsWarning(UserWarning):
+    """Tools were given to a model's own chat template, which shows none of them; told once for a template."""

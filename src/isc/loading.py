@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isc._later import Later
-from isc._sources import CONFIG, RANKS, TOKENIZER, Source
+from isc._sources import CONFIG, RANKS, TOKENIZER, Source, TemplateChoice, template_choice, templates_of
+from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import EngineName, VocabularyEncoder, as_encoder, from_file, from_known_rank_file
-from isc.errors import EncoderError, LoadError, TracedTemplateNotice
+from isc.errors import EncoderError, LoadError, OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats.base import Family
-from isc.formats.catalogue import chosen_family, family_of_template, models, unknown_model
+from isc.formats.catalogue import chosen_family, family_of_template, family_serving, models, unknown_model
 from isc.formats.segments import IMAGE_TOKENS
 from isc.types import BodySpecials, InvalidArguments, Json, SamplingCuts, ThinkingRetention
 
@@ -32,6 +34,7 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
     family: Family | str | None = None,
     revision: str | None = None,
     *,
+    template: str | None = None,
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     resolve_media: Resolver | None = None,
@@ -50,6 +53,8 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
             exact text of the model's chat template, and takes any other template as it is, traced, which is said by a
             `TracedTemplateNotice`.
         revision: Branch, tag or commit on the hub.
+        template: Which of the model's own chat templates is used, by its name, such as `"rag"`. None does as
+            transformers: `tool_use` where tools are given and `default` elsewhere, or the only one.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         resolve_media: For models that take images: from a reference in an image part, such as a URL, to bytes, a path
@@ -66,16 +71,19 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
         **options: Options of the format, such as `enable_thinking=False`: of its family, or of its own template.
 
     Raises:
-        OptionError: The format has no such option, or it cannot have this value; a policy does not exist.
+        OptionError: The format has no such option, or it cannot have this value; a policy does not exist; the model has
+            no chat template of this name, or several and no default.
         UnknownModelError: No family was given, none is known, and the model has no chat template.
         LoadError: A file is missing, gated or cannot be fetched; names the file and the place.
         EncoderError: The tokenizer is corrupt or cannot be accounted for.
     """
     model = Source(os.fspath(source), revision)
     given = chosen_family(family)
-    found = given if given is not None else known_family(model)
+    _check_one_given(given, template)
+    found = given if given is not None else known_family(model, template)
     encoder = load_encoder(model.name, revision, engine)
-    found = fitted((found or traced(model, encoder, tool_calls=tool_calls)).with_options(options), encoder)
+    own = found or traced(model, encoder, tool_calls=tool_calls, template=template)
+    found = fitted(own.with_options(options), encoder)
     images = _image_processor(model, found, resolve_media, local_files)
     return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
@@ -102,6 +110,12 @@ def _image_processor(
     return image_processor(config, family, resolve_media, local_files)
 
 
+def _check_one_given(family: object, template: str | None) -> None:
+    """Refuse a family and the name of a template at once: each says what the format is."""
+    if family is not None and template is not None:
+        raise OptionError(f"family and template={template!r} both choose the chat format: give one of them")
+
+
 def traced(
     model: Source,
     encoder: VocabularyEncoder,
@@ -109,8 +123,9 @@ def traced(
     now: str = "2025-01-15",
     *,
     tool_calls: str | None = None,
-) -> TracedTemplate:
-    """Make a family of a model's own chat template, with the specials and stops that the model's files declare.
+    template: str | None = None,
+) -> WholeFormat:
+    """Make a family of a model's own chat templates, with the specials and stops that the model's files declare.
 
     Args:
         model: Where the files lie.
@@ -118,18 +133,19 @@ def traced(
         options: The template's keyword arguments.
         now: The moment that its clock tells.
         tool_calls: See `load`.
+        template: Which of several templates, see `load`.
 
     Raises:
         UnknownModelError: The model has no chat template.
+        OptionError: It has no chat template of this name, or several and no default.
         TemplateError: The template cannot be compiled.
     """
+    from isc.traced.named import one_format
     from isc.traced.template import TracedTemplate
 
-    template = model.chat_template()
-    if template is None:
-        raise unknown_model(model.name)
-    return TracedTemplate(
-        template,
+    chosen = _choice(model, template)
+    build = partial(
+        TracedTemplate,
         bos_token=model.special("bos_token"),
         eos_token=model.special("eos_token"),
         now=now,
@@ -138,6 +154,30 @@ def traced(
         tool_calls=tool_calls,
         template_kwargs=options,
     )
+    return one_format(chosen.without_tools, chosen.with_tools, build)
+
+
+def _choice(model: Source, template: str | None) -> TemplateChoice:
+    """Choose among a model's chat templates; an error where it has none."""
+    chosen = model.template_choice(template)
+    if chosen is None:
+        raise _without_template(model)
+    return chosen
+
+
+def _without_template(model: Source) -> UnknownModelError:
+    """Make the error for a model without a chat template: where its format may be, and which family serves it."""
+    code = model.format_code()
+    shipped = f": it ships its chat format as Python ({code[0]}), which isc never runs" if code else ""
+    config = model.settings("config.json")
+    kinds = [config.get("model_type"), *(config.get("architectures") or ())]
+    names = [Path(model.name).name, str(config.get("_name_or_path") or "")]
+    served = family_serving(names, [kind for kind in kinds if isinstance(kind, str)])
+    call = f"isc.load({model.name!r}, family="
+    if served is not None:
+        return UnknownModelError(f"{model.name} has no chat template{shipped}. Its family is here: {call}{served!r})")
+    advice = f"`isc families` lists the families and their models; pass its family by name: {call}...)"
+    return UnknownModelError(f"no family is known for {model.name!r}, which has no chat template{shipped}. {advice}")
 
 
 def load_encoder(source: str, revision: str | None = None, engine: EngineName | None = None) -> VocabularyEncoder:
@@ -189,6 +229,7 @@ def create_renderer(
     tokenizer: object,
     family: Family | str | None = None,
     *,
+    template: str | None = None,
     thinking_retention: ThinkingRetention | None = None,
     body_specials: BodySpecials = "text",
     images: ImageProcessor | None = None,
@@ -203,6 +244,7 @@ def create_renderer(
         family: The chat format, a value or the name of one (`"qwen3"`); None finds it from a transformers tokenizer's
             name or chat template, and takes any other template as it is, traced, which is said by a
             `TracedTemplateNotice`.
+        template: Which of the tokenizer's chat templates is used, see `load`.
         thinking_retention: See `Renderer`.
         body_specials: See `Renderer`.
         images: See `Renderer`.
@@ -211,13 +253,16 @@ def create_renderer(
         **options: See `load`.
 
     Raises:
-        OptionError: The format has no such option, or it cannot have this value; a policy does not exist.
+        OptionError: The format has no such option, or it cannot have this value; a policy does not exist; the tokenizer
+            has no chat template of this name, or several and no default.
         UnknownModelError: No family was given and the tokenizer does not tell.
         EncoderError: Not a tokenizer isc knows, or one it cannot account for.
     """
     encoder = as_encoder(tokenizer)
     given = chosen_family(family)
-    found = fitted((given or _family_of_tokenizer(tokenizer, encoder)).with_options(options), encoder)
+    _check_one_given(given, template)
+    own = given or _family_of_tokenizer(tokenizer, encoder, template)
+    found = fitted(own.with_options(options), encoder)
     if images is None and found.placeholders_per_image is not None:
         from isc.media import image_processor
 
@@ -225,27 +270,43 @@ def create_renderer(
     return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
-def family_of_tokenizer(tokenizer: object) -> Family | None:
+def family_of_tokenizer(tokenizer: object, template: str | None = None) -> Family | None:
     """Return the family of a transformers tokenizer's model name or chat template; None where neither is known."""
-    template = getattr(tokenizer, "chat_template", None)
     by_name = models().get(str(getattr(tokenizer, "name_or_path", None)))
-    return by_name or (family_of_template(template) if isinstance(template, str) else None)
+    if by_name is not None and template is None:
+        return by_name
+    chosen = tokenizer_templates(tokenizer, template)
+    return None if chosen is None else _family_of_choice(chosen)
 
 
-def _family_of_tokenizer(tokenizer: object, encoder: Encoder) -> Family:
-    """Return the known family of a transformers tokenizer, else its chat template, traced."""
-    family = family_of_tokenizer(tokenizer)
+def tokenizer_templates(tokenizer: object, template: str | None = None) -> TemplateChoice | None:
+    """Choose among the chat templates that a transformers tokenizer holds; None where it has none."""
+    name = str(getattr(tokenizer, "name_or_path", None) or "this tokenizer")
+    return template_choice(templates_of(getattr(tokenizer, "chat_template", None)), template, name)
+
+
+def _family_of_choice(chosen: TemplateChoice) -> Family | None:
+    """Return the family that renders chats without tools as one template and those with tools as the other."""
+    family = family_of_template(chosen.without_tools)
+    return family if family_of_template(chosen.with_tools) == family else None
+
+
+def _family_of_tokenizer(tokenizer: object, encoder: Encoder, template: str | None) -> Family:
+    """Return the known family of a transformers tokenizer, else its chat templates, traced."""
+    family = family_of_tokenizer(tokenizer, template)
     if family is not None:
         return family
-    name, template = (getattr(tokenizer, key, None) for key in ("name_or_path", "chat_template"))
-    if not isinstance(template, str):
+    name, chosen = getattr(tokenizer, "name_or_path", None), tokenizer_templates(tokenizer, template)
+    if chosen is None:
         named = str(name) if name else f"a {type(tokenizer).__name__} without a model name"
         raise unknown_model(named, "isc.create_renderer(tokenizer")
+    from isc.traced.named import one_format
     from isc.traced.template import TracedTemplate
 
     _notice(str(name or "this tokenizer"))
     bos_token, eos_token = (getattr(tokenizer, key, None) for key in ("bos_token", "eos_token"))
-    return TracedTemplate(template, bos_token=bos_token, eos_token=eos_token, specials=tuple(encoder.specials))
+    build = partial(TracedTemplate, bos_token=bos_token, eos_token=eos_token, specials=tuple(encoder.specials))
+    return one_format(chosen.without_tools, chosen.with_tools, build)
 
 
 def _notice(name: str) -> None:
@@ -257,15 +318,12 @@ def _notice(name: str) -> None:
     warnings.warn(notice, TracedTemplateNotice, stacklevel=4)
 
 
-def known_family(model: Source) -> Family | None:
+def known_family(model: Source, template: str | None = None) -> Family | None:
     """Return the family of a model's exact name or exact template; None where the template has to be traced."""
     by_name = models().get(model.name)
-    if by_name is not None:
+    if by_name is not None and template is None:
         return by_name
-    template = model.chat_template()
-    if template is None:
-        raise unknown_model(model.name)
-    by_template = family_of_template(template)
+    by_template = _family_of_choice(_choice(model, template))
     if by_template is None:
         _notice(model.name)
     return by_template

@@ -50,9 +50,10 @@ CONVERSATION: Conversation = (
 )
 
 
-def said_after(role: str) -> Conversation:
+def said_after(role: str, *, alternates: bool = False) -> Conversation:
     """What a conversation goes on with."""
-    return [{"role": role, "content": text, "name": "find"} for text in ("and then", "more")], None
+    texts = ("and then", "more")[: 1 if alternates else 2]
+    return [{"role": role, "content": text, "name": "find"} for text in texts], None
 
 
 def _calls(chat: Chat, index: int) -> tuple[isc.ToolCall, ...]:
@@ -197,7 +198,10 @@ def test_parts_names_and_bridges_forge_nothing(case: Case) -> None:
         messages, tools = in_parts(conversation)
         named = [{**message, "name": f"speaker {message['role']}"} for message in messages]
         answer = {"role": "assistant", "content": "well"}
-        new = said_after("user" if case.family.keeps_history or "tool" not in case.shape().roles else "tool")
+        new = said_after(
+            "user" if case.family.keeps_history or "tool" not in case.shape().roles else "tool",
+            alternates=case.shape().alternates,
+        )
         testing.no_forgery(renderer, ([*named, answer] if named[-1]["role"] == "user" else named, tools), new)
 
     check()

@@ -41,6 +41,9 @@ class Format:
     """The model whose vocabulary is used: hub id, or directory. Its family is found, if --family does not give it."""
     option: tuple[str, ...] = ()
     """A template option, NAME=VALUE, of the family or of the model's own template. Can be repeated."""
+    template: str | None = None
+    """Which of the model's own chat templates is used, by its name. By default tool_use where there are tools, and
+    default elsewhere."""
     images_from: Path | None = None
     """Directory whose image files conversations may name. Without it they open no file: images are data URLs."""
 

@@ -30,6 +30,8 @@ def check(
     *,
     family: str | None = None,
     option: tuple[str, ...] = (),
+    template: str | None = None,
+    without_tools: bool = False,
     built_in_count: Whole = 40,
     json: bool = False,
 ) -> int:
@@ -54,6 +56,9 @@ def check(
         files: Conversations to try besides the built-in ones, JSON or JSON Lines.
         family: Chat format to hold to the model's template, see `isc families`.
         option: A template option, NAME=VALUE, of the family or of the model's own template. Can be repeated.
+        template: Which of the model's own chat templates to check, by its name. By default tool_use where there are
+            tools, and default elsewhere.
+        without_tools: The model is not used with tools: try no tools, calls and results.
         built_in_count: How many built-in conversations to try.
         json: For programs: the report as JSON.
     """
@@ -63,6 +68,8 @@ def check(
         family_value(family),
         lambda shape: (*_given(files, unread), *built_in(shape, built_in_count)),
         lambda format: with_options(format, option),
+        template=template,
+        tools=not without_tools,
     )
     for problem in unread:
         console(errors=True).print(problem, soft_wrap=True)

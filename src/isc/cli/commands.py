@@ -82,7 +82,7 @@ def show(
         ids: One token a line, with position, id and attribution.
         generation_prompt: End with what asks the model for its turn.
     """
-    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from, little=True)
+    renderer, vocabulary = _chosen(format, little=True)
     place, read = _conversation(file, line)
     offered = read.tools
     if tools is not None:
@@ -100,6 +100,12 @@ def show(
     for text in lines:
         output.print(text, soft_wrap=True)
     return Exit.OK
+
+
+def _chosen(format: Format, *, little: bool = False) -> tuple[Renderer, str]:
+    """The renderer that the arguments choose, and the name of its vocabulary."""
+    told = (format.family, format.model, format.option, format.images_from)
+    return choose(*told, template=format.template, little=little)
 
 
 @contextmanager
@@ -160,7 +166,7 @@ def render(
     if not files:
         raise OptionError("isc render: name a file, or - for standard input")
     refuse_existing([output] if output else [], overwrite=overwrite)
-    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
+    renderer, vocabulary = _chosen(format)
     errors = console(errors=True)
     rendered = rejected = 0
     target = whole_file(output, overwrite=overwrite) if output else nullcontext(sys.stdout.buffer)
@@ -233,7 +239,7 @@ def build(
     form, loss = sample_format(output), parse_loss(samples.loss)
     paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
     paths.check_distinct()
-    renderer, vocabulary = choose(format.family, format.model, format.option, format.images_from)
+    renderer, vocabulary = _chosen(format)
     renderer, day = dated(renderer, samples.date or recorded_date(paths, manner))
     settings = Settings(
         loss,

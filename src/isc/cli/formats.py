@@ -34,6 +34,7 @@ def choose(
     options: Sequence[str] = (),
     images_from: Path | None = None,
     *,
+    template: str | None = None,
     little: bool = False,
 ) -> tuple[Renderer, str]:
     """Make the renderer that is asked for, and name its vocabulary.
@@ -43,6 +44,7 @@ def choose(
         model: Hub id or directory; None takes the embedded vocabulary.
         options: Template options, each `name=value`.
         images_from: Directory whose image files conversations may name; None for none.
+        template: Which of the model's own chat templates; None as `isc.load` takes it.
         little: Whether there is so little to encode that the fast engine is not worth loading.
 
     Returns:
@@ -55,7 +57,8 @@ def choose(
     """
     if model is not None:
         engine: EngineName | None = "tokenizers" if little else None
-        renderer = load(model, None if family is None else _family(family), local_files=images_from, engine=engine)
+        chosen = None if family is None else _family(family)
+        renderer = load(model, chosen, template=template, local_files=images_from, engine=engine)
         _check_images(renderer, images_from)
         return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
     if family is None:
@@ -63,6 +66,8 @@ def choose(
         raise OptionError(
             f"which chat format? Pass --family with one of {names}, or --model with a hub id or directory"
         )
+    if template is not None:
+        raise OptionError(f"--template {template}: there is no model whose template it could be: pass --model")
     value = with_options(_family(family), options)
     images = None if images_from is None else image_processor({}, value, local_files=images_from)
     renderer = create_renderer(embedded(value.specials), value, images=images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, get_args
 
 import msgspec
@@ -11,10 +12,12 @@ from msgspec import structs
 
 from isc import loading
 from isc.compat.lenient import LeftOutWarning
+from isc.conversation.bridge import WholeFormat
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats import catalogue
 from isc.formats.base import Family
+from isc.traced.named import one_format
 from isc.traced.template import TracedTemplate
 
 _NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max", "audio_cache_max"))
@@ -190,17 +193,17 @@ def _template(
     options: Mapping[str, Any],
     reasoning: str | None = None,
     tool_calls: str | None = None,
-) -> TracedTemplate:
-    """A tokenizer's own chat template as a family."""
-    template = getattr(tokenizer, "chat_template", None)
-    if not isinstance(template, str):
+) -> WholeFormat:
+    """A tokenizer's own chat templates as a family."""
+    chosen = loading.tokenizer_templates(tokenizer)
+    if chosen is None:
         raise UnknownModelError(
             f"isc has no family for {getattr(tokenizer, 'name_or_path', tokenizer)!r} under this configuration, and "
             "the tokenizer has no chat template; the configurations with a family are "
             f"{', '.join([*catalogue.list_families(), *OTHER_NAMES])}"
         )
-    return TracedTemplate(
-        template,
+    build = partial(
+        TracedTemplate,
         bos_token=tokenizer.bos_token,
         eos_token=tokenizer.eos_token,
         specials=tuple(encoder.specials),
@@ -208,3 +211,4 @@ def _template(
         tool_calls=tool_calls,
         template_kwargs=options,
     )
+    return one_format(chosen.without_tools, chosen.with_tools, build)

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from isc import loading
-from isc._sources import Source
+from isc._sources import DEFAULT, Source
 from isc.compat.models import TOKENIZER_SOURCE_OVERRIDES
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold
@@ -29,9 +29,10 @@ class LoadedTokenizer(Struct, frozen=True):
     encoder: Encoder
 
     @property
-    def chat_template(self) -> str | None:
-        """The model's chat template."""
-        return self.source.chat_template()
+    def chat_template(self) -> str | dict[str, str] | None:
+        """The model's chat template; several by their names, as transformers has them."""
+        templates = self.source.chat_templates()
+        return templates.get(DEFAULT) if templates.keys() <= {DEFAULT} else templates
 
     @property
     def bos_token(self) -> str | None:

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import ModuleType
 
@@ -142,6 +142,33 @@ def chosen_family(family: object) -> Family | None:
         return family_named(family)
     hint = f"; make a value of it: {family.__name__}()" if isinstance(family, type) else ""
     raise OptionError(f"family must be a family or the name of one, not {shown(family)}{hint}")
+
+
+_SHARED_KINDS = frozenset(("deepseekv3",))
+"""Kinds of model by which formats cannot be told: DeepSeek R1, V3, V3.1 and others are all of this one."""
+
+
+def family_serving(names: Iterable[str], kinds: Iterable[str]) -> str | None:
+    """Return the family that serves a model whose files do not show its format, or None.
+
+    Args:
+        names: What the model may be called, with its organization or without.
+        kinds: The model's `model_type` and `architectures`.
+
+    >>> family_serving(["Qwen3-8B"], []), family_serving([], ["gpt_oss"]), family_serving([], ["DeepseekV3ForCausalLM"])
+    ('qwen3', 'gpt_oss', None)
+    """
+    called = {name.rpartition("/")[2] for name in names if name}
+    by_name = {family_name(family) for model, family in models().items() if model.rpartition("/")[2] in called}
+    plain = {_plain(kind) for kind in kinds} - _SHARED_KINDS
+    by_kind = {name for name in list_families() if _plain(name) in plain}
+    found = by_name or by_kind
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _plain(kind: str) -> str:
+    """Return a kind of model without the differences of its spellings: `DeepseekV32ForCausalLM` is `deepseek_v32`."""
+    return "".join(filter(str.isalnum, kind.partition("For")[0])).lower()
 
 
 def family_of_template(template: str) -> Family | None:

@@ -91,9 +91,10 @@ def check_family(
     >>> check_family(Qwen3(), adversarial_encoder(Qwen3().specials), count=3).holds
     True
     """
+    taken = shape or shape_of(family)
     labelled = ((f"example {number}", conversation) for number, conversation in enumerate(examples))
-    named = (*labelled, *built_in(shape or shape_of(family), count))
-    return check(family_name(family), create_renderer(encoder, family), named, reference)
+    named = (*labelled, *built_in(taken, count))
+    return check(family_name(family), create_renderer(encoder, family), named, reference, shape=taken)
 
 
 @lru_cache(maxsize=32)

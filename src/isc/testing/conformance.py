@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, structs
 
 from isc import convert
 from isc._json import json_text
-from isc._later import Later
 from isc._runs import shared
-from isc._sources import Source
+from isc._sources import Source, TemplateChoice
 from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
+from isc.encoding.encoders import VocabularyEncoder
 from isc.errors import Error
 from isc.formats._shape import Shape
 from isc.formats.base import Family
@@ -30,17 +30,12 @@ from isc.formats.segments import is_special
 from isc.loading import create_renderer, declared_stops, known_family, load_encoder, traced
 from isc.rendered import RenderedTokens
 from isc.testing import laws
+from isc.testing.judging import Judge, decodes, masks, probes, untrained
 from isc.testing.laws import LawError, Reference
 from isc.testing.reference import FileReference
 from isc.testing.strategies import Writer, shape_of
 from isc.testing.twins import Conversation
 from isc.types import Json
-
-if TYPE_CHECKING:
-    from isc.traced.template import TracedTemplate
-else:
-    TracedTemplate = Later
-
 
 Message: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[Conversation], Iterator[str]]
@@ -99,7 +94,7 @@ def prepared(family: Family, conversation: Conversation) -> Mapping[str, Json]:
     return family.template_variables(convert.chat(*conversation))
 
 
-def by_template(family: Family, template: TracedTemplate, encoder: Encoder) -> Rendering:
+def by_template(family: Family, template: WholeFormat, encoder: Encoder) -> Rendering:
     """Return a function that renders by a family's template, traced, with the variables of the model's tokenizer."""
 
     def rendering(conversation: Conversation, asked: bool) -> RenderedTokens:
@@ -284,6 +279,7 @@ def check(
     reference: Reference | None = None,
     traced: Rendering | None = None,
     stops: Sequence[str] = (),
+    shape: Shape | None = None,
 ) -> CheckReport:
     """Hold a renderer to its template and to the laws.
 
@@ -294,32 +290,99 @@ def check(
         reference: The model's own template and tokenizer; without it parity is skipped.
         traced: Renders by the model's template, traced, on the same vocabulary; without it attribution is not compared.
         stops: The specials at which the model's own files say that sampling stops; empty takes the family's.
+        shape: What the format takes, for conversations of planted words, by which the template is judged; None for
+            none.
 
     Returns:
         An outcome for every check.
     """
     named, refused = _taken(renderer, reference, conversations)
-    without = "needs the model's own chat template"
+    planted = _planted(renderer, reference, shape)
     known = not isinstance(renderer.family, WholeFormat)  # a template on its own may have no grammar that is known
-    untrained = untrained_stops(renderer, stops or renderer.family.stop_tokens)
-    attribution = None if traced is None else attribution_parity(renderer, traced)
-    text = ids = cut = None
-    if reference is not None:
-        text, ids, cut = (one(renderer, reference) for one in (text_parity, id_parity, cut_tokens))
+    ends = untrained_stops(renderer, stops or renderer.family.stop_tokens)
     outcomes = [
         refused,
-        _outcome("text parity", named, text, without),
-        _outcome("id parity", named, ids, without),
-        _outcome("tokens across a sampling cut", named, cut, without, told=True),
-        _outcome("attribution parity", named, attribution, without),
+        *_parity(renderer, reference, traced, named),
         *(_outcome(name, named, law(held, renderer)) for name, held in _LAWS.items()),
         _outcome("forgery: strings that spell every special", _richest(named), forgery(renderer)),
         _outcome("parsing is the inverse", named, inverse(renderer), told=not known),
         _outcome("prefix stability", named, prefix(renderer), told=not renderer.is_prefix_stable),
-        _outcome("stops are trained", named, untrained, told=renderer.family.tells_ending),
-        _outcome("masks are not empty", named, empty_masks(renderer)),
+        _outcome("stops are trained", [*named, *planted], ends, told=renderer.family.tells_ending),
+        _outcome("masks are not empty", [*named, *planted], empty_masks(renderer)),
+        *_judged(renderer, reference, named, planted, stops or renderer.family.stop_tokens),
     ]
     return CheckReport(family, tuple(outcomes))
+
+
+def _parity(
+    renderer: Renderer, reference: Reference | None, traced: Rendering | None, named: Sequence[Named]
+) -> Iterator[Outcome]:
+    """Compare text, ids and attribution with the template's."""
+    text = ids = cut = None
+    if reference is not None:
+        text, ids, cut = (one(renderer, reference) for one in (text_parity, id_parity, cut_tokens))
+    attribution = None if traced is None else attribution_parity(renderer, traced)
+    yield _outcome("text parity", named, text, _WITHOUT)
+    yield _outcome("id parity", named, ids, _WITHOUT)
+    yield _outcome("tokens across a sampling cut", named, cut, _WITHOUT, told=True)
+    yield _outcome("attribution parity", named, attribution, _WITHOUT)
+
+
+def _planted(renderer: Renderer, reference: Reference | None, shape: Shape | None) -> list[Named]:
+    """Return the conversations of planted words that format and template render."""
+    return [] if reference is None or shape is None else _taken(renderer, reference, probes(shape))[0]
+
+
+def _judged(
+    renderer: Renderer,
+    reference: Reference | None,
+    named: Sequence[Named],
+    planted: Sequence[Named],
+    stops: Sequence[str],
+) -> Iterator[Outcome]:
+    """Yield the outcomes of what is held to the template's own text alone."""
+    judge = None if reference is None else Judge(renderer, reference)
+    every = [*named, *planted]
+    for name, (tried, on_planted, told) in _JUDGED.items():
+        method = None if judge is None else partial(tried, judge)
+        yield _outcome(name, planted if on_planted else every, method, _WITHOUT, told=told)
+    judged_stops = None if judge is None else partial(Judge.stops_at_stop, judge, stops=stops)
+    yield _outcome("turns end at their first stop", planted, judged_stops, _WITHOUT)
+    files = reference if isinstance(reference, FileReference) else None
+    decoded = None if files is None else partial(decodes, renderer, files)
+    yield _outcome("ids decode to the text", every, decoded, _WITHOUT)
+    marks = None if judge is None or files is None else partial(masks, judge, files)
+    yield _outcome("generation blocks", every, marks, _WITHOUT, told=True)
+    never = untrained(renderer, stops, [conversation for _, conversation in every])
+    yield _told_stops(every, never, len(stops))
+
+
+def _told_stops(named: Sequence[Named], never: Sequence[str], stops: int) -> Outcome:
+    """The stops that are never trained: a fact to be known, since most models declare more than end a turn.
+
+    Where none is trained at all, a model would not learn to stop.
+    """
+    if not named:
+        return Outcome("every stop is trained", "skipped", 0, 0, (Finding("", _NOTHING_RENDERED),))
+    findings = tuple(Finding("", f"no turn ends at {stop}") for stop in never)
+    status: Status = "pass" if not never else "fail" if len(never) == stops else "info"
+    return Outcome("every stop is trained", status, len(named), len(never), findings[:_SHOWN])
+
+
+_NOTHING_RENDERED = "no conversation was rendered"
+_WITHOUT = "needs the model's own chat template"
+_JUDGED: dict[str, tuple[Callable[[Judge, Conversation], Iterator[str]], bool, bool]] = {
+    "turns begin as prompts end": (Judge.begins_as_asked, True, False),
+    "sampling starts where the prompt ends": (Judge.starts_at_prompt, False, False),
+    "no header is sampled": (Judge.no_header_sampled, True, False),
+    "no special is doubled": (Judge.specials_once, True, False),
+    "everything said is shown": (Judge.everything_shown, True, False),
+    "reasoning is shown": (Judge.reasoning_shown, True, True),
+    "tools are shown": (Judge.tools_shown, True, False),
+    "calls and reasoning are read back": (Judge.read_back, True, False),
+    "bridges are fresh renders": (Judge.bridges, False, False),
+}
+"""Checks by the template's own text: whether only on planted conversations, and whether a finding is no failure."""
 
 
 def check_model(
@@ -327,6 +390,9 @@ def check_model(
     family: Family | None,
     conversations: Callable[[Shape], Iterable[Named]],
     options: Callable[[Family], Family] = lambda family: family,
+    *,
+    template: str | None = None,
+    tools: bool = True,
 ) -> CheckReport:
     """Hold a model's family, or its own template where no family is known, to the model's files and to the laws.
 
@@ -335,33 +401,51 @@ def check_model(
         family: The chat format; None takes the known one, else the template itself, traced.
         conversations: What to try, for the shape of chats that the format takes.
         options: What sets the options of the format that was found.
+        template: Which of the model's own chat templates, by its name; None as `isc.load` takes it.
+        tools: Whether the model is used with tools; without, none are offered, called or answered.
 
     Raises:
-        OptionError: The format has no such option.
+        OptionError: The format has no such option; the model has no such template, or several and no default.
         LoadError: The model's files cannot be read.
         UnknownModelError: No family is given or known, and there is no chat template.
     """
     model, encoder = Source(source), load_encoder(source)
-    known = family or known_family(model)
+    known = family or known_family(model, template)
     known = known and options(known)
     moment = _moment(known)
-    chosen = known or options(traced(model, encoder, now=moment.isoformat()))
-    template = model.chat_template()
-    declared = declared_stops(model, encoder)
-    reference = traced_attribution = None
-    if template is not None:
-        special = {name: model.special(name) for name in ("bos_token", "eos_token")}
-        variables = {**special, **chosen.template_arguments()}
-        prepare = partial(prepared, chosen)
-        reference = FileReference(template, model.vocabulary(), variables, moment, encoder.specials, prepare)
+    chosen = known or options(traced(model, encoder, now=moment.isoformat(), template=template))
+    own, reference, traced_attribution = model.template_choice(template), None, None
+    if own is not None:
+        reference = _reference(model, encoder, chosen, moment, own)
         if not isinstance(chosen, WholeFormat):
-            same = traced(model, encoder, chosen.template_arguments(), moment.isoformat())
+            same = traced(model, encoder, chosen.template_arguments(), moment.isoformat(), template=template)
             traced_attribution = by_template(chosen, same, encoder)
     name = f"{source} as {family_name(chosen)}" if traced_attribution else f"{source} by its own template"
-    # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
-    shape = structs.replace(shape_of(chosen), text_arguments=False, keys=r"\w+")
+    shape = _tried_shape(chosen, tools=tools)
+    declared = declared_stops(model, encoder)
     stops = (*chosen.stop_tokens, *declared) if known else declared
-    return check(name, create_renderer(encoder, chosen), conversations(shape), reference, traced_attribution, stops)
+    renderer = create_renderer(encoder, chosen)
+    return check(name, renderer, conversations(shape), reference, traced_attribution, stops, shape)
+
+
+def _reference(
+    model: Source, encoder: VocabularyEncoder, family: Family, moment: datetime, own: TemplateChoice
+) -> FileReference:
+    """Return a model's templates and vocabulary under a family's options."""
+    special = {name: model.special(name) for name in ("bos_token", "eos_token")}
+    variables = {**special, **family.template_arguments()}
+    files = (own.without_tools, model.vocabulary(), variables, moment, encoder.specials, partial(prepared, family))
+    return FileReference(*files, own.with_tools)
+
+
+def _tried_shape(family: Family, *, tools: bool) -> Shape:
+    """Return the shape of the conversations that a model is tried on."""
+    # few templates take JSON text as it is, and formats without quotes cannot tell every name from their tags
+    shape = structs.replace(shape_of(family), text_arguments=False, keys=r"\w+")
+    if tools:
+        return shape
+    roles = tuple(role for role in shape.roles if role != "tool")
+    return structs.replace(shape, roles=roles, tools=False, offers_tools=False)
 
 
 def _moment(family: Family | None) -> datetime:
@@ -407,7 +491,7 @@ def _outcome(
     if tried is None:
         return Outcome(name, "skipped", 0, 0, (Finding("", reason),))
     if not named:
-        return Outcome(name, "skipped", 0, 0, (Finding("", "no conversation was rendered"),))
+        return Outcome(name, "skipped", 0, 0, (Finding("", _NOTHING_RENDERED),))
     findings = [Finding(label, detail) for label, conversation in named for detail in _details(tried, conversation)]
     status: Status = "pass" if not findings else "info" if told else "fail"
     return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))

@@ -6,9 +6,10 @@ Nothing of isc's tracing or folding is used here, so that the two can be held ag
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,6 +43,7 @@ class FileReference:
         now: The moment that `strftime_now` tells.
         specials: What a rank file lacks; a tokenizer.json has its own.
         prepare: What the model's own tokenizer makes of tools before the template, by the template's variables.
+        with_tools: The text of the chat template for conversations with tools; None for the same.
     """
 
     def __init__(
@@ -52,26 +54,15 @@ class FileReference:
         now: datetime,
         specials: Mapping[str, int] = {},
         prepare: Prepare = lambda _: {},
+        with_tools: str | None = None,
     ) -> None:
         self.template = template
+        self.with_tools = template if with_tools is None else with_tools
         self.vocabulary = vocabulary
         self.specials = specials
         self.options = options
         self.now = now
         self.prepare = prepare
-
-    @cached_property
-    def _compiled(self) -> Template:
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag(), loopcontrols]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = self.now.strftime
-        return environment.from_string(self.template)
 
     def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
         """Return the text that the template renders.
@@ -79,6 +70,20 @@ class FileReference:
         Raises:
             ConversationError: The template refuses the conversation, or cannot render it.
         """
+        return self._rendered(conversation, add_generation_prompt=add_generation_prompt, marked=False)
+
+    def generation(self, conversation: Conversation) -> tuple[str, list[Span]]:
+        """Return the text that the template renders, and the characters of its `{% generation %}` blocks.
+
+        Raises:
+            ConversationError: See `text`.
+        """
+        marked = self._rendered(conversation, add_generation_prompt=False, marked=True)
+        pieces = _MARK.split(marked)
+        ends = list(accumulate(map(len, pieces)))
+        return "".join(pieces), list(zip(ends[::2], ends[1::2], strict=False))
+
+    def _rendered(self, conversation: Conversation, *, add_generation_prompt: bool, marked: bool) -> str:
         messages, tools = conversation
         variables = {
             "messages": [_with_reasoning(message) for message in messages],
@@ -87,26 +92,32 @@ class FileReference:
             "add_generation_prompt": add_generation_prompt,
             **self.prepare(conversation),
         }
+        compiled = _compiled(self.with_tools if tools else self.template, self.now, marked=marked)
         try:
-            return self._compiled.render(**self.options, **variables)
+            return compiled.render(**self.options, **variables)
         except Exception as error:  # whatever a template runs into with what it was not written for
             raise ConversationError("messages", f"the chat template refuses them: {error}") from error
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
         """Return the ids of a text, specials recognized, and the characters of each."""
-        return self._encode(text)
+        return self._coding[0](text)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of ids, specials in it, as the vocabulary's own library decodes them."""
+        return self._coding[1](list(token_ids))
 
     @cached_property
-    def _encode(self) -> Encode:
-        return _encoding_of(self.vocabulary, self.specials)
+    def _coding(self) -> tuple[Encode, Callable[[list[int]], str]]:
+        return _coding_of(self.vocabulary, self.specials)
 
 
-def _encoding_of(vocabulary: Path, specials: Mapping[str, int]) -> Encode:
-    """Return a function that encodes a text, specials included, by a model's tokenizer.json or rank file."""
+def _coding_of(vocabulary: Path, specials: Mapping[str, int]) -> tuple[Encode, Callable[[list[int]], str]]:
+    """Return functions that encode and decode texts, specials included, by a model's tokenizer.json or rank file."""
     if vocabulary.suffix == ".json":
         from tokenizers import Tokenizer
 
-        return partial(_by_tokenizers, Tokenizer.from_file(str(vocabulary)))
+        tokenizer = Tokenizer.from_file(str(vocabulary))
+        return partial(_by_tokenizers, tokenizer), partial(tokenizer.decode, skip_special_tokens=False)
     import tiktoken
 
     rank_format = format_of(vocabulary)
@@ -116,7 +127,7 @@ def _encoding_of(vocabulary: Path, specials: Mapping[str, int]) -> Encode:
         mergeable_ranks=read_ranks(vocabulary),
         special_tokens=dict(specials),
     )
-    return partial(_by_tiktoken, encoding, rank_format.limits)
+    return partial(_by_tiktoken, encoding, rank_format.limits), encoding.decode
 
 
 def _by_tokenizers(tokenizer: Tokenizer, text: str) -> tuple[Sequence[int], Sequence[Span]]:
@@ -130,6 +141,21 @@ def _by_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None, text: str) 
     characters = [place for place, character in enumerate(text) for _ in character.encode()]
     ends = list(accumulate(len(encoding.decode_single_token_bytes(token_id)) for token_id in ids))
     return ids, [(characters[start], characters[end - 1] + 1) for start, end in zip((0, *ends), ends, strict=False)]
+
+
+@lru_cache(maxsize=8)
+def _compiled(template: str, now: datetime, *, marked: bool) -> Template:
+    """Compile a chat template; the last 8 are kept."""
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag(_EDGES if marked else ("", "")), loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = now.strftime
+    return environment.from_string(template)
 
 
 def _with_reasoning(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -147,8 +173,12 @@ def _raise(message: str) -> str:
     raise ValueError(message)
 
 
-def _generation_tag() -> type[Extension]:
-    """Make the extension for `{% generation %}`, which renders its body. Jinja is imported only where it is needed."""
+_EDGES = ("\ue000isc generation\ue001", "\ue000isc said\ue001")
+_MARK = re.compile("|".join(map(re.escape, _EDGES)))
+
+
+def _generation_tag(edges: tuple[str, str]) -> type[Extension]:
+    """Make the extension for `{% generation %}`, which renders its body between two edges. Jinja is imported here."""
     from jinja2 import nodes
     from jinja2.ext import Extension
 
@@ -164,6 +194,6 @@ def _generation_tag() -> type[Extension]:
 
         @staticmethod
         def rendered(caller: Callable[[], str]) -> str:
-            return caller()
+            return edges[0] + caller() + edges[1]
 
     return Generation

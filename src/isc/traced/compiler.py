@@ -20,6 +20,8 @@ LEAVE: Final = "isc leave"
 TAIL: Final = "isc tail"
 STEP: Final = "isc step"
 GENERATION: Final = "isc generation"
+TEXT_METHODS: Final = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "split", "upper", "lower"))
+"""Methods of texts that templates call most; what they give is a text, a list of texts, or a truth value."""
 _MARKS: Final = {
     LEAVE: "environment.left()",
     TAIL: "environment.tail",
@@ -50,7 +52,8 @@ class TracingCodeGenerator(CodeGenerator):
     """Jinja's compiler, with every operation on text and every size left to the environment."""
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
-        if not isinstance(node, nodes.TemplateData):
+        escaping = frame.eval_ctx.volatile or frame.eval_ctx.autoescape
+        if not isinstance(node, nodes.TemplateData) and (escaping or not _is_text(node)):
             raise nodes.Impossible
         return super()._output_child_to_const(node, frame, finalize)
 
@@ -81,11 +84,30 @@ class TracingCodeGenerator(CodeGenerator):
         else:
             super().visit_Filter(node, frame)
 
+    def visit_Call(self, node: nodes.Call, frame: Frame, forward_caller: bool = False) -> None:
+        """Compile `a.strip()`: looked up and called in one go where its arguments are spelled in the template."""
+        method = node.node
+        spelled = isinstance(method, nodes.Getattr) and method.attr in TEXT_METHODS and all(map(_is_text, node.args))
+        if forward_caller or not spelled or node.kwargs or node.dyn_args or node.dyn_kwargs:
+            super().visit_Call(node, frame, forward_caller=forward_caller)
+            return
+        assert isinstance(method, nodes.Getattr)
+        self.write("environment.called(context, ")
+        self.visit(method.node, frame)
+        self.write(f", {method.attr!r}")
+        for argument in node.args:
+            self.write(", ")
+            self.visit(argument, frame)
+        for variables, given in (("_loop_vars", frame.loop_frame), ("_block_vars", frame.block_frame)):
+            if given:
+                self.write(f", {variables}={variables}")
+        self.write(")")
+
     def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Compile `a + b + c` as one addition, since most templates spend their time on sums."""
         operands = _operands(node)
         if len(operands) == 2:
-            super().visit_Add(node, frame)
+            super().visit_Add(nodes.Add(*operands, lineno=node.lineno, environment=node.environment), frame)
             return
         self.write("environment.summed(context, (")
         for operand in operands:
@@ -106,7 +128,8 @@ class TracingCodeGenerator(CodeGenerator):
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         """Compile `a == b`. Values nested by a hostile template would make it endless, unless one side is simple."""
-        if any(_is_simple(side) for side in (node.expr, *(operand.expr for operand in node.ops))):
+        sides = (node.expr, *(operand.expr for operand in node.ops))
+        if any(_is_simple(side) or isinstance(side, (nodes.Compare, nodes.Not)) for side in sides):
             self._compared(node, frame)
             return
         self.write("(")
@@ -181,12 +204,24 @@ _OPERATORS: Final = {
 
 
 def _operands(node: nodes.Expr) -> list[nodes.Expr]:
-    """Return the operands of a sum, in the order of addition."""
-    operands: list[nodes.Expr] = []
+    """Return the operands of a sum, in the order of addition. Texts of the template's behind the first are joined."""
+    found: list[nodes.Expr] = []
     while isinstance(node, nodes.Add):
-        operands.append(node.right)
+        found.append(node.right)
         node = node.left
-    return [node, *reversed(operands)]
+    found.append(node)
+    operands = [found.pop()]
+    for operand in reversed(found):
+        last = operands[-1]
+        if len(operands) > 1 and _is_text(last) and _is_text(operand):
+            operands[-1] = nodes.Const(last.value + operand.value, lineno=last.lineno)  # type: ignore[attr-defined]
+        else:
+            operands.append(operand)
+    return operands
+
+
+def _is_text(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Const) and type(node.value) is str
 
 
 def _is_mark(node: nodes.Node) -> bool:
@@ -246,10 +281,10 @@ def _subscripted(loop: nodes.For) -> list[nodes.Expr]:
 
 def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
     """Return the statements of a loop's body with a mark wherever the body is left early."""
-    marked: list[nodes.Node] = []
+    found: list[nodes.Node] = []
     for statement in statements:
         if isinstance(statement, (nodes.Break, nodes.Continue)):
-            marked.append(_mark(LEAVE))
+            found.append(_mark(LEAVE))
         elif isinstance(statement, nodes.For):
             statement.else_ = _with_leaves(statement.else_)
         elif isinstance(statement, nodes.If):
@@ -258,5 +293,5 @@ def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
             statement.else_ = _with_leaves(statement.else_)
         elif isinstance(statement, (nodes.With, nodes.Scope, nodes.ScopedEvalContextModifier)):
             statement.body = _with_leaves(statement.body)
-        marked.append(statement)
-    return marked
+        found.append(statement)
+    return found

@@ -19,12 +19,14 @@ class Tail(Struct, frozen=True):
     """The text after the last turn: its first top-level statement is number `start`.
 
     `independent`: its text is the same after any messages, and `add_generation_prompt` changes nothing else.
+    `by_role`: its text is the same after any messages whose last has the same role.
     `heeds_content`: what messages say, not only their roles and shape, may decide about the generation prompt.
     """
 
     start: int
     independent: bool
     heeds_content: bool
+    by_role: bool = False
 
 
 class _Uses(Struct, frozen=True):
@@ -47,7 +49,35 @@ def tail_of(tree: nodes.Template) -> Tail:
     prompts = [place for place, use in enumerate(uses) if _PROMPT in use.reads and use.writes != {_PROMPT}]
     start = turns[-1] + 1 if turns else min(prompts, default=len(uses))
     independent = all(place >= start for place in prompts) and not any(use.reads & tainted for use in uses[start:])
-    return Tail(start, independent, not independent and heeds_content(tree, start))
+    by_role = independent or (
+        all(place >= start for place in prompts)
+        and not any("messages" in use.writes for use in uses)
+        and not any(_reads_more(statement, macros) & tainted for statement in tree.body[start:])
+    )
+    return Tail(start, independent, not independent and heeds_content(tree, start), by_role)
+
+
+def _reads_more(statement: nodes.Node, macros: Mapping[str, _Uses]) -> frozenset[str]:
+    """Return the names that a statement reads for more than the role of the last message."""
+    roles = sum(1 for item in _with_self(statement, (nodes.Getitem, nodes.Getattr)) if _is_last_role(item))
+    given = sum(1 for name in _read(statement) if name == "messages")
+    reads = _uses(statement, macros).reads
+    through_macros = any("messages" in macros[name].reads for name in reads & macros.keys())
+    return reads - {"messages"} if roles == given and not through_macros else reads
+
+
+def _is_last_role(node: nodes.Node) -> bool:
+    """Return whether an expression is `messages[-1].role` or `messages[-1]['role']`."""
+    if isinstance(node, nodes.Getattr):
+        is_role, held = node.attr == "role", node.node
+    elif isinstance(node, nodes.Getitem):
+        is_role, held = isinstance(node.arg, nodes.Const) and node.arg.value == "role", node.node
+    else:
+        return False
+    if not is_role or not isinstance(held, nodes.Getitem) or not isinstance(held.node, nodes.Name):
+        return False
+    last = isinstance(held.arg, nodes.Neg) and isinstance(held.arg.node, nodes.Const) and held.arg.node.value == 1
+    return held.node.name == "messages" and last
 
 
 def _tainted(uses: Sequence[_Uses]) -> set[str]:
@@ -96,7 +126,7 @@ def _loops(node: nodes.Node) -> bool:
     return next(_with_self(node, nodes.For), None) is not None
 
 
-def _with_self(node: nodes.Node, kind: type[nodes.Node]) -> Iterator[nodes.Node]:
+def _with_self(node: nodes.Node, kind: type[nodes.Node] | tuple[type[nodes.Node], ...]) -> Iterator[nodes.Node]:
     if isinstance(node, kind):
         yield node
     yield from node.find_all(kind)

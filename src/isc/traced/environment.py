@@ -18,7 +18,7 @@ from isc.traced.formatting import formatted, percent
 from isc.traced.language import TEMPLATE_TEXT, TemplateNamespace, attributes_of
 from isc.traced.limits import LONGEST, MOST_BITS, MOST_PARTS, Meter, bounded, within
 from isc.traced.markup import TracedMarkup
-from isc.traced.origins import TEMPLATE, Kind, Place, Run, merged, place_of
+from isc.traced.origins import TEMPLATE, Kind, Place, Run, Runs, merged, place_of
 from isc.traced.printing import printed, put_together
 from isc.traced.regions import GENERATION, LEAVE, TAIL, Mark, assembled, enter, settle
 from isc.traced.strings import Traced, added, lost, runs_of, traced
@@ -52,11 +52,11 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def copy_for(self, inputs: Inputs, meter: Meter) -> TracingEnvironment:
         """Return the environment of one render."""
-        environment = copy.copy(self)
-        environment.meter, environment.owners = meter, inputs.owners
-        environment.containers = inputs.containers if inputs.owners else None
-        environment.regions, environment.here = [], None
-        return environment
+        found = copy.copy(self)
+        found.meter, found.owners = meter, inputs.owners
+        found.containers = inputs.containers if inputs.owners else None
+        found.regions, found.here = [], None
+        return found
 
     # What compiled code calls.
 
@@ -92,20 +92,14 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def summed(self, context: Context, values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever a template adds
         """Evaluate `a + b + c`."""
-        if not all(type(value) in _TEXTS for value in values):
+        here = self.here
+        runs = _runs_of_sum(values, here)
+        if runs is None:
             return reduce(lambda left, right: self.call_binop(context, "+", left, right), values)
-        self.meter.step(within(sum(map(len, values))))
-        text, here = "".join(values), self.here
-        if here is None and all(type(value) is str for value in values):
-            return text
-        runs: list[Run] = []
-        for value in values:
-            for run in value._runs if type(value) is Traced else ((len(value), TEMPLATE, here),):
-                if runs and runs[-1][1] is run[1] and runs[-1][2] is run[2]:
-                    runs[-1] = (runs[-1][0] + run[0], run[1], run[2])
-                elif run[0]:
-                    runs.append(run)
-        return traced(text, tuple(runs))
+        length = runs[0][0] if len(runs) == 1 else sum([run[0] for run in runs])
+        self.meter.step(length if length <= _SHORT else within(length))
+        text = "".join(values)
+        return traced(text, runs) if here is not None or Traced in map(type, values) else text
 
     def _own(self, text: str) -> str:
         """Give the template's own text to the current turn.
@@ -123,9 +117,9 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def sliced(self, value: Any, bounds: slice) -> object:  # noqa: ANN401 - whatever a template slices
         """Evaluate `a[b:c]`."""
-        part = value[bounds]
-        self._weigh(part)
-        return part
+        found = value[bounds]
+        self._weigh(found)
+        return found
 
     def small(self, value: object) -> object:
         """Return a value that may be compared or hashed."""
@@ -133,11 +127,11 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             bounded(value)
         return value
 
-    def _weigh(self, made: object) -> None:
-        if isinstance(made, str):
-            self.meter.spend(len(made))
-        elif isinstance(made, (list, tuple, dict, bytes)):
-            self.meter.spend(len(made) * _ITEM_WEIGHT)
+    def _weigh(self, found: object) -> None:
+        if isinstance(found, str):
+            self.meter.spend(len(found))
+        elif isinstance(found, (list, tuple, dict, bytes)):
+            self.meter.spend(len(found) * _ITEM_WEIGHT)
 
     # What Jinja's runtime calls.
 
@@ -198,17 +192,39 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             for value in args:
                 __self.small(value)
             __self.meter.see(within(_looked_at(__obj, args)))
-        made = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
-        __self._weigh(made)
-        if not isinstance(made, str):
-            return made
-        if type(made) is Traced and len(made._runs) == 1 and made._runs[0][1] is TEMPLATE and not made._runs[0][2]:
-            return str.__str__(made)
+        found = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
+        __self._weigh(found)
+        if not isinstance(found, str):
+            return found
+        own = _template_text(found)
+        if own is not found:
+            return own
         if isinstance(__obj, Macro):
-            return __self._of_macro(made, [*args, *kwargs.values()])
-        if type(made) is str and made and not _gives_back(__obj):
-            return lost(made, getattr(__obj, "__name__", type(__obj).__name__))
-        return made
+            return __self._of_macro(found, [*args, *kwargs.values()])
+        if type(found) is str and found and not _gives_back(__obj):
+            return lost(found, getattr(__obj, "__name__", type(__obj).__name__))
+        return found
+
+    def called(
+        __self,  # noqa: N805 - as its base
+        __context: Context,
+        __value: object,
+        __name: str,
+        *args: str,
+        **variables: Any,  # noqa: ANN401 - variables of loops and blocks
+    ) -> object:
+        """Evaluate `a.strip()` like `call` of `getattr`, without a check that a text's methods are safe."""
+        kind = type(__value)
+        if kind is not str and kind is not Traced:
+            return __self.call(__context, __self.getattr(__value, __name), *args, **variables)
+        text: Any = __value
+        __self.meter.step()
+        __self.meter.see(within(len(text)))
+        if kind is str and (args or __name == "split" or __self.containers is not None):
+            text = _with_methods(text)
+        found = getattr(text, __name)(*args)
+        __self._weigh(found)
+        return _template_text(found)
 
     def _of_macro(self, text: str, arguments: Sequence[object]) -> str:
         """Give a macro's text to the message that was passed to the macro, if only one was."""
@@ -240,15 +256,17 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             second = right._runs if type(right) is Traced else ((len(right), TEMPLATE, here),) if right else ()
             return traced(text, added(first, second))
         self.meter.step()
+        if operator == "%" and type(left) is int and type(right) is int:
+            return left % right
         if operator == "%" and isinstance(left, str):
-            result = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
+            found = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
         else:
             _check_operands(operator, left, right)
-            result = self.binop_table[operator](left, right)
-        self._weigh(result)
-        if isinstance(result, str):
-            return self._own(result) if type(result) is str else result
-        return _as_number(result, left, right)
+            found = self.binop_table[operator](left, right)
+        self._weigh(found)
+        if isinstance(found, str):
+            return self._own(found) if type(found) is str else found
+        return _as_number(found, left, right)
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:  # noqa: ANN401
         """Evaluate `-a`."""
@@ -292,6 +310,30 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         return LEAVE
 
 
+def _runs_of_sum(values: Iterable[object], here: Place | None) -> Runs | None:
+    """Join the runs of texts in somebody's turn, or return None where one of the values is no text."""
+    runs: list[Run] = []
+    size, source, turn = 0, TEMPLATE, here
+    for value in values:
+        if type(value) is str:
+            if source is TEMPLATE and turn is here:
+                size += len(value)
+                continue
+            given: Runs = ((len(value), TEMPLATE, here),) if value else ()
+        elif type(value) is Traced:
+            given = value._runs
+        else:
+            return None
+        for length, origin, place in given:
+            if origin is source and place is turn:
+                size += length
+                continue
+            if size:
+                runs.append((size, source, turn))
+            size, source, turn = length, origin, place
+    return (*runs, (size, source, turn)) if size else tuple(runs)
+
+
 def _looked_at(method: object, arguments: Sequence[object]) -> int:
     """Count the characters that a method of a text or list looks at.
 
@@ -309,19 +351,26 @@ def _with_methods(obj: object) -> object:
     return traced(obj, runs_of(obj)) if type(obj) is str else obj
 
 
+def _template_text(found: object) -> object:
+    """Return the template's own text as a plain one if it is in nobody's turn yet, anything else as it is."""
+    if type(found) is Traced and len(found._runs) == 1 and found._runs[0][1] is TEMPLATE and not found._runs[0][2]:
+        return str.__str__(found)
+    return found
+
+
 def _gives_back(function: object) -> bool:
     """Return whether a function returns values of the template or the caller unchanged, or is the template's own."""
     holder = getattr(function, "__self__", None)
     return isinstance(function, _STORES) or isinstance(holder, _STORES) or hasattr(function, TEMPLATE_TEXT)
 
 
-def _as_number(number: object, *operands: object) -> object:
+def _as_number(found: object, *operands: object) -> object:
     """Trace a number that was calculated from a message's number. It has that number's origin."""
-    if type(number) in (int, float):
+    if type(found) in (int, float):
         for operand in operands:
             if isinstance(operand, SCALARS):
-                return scalar(number, operand._origin)  # type: ignore[arg-type]
-    return number
+                return scalar(found, operand._origin)  # type: ignore[arg-type]
+    return found
 
 
 def _check_operands(operator: str, left: object, right: object) -> None:

@@ -46,6 +46,8 @@ Run: TypeAlias = tuple[int, Origin, Place | None]
 """So many characters of one origin and place."""
 Runs: TypeAlias = tuple[Run, ...]
 
+BODY: Final = Kind.BODY
+NAME: Final = Kind.NAME
 TEMPLATE: Final = Origin(Kind.TEMPLATE)
 TOOLS: Final = Origin(Kind.TOOLS)
 DATA: Final = Origin(Kind.DATA)

@@ -11,12 +11,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise, takewhile
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct, structs
 
 from isc.formats.segments import MEDIA_TOKENS, joined, specials_pattern
-from isc.traced.origins import TEMPLATE, Kind, Origin, Place, Run
+from isc.traced.origins import BODY, NAME, TEMPLATE, TOOLS, Kind, Origin, Place, Run, unknown
 from isc.traced.rendering import Written
 from isc.types import UNOWNED, Segment
 
@@ -36,17 +36,17 @@ def finder(specials: tuple[str, ...]) -> Find:
     def find(text: str, lengths: tuple[int, ...]) -> tuple[tuple[str, bool, int], ...]:
         ends = list(accumulate(lengths))
         position = 0
-        pieces: list[tuple[str, bool, int]] = []
+        found: list[tuple[str, bool, int]] = []
         for start, end in [*(match.span() for match in pattern.finditer(text)), (len(text), len(text))]:
             while position < start:
                 run = bisect_right(ends, position)
                 stop = min(start, ends[run])
-                pieces.append((text[position:stop], False, run))
+                found.append((text[position:stop], False, run))
                 position = stop
             if start < end:
-                pieces.append((text[start:end], True, bisect_right(ends, start)))
+                found.append((text[start:end], True, bisect_right(ends, start)))
                 position = end
-        return tuple(pieces)
+        return tuple(found)
 
     return find
 
@@ -72,7 +72,7 @@ class Layout(Struct, frozen=True):
     prompt_start: int
 
 
-class _Piece(NamedTuple):
+class _Piece(Struct, frozen=True, gc=False):
     start: int
     text: str
     special: bool
@@ -80,51 +80,55 @@ class _Piece(NamedTuple):
     place: Place | None
 
 
+_END: Run = (0, unknown("end"), None)
+
+
 def owned_segments(written: Written, layout: Layout) -> list[Segment]:
     """Return the text as segments with owners. The sampled text of assistants is not yet body."""
-    pieces = list(_pieces(written, layout))
+    pieces = _pieces(written, layout)
     owners = _owners(pieces, layout, written.tail)
-    _give_tools(pieces, owners, layout)
+    if any(run[1] is TOOLS for run in written.runs):
+        _give_tools(pieces, owners, layout)
     _give_defaults(pieces, owners, layout)
     return joined(_separated(list(map(_segment, pieces, owners)), layout.closers))
 
 
 def _segment(piece: _Piece, owner: int) -> Segment:
-    _, text, special, origin, place = piece
-    if special:
-        return Segment(text, "special", place is not None and owner != UNOWNED and text in MEDIA_TOKENS, owner)
-    if origin.kind is Kind.BODY:
+    text, origin = piece.text, piece.origin
+    if piece.special:
+        shown = text in MEDIA_TOKENS and piece.place is not None and owner != UNOWNED
+        return Segment(text, "special", shown, owner)
+    if origin is TEMPLATE:
+        return Segment(text, "text", False, owner)
+    if origin.kind is BODY:
         return Segment(text, "text", True, origin.message)
-    return Segment(text, "text", origin.kind is Kind.NAME and owner == origin.message, owner)
+    return Segment(text, "text", origin.kind is NAME and owner == origin.message, owner)
 
 
-def _pieces(written: Written, layout: Layout) -> Iterator[_Piece]:
+def _pieces(written: Written, layout: Layout) -> list[_Piece]:
     """Yield the runs of a text. The template's wording is cut at specials, and a run is cut where the prompt begins."""
-    text = written.text
+    text, find = written.text, layout.find
+    found: list[_Piece] = []
     position = start = 0
     lengths: list[int] = []
     places: list[Place | None] = []
-    for length, origin, place in _split_at(written.runs, layout.prompt_start):
+    runs = written.runs if layout.prompt_start >= len(text) else _split_at(written.runs, layout.prompt_start)
+    for length, origin, place in (*runs, _END):
         if origin is TEMPLATE:
             lengths.append(length)
             places.append(place)
-        else:
-            if lengths:
-                yield from _wording(text[start:position], start, tuple(lengths), places, layout.find)
-                lengths, places = [], []
-            start = position + length
-            yield _Piece(position, text[position:start], False, origin, place)
-        position += length
-    if lengths:
-        yield from _wording(text[start:], start, tuple(lengths), places, layout.find)
-
-
-def _wording(
-    text: str, start: int, lengths: tuple[int, ...], places: Sequence[Place | None], find: Find
-) -> Iterator[_Piece]:
-    for piece, special, run in find(text, lengths):
-        yield _Piece(start, piece, special, TEMPLATE, places[run])
-        start += len(piece)
+            position += length
+            continue
+        if lengths:
+            for piece, special, run in find(text[start:position], tuple(lengths)):
+                found.append(_Piece(start, piece, special, TEMPLATE, places[run]))
+                start += len(piece)
+            lengths, places = [], []
+        start = position + length
+        found.append(_Piece(position, text[position:start], False, origin, place))
+        position = start
+    found.pop()
+    return found
 
 
 def _split_at(runs: Sequence[Run], place: int) -> Iterator[Run]:
@@ -142,51 +146,55 @@ def _split_at(runs: Sequence[Run], place: int) -> Iterator[Run]:
 def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
     """Return the owner of each piece that is scaffold: by its place, or by the pieces around it."""
     owners: list[int] = []
-    outside_turns: list[_Piece] = []
+    stretch: list[_Piece] = []
     outside = layout.opening_owner
     turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
     layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
-    if any(piece.start >= tail and piece.origin.kind is Kind.BODY for piece in reversed(pieces)):
+    after = takewhile(lambda piece: piece.start >= tail, reversed(pieces))
+    if any(piece.origin.kind is BODY for piece in after):
         tail = len(pieces[-1].text) + pieces[-1].start  # turns are gathered first and written at the end
+    prompt_start, opening_owner = layout.prompt_start, layout.opening_owner
     for piece in pieces:
-        if piece.place is None and piece.start < layout.prompt_start:
-            outside_turns.append(piece)
+        place, before_prompt = piece.place, piece.start < prompt_start
+        if place is None and before_prompt:
+            stretch.append(piece)
             continue
-        if outside_turns:
-            outside = _unplaced(outside_turns, layout, tail, outside, owners)
-            outside_turns = []
-        if piece.place is None or piece.start >= layout.prompt_start:
+        if stretch:
+            outside = _unplaced(stretch, layout, tail, outside, owners)
+            stretch = []
+        if place is None or not before_prompt:
             owners.append(UNOWNED)
         else:
-            owners.append(piece.place.message)
-            outside = outside if piece.place.message == layout.opening_owner else UNOWNED
-    if outside_turns:
-        _unplaced(outside_turns, layout, tail, outside, owners)
+            message = place.message
+            owners.append(message)
+            outside = outside if message == opening_owner else UNOWNED
+    if stretch:
+        _unplaced(stretch, layout, tail, outside, owners)
     return owners
 
 
-def _unplaced(pieces: Sequence[_Piece], layout: Layout, tail: int, outside: int, owners: list[int]) -> int:
+def _unplaced(stretch: Sequence[_Piece], layout: Layout, tail: int, outside: int, owners: list[int]) -> int:
     """Assign owners to text that the template writes outside its message loop.
 
     A block between two turn closes that contains the body of exactly one message belongs to that message. Anything else
     belongs to `outside`, the opening's owner until another message's body is written. Return `outside` as it is then.
     """
-    for block in _blocks(pieces, layout):
-        said = {piece.origin.message for piece in block if piece.origin.kind is Kind.BODY}
+    for block in _blocks(stretch, layout):
+        said = {piece.origin.message for piece in block if piece.origin.kind is BODY}
         if block[0].start >= tail and not said:
             owners += [layout.last] * len(block)
             continue
         for piece in block:
-            if piece.origin.kind is Kind.BODY and piece.origin.message != layout.opening_owner:
+            if piece.origin.kind is BODY and piece.origin.message != layout.opening_owner:
                 outside = UNOWNED
             owners.append(next(iter(said)) if len(said) == 1 else outside)
     return outside
 
 
-def _blocks(pieces: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]:
+def _blocks(stretch: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]:
     """Yield blocks of pieces up to and with each turn close. A special that begins the text is a block of its own."""
     block: list[_Piece] = []
-    for piece in pieces:
+    for piece in stretch:
         block.append(piece)
         if piece.special and (piece.text in layout.closers or (piece.text == layout.bos and piece.start == 0)):
             yield block
@@ -205,7 +213,7 @@ def _give_tools(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> 
     if schema is None or pieces[schema].place is not None:
         return
     turn = _turn_around(pieces, schema, layout)
-    said = {pieces[place].origin.message for place in turn if pieces[place].origin.kind is Kind.BODY}
+    said = {pieces[place].origin.message for place in turn if pieces[place].origin.kind is BODY}
     start, owner = turn.start, next(iter(said), UNOWNED)
     others = (piece for place, piece in enumerate(pieces) if place not in turn)
     if len(said) > 1 or (not said and not any(_is_of(piece, layout.opening_owner) for piece in others)):
@@ -239,7 +247,7 @@ def _begins_turn(piece: _Piece, layout: Layout) -> bool:
 
 def _is_of(piece: _Piece, message: int) -> bool:
     """Return whether a piece stands in the turn of a message, or is part of its body."""
-    said = piece.origin.kind is Kind.BODY and piece.origin.message == message
+    said = piece.origin.kind is BODY and piece.origin.message == message
     return said or (piece.place is not None and piece.place.message == message)
 
 
@@ -262,18 +270,18 @@ def _separated(segments: list[Segment], closers: frozenset[str]) -> list[Segment
         for position, (closed, segment) in enumerate(pairwise(segments), 1)
         if closed.kind == "special" and closed.text in closers and _is_space_of_next(segment, closed.message)
     ]
-    separated: list[Segment] = []
+    found: list[Segment] = []
     done = 0
     for position in spaced:
         segment = segments[position]
         rest = segment.text.lstrip()
-        separated += segments[done:position]
+        found += segments[done:position]
         space = segment.text[: len(segment.text) - len(rest)]
-        separated.append(Segment(space, "text", False, segments[position - 1].message))
+        found.append(Segment(space, "text", False, segments[position - 1].message))
         if rest:
-            separated.append(Segment(rest, "text", False, segment.message))
+            found.append(Segment(rest, "text", False, segment.message))
         done = position + 1
-    return separated + segments[done:]
+    return found + segments[done:]
 
 
 def _is_space_of_next(segment: Segment, closed: int) -> bool:

@@ -54,10 +54,13 @@ def expected_prompts(
     groups: dict[str, list[int]] = {}
     for index, placeholder in _placeholders(messages, indices):
         groups.setdefault(placeholder, []).append(index)
-    split = [Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group)) for text, group in groups.items()]
-    if not tail.heeds_content:
-        return split
-    return [part for group in split for part in _by_what_is_said(chosen, messages, tools, group)]
+    found = [
+        Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group), proven=tail.by_role)
+        for text, group in groups.items()
+    ]
+    if not tail.heeds_content or tail.by_role:
+        return found
+    return [part for group in found for part in _by_what_is_said(chosen, messages, tools, group)]
 
 
 def _by_what_is_said(chosen: Format, messages: Dicts, tools: Dicts | None, group: Expected) -> Iterator[Expected]:
@@ -109,8 +112,8 @@ def _asked_for(chosen: Format, messages: Dicts, tools: Dicts | None) -> Prompt |
 def exact_prompt(chosen: Format, messages: Dicts, tools: Dicts | None, index: int) -> Prompt:
     """Render everything before message `index` for its prompt. Where that fails, render a lone user message."""
     turn = messages[index] if index < len(messages) else _TURN
-    prompt = _prompt_after(chosen, messages[:index], turn, tools) or _prompt_after(chosen, USER, _TURN, tools)
-    return Prompt("") if prompt is None else prompt
+    found = _prompt_after(chosen, messages[:index], turn, tools) or _prompt_after(chosen, USER, _TURN, tools)
+    return Prompt("") if found is None else found
 
 
 @lru_cache(maxsize=512)
@@ -184,6 +187,8 @@ def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
     """Return the properties of a message that its placeholder keeps."""
     content = message.get("content")
     calls = message.get("tool_calls")
+    if type(content) is str and not calls:
+        return (message.get("role"), str, bool(content), (), (), tuple(message))
     parts: tuple[str, ...] = ()
     if isinstance(content, list):
         parts = tuple(str(part.get("type")) if isinstance(part, dict) else "" for part in content)
@@ -193,16 +198,16 @@ def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _short(message: Mapping[str, Any], numbers: dict[object, str]) -> dict[str, Any]:
     """Return a message without its content. `numbers` gives the ids of calls to their results."""
-    short = dict(message)
+    found = dict(message)
     for key in ("reasoning_content", "thinking", "reasoning", "content", "name"):
-        short.update({key: "x"} if isinstance(short.get(key), str) and short[key] else {})
-    if isinstance(short.get("content"), list):
-        short["content"] = [_short_part(part) for part in short["content"]]
-    if short.get("tool_calls"):
-        short["tool_calls"] = [_short_call(call, numbers) for call in short["tool_calls"]]
-    if short.get("tool_call_id"):
-        short["tool_call_id"] = numbers.setdefault(short["tool_call_id"], f"call{len(numbers):05d}")
-    return short
+        found.update({key: "x"} if isinstance(found.get(key), str) and found[key] else {})
+    if isinstance(found.get("content"), list):
+        found["content"] = [_short_part(part) for part in found["content"]]
+    if found.get("tool_calls"):
+        found["tool_calls"] = [_short_call(call, numbers) for call in found["tool_calls"]]
+    if found.get("tool_call_id"):
+        found["tool_call_id"] = numbers.setdefault(found["tool_call_id"], f"call{len(numbers):05d}")
+    return found
 
 
 def _short_part(part: object) -> object:
@@ -212,9 +217,9 @@ def _short_part(part: object) -> object:
 
 
 def _short_call(call: Mapping[str, Any], numbers: dict[object, str]) -> dict[str, Any]:
-    short = dict(call)
-    if short.get("id"):
-        short["id"] = numbers.setdefault(short["id"], f"call{len(numbers):05d}")
-    if isinstance(short.get("function"), Mapping):
-        return {**short, "function": _short_call(short["function"], numbers)}
-    return {**short, "name": "x", "arguments": "{}" if isinstance(short.get("arguments"), str) else {}}
+    found = dict(call)
+    if found.get("id"):
+        found["id"] = numbers.setdefault(found["id"], f"call{len(numbers):05d}")
+    if isinstance(found.get("function"), Mapping):
+        return {**found, "function": _short_call(found["function"], numbers)}
+    return {**found, "name": "x", "arguments": "{}" if isinstance(found.get("arguments"), str) else {}}

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from isc.traced.origins import Kind, Run, place_of
-from isc.traced.strings import runs_of
+from isc.traced.origins import BODY, TEMPLATE, Run, place_of
+from isc.traced.strings import Traced, runs_of
 
 
 class Mark(str):
@@ -51,8 +51,14 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
     generated: list[int] = []
     open_regions: list[tuple[int, int | None]] = []
     for part in parts:
-        if type(part) is not Mark:
-            runs.extend(runs_of(part))
+        kind = type(part)
+        if kind is str:
+            if part:
+                runs.append((len(part), TEMPLATE, None))
+        elif kind is Traced:
+            runs += part._runs  # type: ignore[attr-defined]
+        elif type(part) is not Mark:
+            runs += runs_of(part)
         elif part.kind == "enter":
             open_regions.append((len(runs), part.message))
         elif part.kind == "tail":
@@ -75,7 +81,12 @@ def settle(runs: list[Run], start: int, message: int) -> None:
     Loops may be nested. An inner iteration over message j does not steal text from the outer turn of message i, once i
     has printed some of its own content ("firm").
     """
-    firm = any(origin.message == message and origin.kind is Kind.BODY for _, origin, _ in runs[start:])
+    firm = False
+    for position in range(start, len(runs)):
+        origin = runs[position][1]
+        if origin is not TEMPLATE and origin.kind is BODY and origin.message == message:
+            firm = True
+            break
     here = place_of(message, firm)
     for position in range(start, len(runs)):
         length, origin, place = runs[position]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
-from itertools import accumulate
+from itertools import accumulate, islice
 from traceback import walk_tb
 from typing import Any, Final
 
@@ -20,12 +20,13 @@ from isc.traced.dependence import Tail, tail_of
 from isc.traced.environment import TracingEnvironment
 from isc.traced.filters import FILTERS, TESTS
 from isc.traced.language import GLOBALS
-from isc.traced.limits import LONGEST, Meter, within
+from isc.traced.limits import Meter, within
 from isc.traced.origins import Run, merged
 from isc.traced.regions import assembled
 from isc.traced.values import Inputs
 
 _LONGEST_SOURCE = 1 << 18
+_TOGETHER = 64  # pieces whose characters are counted at once; each is made already, and counted where it was
 _MOST_NODES_OF_SOURCE = 20_000  # of 338 templates of models the longest has 2,019; Python's compiler is what takes long
 
 
@@ -164,11 +165,10 @@ def _in(block: Callable[..., Iterator[str]], environment: TracingEnvironment) ->
 def _collected(pieces: Iterator[str], meter: Meter) -> Written:
     parts: list[str] = []
     total = 0
-    for piece in pieces:
-        parts.append(piece)
-        total += len(piece)
-        if total > LONGEST:
-            within(total)
+    while some := list(islice(pieces, _TOGETHER)):
+        parts += some
+        total += sum(map(len, some))
+        within(total)
     text = "".join(parts)
     meter.spend(total)
     runs, tail_run, generation_runs = assembled(parts)

@@ -45,8 +45,7 @@ def with_sampled_turns(
     edges = {prompt_start, *(position for position, _ in places)}
     for start in starts.values():
         edges |= {start.turn, start.turn + start.closing} if start.closing else set()
-    pieces = _cut_at(segments, sorted(edges))
-    begins = [0, *accumulate([len(piece.text) for piece in pieces])]
+    pieces, begins = _cut_at(segments, sorted(edges))
     _give_back(pieces, starts, begins)
     bounds = [bisect_left(begins, position) for position, _ in places]
     # a turn that the next one's marker closes is closed by that of the generation prompt too
@@ -62,25 +61,24 @@ def with_sampled_turns(
     return joined(found) if len(pieces) > len(segments) else found
 
 
-def _cut_at(segments: Sequence[Segment], edges: Sequence[int]) -> list[Segment]:
-    """Cut segments at these ascending characters. A special is never cut."""
+def _cut_at(segments: Sequence[Segment], edges: Sequence[int]) -> tuple[list[Segment], list[int]]:
+    """Cut segments at these ascending characters, and return where each begins. A special is never cut."""
     begins = [0, *accumulate([len(segment.text) for segment in segments])]
     pieces: list[Segment] = []
     done = 0
-    for number, inside in groupby(edges, lambda edge: bisect_right(begins, edge) - 1):
+    known = set(begins)
+    for number, inside in groupby((e for e in edges if e not in known), lambda edge: bisect_right(begins, edge) - 1):
         if number >= len(segments) or segments[number].kind == "special":
             continue
         segment, start = segments[number], begins[number]
-        bounds = [0, *(edge - start for edge in inside if edge > start), len(segment.text)]
-        if len(bounds) > 2:
-            pieces += segments[done:number]
-            pieces += [
-                Segment(segment.text[first:end], "text", segment.body, segment.message)
-                for first, end in pairwise(bounds)
-            ]
-            done = number + 1
+        bounds = [0, *(edge - start for edge in inside), len(segment.text)]
+        pieces += segments[done:number]
+        pieces += [
+            Segment(segment.text[first:end], "text", segment.body, segment.message) for first, end in pairwise(bounds)
+        ]
+        done = number + 1
     pieces += segments[done:]
-    return pieces
+    return pieces, begins if not done else [0, *accumulate([len(piece.text) for piece in pieces])]
 
 
 def _give_back(pieces: list[Segment], starts: Mapping[int, Start], begins: Sequence[int]) -> None:
@@ -102,8 +100,8 @@ def _sampled_parts(
     """Yield the parts of a turn that are sampled: one, unless another message has text inside of the turn."""
     start, limit = bounds
     while start < limit:
-        foreign = next((k for k in range(start, limit) if pieces[k].body and pieces[k].message != owner), limit)
-        end = _end_of_sampling(pieces, owner, (start, foreign), closing)
+        said, foreign = _said(pieces, owner, start, limit)
+        end = _end_of_sampling(pieces, owner, (said, foreign), closing)
         if end > start:
             yield start, end
         start = next((k for k in range(max(foreign, end), limit) if pieces[k].message == owner), limit)
@@ -111,11 +109,24 @@ def _sampled_parts(
             return
 
 
+def _said(pieces: Sequence[Segment], owner: int, start: int, limit: int) -> tuple[int, int]:
+    """Return the end of a message's content from a piece on, and the start of another message's before the limit."""
+    end = start
+    for number in range(start, limit):
+        piece = pieces[number]
+        if piece.body:
+            if piece.message != owner:
+                return end, number
+            end = number + 1
+    return end, limit
+
+
 def _end_of_sampling(pieces: Sequence[Segment], owner: int, bounds: tuple[int, int], closing: Closing) -> int:
-    """Return the end of sampling: after the first stop behind a turn's content, else after its close or the turn."""
-    start, limit = bounds
-    said = [k for k in range(start, limit) if pieces[k].body and pieces[k].message == owner]
-    end = said[-1] + 1 if said else start
+    """Return the end of sampling: after the first stop behind a turn's content, else after its close or the turn.
+
+    The bounds are the end of what it says, and where another message says something.
+    """
+    end, limit = bounds
     closed = None
     for number in range(end, limit):
         piece = pieces[number]

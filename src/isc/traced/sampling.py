@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from isc.traced.format import Dicts, Format
-from isc.traced.origins import Kind
+from isc.traced.origins import BODY, NAME, TEMPLATE
 from isc.traced.ownership import Find
 from isc.traced.prompts import Expected, Prompt, exact_prompt, expected_prompts, text_before
 from isc.traced.rendering import Written
@@ -78,11 +78,14 @@ def _turns(written: Written) -> tuple[dict[int, int], dict[int, int]]:
     turns: dict[int, int] = {}
     spoken: dict[int, int] = {}
     position = 0
+    last, heard = None, TEMPLATE
     for length, origin, place in written.runs:
-        if place is not None and place.message not in turns:
-            turns[place.message] = position
-        if origin.kind in (Kind.BODY, Kind.NAME) and origin.message not in spoken:
-            spoken[origin.message] = position
+        if place is not last and place is not None:
+            turns.setdefault(place.message, position)
+            last = place
+        if origin is not heard and (origin.kind is BODY or origin.kind is NAME):
+            spoken.setdefault(origin.message, position)
+            heard = origin
         position += length
     return turns, spoken
 
@@ -98,14 +101,26 @@ def _starts_of(text: _Text, group: Expected) -> dict[int, Start]:
     for index in reversed(group.indices):
         start = _by_rules(text, rules, index) if starts else None
         if start is None and misses < _MOST_MISSES:
-            start = _exact(text, rules, index)
-            misses = 0 if start is not None else misses + 1
+            known = len(rules)
+            start = None if group.proven and not _shows(text, rules, index) else _exact(text, rules, index)
+            shown = len(rules) > known or _shows(text, rules, None)
+            misses = 0 if start is not None else misses + 1 if shown else _MOST_MISSES
         if start is None:
             start = _by_rules(text, rules, index) or _shared(text, rules, index)
         if start is None and index in text.spoken:
             start = Start(text.spoken[index], text.spoken[index])
         starts[index] = start
     return {index: _told_by_generation(text, index, start) for index, start in starts.items() if start}
+
+
+def _shows(text: _Text, rules: Sequence[_Rule], index: int | None) -> bool:
+    """Return whether the text shows a known prompt before a message is heard, or anywhere.
+
+    One that it does not show ends no prefix of it, so that nothing need be rendered to know.
+    """
+    whole = text.written.text
+    end = len(whole) if index is None else text.spoken.get(index, len(whole))
+    return not rules or any(whole.find(rule.prompt.text, 0, end) >= 0 for rule in rules)
 
 
 def _by_rules(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:

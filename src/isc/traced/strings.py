@@ -85,6 +85,12 @@ class Traced(str):
         )
 
     def strip(self, characters: str | None = None, /) -> str:
+        _check_set(self, characters)
+        text = str.strip(self, characters)
+        if len(text) == len(self):
+            return self
+        if len(self._runs) == 1:
+            return traced(text, resized(self._runs, len(text)))
         return self.lstrip(characters).rstrip(characters)
 
     def lstrip(self, characters: str | None = None, /) -> str:

@@ -25,6 +25,7 @@ from isc.traced.arguments import other_forms, with_arguments_as_taken
 from isc.traced.bridge import plan_bridge_by_rendering
 from isc.traced.conversation import conversation, lost_pieces, prompt_segments
 from isc.traced.format import Dicts, Format, options_of, written_of
+from isc.traced.ignored import tell_ignored_tools
 from isc.traced.inference import closing_of, keeps_history
 from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
@@ -265,8 +266,9 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
         tools = _tool_dicts(chat.tools) or None
-        segments = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
-        return placed(segments, chat)
+        found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        tell_ignored_tools(self.format.source, chat.tools, found)
+        return placed(found, chat)
 
     def reads_key(self, key: str) -> bool:
         """Return whether the template may read a key of a message: whether the template names that key."""
@@ -313,8 +315,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         add_generation_prompt: bool = True,
     ) -> Extension | Refusal:
         """Decide on an extension. Its segments are read off renders and granted only when they are proven."""
-        request = (encoder, retention, prompt_ids, completion_ids, given)
-        return plan_bridge_by_rendering(self, *request, add_generation_prompt=add_generation_prompt)
+        known = (encoder, retention, prompt_ids, completion_ids, given)
+        return plan_bridge_by_rendering(self, *known, add_generation_prompt=add_generation_prompt)
 
     def report(self, messages: Messages | None = None, tools: Tools = None) -> Report:
         """Report how the template is read, and which texts of a conversation it lost track of.
@@ -345,8 +347,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
 
 def _rebuilt(chosen: Format, choices: Choices) -> TracedTemplate:
-    template: TracedTemplate = FamilyMeta.__call__(TracedTemplate, chosen, choices)
-    return template
+    found: TracedTemplate = FamilyMeta.__call__(TracedTemplate, chosen, choices)
+    return found
 
 
 def _options(options: Mapping[str, Any]) -> str:

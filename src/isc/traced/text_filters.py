@@ -61,6 +61,8 @@ def _center(environment: TracingEnvironment, value: object, width: int = 80) -> 
 
 @pass_environment
 def _trim(environment: TracingEnvironment, value: object, chars: str | None = None) -> str:
+    if type(value) is str and chars is None and environment.containers is None:  # nothing is traced
+        return value.strip()
     return _text(environment, value).strip(chars)
 
 

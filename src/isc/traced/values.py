@@ -6,19 +6,23 @@ Containers are plain dicts and lists, as templates and JSON expect; where each c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from isc.traced.origins import DATA, TOOLS, Kind, Origin, of_message
-from isc.traced.strings import Traced, whole
+from isc.traced.strings import Traced, traced, whole
 from isc.types import AssistantMessage, Chat, MediaPart, Message, TextPart, ToolMessage
 
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
+_REASONING_KEYS: Final = frozenset(_REASONING)
 _METADATA: Final = frozenset(("name", "tool_call_id"))
 _KNOWN: Final = frozenset((
     "role", "content", "name", "tool_call_id", "tool_calls", "reasoning_content", "thinking", "reasoning", "type",
     "text", "image", "image_url", "video", "video_url", "audio", "audio_url", "input_audio", "function", "arguments",
     "id", "index",
 ))  # fmt: skip
+
+_TEXTS: Final = _KNOWN - _METADATA - {"role"}
+"""Keys of a message under which a text is what it says."""
 
 
 class TracedInt(int):
@@ -68,15 +72,15 @@ SCALARS: Final = (TracedInt, TracedFloat, TracedBool, TracedNone)
 
 def scalar(value: int | float | None, origin: Origin) -> Scalar:
     """Return a number, truth value or None with its origin."""
-    number: Scalar
+    found: Scalar
     if value is None:
-        number = TracedNone()
+        found = TracedNone()
     elif isinstance(value, bool):
-        number = TracedBool(value)
+        found = TracedBool(value)
     else:
-        number = TracedInt(value) if isinstance(value, int) else TracedFloat(value)
-    number._origin = origin
-    return number
+        found = TracedInt(value) if isinstance(value, int) else TracedFloat(value)
+    found._origin = origin
+    return found
 
 
 def untraced(value: object) -> object:
@@ -123,33 +127,50 @@ def plain_data(value: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
 def template_messages(messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the dicts that `apply_chat_template` hands to a template: dicts as they are, records spelled out."""
     return [
-        _with_reasoning(plain_data(message if isinstance(message, Mapping) else _as_dict(message)))
+        _with_reasoning(dict(message) if _is_flat(message) else plain_data(_as_mapping(message)))
         for message in messages
     ]
 
 
+def _is_flat(message: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether a message is a dict of plain texts, as most are.
+
+    Its copy holds nothing that a caller could change.
+    """
+    if type(message) is not dict:
+        return False
+    for key, value in message.items():  # noqa: SIM110 - a generator would take longer than the loop itself
+        if type(key) is not str or type(value) is not str:
+            return False
+    return True
+
+
+def _as_mapping(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+    return message if isinstance(message, Mapping) else _as_dict(message)
+
+
 def chat_messages(chat: Chat, *, null_content: bool = False) -> list[dict[str, Any]]:
     """Return the messages of a chat. Content that is None is left out, or null."""
-    dicts = template_messages(chat.messages)
+    found = template_messages(chat.messages)
     if null_content:
-        for position, message in enumerate(dicts):
+        for position, message in enumerate(found):
             if "content" not in message:
-                dicts[position] = {"role": message["role"], "content": None, **message}
-    return dicts
+                found[position] = {"role": message["role"], "content": None, **message}
+    return found
 
 
 def _as_dict(message: Message) -> dict[str, Any]:
-    fields: dict[str, Any] = {"role": message.__struct_config__.tag}
+    found: dict[str, Any] = {"role": message.__struct_config__.tag}
     if message.content is not None:
         content = message.content
-        fields["content"] = content if isinstance(content, str) else [_part(part) for part in content]
+        found["content"] = content if isinstance(content, str) else [_part(part) for part in content]
     if message.name is not None:
-        fields["name"] = message.name
+        found["name"] = message.name
     if isinstance(message, AssistantMessage):
         if message.reasoning_content is not None:
-            fields["reasoning_content"] = message.reasoning_content
+            found["reasoning_content"] = message.reasoning_content
         if message.tool_calls:
-            fields["tool_calls"] = [
+            found["tool_calls"] = [
                 {
                     **({"id": call.id} if call.id is not None else {}),
                     "type": "function",
@@ -158,8 +179,8 @@ def _as_dict(message: Message) -> dict[str, Any]:
                 for call in message.tool_calls
             ]
     elif isinstance(message, ToolMessage) and message.tool_call_id is not None:
-        fields["tool_call_id"] = message.tool_call_id
-    return {**fields, **message.extra}
+        found["tool_call_id"] = message.tool_call_id
+    return {**found, **message.extra}
 
 
 def _part(part: TextPart | MediaPart) -> Mapping[str, Any]:
@@ -168,6 +189,8 @@ def _part(part: TextPart | MediaPart) -> Mapping[str, Any]:
 
 def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
     """Put reasoning under the names that templates read."""
+    if _REASONING_KEYS.isdisjoint(message):
+        return message
     reasoning = next((message[key] for key in _REASONING if message.get(key) is not None), None)
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
@@ -210,21 +233,23 @@ class Inputs:
 
     def _message(self, index: int, message: Mapping[str, Any]) -> dict[str, object]:
         body = of_message(Kind.BODY, index)
-        fields: dict[str, object] = {}
+        found: dict[str, object] = {}
         for key, value in message.items():
             if key == "role":
-                fields[key] = value
+                found[key] = value
+            elif type(value) is str and key in _TEXTS:
+                found[key] = traced(value, ((len(value), body, None),) if value else ())
             elif key in _METADATA:
-                fields[key] = self.data(value)
+                found[key] = self.data(value)
             elif key == "content" and isinstance(value, list):
-                fields[key] = self._kept([self._content_part(part, body) for part in value], body, value)
+                found[key] = self._kept([self._content_part(part, body) for part in value], body, value)
             elif key == "tool_calls" and isinstance(value, list):
-                fields[key] = self._kept([self._call(call, body) for call in value], body, value)
+                found[key] = self._kept([self._call(call, body) for call in value], body, value)
             else:
-                fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
-        self.owners[id(fields)] = index
-        self._alive.append(fields)
-        return fields
+                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
+        self.owners[id(found)] = index
+        self._alive.append(found)
+        return found
 
     def _content_part(self, part: object, body: Origin) -> object:
         if not isinstance(part, dict):
@@ -238,14 +263,14 @@ class Inputs:
         if not isinstance(call, dict):
             return self.data(call, body)
         name = of_message(Kind.NAME, body.message)
-        fields: dict[str, object] = {}
+        found: dict[str, object] = {}
         for key, value in call.items():
             if key == "function":
-                fields[key] = self._call(value, body)
+                found[key] = self._call(value, body)
             elif key == "type" and value == "function":
-                fields[key] = value
+                found[key] = value
             elif key in ("name", "id"):
-                fields[key] = self.data(value, name)
+                found[key] = self.data(value, name)
             else:
-                fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
-        return self._kept(fields, body, call)
+                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
+        return self._kept(found, body, call)
