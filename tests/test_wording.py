@@ -37,7 +37,7 @@ ROOMS = (
 _VERBS = """
     Adapt Add Append Ask Assemble Assign Attach
     Build
-    Carry Check Close Code Collect Compile Convert Copy Count Cut
+    Carry Check Choose Close Code Collect Compare Compile Convert Copy Count Cut
     Decide Decode Describe Drop
     Encode Escape Evaluate Explain Extend
     Fill Find
