@@ -149,14 +149,14 @@ _SHARED_KINDS = frozenset(("deepseekv3",))
 
 
 def family_serving(names: Iterable[str], kinds: Iterable[str]) -> str | None:
-    """Return the family that serves a model whose files do not show its format, or None.
+    """Return the name of the family that serves a model whose files do not show its format, or None.
 
     Args:
         names: What the model may be called, with its organization or without.
         kinds: The model's `model_type` and `architectures`.
 
     >>> family_serving(["Qwen3-8B"], []), family_serving([], ["gpt_oss"]), family_serving([], ["DeepseekV3ForCausalLM"])
-    ('qwen3', 'gpt_oss', None)
+    ('qwen3', 'gpt-oss', None)
     """
     called = {name.rpartition("/")[2] for name in names if name}
     by_name = {family_name(family) for model, family in models().items() if model.rpartition("/")[2] in called}
