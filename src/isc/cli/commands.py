@@ -103,7 +103,7 @@ def show(
 
 
 def _chosen(format: Format, *, little: bool = False) -> tuple[Renderer, str]:
-    """The renderer that the arguments choose, and the name of its vocabulary."""
+    """Return the renderer that the arguments choose, and the name of its vocabulary."""
     told = (format.family, format.model, format.option, format.images_from)
     return choose(*told, template=format.template, little=little)
 

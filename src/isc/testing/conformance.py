@@ -358,7 +358,7 @@ def _judged(
 
 
 def _told_stops(named: Sequence[Named], never: Sequence[str], stops: int) -> Outcome:
-    """The stops that are never trained: a fact to be known, since most models declare more than end a turn.
+    """Report the stops that are never trained: most models declare more stops than end a turn.
 
     Where none is trained at all, a model would not learn to stop.
     """

@@ -33,7 +33,7 @@ _NAME, _KEY, _VALUE, _NUMBER = "zq90tool", "zq91key", "zq92value", 7391
 
 
 def probes(shape: Shape) -> Iterator[tuple[str, Conversation]]:
-    """Conversations whose every word is planted once, as far as a format takes them, by name.
+    """Yield conversations by name whose every word is planted once, as far as a format takes them.
 
     >>> [name for name, _ in probes(Shape(roles=("user", "assistant"), tools=False))]
     ['planted: a talk', 'planted: reasoning']
@@ -55,7 +55,7 @@ def _said(role: str, number: int) -> Message:
 
 
 def _calling(shape: Shape) -> list[Message]:
-    """A call, its result where the format takes one, an answer."""
+    """Return a call, its result where the format takes one, and an answer."""
     function = {"name": _NAME, "arguments": {_KEY: _VALUE, "zq93number": _NUMBER}}
     call = {"id": "call00000", "type": "function", "function": function}
     calling: Message = {"role": "assistant", "content": None if shape.calls_alone else "zq6before"}
@@ -80,7 +80,7 @@ class Judge(Struct, frozen=True):
     reference: Reference
 
     def turns(self, conversation: Conversation) -> Iterator[tuple[int, str, str]]:
-        """Every assistant turn: its index, what asks for it by the template, and that without being asked.
+        """Yield every assistant turn: its index, what asks for it by the template, and that without being asked.
 
         A turn before which the template refuses to ask is left out.
         """
@@ -92,11 +92,11 @@ class Judge(Struct, frozen=True):
                     yield index, self.asking(before), self.reference.text(before, add_generation_prompt=False)
 
     def asking(self, conversation: Conversation) -> str:
-        """The template's text with a generation prompt."""
+        """Return the template's text with a generation prompt."""
         return self.reference.text(conversation, add_generation_prompt=True)
 
     def begins_as_asked(self, conversation: Conversation) -> Iterator[str]:
-        """Where a turn does not begin with the prompt that asks for it: what is trained is not what is sampled from."""
+        """Report where a turn does not begin with the prompt that asks for it: what is trained is not sampled so."""
         messages, tools = conversation
         for index, asked, silent in self.turns(conversation):
             turns = [messages[index], *_otherwise_reasoned(messages[index])]
@@ -114,7 +114,7 @@ class Judge(Struct, frozen=True):
             return ""
 
     def starts_at_prompt(self, conversation: Conversation) -> Iterator[str]:
-        """Where sampling does not start at the end of the prompt, though the whole text begins with it."""
+        """Report where sampling does not start at the end of the prompt, though the whole text begins with it."""
         whole = self.reference.text(conversation, add_generation_prompt=False)
         starts = {index: start for index, (start, _) in self._sampled(conversation).items()}
         for index, asked, silent in self.turns(conversation):
@@ -125,7 +125,7 @@ class Judge(Struct, frozen=True):
                 yield f"sampling of message {index} starts {moved} where its prompt ends, by {told!r}"
 
     def _sampled(self, conversation: Conversation) -> Mapping[int, Span]:
-        """The characters from the first to the last sampled one, by assistant message."""
+        """Return the characters from the first to the last sampled one, by assistant message."""
         segments = list(self.renderer.segments(*conversation))
         ends = list(accumulate(len(segment.text) * segment.repeat for segment in segments))
         spans: dict[int, Span] = {}
@@ -135,7 +135,7 @@ class Judge(Struct, frozen=True):
         return spans
 
     def no_header_sampled(self, conversation: Conversation) -> Iterator[str]:
-        """Where a header is sampled: a role's name, or the special by which the prompt or a user's turn begins."""
+        """Report where a header is sampled: a role's name, or the special that begins the prompt or a user's turn."""
         whole = "".join(segment.text for segment in self.renderer.segments(*conversation))
         spans = self._sampled(conversation)
         for index, asked, silent in self.turns(conversation):
@@ -147,19 +147,19 @@ class Judge(Struct, frozen=True):
                 yield f"message {index} samples {lead!r} before what it says: a header"
 
     def _specials(self, text: str) -> list[str]:
-        """The specials of the vocabulary in a text, in order."""
+        """Return the specials of the vocabulary in a text, in order."""
         known = sorted(self.renderer.encoder.specials, key=len, reverse=True)
         return re.findall("|".join(map(re.escape, known)), text) if known else []
 
     def specials_once(self, conversation: Conversation) -> Iterator[str]:
-        """Where the template writes a special twice in a row."""
+        """Report where the template writes a special twice in a row."""
         text = self.asking(conversation)
         for special in dict.fromkeys(self._specials(text)):
             if re.search(rf"{re.escape(special)}\s*{re.escape(special)}", text):
                 yield f"{special} is written twice in a row"
 
     def everything_shown(self, conversation: Conversation) -> Iterator[str]:
-        """What of the caller's words the template leaves out, writes twice, in another order or glued to its own."""
+        """Report what of the caller's words is left out, written twice, in another order or glued to other text."""
         texts = [self._text(*conversation), self.asking(conversation)]
         words = [word for message in conversation[0] for word in _words(message)]
         for place, word in words:
@@ -170,7 +170,7 @@ class Judge(Struct, frozen=True):
         yield from self._misplaced(texts[1], told, [m["content"] for m in said if m["role"] == "system"])
 
     def _misplaced(self, text: str, contents: Sequence[str], anywhere: Sequence[str]) -> Iterator[str]:
-        """Messages that stand in the text twice, in another order, or with nothing between them and the rest."""
+        """Report messages that stand in the text twice, in another order, or with nothing between them and the rest."""
         for content in contents:
             if text.count(content) > 1:
                 yield f"the text has {content!r} {text.count(content)} times"
@@ -182,7 +182,7 @@ class Judge(Struct, frozen=True):
             yield f"the text has the messages in another order: {', '.join(content for _, content in sorted(places))}"
 
     def reasoning_shown(self, conversation: Conversation) -> Iterator[str]:
-        """Reasoning of a last turn, and words beside calls, that the template leaves out."""
+        """Report reasoning of a last turn, and words beside calls, that the template leaves out."""
         text = self._text(*conversation)
         said = conversation[0][-1].get("reasoning_content")
         if said and said not in text:
@@ -192,7 +192,7 @@ class Judge(Struct, frozen=True):
             yield "what is said beside a call is not in the text once the call is answered"
 
     def tools_shown(self, conversation: Conversation) -> Iterator[str]:
-        """Tools of which the template shows none."""
+        """Report tools of which the template shows none."""
         text = self.asking(conversation)
         if conversation[1] and not any(tool["function"]["name"] in text for tool in conversation[1]):
             yield (
@@ -201,7 +201,7 @@ class Judge(Struct, frozen=True):
             )
 
     def read_back(self, conversation: Conversation) -> Iterator[str]:
-        """Calls and reasoning that stand in what a turn samples and are not read back from it as they were given."""
+        """Report calls and reasoning that a turn samples and that are not read back from it as they were given."""
         messages, tools = conversation
         for index, message in enumerate(messages):
             spoken = {key: message.get(key) for key in ("tool_calls", "reasoning_content")}
@@ -226,7 +226,7 @@ class Judge(Struct, frozen=True):
             yield f"message {index} has the reasoning {thought!r} and is read as {read.reasoning_content!r}: {text!r}"
 
     def stops_at_stop(self, conversation: Conversation, stops: Sequence[str]) -> Iterator[str]:
-        """Where a turn does not end at the first stop that the template writes after what it says."""
+        """Report where a turn does not end at the first stop that the template writes after what it says."""
         whole = "".join(segment.text for segment in self.renderer.segments(*conversation))
         for index, (_, end) in self._sampled(conversation).items():
             words = list(_WORD.finditer(whole, 0, end))
@@ -238,7 +238,7 @@ class Judge(Struct, frozen=True):
                     yield f"message {index} is trained up to {whole[:end][-20:]!r}, and stops at {stop}"
 
     def bridges(self, conversation: Conversation) -> Iterator[str]:
-        """Bridges that are granted and whose text is not that of a fresh render."""
+        """Report bridges that are granted and whose text is not that of a fresh render."""
         messages, tools = conversation
         for index, message in enumerate(messages):
             following = _next_turn(messages, index + 1)
@@ -265,7 +265,7 @@ class Judge(Struct, frozen=True):
             yield f"the bridge from message {index} is no fresh render: {difference(ours, fresh)}"
 
     def _is_render(self, token_ids: Sequence[int], conversation: Conversation) -> bool:
-        """Whether ids are those of a fresh render, for vocabularies that decode to another text than they encoded.
+        """Return whether ids are those of a fresh render, for vocabularies that decode to another text than they encoded.
 
         They put a space before a text, which stands after every special then.
         """
@@ -278,14 +278,14 @@ class Judge(Struct, frozen=True):
         return self.renderer.encoder.decode_bytes(token_ids).decode("utf-8", "replace")
 
     def _spellings(self, text: str) -> Iterator[str]:
-        """A text, and as the vocabulary has it."""
+        """Return a text, and the text as the vocabulary has it."""
         yield text
         yield self.renderer.encoder.normalize(text)
         yield self._decoded(self.reference.encode(text)[0])
 
 
 def decodes(renderer: Renderer, reference: FileReference, conversation: Conversation) -> Iterator[str]:
-    """Ids that decode, by the vocabulary's own library, neither to the text nor to what its own encoding decodes to.
+    """Report ids that the vocabulary's own library decodes neither to the text nor as it decodes its own encoding.
 
     That encoding takes specials that a message spells for tokens, so it is compared with ids of this kind.
     """
@@ -300,7 +300,7 @@ def decodes(renderer: Renderer, reference: FileReference, conversation: Conversa
 
 
 def masks(judge: Judge, reference: FileReference, conversation: Conversation) -> Iterator[str]:
-    """Where the template's `{% generation %}` blocks are not what is sampled, and who is right by law 4."""
+    """Report where the template's `{% generation %}` blocks are not what is sampled, and who is right by law 4."""
     text, blocks = reference.generation(conversation)
     if not blocks:
         return
@@ -316,7 +316,7 @@ def masks(judge: Judge, reference: FileReference, conversation: Conversation) ->
 
 
 def untrained(renderer: Renderer, stops: Sequence[str], conversations: Sequence[Conversation]) -> list[str]:
-    """Declared stops at which no turn of these conversations ends."""
+    """Return the declared stops at which no turn of these conversations ends."""
     seen: set[str] = set()
     for conversation in conversations:
         segments = [s for s in renderer.segments(*conversation) if _is_sampled(s, conversation[0])]
@@ -329,12 +329,12 @@ def _is_sampled(segment: Segment, messages: Sequence[Message]) -> bool:
 
 
 def _otherwise_reasoned(turn: Message) -> list[Message]:
-    """The same turn with reasoning, and with empty reasoning: a prompt may begin either."""
+    """Return the same turn with reasoning, and with empty reasoning: a prompt may begin either."""
     return [{**turn, "reasoning_content": thought, "thinking": thought} for thought in ("zq5thought", "")]
 
 
 def _words(message: Message) -> Iterator[tuple[str, str]]:
-    """The planted words of a message with their places, but those that formats drop by design.
+    """Return the planted words of a message with their places, but those that formats drop by design.
 
     These are reasoning, and what is said beside a call.
     """
@@ -353,6 +353,6 @@ def _next_word(text: str, start: int) -> int:
 
 
 def _next_turn(messages: Sequence[Message], start: int) -> int:
-    """Where the next assistant turn stands, or the messages end."""
+    """Return where the next assistant turn stands, or the messages end."""
     later = (place for place in range(start, len(messages)) if messages[place]["role"] == "assistant")
     return next(later, len(messages))
