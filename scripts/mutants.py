@@ -1,7 +1,7 @@
 """Put plausible bugs into copies of the tree, one at a time, and see that the named tests catch each.
 
     python scripts/mutants.py               # all of scripts/mutants.toml; exit 1 where one survives
-    python scripts/mutants.py --only seam   # those with "seam" in their names
+    python scripts/mutants.py --only boundary   # those with "boundary" in their names
     python scripts/mutants.py --jobs 2
 
 A mutation is a line of the table: the file, the text before (it stands there once) and after, and the tests that should
