@@ -43,10 +43,10 @@ class NamedTemplates(WholeFormat, frozen=True, tag_field="family", tag="NamedTem
         with_tools: What renders chats with tools.
 
     >>> from isc.types import Chat, ToolSpec, UserMessage
-    >>> both = NamedTemplates(TracedTemplate("plain"), TracedTemplate("tools"))
+    >>> both = NamedTemplates(TracedTemplate("plain"), TracedTemplate("{{ tools[0].function.name }}"))
     >>> tool = ToolSpec({"type": "function", "function": {"name": "f"}})
     >>> [segment.text for tools in ((), (tool,)) for segment in both.conversation(Chat((UserMessage("x"),), tools))]
-    ['plain', 'tools']
+    ['plain', 'f']
     """
 
     without_tools: TracedTemplate
