@@ -265,7 +265,7 @@ class Judge(Struct, frozen=True):
             yield f"the bridge from message {index} is no fresh render: {difference(ours, fresh)}"
 
     def _is_render(self, token_ids: Sequence[int], conversation: Conversation) -> bool:
-        """Return whether ids are those of a fresh render, for vocabularies that decode to another text than they encoded.
+        """Return whether ids are those of a fresh render, for vocabularies that decode to another text.
 
         They put a space before a text, which stands after every special then.
         """
