@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jinja2
 import pytest
 
-from isc.traced import format as traced_format
-from isc.traced.rendering import compiled
+from isc.traced.limits import Meter
+from isc.traced.rendering import Compiled, Written, compiled, write
 from isc.traced.template import TracedTemplate
+from isc.traced.values import Inputs
 
 _SAID = [{"role": role, "content": f" {role} says {number} "} for number in range(8) for role in ("user", "assistant")]
 _LOOP = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -50,8 +53,12 @@ def test_prompts_are_rendered_only_where_nothing_else_tells(
     template = TracedTemplate(_LOOP + _ASKS + ends, specials=("<|user|>", "<|assistant|>", "<|end|>", "</s>"))
     list(template.stream(_SAID))
     made: list[object] = []
-    write = traced_format.write
-    monkeypatch.setattr(traced_format, "write", lambda *given: (made.append(given), write(*given))[1])
+
+    def counted(template: Compiled, variables: Mapping[str, object], inputs: Inputs, meter: Meter) -> Written:
+        made.append(template)
+        return write(template, variables, inputs, meter)
+
+    monkeypatch.setattr("isc.traced.format.write", counted)
     list(template.stream(_SAID))
     assert len(made) == renders
 
