@@ -51,14 +51,8 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
     generated: list[int] = []
     open_regions: list[tuple[int, int | None]] = []
     for part in parts:
-        kind = type(part)
-        if kind is str:
-            if part:
-                runs.append((len(part), TEMPLATE, None))
-        elif kind is Traced:
-            runs += part._runs  # type: ignore[attr-defined]
-        elif type(part) is not Mark:
-            runs += runs_of(part)
+        if type(part) is not Mark:
+            runs += part._runs if type(part) is Traced else runs_of(part)
         elif part.kind == "enter":
             open_regions.append((len(runs), part.message))
         elif part.kind == "tail":
