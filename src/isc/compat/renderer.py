@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace as replace_columns
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -12,12 +13,11 @@ import isc
 from isc.compat.formats import family_of, reading, resolved
 from isc.compat.lenient import leniently
 from isc.compat.responses import ParsedResponse, response
-from isc.compat.tokenizer import LoadedTokenizer
+from isc.compat.tokenizer import encoder_of, tells_offsets
 from isc.compat.tokens import RenderedTokens
 from isc.compat.turns import ResolvedThinkingRetention
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
-from isc.encoding.encoders import as_encoder
 from isc.formats import catalogue
 from isc.formats.base import Family
 from isc.types import ThinkingRetention
@@ -45,9 +45,10 @@ class FamilyRenderer:
         from isc.compat.configs import config_class_for
 
         asked = config_class_for(self.config_name)() if config is None else config
-        encoder = tokenizer.encoder if isinstance(tokenizer, LoadedTokenizer) else as_encoder(tokenizer)
+        encoder = encoder_of(tokenizer)
         family = family_of(asked, tokenizer, encoder, {})
-        self.tokenizer = tokenizer
+        self.tokenizer = self._tokenizer = tokenizer
+        self._tells_content = tells_offsets(tokenizer)
         self.renderer = _bound(encoder, family, asked.thinking_retention)
         self.config = resolved(asked, self.renderer.family)
 
@@ -61,7 +62,8 @@ class FamilyRenderer:
         6
         """
         found = cls.__new__(cls)
-        found.tokenizer, found.renderer, found.config = None, renderer, None
+        found.tokenizer = found._tokenizer = None
+        found.renderer, found.config, found._tells_content = renderer, None, True
         return found
 
     def render(self, messages: Messages, *, tools: Tools = None, add_generation_prompt: bool = False) -> RenderedTokens:
@@ -70,7 +72,12 @@ class FamilyRenderer:
         Raises:
             ConversationError: Something cannot be rendered.
         """
-        return RenderedTokens.of(self._rendered(messages, tools, add_generation_prompt))
+        return self._told(self._rendered(messages, tools, add_generation_prompt))
+
+    def _told(self, rendered: isc.RenderedTokens) -> RenderedTokens:
+        """The columns; that of content is empty where the caller's tokenizer gives no offsets, as there."""
+        columns = RenderedTokens.of(rendered)
+        return columns if self._tells_content else replace_columns(columns, is_content=[])
 
     def _rendered(self, messages: Messages, tools: Tools, add_generation_prompt: bool) -> isc.RenderedTokens:
         """The conversation as isc has it, without what the template leaves out."""
@@ -113,7 +120,7 @@ class FamilyRenderer:
             return None
         previous = (previous_prompt_ids, previous_completion_ids)
         extended = self.renderer.bridge_to_next_turn(*previous, new_messages, tools)
-        return None if extended is None else RenderedTokens.of(extended)
+        return None if extended is None else self._told(extended)
 
     def get_stop_token_ids(self) -> list[int]:
         """Return the ids at which sampling stops."""
