@@ -13,6 +13,7 @@ import isc
 from isc.compat.formats import family_of, reading, resolved
 from isc.compat.lenient import leniently
 from isc.compat.responses import ParsedResponse, response
+from isc.compat.thoughts import markers_of, parsed
 from isc.compat.tokenizer import encoder_of, tells_offsets
 from isc.compat.tokens import RenderedTokens
 from isc.compat.turns import ResolvedThinkingRetention
@@ -93,13 +94,17 @@ class FamilyRenderer:
     ) -> ParsedResponse:
         """Return the message that a sampled turn says."""
         family = reading(self.renderer.family)
+        markers = markers_of(family)
+        if markers is not None:
+            found = parsed(self.renderer, markers, token_ids, tools, prompt_ids or ())
+            return response(found, names_checked=self.checks_names)
         opener = self.renderer.encoder.specials.get(family.reasoning.opener) if family.reasoning else None
         if opener is not None and opener in token_ids[:1]:
             prompted: Sequence[int] | None = None  # it opens reasoning itself, whatever the prompt did
         else:
-            prompted = self._assumed_prompt(opener) if prompt_ids is None else prompt_ids
-        parsed = replace(self.renderer, family=family).parse_response(token_ids, tools, prompted)
-        return response(parsed, names_checked=self.checks_names)
+            prompted = prompt_ids if prompt_ids is not None and len(prompt_ids) else self._assumed_prompt(opener)
+        found = replace(self.renderer, family=family).parse_response(token_ids, tools, prompted)
+        return response(found, names_checked=self.checks_names)
 
     def _assumed_prompt(self, opener: int | None) -> list[int] | None:
         """The prompt that a completion without one is taken to follow: for GLM one that opened reasoning."""
