@@ -19,6 +19,7 @@ from isc.compat.tokens import RenderedTokens
 from isc.compat.turns import ResolvedThinkingRetention
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
+from isc.errors import OptionError
 from isc.formats import catalogue
 from isc.formats.base import Family
 from isc.types import ThinkingRetention
@@ -67,13 +68,30 @@ class FamilyRenderer:
         found.renderer, found.config, found._tells_content = renderer, None, True
         return found
 
-    def render(self, messages: Messages, *, tools: Tools = None, add_generation_prompt: bool = False) -> RenderedTokens:
+    def render(
+        self,
+        messages: Messages,
+        *,
+        tools: Tools = None,
+        add_generation_prompt: bool = False,
+        process_multimodal: bool = True,
+    ) -> RenderedTokens:
         """Return the conversation as ids and columns.
+
+        Args:
+            messages: The conversation.
+            tools: Tool specs.
+            add_generation_prompt: Whether the render ends with what asks the model for its turn.
+            process_multimodal: Whether images are made tensors of; isc leaves none to the engine.
 
         Raises:
             ConversationError: Something cannot be rendered.
+            OptionError: Images that are not to be processed.
         """
-        return self._told(self._rendered(messages, tools, add_generation_prompt))
+        rendered = self._rendered(messages, tools, add_generation_prompt)
+        if not process_multimodal and rendered.multi_modal_data is not None:
+            raise OptionError("process_multimodal=False: isc.compat renders images with their tensors only")
+        return self._told(rendered)
 
     def _told(self, rendered: isc.RenderedTokens) -> RenderedTokens:
         """The columns; that of content is empty where the caller's tokenizer gives no offsets, as there."""
@@ -93,18 +111,19 @@ class FamilyRenderer:
         self, token_ids: Sequence[int], *, tools: Tools = None, prompt_ids: Sequence[int] | None = None
     ) -> ParsedResponse:
         """Return the message that a sampled turn says."""
+        checked = self.checks_names and bool(tools)
         family = reading(self.renderer.family)
         markers = markers_of(family)
         if markers is not None:
-            found = parsed(self.renderer, markers, token_ids, tools, prompt_ids or ())
-            return response(found, names_checked=self.checks_names)
+            found = parsed(self.renderer, markers, token_ids, tools, prompt_ids if prompt_ids is not None else ())
+            return response(found, names_checked=checked)
         opener = self.renderer.encoder.specials.get(family.reasoning.opener) if family.reasoning else None
         if opener is not None and opener in token_ids[:1]:
             prompted: Sequence[int] | None = None  # it opens reasoning itself, whatever the prompt did
         else:
             prompted = prompt_ids if prompt_ids is not None and len(prompt_ids) else self._assumed_prompt(opener)
         found = replace(self.renderer, family=family).parse_response(token_ids, tools, prompted)
-        return response(found, names_checked=self.checks_names)
+        return response(found, names_checked=checked)
 
     def _assumed_prompt(self, opener: int | None) -> list[int] | None:
         """The prompt that a completion without one is taken to follow: for GLM one that opened reasoning."""
@@ -139,6 +158,11 @@ class FamilyRenderer:
     def checks_names(self) -> bool:
         """Whether a call of a tool that was not offered is marked: for GLM, whose calls engines then drop."""
         return self._is_glm
+
+    @property
+    def supports_tools(self) -> bool:
+        """Whether calls are read: not from a template of which no grammar was named."""
+        return self.config is None or self.config.name != "default" or self.config.tool_parser is not None
 
     @property
     def is_prefix_stable(self) -> bool:

@@ -1,6 +1,7 @@
-"""Reasoning in turns of formats that have none: callers of `renderers` have it read from its usual markers all the same.
+"""Reasoning as callers of `renderers` have it read: also in formats that have none, by its usual markers.
 
-Models are trained to reason in formats whose template knows nothing of it, and then spell the markers as text.
+Models are trained to reason in formats whose template knows nothing of it, and then spell the markers as text. In a few
+formats that have reasoning, no call ends it there.
 """
 
 from __future__ import annotations
@@ -30,15 +31,20 @@ _ENDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "deepseek-v3": (),
 }
 """The families that have no reasoning, though `renderers` reads it, with the specials that end it."""
+_KEPT_OPEN: Final = ("deepseek-r1", "laguna-xs.2")
+"""The families in whose turns `renderers` takes a call for reasoning while reasoning is open."""
 
 
 def markers_of(family: Family) -> Reasoning | None:
-    """How reasoning is spelled in a format that has none; None where it has, or where none is looked for.
+    """What brackets reasoning where it is read otherwise than by the format itself; None where it is not.
 
     >>> markers_of(isc.Qwen3()) is None
     True
     """
-    enders = None if family.reasoning else _ENDERS.get(catalogue.family_name(family))
+    name = catalogue.family_name(family)
+    if family.reasoning is not None:
+        return replace(family.reasoning, enders=()) if name in _KEPT_OPEN else None
+    enders = _ENDERS.get(name)
     return None if enders is None else Reasoning(_OPENER, _CLOSER, (special(_CLOSER),), enders)
 
 
@@ -51,18 +57,27 @@ def parsed(
 ) -> ParsedResponse:
     """Read a sampled turn, reasoning by these markers and the rest by its format. Never raises on ids."""
     family, encoder = renderer.family, renderer.encoder
-    turn = cut_markers(sampled_turn(family, encoder, prompt_ids, ids_of(token_ids)), (markers.opener, markers.closer))
+    turn = sampled_turn(family, encoder, prompt_ids, ids_of(token_ids))
+    if family.reasoning is not None:
+        _, (thought, complete) = reasoning(until(turn, family.stop_tokens), 0, markers)
+        return renderer.parse_response(token_ids, tools, prompt_ids) if complete else _cut_off(thought)
+    turn = cut_markers(turn, (markers.opener, markers.closer))
     if _opened(markers, encoder, prompt_ids) and reasoning_start(turn.segments, markers.opener) is None:
         turn = replace(turn, reasoning_open=True)
     position, (thought, complete) = reasoning(until(turn, family.stop_tokens), 0, markers)
     if thought is None:
         return renderer.parse_response(token_ids, tools, prompt_ids)
     if not complete:
-        return ParsedResponse("", thought.strip("\n"), (), complete)
+        return _cut_off(thought)
     left = turn.segments[position:], turn.starts[position:], turn.ends[position:]
     rest = replace(turn, segments=left[0], starts=left[1], ends=left[2], reasoning_open=False)
     said = family.parse(rest, tool_specs(tools))
     return ParsedResponse(said.content.lstrip("\n"), thought.strip("\n"), said.tool_calls, complete)
+
+
+def _cut_off(thought: str | None) -> ParsedResponse:
+    """A turn that is reasoning to its end."""
+    return ParsedResponse("", None if thought is None else thought.strip("\n"), (), reasoning_complete=False)
 
 
 def _opened(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
