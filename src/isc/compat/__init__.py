@@ -1,8 +1,8 @@
 """The call surface of PrimeIntellect's `renderers` (0.1.12) that verifiers and prime-rl use, on top of isc.
 
 Adapters only: values are converted, what they say is isc's. `docs/compat.md` lists every class of difference. The
-modules `base`, `client`, `configs`, `custom` and `parsers` hold the names of theirs, `install` makes the others. Configurations
-need pydantic (`isc[compat]`).
+modules `base`, `client`, `configs`, `custom` and `parsers` hold the names of theirs, `install` makes the others.
+Configurations need pydantic (`isc[compat]`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from isc.compat import base
 from isc.compat.base import *  # noqa: F403 - the names of `renderers` are those of its `base`, and these
-from isc.compat.classes import CLASSES, MODULES, ALSO
+from isc.compat.classes import ALSO, CLASSES, MODULES
 from isc.compat.client import MalformedGenerateResponseError, OverlongPromptError, generate
 from isc.compat.custom import custom_renderer_config, load_custom_renderer, load_target
 from isc.compat.renderer import FamilyRenderer

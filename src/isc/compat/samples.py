@@ -73,7 +73,7 @@ def _checked(mask: Sequence[bool | int], count: int) -> list[bool]:
     if len(mask) != count:
         raise OptionError(f"message_loss_mask has {len(mask)} values for {count} messages; give one a message")
     for place, value in enumerate(mask):
-        if not isinstance(value, int) or value not in (0, 1):
+        if type(value) not in (bool, int) or value not in (0, 1):
             raise OptionError(f"message_loss_mask[{place}] is {value!r}: it must be False, True, 0 or 1")
     return [bool(value) for value in mask]
 

@@ -29,7 +29,6 @@ from isc.types import (
     BodySpecials,
     Chat,
     Ended,
-    Reasoning,
     Report,
     Sampled,
     Segment,
