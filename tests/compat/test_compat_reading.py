@@ -1,4 +1,4 @@
-"""Turns as callers of `renderers` have them read, where isc's own reading differs; tokenizers and arguments of theirs."""
+"""Turns as callers of `renderers` have them read, where isc reads otherwise; tokenizers and arguments of theirs."""
 
 from __future__ import annotations
 
