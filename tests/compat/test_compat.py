@@ -218,16 +218,12 @@ def test_a_mask_of_the_wrong_length_is_refused(renderer: FamilyRenderer) -> None
             compat.build_training_sample(renderer, CHAT, message_loss_mask=[1], role_to_mask=pick)
 
 
-def test_a_step_has_no_log_probabilities(renderer: FamilyRenderer) -> None:
+def test_a_step_is_what_was_sampled(renderer: FamilyRenderer) -> None:
     step = compat.build_trajectory_step(renderer, CHAT[:2], CHAT[2:])
     assert step["prompt_ids"] == renderer.render_ids(CHAT[:2], add_generation_prompt=True)
     assert sum(step["prompt_mask"]) == 0
     assert len(step["completion_ids"]) == len(step["completion_mask"]) > sum(step["completion_mask"]) > 0
-    assert {name for name, value in step.items() if value is None} == {
-        "completion_logprobs",
-        "routed_experts",
-        "sampling_mask",
-    }
+    assert {name for name, value in step.items() if value is None} == {"routed_experts", "sampling_mask"}
 
 
 def test_a_step_that_the_format_rewrites_is_refused(renderer: FamilyRenderer) -> None:

@@ -50,6 +50,31 @@ def test_reasoning_the_prompt_opened_is_closed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("prompt", "is_open"),
+    [
+        ("<|im_start|>assistant\n<think>\n", True),
+        ("<|im_start|>assistant\n<think>\nso far", True),
+        ("<think>\n", True),
+        ("<|im_start|>assistant\nit says <think>", False),
+        ("it says <think>", False),
+        ("<|im_start|>assistant\n<think>\nr\n</think>\n\n<think>", False),
+        ("<|im_start|>assistant\n<think>\nr\n</think>\n\nit says <think>", False),
+        ("<|im_start|>assistant\n<think>\nr\n</think>\n\n", False),
+    ],
+)
+def test_an_opener_opens_reasoning_at_the_start_of_a_turn_alone(
+    small: isc.Renderer, prompt: str, is_open: bool
+) -> None:
+    before, sampled = ids_of(small, prompt), ids_of(small, "still")
+    parsed = small.parse_response(sampled, prompt_ids=before)
+    assert (parsed.reasoning_content, parsed.content) == (("still", "") if is_open else (None, "still"))
+    bridged = small.bridge_to_next_turn(before, sampled, [tool("12:00")])
+    assert bridged is not None
+    tail = small.encoder.decode_bytes(bridged.token_ids[len(before) + len(sampled) :]).decode()
+    assert tail.startswith("\n</think>") == is_open
+
+
+@pytest.mark.parametrize(
     ("completion", "new", "reason"),
     [
         (CALL + "<|im_end|>", [assistant("x")], "assistant_message"),

@@ -212,12 +212,6 @@ def of_parse(both: Sides, turn: Turn) -> set[str]:
     options: dict[str, Any] = {"tools": turn.tools, "prompt_ids": turn.prompt_ids}
     ours = both.ours.parse_response(turn.completion_ids, **options)
     theirs = both.theirs.parse_response(list(turn.completion_ids), **options)
-    if (
-        ours.reasoning_complete
-        and not theirs.reasoning_complete
-        and "<｜tool▁calls▁begin｜>" in theirs.reasoning_content
-    ):
-        return {"call in open reasoning"}
     if family_name(both.case.family) == "gpt-oss" and theirs.content.startswith("<|channel|>"):
         return {"header prefilled"}
     found = set(_words(both, ours, theirs))

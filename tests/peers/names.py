@@ -25,13 +25,9 @@ _READERS: Final = [
     "harmony_blocks",
     "prompt_ends_in_reasoning",
     "scan_reasoning",
-    "get_reasoning_parser",
-    "get_tool_parser",
-    "ThinkTextReasoningParser",
 ]
 
 MODULES: Final[Mapping[str, str]] = {
-    "parsers": "the parsers that `DefaultRenderer` plugs in; `tool_parser` and `reasoning_parser` choose by name here",
     "parsing": _READING,
     "reasoning": _READING,
     "tagged": _READING,

@@ -189,10 +189,6 @@ PARSED: Final = {
         "calls that renderers leaves in the content: a second section (DeepSeek), one cut off or in another channel",
         "Every attempted call is kept, with its status.",
     ),
-    "call in open reasoning": Reason(
-        "DeepSeek R1: a call while reasoning is open is reasoning in renderers",
-        "A tool-call marker ends reasoning that was not closed.",
-    ),
     "header prefilled": Reason(
         "gpt-oss: renderers prompts with `<|channel|>analysis<|message|>` and reads completions as what follows it",
         "Law 1: the template's generation prompt is `<|start|>assistant`; the model chooses its channel.",

@@ -51,13 +51,13 @@ class Turn(Struct, frozen=True):
 
 def configuration(case: Case) -> tuple[str, dict[str, Any]] | None:
     """The name and the fields that ask for a case in `renderers`; None where it has no such format or option."""
-    name, values = family_name(case.family), structs.asdict(case.family)  # type: ignore[arg-type]  # a Struct
+    name, values = family_name(case.family), structs.asdict(case.family)
     variant = values.pop("variant", None)
     named = [other for other, value in OTHER_NAMES.items() if value == (name, variant)]
     kind = CONFIGS.get(named[0] if named else name)
     if kind is None:
         return None
-    defaults = structs.asdict(type(case.family)())  # type: ignore[arg-type]
+    defaults = structs.asdict(type(case.family)())
     asked = {field: value for field, value in values.items() if field in kind.model_fields and value is not None}
     lacking = [field for field in values if field not in kind.model_fields and values[field] != defaults[field]]
     return None if lacking else (str(kind.model_fields["name"].default), asked)
@@ -123,7 +123,7 @@ def _main(family: isc.Family) -> isc.Family | None:
         return None
     main = type(family)().variant  # type: ignore[attr-defined]  # it has one
     try:
-        found: isc.Family = structs.replace(family, variant=main)  # type: ignore[type-var]  # a Struct
+        found: isc.Family = structs.replace(family, variant=main)
     except isc.errors.OptionError:
         return None
     return found if found != family else None
@@ -170,7 +170,7 @@ def _turn(
 ) -> Turn | None:
     try:
         prompt_ids = both.ours.render_ids(messages[:place], tools=tools, add_generation_prompt=True)
-        sampled = _sampled_ids(both.ours.renderer, convert.chat(messages, tools), place)
+        sampled = _sampled_ids(both.ours.renderer, convert.chat(messages, tools), place, prompt_ids)
     except isc.Error:  # not every format takes every beginning of a conversation
         return None
     following = messages[place + 1 :]

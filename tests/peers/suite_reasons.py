@@ -26,58 +26,77 @@ CLASSES: Final[Mapping[str, Rule]] = {
     "harmony": Rule(
         "gpt-oss is compared with openai-harmony, which renders otherwise than the model's template",
         "Law 1: isc renders the model's template; see Harmony's turns above.",
-        r"gpt-oss|harmony",
+        r"^test_parity::test_renderer_matches_reference\[openai/gpt-oss",
     ),
-    "parsers": Rule(
-        "the parser classes that `DefaultRenderer` plugs in",
-        "Left out by name: `tool_parser` and `reasoning_parser` choose a grammar of a traced template.",
-        r"test_parsers",
-    ),
-    "tokenizers": Rule(
-        "a tokenizer that is a stub of a few methods",
-        "isc has to account for every byte of a token, so it takes tokenizers that it can read; see `create_renderer`.",
-        r"test_offsetless_tokenizers|test_deepseek_r1|test_incremental|test_nemotron35_vlm|test_renderer_config|"
-        r"test_inkling|test_gemma4|test_hy3|test_deepseek_v4|test_tagged_rollout|test_custom",
-        r"EncoderError|not a tokenizer|UnknownModelError|has no attribute|no chat template",
-    ),
-    "loading": Rule(
-        "with which arguments transformers is asked for a tokenizer, and whose remote code is run",
-        "`load_tokenizer` needs no transformers and runs no remote code: `TRUSTED_REVISIONS` is empty.",
-        r"test_load_tokenizer|test_llama_3.*(load|source|override)",
+    "harmony prefilled": Rule(
+        "a gpt-oss completion is read as what follows an analysis header in its prompt",
+        "Law 1: the template's generation prompt has no channel; see header prefilled above.",
+        r"^test_reasoning_boundaries::test_\w+\[.*gpt-oss|^test_reasoning_boundaries::test_harmony_",
     ),
     "specials": Rule(
-        "a message that spells `<think>` is given the control token",
+        "an assistant's content that spells `<think>` is given the control token",
         "Law 7: caller data never becomes a control token.",
-        r"inline-thinking",
+        r"^test_parity::.*inline-thinking-history|^test_qwen38::test_qwen38_keeps_inline_think_markup",
+    ),
+    "disabled thinking": Rule(
+        "with thinking switched off every earlier turn keeps an empty think block",
+        "Law 1: the template has none there; see think block added above.",
+        r"^test_disabled_thinking_stability::",
+    ),
+    "reasoning closed": Rule(
+        "a bridge closes unfinished reasoning by the bare `</think>`",
+        "Law 1: the template prints line breaks around it; a format without reasoning closes nothing.",
+        r"^test_reasoning_boundaries::test_every_reasoning_bridge_preserves_prefix",
+    ),
+    "drafted call": Rule(
+        "a call in open reasoning of a traced template is reasoning",
+        "A tool-call marker ends reasoning that was not closed; the families that differ there follow the peer.",
+        r"^test_reasoning_boundaries::test_default_renderer_uses_prompt_before",
+    ),
+    "step": Rule(
+        "a trajectory step splits one final render and marks all of it as sampled, what follows the turn close too",
+        "Law 4: a step holds what the sampler saw and said; see `build_trajectory_step` above.",
+        r"^test_build_helpers::test_build_trajectory_step_reconstructs_full",
+    ),
+    "stand-in client": Rule(
+        "`generate` with an object that has only `post`, and answers every request under the same name",
+        "isc sends by the client's own connection, and an answer that names another request is refused.",
+        r"^test_client::test_generate_",
     ),
     "tool_declare": Rule(
         "a message with the role `tool_declare`",
         "No role of a conversation: tools are given as tools; an unknown role is refused.",
-        r"tool-declare-message",
+        r"^test_parity::.*-tool-declare-message-",
+    ),
+    "stub tokenizer": Rule(
+        "a tokenizer that is a stub of a few methods, for a vocabulary that is nowhere",
+        "isc has to account for every byte of a token, so it takes tokenizers that it can read; see `create_renderer`.",
+        r"^test_nemotron35_vlm::|^test_qwen35_size_coverage::test_construction|^test_renderer_config::test_(default_render"
+        r"er_chat_template_kwargs_remain|create_renderer_default_argument|default_renderer_rejects_explicit_retention)",
+    ),
+    "loading": Rule(
+        "with which arguments transformers is asked for a tokenizer, and whose remote code is run",
+        "`load_tokenizer` needs no transformers and runs no remote code: `TRUSTED_REVISIONS` is empty.",
+        r"^test_load_tokenizer::",
+    ),
+    "content of another type": Rule(
+        "parts of an unknown type, numbers for texts, an object for a result's content are left out or rendered",
+        "Law 9: `ConversationError` names the part; nothing is dropped in silence.",
+        r"^test_qwen38::test_qwen38_structured_|^test_llama_3::test_parity_tool_response_dict_content",
+    ),
+    "default of the model": Rule(
+        "an option left to the template has its value in the resolved configuration, or a default of its own",
+        "MiniMax's `model_identity` is that of the model; Qwen3.8 is traced, and tells no defaults.",
+        r"^test_parity::test_catalog_covers_every|^test_qwen38::test_qwen38_is_registered",
+    ),
+    "white space": Rule(
+        "white space around the content before a call is stripped",
+        "Law 8: see white space kept above.",
+        r"^test_parse_response::test_(kimi_k25|deepseek_v3)_in_think_section_is_not_a_real_call",
     ),
     "internals": Rule(
-        "private names, or how an answer is read inside the client",
+        "names with an underscore",
         "Not part of the call surface.",
-        r"test_client|test_kimi_k25_tool_schema|test_multimodal|test_nemotron35_vlm|test_laguna_xs21|test_nemotron3_ultra",
-    ),
-    "retention": Rule(
-        "a bridge at a user turn, with thinking switched off or its history kept in part",
-        "Law 6: the template renders earlier turns otherwise from there on; see retention above.",
-        r"test_bridge|test_disabled_thinking|test_tokens_per|retention|reasoning_bridge|test_incremental",
-    ),
-    "ended reasoning": Rule(
-        "reasoning that a stop or a tool call cut short, white space around reasoning and content",
-        "Laws 8 and 9: see white space kept, call in open reasoning and spelled marker above.",
-        r"test_reasoning_boundaries|test_parse_response|test_tool_arg|test_glm_tool",
-    ),
-    "samples": Rule(
-        "which tokens of a turn are trained on, and what closes the last one",
-        "Law 4 and `ensure_final_stop`: see the differences in calls above.",
-        r"test_build_helpers|test_sampled_mask|test_is_content|test_message_indices|test_tokens",
-    ),
-    "traced": Rule(
-        "Qwen3.8 has no family: calls of its traced template are left in the content",
-        "Its template is taken as it is; see the configurations without a family.",
-        r"[Qq]wen3\.?8",
+        r"^test_kimi_k25_tool_schema::|^test_multimodal::test_is_image_part|^test_nemotron3_ultra::test_variant_is_encoded",
     ),
 }

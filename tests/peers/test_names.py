@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 import pytest
-import renderers
 
 import isc.compat
+from isc.compat.classes import MODULES as FORMATS
 from peers.names import MODULES, NAMES
+
+renderers: Any = import_module("renderers")
+import_module("renderers.configs")
 
 
 def _modules() -> Iterator[str]:
@@ -60,10 +64,7 @@ def test_what_is_said_to_be_left_out_is() -> None:
         if not hasattr(_ours(name), found)
     }
     assert lacking == NAMES.keys()
-    assert (
-        MODULES.keys()
-        == {name for name in _modules() if name and name not in isc.compat._FILES} - isc.compat.MODULES.keys()
-    )
+    assert MODULES.keys() == {name for name in _modules() if name and name not in isc.compat._FILES} - FORMATS.keys()
 
 
 def test_everything_that_theirs_exports_is_there() -> None:

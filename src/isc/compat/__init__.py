@@ -1,8 +1,8 @@
 """The call surface of PrimeIntellect's `renderers` (0.1.12) that verifiers and prime-rl use, on top of isc.
 
 Adapters only: values are converted, what they say is isc's. `docs/compat.md` lists every class of difference. The
-modules `base`, `client`, `configs` and `custom` hold the names of theirs, `install` makes the others. Configurations
-need pydantic (`isc[compat]`).
+modules `base`, `client`, `configs`, `custom` and `parsers` hold the names of theirs, `install` makes the others.
+Configurations need pydantic (`isc[compat]`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from isc.compat import base
 from isc.compat.base import *  # noqa: F403 - the names of `renderers` are those of its `base`, and these
-from isc.compat.classes import CLASSES, MODULES
+from isc.compat.classes import ALSO, CLASSES, MODULES
 from isc.compat.client import MalformedGenerateResponseError, OverlongPromptError, generate
 from isc.compat.custom import custom_renderer_config, load_custom_renderer, load_target
 from isc.compat.renderer import FamilyRenderer
@@ -42,7 +42,7 @@ __all__ = [  # noqa: PLE0604
 ]
 
 globals().update(CLASSES)
-_FILES = ("base", "client", "configs", "custom")
+_FILES = ("base", "client", "configs", "custom", "parsers")
 
 
 def install() -> None:
@@ -58,7 +58,9 @@ def install() -> None:
     sys.modules["renderers"] = here
     for name in _FILES:
         sys.modules[f"renderers.{name}"] = import_module(f"{__name__}.{name}")
-    sys.modules |= {f"renderers.{name}": _module(name) for name in MODULES}
+    made = {name: _module(name) for name in MODULES}
+    vars(here).update(made)
+    sys.modules |= {f"renderers.{name}": module for name, module in made.items()}
 
 
 def _module(name: str) -> ModuleType:
@@ -68,6 +70,7 @@ def _module(name: str) -> ModuleType:
     vars(module).update({shared: getattr(base, shared) for shared in base.__all__})
     vars(module).update({shared: getattr(configs, shared) for shared in configs.__all__})
     vars(module).update(CLASSES)
+    vars(module).update(ALSO.get(name, {}))
     return module
 
 

@@ -10,6 +10,7 @@ from isc import loading
 from isc.compat.custom import custom_renderer_config, load_custom_renderer
 from isc.compat.formats import config_name_of
 from isc.compat.models import MODEL_RENDERER_MAP
+from isc.compat.parsers import ThinkTextReasoningParser, get_reasoning_parser, get_tool_parser
 from isc.compat.renderer import FamilyRenderer
 from isc.errors import OptionError, TracedTemplateNotice
 
@@ -99,6 +100,10 @@ class KimiK25Renderer(FamilyRenderer):
 class LagunaXS2Renderer(FamilyRenderer):
     config_name = "laguna-xs.2"
 
+    @property
+    def _assistant_end(self) -> int:
+        return self.renderer.encoder.specials["</assistant>"]
+
 
 class LagunaM1Renderer(LagunaXS2Renderer):
     config_name = "laguna-m.1"
@@ -115,6 +120,10 @@ class LagunaS21Renderer(LagunaXS21Renderer):
 class Llama3Renderer(FamilyRenderer):
     config_name = "llama-3"
 
+    @property
+    def _eot(self) -> int:
+        return self.renderer.encoder.specials["<|eot_id|>"]
+
 
 class Nemotron3Renderer(FamilyRenderer):
     config_name = "nemotron-3"
@@ -130,6 +139,11 @@ class Nemotron35Renderer(Nemotron3Renderer):
 
 class GptOssRenderer(FamilyRenderer):
     config_name = "gpt-oss"
+
+
+def is_super(tokenizer: object) -> bool:
+    """Whether a tokenizer is that of a Nemotron 3 Super, by its name."""
+    return "Nemotron-3-Super" in str(getattr(tokenizer, "name_or_path", ""))
 
 
 MODULES: Final[Mapping[str, tuple[type[FamilyRenderer], ...]]] = {
@@ -161,6 +175,15 @@ MODULES: Final[Mapping[str, tuple[type[FamilyRenderer], ...]]] = {
 CLASSES: Final[Mapping[str, type[FamilyRenderer]]] = {
     kind.__name__: kind for kinds in MODULES.values() for kind in kinds
 }
+ALSO: Final[Mapping[str, Mapping[str, object]]] = {
+    "default": {
+        "ThinkTextReasoningParser": ThinkTextReasoningParser,
+        "get_reasoning_parser": get_reasoning_parser,
+        "get_tool_parser": get_tool_parser,
+    },
+    "nemotron3": {"_is_super": is_super},
+}
+"""What else these modules hold that is imported from them."""
 RENDERER_REGISTRY: dict[str, Any] = {kind.config_name: kind for kind in CLASSES.values()}
 """The class of each configuration's name; callers may put classes of their own here."""
 

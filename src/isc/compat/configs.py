@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from isc.compat.custom import custom_renderer_config
 from isc.compat.turns import ResolvedThinkingRetention, ThinkingRetention
@@ -225,6 +225,14 @@ class InklingRendererConfig(_Vision):
     name: Literal["inkling"] = "inkling"
     reasoning_effort: str | float = 0.9
     audio_cache_max: int = 256
+
+    @field_validator("reasoning_effort")
+    @classmethod
+    def _known_effort(cls, effort: str | float) -> str | float:
+        """Refuse a name that stands for no number, and a number that is no share."""
+        if effort not in INKLING_EFFORT_MAP if isinstance(effort, str) else not 0 <= effort <= 1:
+            raise ValueError(f"{effort!r} is neither a number from 0 to 1 nor one of {', '.join(INKLING_EFFORT_MAP)}")
+        return effort
 
 
 class KimiK2RendererConfig(BaseRendererConfig):

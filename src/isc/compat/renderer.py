@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace as replace_columns
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -12,12 +13,13 @@ import isc
 from isc.compat.formats import family_of, reading, resolved
 from isc.compat.lenient import leniently
 from isc.compat.responses import ParsedResponse, response
-from isc.compat.tokenizer import LoadedTokenizer
+from isc.compat.thoughts import markers_of, parsed
+from isc.compat.tokenizer import encoder_of, tells_offsets
 from isc.compat.tokens import RenderedTokens
 from isc.compat.turns import ResolvedThinkingRetention
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
-from isc.encoding.encoders import as_encoder
+from isc.errors import OptionError
 from isc.formats import catalogue
 from isc.formats.base import Family
 from isc.types import ThinkingRetention
@@ -45,9 +47,10 @@ class FamilyRenderer:
         from isc.compat.configs import config_class_for
 
         asked = config_class_for(self.config_name)() if config is None else config
-        encoder = tokenizer.encoder if isinstance(tokenizer, LoadedTokenizer) else as_encoder(tokenizer)
+        encoder = encoder_of(tokenizer)
         family = family_of(asked, tokenizer, encoder, {})
-        self.tokenizer = tokenizer
+        self.tokenizer = self._tokenizer = tokenizer
+        self._tells_content = tells_offsets(tokenizer)
         self.renderer = _bound(encoder, family, asked.thinking_retention)
         self.config = resolved(asked, self.renderer.family)
 
@@ -61,16 +64,39 @@ class FamilyRenderer:
         6
         """
         found = cls.__new__(cls)
-        found.tokenizer, found.renderer, found.config = None, renderer, None
+        found.tokenizer = found._tokenizer = None
+        found.renderer, found.config, found._tells_content = renderer, None, True
         return found
 
-    def render(self, messages: Messages, *, tools: Tools = None, add_generation_prompt: bool = False) -> RenderedTokens:
+    def render(
+        self,
+        messages: Messages,
+        *,
+        tools: Tools = None,
+        add_generation_prompt: bool = False,
+        process_multimodal: bool = True,
+    ) -> RenderedTokens:
         """Return the conversation as ids and columns.
+
+        Args:
+            messages: The conversation.
+            tools: Tool specs.
+            add_generation_prompt: Whether the render ends with what asks the model for its turn.
+            process_multimodal: Whether images are made tensors of; isc leaves none to the engine.
 
         Raises:
             ConversationError: Something cannot be rendered.
+            OptionError: Images that are not to be processed.
         """
-        return RenderedTokens.of(self._rendered(messages, tools, add_generation_prompt))
+        rendered = self._rendered(messages, tools, add_generation_prompt)
+        if not process_multimodal and rendered.multi_modal_data is not None:
+            raise OptionError("process_multimodal=False: isc.compat renders images with their tensors only")
+        return self._told(rendered)
+
+    def _told(self, rendered: isc.RenderedTokens) -> RenderedTokens:
+        """The columns; that of content is empty where the caller's tokenizer gives no offsets, as there."""
+        columns = RenderedTokens.of(rendered)
+        return columns if self._tells_content else replace_columns(columns, is_content=[])
 
     def _rendered(self, messages: Messages, tools: Tools, add_generation_prompt: bool) -> isc.RenderedTokens:
         """The conversation as isc has it, without what the template leaves out."""
@@ -85,14 +111,19 @@ class FamilyRenderer:
         self, token_ids: Sequence[int], *, tools: Tools = None, prompt_ids: Sequence[int] | None = None
     ) -> ParsedResponse:
         """Return the message that a sampled turn says."""
+        checked = self.checks_names and bool(tools)
         family = reading(self.renderer.family)
+        markers = markers_of(family)
+        if markers is not None:
+            found = parsed(self.renderer, markers, token_ids, tools, prompt_ids if prompt_ids is not None else ())
+            return response(found, names_checked=checked)
         opener = self.renderer.encoder.specials.get(family.reasoning.opener) if family.reasoning else None
         if opener is not None and opener in token_ids[:1]:
             prompted: Sequence[int] | None = None  # it opens reasoning itself, whatever the prompt did
         else:
-            prompted = self._assumed_prompt(opener) if prompt_ids is None else prompt_ids
-        parsed = replace(self.renderer, family=family).parse_response(token_ids, tools, prompted)
-        return response(parsed, names_checked=self.checks_names)
+            prompted = prompt_ids if prompt_ids is not None and len(prompt_ids) else self._assumed_prompt(opener)
+        found = replace(self.renderer, family=family).parse_response(token_ids, tools, prompted)
+        return response(found, names_checked=checked)
 
     def _assumed_prompt(self, opener: int | None) -> list[int] | None:
         """The prompt that a completion without one is taken to follow: for GLM one that opened reasoning."""
@@ -113,7 +144,7 @@ class FamilyRenderer:
             return None
         previous = (previous_prompt_ids, previous_completion_ids)
         extended = self.renderer.bridge_to_next_turn(*previous, new_messages, tools)
-        return None if extended is None else RenderedTokens.of(extended)
+        return None if extended is None else self._told(extended)
 
     def get_stop_token_ids(self) -> list[int]:
         """Return the ids at which sampling stops."""
@@ -127,6 +158,11 @@ class FamilyRenderer:
     def checks_names(self) -> bool:
         """Whether a call of a tool that was not offered is marked: for GLM, whose calls engines then drop."""
         return self._is_glm
+
+    @property
+    def supports_tools(self) -> bool:
+        """Whether calls are read: not from a template of which no grammar was named."""
+        return self.config is None or self.config.name != "default" or self.config.tool_parser is not None
 
     @property
     def is_prefix_stable(self) -> bool:

@@ -56,6 +56,7 @@ def tool_calls(parsed: Sequence[isc.ParsedToolCall], *, names_checked: bool = Tr
     Args:
         parsed: The calls.
         names_checked: Whether a call of a tool that was not offered is marked as such; otherwise it is as good as any.
+            Such engines take a block without a key for the name of a tool.
     """
     return [_call(call, names_checked) for call in parsed]
 
@@ -64,6 +65,8 @@ def _call(call: isc.ParsedToolCall, names_checked: bool) -> ParsedToolCall:
     status = ToolCallParseStatus(call.status)
     if status is ToolCallParseStatus.UNCLOSED_BLOCK:
         return ParsedToolCall(call.raw, None, None, call.token_span, status)
+    if status is ToolCallParseStatus.MALFORMED_STRUCTURE and names_checked and "<arg_key>" not in call.raw:
+        return ParsedToolCall(call.raw, call.raw.strip(), {}, call.token_span, ToolCallParseStatus.UNKNOWN_TOOL)
     if status is ToolCallParseStatus.UNKNOWN_TOOL and not names_checked:
         status = ToolCallParseStatus.OK
     arguments = None if call.arguments is None else dict(call.arguments)

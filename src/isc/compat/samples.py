@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from isc.compat.lenient import leniently
 from isc.compat.renderer import FamilyRenderer
 from isc.compat.tokens import MultiModalData, PlaceholderRange, RenderedTokens
 from isc.convert import Messages, Tools
+from isc.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ def build_training_sample(
         message_loss_mask: One truth value a message; a false one takes the message out.
 
     Raises:
-        OptionError: `message_loss_mask` is not as long as `messages`, or a role does not exist.
+        OptionError: `message_loss_mask` has not one truth value a message, or a role does not exist.
         ConversationError: Something cannot be rendered.
     """
     given, body_roles = list(messages), frozenset(content_sft_roles or ())
-    mask = list(message_loss_mask) if message_loss_mask is not None else [True] * len(given)
-    if role_to_mask is not None and len(mask) == len(given) and "assistant" not in body_roles:
+    mask = [True] * len(given) if message_loss_mask is None else _checked(message_loss_mask, len(given))
+    if role_to_mask is not None and "assistant" not in body_roles:
         mask = [
             bool(wanted) and (message.get("role") != "assistant" or bool(role_to_mask(message)))
             for wanted, message in zip(mask, given, strict=True)
@@ -62,10 +64,24 @@ def build_training_sample(
     return RenderedTrainingSample(list(sample.token_ids), list(sample.loss_mask), media)
 
 
+def _checked(mask: Sequence[bool | int], count: int) -> list[bool]:
+    """A mask of so many truth values, each False, True, 0 or 1.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if len(mask) != count:
+        raise OptionError(f"message_loss_mask has {len(mask)} values for {count} messages; give one a message")
+    for place, value in enumerate(mask):
+        if type(value) not in (bool, int) or value not in (0, 1):
+            raise OptionError(f"message_loss_mask[{place}] is {value!r}: it must be False, True, 0 or 1")
+    return [bool(value) for value in mask]
+
+
 def _sample(
     renderer: FamilyRenderer,
     body_roles: frozenset[str],
-    mask: Sequence[bool | int],
+    mask: Sequence[bool],
     ensure_final_stop: bool,
     messages: Messages,
     tools: Tools,
@@ -99,7 +115,9 @@ def build_trajectory_step(
     *,
     tools: Tools = None,
 ) -> dict[str, Any]:
-    """A rollout kept as messages, as the ids its sampler saw; what was not sampled has no log probabilities.
+    """A rollout kept as messages, as the ids its sampler saw.
+
+    Nothing was sampled here, so no log probability is known: each is NaN, in the place of the number it stands for.
 
     Raises:
         TrajectoryError: The format rewrites earlier turns somewhere in the rollout.
@@ -111,7 +129,7 @@ def build_trajectory_step(
         "prompt_mask": list(step.prompt_mask),
         "completion_ids": list(step.completion_ids),
         "completion_mask": list(step.completion_mask),
-        "completion_logprobs": None,
+        "completion_logprobs": [math.nan] * len(step.completion_ids),
         "routed_experts": None,
         "sampling_mask": None,
     }

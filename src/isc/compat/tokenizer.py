@@ -12,6 +12,7 @@ from isc import loading
 from isc._sources import DEFAULT, Source
 from isc.compat.models import TOKENIZER_SOURCE_OVERRIDES
 from isc.encoding.base import Encoder
+from isc.encoding.encoders import as_encoder
 from isc.encoding.fold import fold
 from isc.errors import OptionError
 from isc.formats.segments import scaffold
@@ -93,6 +94,27 @@ def _of_transformers(name: str, revision: str | None) -> Any:  # noqa: ANN401 - 
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+
+
+_BASIC = ("encode", "decode", "convert_tokens_to_ids")
+"""What `renderers` asks of every tokenizer."""
+
+
+def encoder_of(tokenizer: object) -> Encoder:
+    """The encoder of a tokenizer, or of what a caller's own class wraps and hands its attributes on from.
+
+    Raises:
+        EncoderError: A tokenizer that isc does not know or cannot account for.
+    """
+    own = None if isinstance(tokenizer, Encoder) else getattr(tokenizer, "encoder", None)
+    return own if isinstance(own, Encoder) else as_encoder(tokenizer)
+
+
+def tells_offsets(tokenizer: object) -> bool:
+    """Whether callers of `renderers` expect content to be told: not with a class of theirs that gives no offsets."""
+    if isinstance(tokenizer, LoadedTokenizer) or callable(tokenizer):
+        return True
+    return not all(hasattr(tokenizer, method) for method in _BASIC)
 
 
 def load_tokenizer(model_name_or_path: str) -> LoadedTokenizer:

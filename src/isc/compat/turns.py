@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import isc
-from isc.compat.tokenizer import LoadedTokenizer
-from isc.encoding.encoders import as_encoder
+from isc.compat.tokenizer import encoder_of
 
 ThinkingRetention: TypeAlias = Literal["tool_cycle", "all"]
 ResolvedThinkingRetention: TypeAlias = Literal["template", "tool_cycle", "all"]
@@ -125,6 +124,5 @@ def attribute_text_segments(
         segments: Texts, each with whether it is content.
         overlap_is_content: Without effect: in isc a token that holds a content byte is content (law 3).
     """
-    encoder = tokenizer.encoder if isinstance(tokenizer, LoadedTokenizer) else as_encoder(tokenizer)
-    ids, content = isc.attribute_text_segments(encoder, list(segments))
+    ids, content = isc.attribute_text_segments(encoder_of(tokenizer), list(segments))
     return AttributedTextSegments(zip(ids, content, strict=True))

@@ -29,7 +29,6 @@ from isc.types import (
     BodySpecials,
     Chat,
     Ended,
-    Reasoning,
     Report,
     Sampled,
     Segment,
@@ -227,7 +226,7 @@ def without_literal_openers(family: Family, encoder: Encoder, prompt: RenderedTo
     Ids alone cannot tell such an opener from one that the format left open; attribution can.
     """
     markers, ids = family.reasoning, prompt.token_ids
-    if markers is None or not prompt_leaves_reasoning_open(markers, encoder, ids):
+    if markers is None or not prompt_leaves_reasoning_open(family, encoder, ids):
         return ids
     opener, end = encoder.specials[markers.opener], len(ids)
     kept: list[Sequence[int]] = []
@@ -258,7 +257,7 @@ def sampled_turn(family: Family, encoder: Encoder, prompt_ids: Sequence[int], co
     """
     markers = family.reasoning
     turn = past_head(unfold(completion_ids, encoder), partial(turn_head, family))
-    is_open = markers is not None and prompt_leaves_reasoning_open(markers, encoder, prompt_ids)
+    is_open = prompt_leaves_reasoning_open(family, encoder, prompt_ids)
     if markers is not None and is_open and reasoning_start(turn.segments, markers.opener) is None:
         turn = replace(turn, reasoning_open=True)
     start = encoder.specials.get(family.turn_start or "")
@@ -401,11 +400,23 @@ def turn_head(family: Family) -> tuple[Segment, ...]:
     return prompt[: next(prefilled, len(prompt))]
 
 
-def prompt_leaves_reasoning_open(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
-    """Return whether the last special of a prompt is the reasoning opener. Looks back no further than that special."""
-    special_ids = set(encoder.specials.values())
-    last = next((token_id for token_id in reversed(prompt_ids) if token_id in special_ids), None)
-    return last is not None and last == encoder.specials.get(markers.opener)
+def prompt_leaves_reasoning_open(family: Family, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
+    """Return whether the last special of a prompt is a reasoning opener at the start of a turn.
+
+    An opener after what the turn says already is text of it, as one is that is sampled there.
+    """
+    markers, special_ids = family.reasoning, set(encoder.specials.values())
+    places = (k for k in range(len(prompt_ids) - 1, -1, -1) if prompt_ids[k] in special_ids)
+    place = next(places, None)
+    if markers is None or place is None or prompt_ids[place] != encoder.specials.get(markers.opener):
+        return False
+    before = next(places, -1)
+    said = encoder.decode_bytes(tuple(prompt_ids[before + 1 : place])).decode("utf-8", "replace").strip()
+    head = turn_head(family)
+    spoken = head[-1].text.strip() if head and head[-1].kind == "text" else ""
+    if said:
+        return not head or (bool(spoken) and said.endswith(spoken))
+    return before < 0 or prompt_ids[before] != encoder.specials.get(markers.closer)
 
 
 def after(

@@ -156,7 +156,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
     def _call(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
         path = f"messages[{index}]"
         if len(message.tool_calls) > 1:
-            problem = "llama-3 makes one call a turn; give each call a turn of its own, with its result after it"
+            problem = "llama-3 makes a single tool call a turn; give each a turn of its own, with its result after it"
             raise ConversationError(f"{path}.tool_calls", problem, len(message.tool_calls))
         if content_text(chat, index).strip():
             problem = "llama-3 says nothing in a turn that makes a call; move it to a turn of its own or leave it out"
