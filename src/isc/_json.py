@@ -45,7 +45,7 @@ def _flat_text(value: dict[Any, Any]) -> str | None:
 
 
 def _has_utf_8(text: str) -> bool:
-    """Tell whether a text holds no lone surrogate, which `json` writes and msgspec refuses."""
+    """Return whether a text holds no lone surrogate, which `json` writes and msgspec refuses."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -194,7 +194,7 @@ def _message(value: Any, *, raw: bool = False) -> Message:
 
 
 def _is_simple(role: Any, content: Any) -> bool:
-    """Tell whether a message that has nothing else needs no further look, as most do not."""
+    """Return whether a message that has nothing else needs no further look, as most do not."""
     return type(content) is str and type(role) is str and role in _SAYING and content.isascii()
 
 
