@@ -52,6 +52,27 @@ class Source:
             )
         )
 
+    def code(self, lines: int) -> str:
+        """Lines of a program: short words, operators, brackets and white space, of which a text has many tokens."""
+        return "\n".join(self._statement() for _ in range(lines))
+
+    def _statement(self) -> str:
+        word = self.word
+        number = self.random.randint(0, 999)
+        statement = self.random.choice(
+            (
+                f"def {word()}_{word()}(self, {word()}: {word()}, *, {word()}: int = {number}) -> {word().title()}:",
+                f"{word()} = {word()}.{word()}_{word()}({word()}, {word()}[{word()}])",
+                f'if {word()}.{word()} is not None and {word()} != "{word()}":',
+                f"for {word()}, {word()} in zip({word()}, self.{word()}_{word()}, strict=True):",
+                f"return [{word()}.{word()} for {word()} in {word()} if not {word()}]",
+                f"from {word()}.{word()} import {word()}, {word()}",
+                f'raise {word().title()}Error(f"{word()} {{{word()}!r}} {word()} {word()}")',
+                f"self.{word()}[{word()}] += {number}  # {word()}",
+            )
+        )
+        return "    " * self.random.randint(0, 4) + statement
+
 
 def tools() -> list[dict[str, Any]]:
     """Three tools, always the same."""
@@ -85,6 +106,26 @@ def agent(seed: int, cycles: int, lines: int = 9) -> list[dict[str, Any]]:
     for cycle in range(cycles):
         messages.extend(_cycle(source, cycle, lines))
     messages.append({"role": "assistant", "content": source.prose(120), "reasoning_content": source.prose(80)})
+    return messages
+
+
+def coding(seed: int, cycles: int) -> list[dict[str, Any]]:
+    """A task with code, then so many short turns: a thought, a call whose argument is code, a result that is code.
+
+    Nothing but code is said, in twice as many turns as `agent` has for as many tokens: a cycle is about 450.
+    """
+    source = Source(seed)
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": source.prose(20)},
+        {"role": "user", "content": f"{source.prose(10)}\n{source.code(40)}"},
+    ]
+    for cycle in range(cycles):
+        function = {"name": "read_file", "arguments": {"path": source.code(10)}}
+        calls = [{"id": f"call_{cycle}", "type": "function", "function": function}]
+        thought = f"look at {source.code(1)}"
+        messages.append({"role": "assistant", "content": "", "reasoning_content": thought, "tool_calls": calls})
+        messages.append({"role": "tool", "tool_call_id": f"call_{cycle}", "content": source.code(14)})
+    messages.append({"role": "assistant", "content": source.prose(5)})
     return messages
 
 

@@ -1,4 +1,4 @@
-"""Measure isc against bare encoding, transformers and PyPI `renderers`; writes the table of docs/benchmarks.md.
+"""Measure isc against bare encoding, transformers and two packages called renderers; writes docs/benchmarks.md.
 
     make bench                                      # measure everything, rewrite docs/benchmarks.md
     python benchmarks/run.py --dry-run              # measure, print, write nothing
@@ -19,6 +19,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ import msgspec
 from fastokens import Tokenizer
 
 import isc
-from conversations import agent, short, tools
+from conversations import agent, coding, short, tools
 from measure import interleaved, machine, put
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 CYCLES = 33  # of an agent conversation: about 32,000 tokens
+CODING = 64  # cycles of a coding conversation: as many
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -60,34 +62,75 @@ class Subjects:
         self.bare = Tokenizer.from_json_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
         self.transformers: Any = AutoTokenizer.from_pretrained(folder)
         self.peer: Any = renderers.create_renderer(self.transformers, renderers.Qwen3RendererConfig())
+        tml = import_module("tml_renderers")  # has no types that can be read without it
+        self.tml: Any = tml.renderers.Qwen3()
+        self.tml_messages: Any = tml.chat.OpenAIMessage.from_oss_messages
 
     def text(self, messages: list[dict[str, Any]]) -> str:
         """What the template renders."""
         return "".join(segment.text for segment in self.isc.segments(messages, tools()))
 
 
+class Given(msgspec.Struct, frozen=True):
+    """One conversation as each variant takes it: messages, the text of another one like it, arguments as JSON text."""
+
+    messages: list[dict[str, Any]]
+    text: str
+    written: list[dict[str, Any]]
+
+
 def rendering(subjects: Subjects, rounds: int) -> Iterator[Row]:
-    """A conversation of about 32,000 tokens, rendered by everybody."""
+    """Conversations of about 32,000 tokens, rendered by everybody: an agent's, and one that is all code."""
+    yield from _beside_peers(subjects, rounds)
     offered = tools()
-    variants: dict[str, Callable[[tuple[list[dict[str, Any]], str]], object]] = {
-        "isc": lambda given: subjects.isc.render(given[0], offered),
-        "bare": lambda given: subjects.bare.encode(given[1]).ids,
-        "sample": lambda given: isc.build_training_sample(subjects.isc, given[0], offered).loss_mask,
-        "transformers": lambda given: subjects.transformers.apply_chat_template(given[0], tools=offered, tokenize=True),
-        "renderers": lambda given: subjects.peer.render(given[0], tools=offered),
+    variants: dict[str, Callable[[Given], object]] = {
+        "isc": lambda given: subjects.isc.render(given.messages, offered),
+        "bare": lambda given: subjects.bare.encode(given.text).ids,
     }
+    median = interleaved(variants, _fresh(subjects, lambda seed: coding(seed, CODING)), rounds=rounds * 2)
+    tokens = len(subjects.isc.render(coding(1, CODING), offered))
+    name = f"`render` with attribution, {tokens:,} tokens of code in {2 * CODING + 3} messages"
+    yield at_most(f"{name}: times the bare fastokens encode", median["isc"] / median["bare"], 3.0)
 
-    def fresh(seed: int) -> tuple[list[dict[str, Any]], str]:
-        messages = agent(seed, CYCLES)
-        return messages, subjects.text(agent(seed + 10**15, CYCLES))
 
-    median = interleaved(variants, fresh, rounds=rounds)
+def _fresh(subjects: Subjects, make: Callable[[int], list[dict[str, Any]]]) -> Callable[[int], Given]:
+    def fresh(seed: int) -> Given:
+        messages = make(seed)
+        return Given(messages, subjects.text(make(seed + 10**15)), [_written(message) for message in messages])
+
+    return fresh
+
+
+def _written(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose calls have their arguments as JSON text, as OpenAI's do."""
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    functions = [{**function, "arguments": msgspec.json.encode(function["arguments"]).decode()} for function in calls]
+    if not functions:
+        return message
+    pairs = zip(message["tool_calls"], functions, strict=True)
+    return {**message, "tool_calls": [{**call, "function": function} for call, function in pairs]}
+
+
+def _beside_peers(subjects: Subjects, rounds: int) -> Iterator[Row]:
+    offered = tools()
+    variants: dict[str, Callable[[Given], object]] = {
+        "isc": lambda given: subjects.isc.render(given.messages, offered),
+        "bare": lambda given: subjects.bare.encode(given.text).ids,
+        "sample": lambda given: isc.build_training_sample(subjects.isc, given.messages, offered).loss_mask,
+        "transformers": lambda given: subjects.transformers.apply_chat_template(
+            given.messages, tools=offered, tokenize=True
+        ),
+        "renderers": lambda given: subjects.peer.render(given.messages, tools=offered),
+        "tml": lambda given: subjects.tml.render_for_completion(subjects.tml_messages(given.written)),
+    }
+    median = interleaved(variants, _fresh(subjects, lambda seed: agent(seed, CYCLES)), rounds=rounds)
     tokens = len(subjects.isc.render(agent(1, CYCLES), offered))
     ours = median["isc"]
     name = f"`render` with attribution, {tokens:,} tokens"
     yield at_most(f"{name}: times the bare fastokens encode", ours / median["bare"], 3.0)
     yield at_least(f"{name}: faster than `apply_chat_template`", median["transformers"] / ours, 15.0)
     yield at_least(f"{name}: faster than `renderers` 0.1.12", median["renderers"] / ours, 12.0)
+    yield at_least(f"{name}: faster than `tml-renderers` 0.2.1, which is given no tools", median["tml"] / ours, 3.0)
     yield at_most("`build_training_sample` with its mask: times `render`", median["sample"] / ours, 1.3)
 
 

@@ -44,6 +44,8 @@ _PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessag
     "developer": DeveloperMessage,
     "user": UserMessage,
 }
+_SAYING = {**_PLAIN, "assistant": AssistantMessage}
+"""Roles whose messages may say nothing but a content."""
 _COMMON = frozenset(("role", "content", "name"))
 _ASSISTANT = _COMMON | {"reasoning_content", "reasoning", "tool_calls"}
 _REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -100,7 +102,7 @@ def chat(
     if not _is_list(messages):
         raise ConversationError(name, "must be a list of messages", _given(messages))
     checked("invalid_arguments", invalid_arguments, InvalidArguments)
-    records = _each(messages, name, partial(_message, raw=invalid_arguments == "raw"))
+    records = _each(messages, name, partial(_message, raw=True) if invalid_arguments == "raw" else _message)
     if not records:
         raise ConversationError(name, "an empty conversation cannot be rendered; pass at least one message")
     if complete:
@@ -137,28 +139,31 @@ def tool_names(messages: Sequence[Message]) -> tuple[str | None, ...]:
     """Return the tool name of each message that is a result: by call id, else its own name. None for other messages."""
     if ToolMessage not in set(map(type, messages)):
         return (None,) * len(messages)
-    names: dict[str, str] = {}
-    tool_of_message: list[str | None] = []
+    names: dict[str | None, str] = {}
+    found: list[str | None] = []
     for message in messages:
-        if isinstance(message, AssistantMessage):
-            names.update((call.id, call.name) for call in message.tool_calls if call.id is not None)
-        if isinstance(message, ToolMessage):
-            tool_of_message.append(names.get(message.tool_call_id or "", message.name))
-        else:
-            tool_of_message.append(None)
-    return tuple(tool_of_message)
+        if type(message) is ToolMessage:
+            found.append(names.get(message.tool_call_id or "", message.name))
+            continue
+        if type(message) is AssistantMessage:
+            for call in message.tool_calls:
+                names[call.id] = call.name
+        found.append(None)
+    return tuple(found)
 
 
 def _check_tool_results(messages: Sequence[Message]) -> None:
     """Check that every tool result that names a call names an earlier one."""
     if ToolMessage not in set(map(type, messages)):
         return
-    ids: set[str] = set()
+    known: set[str | None] = {None}
     for index, message in enumerate(messages):
-        if isinstance(message, AssistantMessage):
-            ids.update(call.id for call in message.tool_calls if call.id is not None)
-        elif isinstance(message, ToolMessage) and message.tool_call_id is not None and message.tool_call_id not in ids:
-            problem = f"answers no call of an earlier assistant message; known ids: {sorted(ids) or 'none'}"
+        if type(message) is AssistantMessage:
+            for call in message.tool_calls:
+                known.add(call.id)
+        elif type(message) is ToolMessage and message.tool_call_id not in known:
+            ids = sorted(identity for identity in known if identity is not None)
+            problem = f"answers no call of an earlier assistant message; known ids: {ids or 'none'}"
             raise ConversationError(f"messages[{index}].tool_call_id", problem, message.tool_call_id)
 
 
@@ -167,15 +172,16 @@ def _message(value: Any, *, raw: bool = False) -> Message:
         value = _message_fields(value)
     role = value.get("role")
     content = value.get("content")
+    if len(value) == 2 and _is_simple(role, content):
+        return _SAYING[role](content)
     if role == "assistant" and isinstance(content, (list, tuple)):
         value = _with_thoughts(value, content)
         content = value["content"]
-    if content is not None:
-        if not isinstance(content, str):
-            content = _parts(content)
-        elif not content.isascii():  # what is plain needs no look, and most messages are
-            content = utf_8_text(content, "content")
-    name = _optional(value, "name") if "name" in value else None
+    if not isinstance(content, str):
+        content = None if content is None else _parts(content)
+    elif not content.isascii():  # what is plain needs no look, and most messages are
+        content = utf_8_text(content, "content")
+    name = _optional(value, "name")
     if role == "assistant":
         return _assistant(value, content, name, raw=raw)
     if role == "function":  # what "tool" was called before there were ids
@@ -185,6 +191,11 @@ def _message(value: Any, *, raw: bool = False) -> Message:
     if isinstance(role, str) and role in _PLAIN:
         return _PLAIN[role](content, name, _extra(value, _COMMON))
     raise ConversationError("role", f"must be one of {', '.join(get_args(Role))}", _given(role))
+
+
+def _is_simple(role: Any, content: Any) -> bool:
+    """Return whether a message that has nothing else needs no further look, as most do not."""
+    return type(content) is str and type(role) is str and role in _SAYING and content.isascii()
 
 
 def _assistant(value: Mapping[str, Any], content: Content, name: str | None, *, raw: bool) -> AssistantMessage:
@@ -256,9 +267,7 @@ def _unread_keys(
 ) -> tuple[tuple[str, int], ...]:
     """Count the keys with a value that nothing reads, and warn once. Refuse an empty message with such a key."""
     counts: dict[str, int] = {}
-    for index, message in enumerate(messages):
-        if not message.extra:
-            continue
+    for index, message in [(index, message) for index, message in enumerate(messages) if message.extra]:
         unread = [key for key, item in message.extra.items() if _is_unread(message, key, item, reads_key)]
         words = [
             key for key in unread if key not in _SAYS_NOTHING and isinstance(message.extra[key], (str, list, dict))
@@ -298,7 +307,7 @@ def _is_empty(message: Message) -> bool:
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
     """Return a mapping, or the dump of an SDK's object, or None for anything else."""
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return value
     dump = None if isinstance(value, type) else getattr(value, "model_dump", None)
     dumped = dump() if callable(dump) else None
@@ -398,10 +407,10 @@ def _own_part(value: Mapping[str, Any]) -> dict[str, Any]:
 def _tool_calls(calls: Any, *, raw: bool) -> tuple[ToolCall, ...]:
     if not isinstance(calls, (list, tuple)):
         raise ConversationError("tool_calls", "must be a list of tool calls", calls)
-    return _each(calls, "tool_calls", partial(_tool_call, raw=raw))
+    return _each(calls, "tool_calls", partial(_tool_call, raw=True) if raw else _tool_call)
 
 
-def _tool_call(value: Any, *, raw: bool) -> ToolCall:
+def _tool_call(value: Any, *, raw: bool = False) -> ToolCall:
     if isinstance(value, ToolCall):
         value = {"id": value.id, "name": value.name, "arguments": value.arguments}
     fields = _fields(value)
@@ -412,7 +421,7 @@ def _tool_call(value: Any, *, raw: bool) -> ToolCall:
     function = _fields(value.get("function", value))
     if function is None:
         function = value["function"]
-    if not isinstance(function, Mapping):
+    if type(function) is not dict and not isinstance(function, Mapping):
         raise ConversationError("function", "must be an object with 'name' and 'arguments'", _given(function))
     try:
         return ToolCall(_required(function, "name"), _arguments(function.get("arguments"), raw=raw), identity)
@@ -422,6 +431,8 @@ def _tool_call(value: Any, *, raw: bool) -> ToolCall:
 
 def _arguments(value: Any, *, raw: bool) -> str | Mapping[str, Any]:
     """Return arguments as text or as a new object. Nothing, an empty text and null are no arguments."""
+    if type(value) is dict and _is_plain(value):
+        return dict(value)
     if value is None or (isinstance(value, str) and value.strip() in _NO_ARGUMENTS):
         return {}
     if isinstance(value, str):

@@ -17,7 +17,7 @@ from itertools import accumulate, chain, groupby, repeat
 from operator import index
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, get_args
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import force_setattr
 
 from isc._later import Later
@@ -435,9 +435,11 @@ def ids_of(token_ids: object, name: str = "token_ids") -> tuple[int, ...]:
     values = as_list() if callable(as_list) else token_ids
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping, Set)) or not isinstance(values, Iterable):
         raise OptionError(f"{name} must be a sequence of token ids, not {shown(token_ids)}")
-    listed = tuple(values)
-    if set(map(type, listed)) <= {int}:
-        return listed
+    listed = values if type(values) is list else tuple(values)
+    try:
+        return convert(listed, tuple[int, ...])  # looks at all of them at once, without a loop
+    except ValidationError:
+        pass
     try:
         return tuple(array("q", listed).tolist())
     except (TypeError, OverflowError):

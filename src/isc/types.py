@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -24,6 +24,8 @@ BodySpecials: TypeAlias = Literal["text", "parse", "reject"]
 ThinkingRetention: TypeAlias = Literal["tool_cycle", "all"]
 SamplingCuts: TypeAlias = Literal["all", "none"]
 InvalidArguments: TypeAlias = Literal["raise", "raw"]
+
+_Found = TypeVar("_Found")
 
 UNOWNED = -1
 
@@ -146,24 +148,24 @@ class Chat(Struct, frozen=True, dict=True):
         """Return the role of each message."""
         return tuple([ROLES[type(message)] for message in self.messages])
 
+    def once(self, name: str, find: Callable[[Chat], _Found]) -> _Found:
+        """Return what was found out about this chat under a name, searched for once: a turn must not look at all."""
+        # not a cached_property, which would take a lock each time
+        known = self.__dict__
+        if name not in known:
+            known[name] = find(self)
+        found: _Found = known[name]
+        return found
+
     @property
     def user_indices(self) -> tuple[int, ...]:
         """Return the indices of the user messages, searched for once."""
-        # not a cached_property, which would take a lock each time
-        indices: tuple[int, ...] | None = self.__dict__.get("user_indices")
-        if indices is None:
-            indices = tuple([index for index, message in enumerate(self.messages) if type(message) is UserMessage])
-            self.__dict__["user_indices"] = indices
-        return indices
+        return self.once("user_indices", _user_indices)
 
     @property
     def last_answer(self) -> int:
         """Return the index of the last assistant message without a call, searched for once; -1 where there is none."""
-        answer: int | None = self.__dict__.get("last_answer")
-        if answer is None:
-            answers = (k for k, m in enumerate(self.messages) if isinstance(m, AssistantMessage) and not m.tool_calls)
-            answer = self.__dict__["last_answer"] = max(answers, default=-1)
-        return answer
+        return self.once("last_answer", _last_answer)
 
     def role(self, index: int) -> Role | None:
         """Return the role of message `index`; None where there is no such message."""
@@ -175,11 +177,20 @@ class Chat(Struct, frozen=True, dict=True):
 
     def images_before(self, index: int) -> int:
         """Return the number of images before message `index`. All messages are counted once."""
-        counts: tuple[int, ...] | None = self.__dict__.get("image_counts")
-        if counts is None:
-            counts = tuple(accumulate(map(_image_count, self.messages), initial=self.earlier_images))
-            self.__dict__["image_counts"] = counts
-        return counts[index]
+        return self.once("image_counts", _image_counts)[index]
+
+
+def _user_indices(chat: Chat) -> tuple[int, ...]:
+    return tuple([index for index, message in enumerate(chat.messages) if type(message) is UserMessage])
+
+
+def _last_answer(chat: Chat) -> int:
+    answers = (k for k, m in enumerate(chat.messages) if isinstance(m, AssistantMessage) and not m.tool_calls)
+    return max(answers, default=-1)
+
+
+def _image_counts(chat: Chat) -> tuple[int, ...]:
+    return tuple(accumulate(map(_image_count, chat.messages), initial=chat.earlier_images))
 
 
 def _image_count(message: Message) -> int:

@@ -16,7 +16,7 @@ from isc.convert import Messages, Tools
 from isc.encoding.fold import fold
 from isc.errors import NothingToTrainError, OptionError, TemplateError, TrajectoryError
 from isc.formats.base import Family
-from isc.formats.segments import closing, owned, sampled
+from isc.formats.segments import closing, sampled
 from isc.rendered import RenderedTokens
 from isc.types import ROLES, AssistantMessage, Chat, Message, Segment, Span, ToolMessage, UserMessage
 
@@ -293,8 +293,8 @@ def _said_and_closed(family: WholeFormat, chat: Chat, index: int) -> list[Segmen
 
 
 def _said_by_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
-    prompt = family.generation_prompt(chat.before(index))
-    turn = owned(index, sampled(family.turn(chat.before(index + 1), index), prompt, family.turn_close))
+    prompt = family.prompt_before(chat, index)
+    turn = sampled(family.turn(chat.before(index + 1), index), prompt, family.turn_close, index)
     if index + 1 < len(chat.messages):
         turn += closing(family, chat.before(index + 2), index + 1)
     return [segment for segment in turn if segment.body and segment.message == index]

@@ -36,34 +36,32 @@ def units(
     depends on the segment before the stream (`after`).
     """
     pieces: list[Piece] = []
+    texts: list[str] = []
+    several: list[tuple[int, list[Segment]]] = []  # places in `texts` of those that are put together
     open_text = False  # whether the last piece is text that may go on
     sampled_by = UNOWNED
     before = after
     for segment in segments:
         if segment.kind == "special":
-            open_text = False
-            before = segment
+            open_text, before = False, segment
             pieces.append(segment)
         elif segment.text:
             sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
-            if open_text and sampler == sampled_by:
-                last = pieces[-1]
-                if isinstance(last, list):
-                    last.append(segment)
-                else:
-                    pieces[-1] = [last, segment]
-            else:
-                open_text = True
-                sampled_by = sampler
+            if not open_text or sampler != sampled_by:
+                open_text, sampled_by = True, sampler
                 own = segment if prefix is None else prefix.before(segment, before)
                 before = segment
                 pieces.append(own)
-    return pieces, [_text(piece) for piece in pieces if isinstance(piece, list) or piece.kind == "text"]
-
-
-def _text(piece: Piece) -> str:
-    """Return the text of a piece, joined once: a piece may hold thousands of segments."""
-    return "".join([segment.text for segment in piece]) if isinstance(piece, list) else piece.text
+                texts.append(own.text)
+            elif isinstance(last := pieces[-1], Segment):
+                stretch = [last, segment]
+                pieces[-1] = stretch
+                several.append((len(texts) - 1, stretch))
+            else:
+                last.append(segment)
+    for place, stretch in several:  # at once: thousands of segments may be one
+        texts[place] = "".join([segment.text for segment in stretch])
+    return pieces, texts
 
 
 def scanned(

@@ -16,7 +16,7 @@ from isc.encoding._units import Piece, absorbed, scanned, units
 from isc.encoding.base import Encoder
 from isc.errors import MissingSpecialError
 from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, ids_of, put_together
-from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
+from isc.types import UNOWNED, BodySpecials, Owner, Sampled, SamplingCuts, Segment, Segments
 
 _NOBODY = (UNOWNED - 1, False)  # the owner of no token: what stands before the first
 
@@ -77,21 +77,20 @@ def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) ->
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
-    starts: list[RunStart] = []
+    runs: list[Run] = []
     media: list[Placed] = []
-    last = _NOBODY
+    start, message, body = 0, *_NOBODY  # of the run that is open
     for piece in pieces:
-        if isinstance(piece, list):
+        if not isinstance(piece, Segment):
             text, ids = next(encoded)
-            for token, owner in run_starts(piece, text, ids, encoder):
-                if owner != last:
-                    starts.append((len(token_ids) + token, owner))
-                    last = owner
+            marks = run_starts(piece, text, ids, encoder)
+            start, (message, body) = _add_runs(runs, start, (message, body), marks, len(token_ids))
             token_ids += ids
             continue
-        if piece.message != last[0] or piece.body != last[1]:
-            last = piece.message, piece.body
-            starts.append((len(token_ids), last))
+        if piece.message != message or piece.body != body:
+            if (end := len(token_ids)) > start:
+                runs.append(Run(end - start, message, body))
+            start, message, body = end, piece.message, piece.body
         if piece.kind == "text":
             token_ids += next(encoded)[1]
         elif (token_id := special_ids.get(piece.text)) is None:
@@ -101,17 +100,23 @@ def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) ->
         else:
             media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
             token_ids += [token_id] * piece.repeat
-    return tuple(token_ids), _runs(starts, len(token_ids)), media
+    if len(token_ids) > start:
+        runs.append(Run(len(token_ids) - start, message, body))
+    return tuple(token_ids), tuple(runs), media
 
 
-def _runs(starts: Sequence[RunStart], count: int) -> tuple[Run, ...]:
-    """Return the tokens from each run start to the next.
+def _add_runs(runs: list[Run], start: int, last: Owner, marks: Sequence[RunStart], offset: int) -> tuple[int, Owner]:
+    """Add the runs that end inside of a stretch, whose first token is `offset`; returns start and owner of the next.
 
-    A start with another at the same token has no tokens and is left out.
+    Where another mark begins at the same token there are no tokens between.
     """
-    ends = [token for token, _ in starts[1:]]
-    lengths = zip(starts, (*ends, count), strict=False)
-    return tuple([Run(end - start, *owner) for (start, owner), end in lengths if end > start])
+    for token, owner in marks:
+        end = offset + token
+        if owner != last and end > start:
+            runs.append(Run(end - start, *last))
+            start = end
+        last = owner
+    return start, last
 
 
 def _missing(text: str) -> MissingSpecialError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from isc._json import json_text
@@ -60,6 +60,7 @@ OPEN_THINKING: Final = (special(THINK), scaffold("\n"))
 NO_THINKING: Final = (special(THINK), scaffold("\n\n"), special(END_THINK), scaffold("\n\n"))
 
 _NEWLINE: Final = scaffold("\n")
+_THINK: Final = special(THINK)
 _VISION_START: Final = special("<|vision_start|>")
 _VISION_END: Final = special("<|vision_end|>")
 _TOOL_RESPONSE: Final = special(TOOL_RESPONSE)
@@ -154,30 +155,30 @@ def hermes_turn(
     return im_turn(ROLES[type(message)], *said)
 
 
-def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks: bool) -> Iterator[Segment]:
+def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks: bool) -> list[Segment]:
     """Yield an assistant's content, with its reasoning where the turn answers the last user query."""
     reasoning, content = message.reasoning_content, content_text(chat, index)
     if reasoning is None and thinks:
         reasoning, content = split_inline_reasoning(content)
-    yield from im_start("assistant")
     last = index == len(chat.messages) - 1
     if thinks and (last or reasoning) and index > last_query_index(chat):
-        yield from think_block(reasoning or "")
-        yield body(content.lstrip("\n"))
+        said = [*im_start("assistant"), *think_block(reasoning or ""), body(content.lstrip("\n"))]
     else:
-        yield body(content)
-    yield from hermes_calls(message.tool_calls, after=content)
-    yield from CLOSE
+        said = [*im_start("assistant"), body(content)]
+    said += hermes_calls(message.tool_calls, after=content)
+    said += CLOSE
+    return said
 
 
-def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> Iterator[Segment]:
+def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> list[Segment]:
     """Yield the calls of a turn, a line each, set off from the content before them."""
+    segments: list[Segment] = []
     for position, call in enumerate(calls):
-        if position or after:
-            yield _NEWLINE
-        yield _TOOL_CALL
-        yield body(f'\n{{"name": "{call.name}", "arguments": {arguments_text(call)}}}\n')
-        yield _END_TOOL_CALL
+        said = body(f'\n{{"name": "{call.name}", "arguments": {arguments_text(call)}}}\n')
+        segments += (
+            (_NEWLINE, _TOOL_CALL, said, _END_TOOL_CALL) if position or after else (_TOOL_CALL, said, _END_TOOL_CALL)
+        )
+    return segments
 
 
 def tool_response(content: Segments, *, opens: bool, closes: bool) -> tuple[Segment, ...]:
@@ -189,7 +190,7 @@ def tool_response(content: Segments, *, opens: bool, closes: bool) -> tuple[Segm
 
 def think_block(reasoning: str) -> tuple[Segment, ...]:
     """Return reasoning between its markers, and what separates it from the content."""
-    return (special(THINK), _NEWLINE, body(reasoning.strip("\n")), *_THINK_CLOSING)
+    return (_THINK, _NEWLINE, body(reasoning.strip("\n")), *_THINK_CLOSING)
 
 
 def last_query_index(chat: Chat) -> int:
@@ -200,6 +201,10 @@ def last_query_index(chat: Chat) -> int:
 
 def last_query(chat: Chat, *, trim: bool = False) -> int | None:
     """Find the last user message that is no wrapped tool result. `trim`: nor one with white space around it."""
+    return chat.once("trimmed_query" if trim else "query", partial(_last_query, trim=trim))
+
+
+def _last_query(chat: Chat, *, trim: bool) -> int | None:
     for index in reversed(chat.user_indices):
         text = _spelled_content(chat, index)
         if trim and _WRAPPED.match(text):

@@ -137,9 +137,9 @@ def tool_response(text: str, layout: Segment) -> tuple[Segment, ...]:
     return _RESPONSE, layout, body(text), layout, _END_RESPONSE
 
 
-def generation_prompt(chat: Chat, *prefilled: Segment) -> tuple[Segment, ...]:
+def generation_prompt(chat: Chat, index: int, *prefilled: Segment) -> tuple[Segment, ...]:
     """Return the assistant's marker and what is prefilled after it."""
-    return (marker(chat, len(chat.messages), ASSISTANT), *prefilled)
+    return (marker(chat, index, ASSISTANT), *prefilled)
 
 
 def last_user_index(chat: Chat) -> int:

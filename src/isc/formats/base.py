@@ -65,6 +65,9 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     placeholders_per_image: ClassVar[int | None] = None
     """How many tokens stand for an image, where that does not depend on its size."""
 
+    one_prompt: ClassVar[bool] = False
+    """Whether the generation prompt is the same in every chat: a render then asks for it once, not once an answer."""
+
     @property
     @abstractmethod
     def specials(self) -> tuple[str, ...]:
@@ -108,6 +111,14 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     @abstractmethod
     def generation_prompt(self, chat: Chat) -> Segments:
         """Yield the text that asks the model for the next turn."""
+
+    def prompt_before(self, chat: Chat, index: int) -> Segments:
+        """Return the generation prompt that turn `index` answers.
+
+        By default that of a copy of the chat up to there, which costs as much as there are earlier messages. A format
+        of long conversations says the same from the chat itself, or has `one_prompt`.
+        """
+        return self.generation_prompt(chat if self.one_prompt else chat.before(index))
 
     @abstractmethod
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
@@ -226,11 +237,15 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
         chat = structs.replace(chat, add_generation_prompt=True)
     yield owned(opening_owner(chat), family.opening(chat))
     yield family.preamble(chat)
+    one_prompt = tuple(family.generation_prompt(chat)) if family.one_prompt else None
+    turn_close = family.turn_close
     for index, message in enumerate(chat.messages):
         turn = family.turn(chat, index)
-        if isinstance(message, AssistantMessage):
-            turn = sampled(turn, family.generation_prompt(chat.before(index)), family.turn_close)
-        yield owned(index, turn)
+        if type(message) is AssistantMessage:
+            prompt = family.prompt_before(chat, index) if one_prompt is None else one_prompt
+            yield sampled(turn, prompt, turn_close, index)
+        else:
+            yield owned(index, turn)
     if add_generation_prompt:
         yield family.generation_prompt(chat)
 

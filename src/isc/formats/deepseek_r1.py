@@ -117,8 +117,12 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
             yield special(deepseek.END_OUTPUTS)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """Yield the assistant's marker and the opener of reasoning. Yield nothing after tool outputs."""
-        if chat.role(deepseek.previous(chat, len(chat.messages))) == "tool":
+        """Return the assistant's marker and the opener of reasoning; nothing after tool outputs."""
+        return self.prompt_before(chat, len(chat.messages))
+
+    def prompt_before(self, chat: Chat, index: int) -> Segments:
+        """Return the same before turn `index`."""
+        if chat.role(deepseek.previous(chat, index)) == "tool":
             return ()
         return (special(deepseek.ASSISTANT), *(_OPEN_THINKING if self.variant == "think_prefill" else ()))
 

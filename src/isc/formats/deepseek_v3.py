@@ -130,13 +130,14 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
             yield special(deepseek.END_OUTPUTS)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """Yield the assistant's marker.
+        """Return the assistant's marker; nothing after tool outputs, nor where V3-0324 gave it with the user's turn."""
+        return self.prompt_before(chat, len(chat.messages))
 
-        Yield nothing after tool outputs, nor where V3-0324 gave it with the user's turn.
-        """
-        last = chat.role(deepseek.previous(chat, len(chat.messages)))
-        unprompted = ("tool",) if self.variant == "v3" else ("tool", "user")
-        return () if last in unprompted else (special(deepseek.ASSISTANT),)
+    def prompt_before(self, chat: Chat, index: int) -> Segments:
+        """Return the same before turn `index`."""
+        last = chat.role(deepseek.previous(chat, index))
+        given = ("tool",) if self.variant == "v3" else ("tool", "user")
+        return () if last in given else (special(deepseek.ASSISTANT),)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""

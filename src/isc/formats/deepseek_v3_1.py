@@ -102,8 +102,12 @@ class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
         yield special(deepseek.EOS)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """Yield the assistant's marker and the opener or closer of reasoning, after a user's message only."""
-        if chat.role(deepseek.previous(chat, len(chat.messages))) != "user":
+        """Return the assistant's marker and what opens or closes reasoning, after a user's message only."""
+        return self.prompt_before(chat, len(chat.messages))
+
+    def prompt_before(self, chat: Chat, index: int) -> Segments:
+        """Return the same before turn `index`."""
+        if chat.role(deepseek.previous(chat, index)) != "user":
             return ()
         return special(deepseek.ASSISTANT), special(deepseek.THINK if self.thinking else deepseek.END_THINK)
 

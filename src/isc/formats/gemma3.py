@@ -46,6 +46,7 @@ class Gemma3(Family, frozen=True, tag_field="family", tag="gemma-3"):
 
     specials: ClassVar[tuple[str, ...]] = (_BOS.text, "<eos>", _START.text, _END.text)
     turn_close: ClassVar[str] = _END.text
+    one_prompt: ClassVar[bool] = True
     # generation_config.json of google/gemma-3-4b-it: 1, 106
     stop_tokens: ClassVar[tuple[str, ...]] = (_END.text, "<eos>")
     keeps_history: ClassVar[bool] = True

@@ -93,8 +93,12 @@ class Glm45(Family, frozen=True, tag_field="family", tag="glm-4.5"):
         yield from glm.answer(content, message.tool_calls, glm.LINES)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """Yield the assistant's marker. Without thinking, an empty think block follows."""
-        return glm.generation_prompt(chat, *(() if self.enable_thinking else _NO_THINKING))
+        """Return the assistant's marker; without thinking, an empty think block."""
+        return self.prompt_before(chat, len(chat.messages))
+
+    def prompt_before(self, chat: Chat, index: int) -> Segments:
+        """Return the same before turn `index`."""
+        return glm.generation_prompt(chat, index, *(() if self.enable_thinking else _NO_THINKING))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""

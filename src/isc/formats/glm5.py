@@ -83,8 +83,12 @@ class Glm5(Family, frozen=True, tag_field="family", tag="glm-5"):
         yield from glm.answer(content, message.tool_calls, glm.ONE_LINE)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """Yield the assistant's marker and an open think block, or a closed one."""
-        return glm.generation_prompt(chat, glm.THINK if self.enable_thinking else glm.END_THINK)
+        """Return the assistant's marker and an open think block, or a closed one."""
+        return self.prompt_before(chat, len(chat.messages))
+
+    def prompt_before(self, chat: Chat, index: int) -> Segments:
+        """Return the same before turn `index`."""
+        return glm.generation_prompt(chat, index, glm.THINK if self.enable_thinking else glm.END_THINK)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""

@@ -77,6 +77,7 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
 
     specials: ClassVar[tuple[str, ...]] = harmony.SPECIALS
     turn_close: ClassVar[str] = harmony.RETURN
+    one_prompt: ClassVar[bool] = True
     turn_start: ClassVar[str] = harmony.START
     tells_ending: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = harmony.STOP_TOKENS

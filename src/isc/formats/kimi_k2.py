@@ -55,6 +55,7 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
     variant: Variant = "instruct"
 
     turn_close: ClassVar[str] = kimi.IM_END
+    one_prompt: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = kimi.STOP_TOKENS
 
     @property

@@ -53,6 +53,7 @@ class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
     specials: ClassVar[tuple[str, ...]] = kimi.MEDIA_SPECIALS
     placeholders_per_image: ClassVar[int] = 1
     turn_close: ClassVar[str] = kimi.IM_END
+    one_prompt: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = kimi.STOP_TOKENS
     reasoning: ClassVar[Reasoning] = kimi.REASONING
 

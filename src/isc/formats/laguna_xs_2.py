@@ -93,6 +93,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
     tokens: tuple[str, ...] = ()
 
     turn_close: ClassVar[str] = _ANSWER[1]
+    one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = (*TAGS, "<think>", "</think>", "<available_tools>", "</available_tools>")
     stop_tokens: ClassVar[tuple[str, ...]] = (_ANSWER[1], _START)
     keeps_history: ClassVar[bool] = True

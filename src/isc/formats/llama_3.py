@@ -97,6 +97,7 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
     turn_close: ClassVar[str] = _END_OF_TURN.text
+    one_prompt: ClassVar[bool] = True
     answer_markers: ClassVar[tuple[str, ...]] = ("{",)
     # generation_config.json of meta-llama/Llama-3.1-8B-Instruct: 128001, 128008, 128009
     stop_tokens: ClassVar[tuple[str, ...]] = (_END_OF_TURN.text, _END_OF_MESSAGE.text, _END.text)

@@ -86,6 +86,7 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
     turn_close: ClassVar[str] = _CLOSE.text
+    one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = (
         *("<invoke", "</invoke>", "<parameter", "</parameter>", "<tools>", "</tools>", "<response>", "</response>"),
     )

@@ -70,6 +70,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
 
     specials: ClassVar[tuple[str, ...]] = (_END, *chatml.SPECIALS[1:])  # all but <|endoftext|>
     turn_close: ClassVar[str] = chatml.IM_END
+    one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = chatml.XML_CALL_MARKERS
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, _END)
     argument_keys: ClassVar[str] = KEYS

@@ -37,6 +37,7 @@ class Qwen3(Family, frozen=True, tag_field="family", tag="qwen3"):
 
     specials: ClassVar[tuple[str, ...]] = chatml.SPECIALS
     turn_close: ClassVar[str] = chatml.IM_END
+    one_prompt: ClassVar[bool] = True
     # generation_config.json of Qwen/Qwen3-8B: 151645, 151643
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
 

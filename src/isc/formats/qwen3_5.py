@@ -39,6 +39,7 @@ class Qwen35(Family, frozen=True, tag_field="family", tag="qwen3.5"):
 
     specials: ClassVar[tuple[str, ...]] = trimmed.SPECIALS
     turn_close: ClassVar[str] = chatml.IM_END
+    one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = chatml.XML_CALL_MARKERS
     stop_tokens: ClassVar[tuple[str, ...]] = trimmed.STOP_TOKENS
     argument_keys: ClassVar[str] = KEYS

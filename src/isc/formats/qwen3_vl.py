@@ -50,6 +50,7 @@ class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
 
     specials: ClassVar[tuple[str, ...]] = (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
     turn_close: ClassVar[str] = chatml.IM_END
+    one_prompt: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
 
     @property

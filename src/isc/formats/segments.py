@@ -92,19 +92,19 @@ def opening_owner(chat: Chat) -> int:
     return 0 if chat.messages and isinstance(chat.messages[0], SystemMessage) else UNOWNED
 
 
-def sampled(turn: Segments, prompt: Segments, turn_close: str | None) -> list[Segment]:
+def sampled(turn: Segments, prompt: Segments, turn_close: str | None, message: int = UNOWNED) -> list[Segment]:
     """Split an assistant turn under law 4: the generation prompt's part is scaffold, the sampled part is body.
 
     The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
-    no prompt ends in the middle of one. What follows the turn close is scaffold.
+    no prompt ends in the middle of one. What follows the turn close is scaffold. All are `message`'s.
     """
     head, tail = _split_prompt(list(turn), list(prompt))
     end = len(tail)
     for position in range(end - 1, -1, -1):
-        if tail[position].kind == "special" and tail[position].text == turn_close:
+        if tail[position].text == turn_close and tail[position].kind == "special":
             end = position + 1
             break
-    return [*head, *_as_body(tail[:end]), *tail[end:]]
+    return [*owned(message, head), *_as_body(tail[:end], message), *owned(message, tail[end:])]
 
 
 def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
@@ -134,25 +134,28 @@ def joined(segments: Segments) -> list[Segment]:
     return merged
 
 
-def _as_body(segments: Sequence[Segment]) -> list[Segment]:
+def _as_body(segments: Sequence[Segment], message: int) -> list[Segment]:
     """Make all of it body, texts between specials one text: `joined`, but every answer comes through here."""
     merged: list[Segment] = []
     texts: list[str] = []
     for segment in segments:
-        if segment.kind == "text":
-            if segment.text:
-                texts.append(segment.text)
+        if segment.kind == "text" or not segment.text:
+            texts.append(segment.text)
             continue
         if texts:
-            merged.append(Segment("".join(texts), "text", True))
-            texts.clear()
+            text = texts[0] if len(texts) == 1 else "".join(texts)
+            if text:
+                merged.append(Segment(text, "text", True, message))
+            texts = []
+        owner = message if segment.message == UNOWNED else segment.message
         merged.append(
-            Segment(segment.text, "special", True, segment.message)
+            Segment(segment.text, "special", True, owner)
             if segment.media is None
-            else replace(segment, body=True)
+            else replace(segment, body=True, message=owner)
         )
-    if texts:
-        merged.append(Segment("".join(texts), "text", True))
+    text = "".join(texts)
+    if text:
+        merged.append(Segment(text, "text", True, message))
     return merged
 
 
