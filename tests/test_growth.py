@@ -126,6 +126,8 @@ def test_a_bridge_grows_with_its_new_messages(name: str) -> None:
     renderer = renderer_of(name)
     prompt = renderer.render([{"role": "user", "content": "hi"}], add_generation_prompt=True).token_ids
     completion = (*next(iter(renderer.encoder.encode_batch(["yo"]))),)
+    if "tool" not in renderer.family.shape.roles:
+        pytest.skip("its bridges have one new message each")
     results: Messages = [{"role": "tool", "content": "ok", "name": "f"}]
     extended = renderer.plan_bridge(prompt, completion, results)
     if isinstance(extended, isc.Refusal):

@@ -57,7 +57,7 @@ def _charged(function: Callable[..., object]) -> Callable[..., object]:
     """Wrap a filter whose text counts as made, also where the text is only kept."""
 
     @wraps(function)
-    def charged(first: Any, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
+    def charged(first: Any, /, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
         made = function(first, *arguments, **named)
         environment = getattr(first, "environment", first)
         if isinstance(made, str) and isinstance(environment, TracingEnvironment):
