@@ -105,7 +105,8 @@ def test_cut_ids_decode_to_what_the_reference_decodes_its_own_to(
     decoded, expected = (tokenizer.decode(list(found), skip_special_tokens=False) for found in (ids, theirs))
     assert decoded == expected
     spoken = whole if kind != "byte-level" else f" {whole}" if not whole.startswith(" ") else whole
-    if template == "no special at all" and not whole.startswith(" "):
+    spelled = any(special in whole for special in renderer.encoder.specials)  # a special that a body spells is parsed
+    if template == "no special at all" and not spelled and not whole.startswith(" "):
         assert decoded == spoken
 
 
