@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import isc
+from arrays import HAS_TORCH, tensor, tensors
 from isc.conversation.rollout import Rollout
 
 USER = {"role": "user", "content": "time?"}
@@ -23,10 +23,10 @@ KINDS: dict[str, Callable[[list[int]], Any]] = {
     "numpy int32": lambda ids: np.array(ids, dtype=np.int32),
     "list of numpy": lambda ids: list(np.array(ids)),
     "tuple of numpy": lambda ids: tuple(np.array(ids)),
-    "torch": torch.tensor,
-    "list of torch": lambda ids: list(torch.tensor(ids)),
     "range-like": lambda ids: (token_id for token_id in ids),
 }
+if HAS_TORCH:
+    KINDS |= {"torch": tensor, "list of torch": lambda ids: list(tensor(ids))}
 USES: dict[str, Callable[[isc.Renderer, Any, Any], object]] = {
     "bridge": lambda renderer, prompt, said: renderer.bridge_to_next_turn(prompt, said, [RESULT]),
     "plan": lambda renderer, prompt, said: renderer.plan_bridge(prompt, said, [RESULT]),
@@ -67,7 +67,7 @@ def test_what_holds_no_ids_is_refused_by_name(small: isc.Renderer, use: str, wro
 def test_log_probabilities_are_arrays_too(small: isc.Renderer) -> None:
     start = Rollout.start(small, [USER])
     expected = start.after_completion([5, 6], [-1.5, -0.5])
-    for given in (np.array([-1.5, -0.5]), torch.tensor([-1.5, -0.5])):
+    for given in (np.array([-1.5, -0.5]), *tensors([-1.5, -0.5])):
         assert start.after_completion([5, 6], given) == expected  # type: ignore[arg-type]
 
 

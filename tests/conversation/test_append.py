@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import isc
+from arrays import tensors
 from cases import CASES, Case
 from isc.conversation.rollout import Rollout
 from isc.encoding.encoders import embedded
@@ -130,7 +130,7 @@ def test_arrays_are_streams(small: isc.Renderer) -> None:
     stream = small.render_ids([USER, SAID])
     expected = small.append(stream, [result])
     assert isinstance(expected, isc.Appended)
-    for given in (list(stream), np.array(stream), torch.tensor(stream)):
+    for given in (list(stream), np.array(stream), *tensors(list(stream))):
         assert small.append(given, [result]) == expected  # type: ignore[arg-type]
 
 
