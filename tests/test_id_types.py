@@ -68,7 +68,7 @@ def test_log_probabilities_are_arrays_too(small: isc.Renderer) -> None:
     start = Rollout.start(small, [USER])
     expected = start.after_completion([5, 6], [-1.5, -0.5])
     for given in (np.array([-1.5, -0.5]), *tensors([-1.5, -0.5])):
-        assert start.after_completion([5, 6], given) == expected  # type: ignore[arg-type]
+        assert start.after_completion([5, 6], given) == expected
 
 
 def test_isc_imports_neither_numpy_nor_torch() -> None:

@@ -131,7 +131,7 @@ def test_arrays_are_streams(small: isc.Renderer) -> None:
     expected = small.append(stream, [result])
     assert isinstance(expected, isc.Appended)
     for given in (list(stream), np.array(stream), *tensors(list(stream))):
-        assert small.append(given, [result]) == expected  # type: ignore[arg-type]
+        assert small.append(given, [result]) == expected
 
 
 LITERAL = (
