@@ -64,8 +64,8 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
         sampling_cuts: See `Renderer`.
         invalid_arguments: See `Renderer`.
         engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
-            with `tokenizers`. `"tokenizers"` is loaded in a third of the time and encodes at a fifteenth of the speed:
-            right for a conversation or two.
+            with `tokenizers`. `"tokenizers"` is ready in about a third of the time and encodes much more slowly: right
+            for a conversation or two.
         tool_calls: For a model without a family, the grammar its calls are read in: `json`, `named_json`, `tagged`,
             `gemma`, `pythonic` or `harmony`; None takes the one that reads back what the template renders.
         **options: Options of the format, such as `enable_thinking=False`: of its family, or of its own template.

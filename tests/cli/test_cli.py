@@ -170,7 +170,7 @@ def test_an_option_that_a_template_never_reads_is_refused(
     ("arguments", "problem"),
     [
         (["show", "{chat}"], "Pass --family with one of"),
-        (["show", "{chat}", "--family", "gpt"], "there is no family 'gpt'; families are"),
+        (["show", "{chat}", "--family", "gpt"], "family='gpt': no family has this name; did you mean gpt-oss?"),
         (["show", "{chat}", "--family", "qwen3", "--option", "thinking=1"], "variant; did you mean 'enable_thinking'?"),
         (["show", "{chat}", "--family", "qwen3", "--option", "variant=x"], "variant='x' is none of 'hybrid'"),
         (["show", "{chat}", "--model", "/nowhere"], "/nowhere is not a directory"),

@@ -206,14 +206,12 @@ def build_sample(
             `strict` also where the format renders nothing of a message.
     """
     read = conversation(line)
-    flagged = read_flags(read.messages)
     sample = build_training_sample(
         renderer,
-        flagged.messages,
+        read.messages,
         read.tools,
         role_to_mask=None if settings.loss.assistant else {},
         content_sft_roles=settings.loss.body_roles,
-        message_loss_mask=[index not in flagged.untrained for index in range(len(flagged.messages))],
         ensure_final_stop=settings.ensure_final_stop,
         require_trainable=True,
     )
@@ -224,7 +222,7 @@ def build_sample(
         index = sample.rendered.unrendered_messages[0]
         role = sample.rendered.message_roles[index]
         raise LineError(f"messages[{index}]: this format renders nothing of this {role} message; leave it out")
-    return sample, flagged.counts
+    return sample, read_flags(read.messages).counts
 
 
 def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Batch) -> Built:

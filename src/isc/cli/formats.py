@@ -20,7 +20,7 @@ from isc.conversation.renderer import Renderer
 from isc.encoding.encoders import EngineName, embedded
 from isc.errors import OptionError
 from isc.formats.base import Family
-from isc.formats.catalogue import family_name, list_families, models
+from isc.formats.catalogue import family_name, family_named, list_families, models
 from isc.loading import create_renderer, load
 from isc.media import image_processor
 
@@ -57,7 +57,7 @@ def choose(
     """
     if model is not None:
         engine: EngineName | None = "tokenizers" if little else None
-        chosen = None if family is None else _family(family)
+        chosen = None if family is None else family_named(family)
         renderer = load(model, chosen, template=template, local_files=images_from, engine=engine)
         _check_images(renderer, images_from)
         return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
@@ -68,7 +68,7 @@ def choose(
         )
     if template is not None:
         raise OptionError(f"--template {template}: there is no model whose template it could be: pass --model")
-    value = with_options(_family(family), options)
+    value = with_options(family_named(family), options)
     images = None if images_from is None else image_processor({}, value, local_files=images_from)
     renderer = create_renderer(embedded(value.specials), value, images=images)
     _check_images(renderer, images_from)
@@ -88,15 +88,7 @@ def family_value(name: str | None) -> Family | None:
     Raises:
         OptionError: There is no such family.
     """
-    return None if name is None else _family(name)
-
-
-def _family(name: str) -> Family:
-    if name in list_families():
-        return list_families()[name]()
-    if name in models():
-        return models()[name]
-    raise OptionError(f"there is no family {name!r}; families are {', '.join(list_families())}")
+    return None if name is None else family_named(name)
 
 
 def with_options(family: Family, options: Sequence[str]) -> Family:

@@ -114,10 +114,10 @@ def unknown_model(model: str, call: str = "") -> UnknownModelError:
 
 
 def family_named(name: str) -> Family:
-    """Return the family of a name, with its defaults.
+    """Return the family of a name, with its defaults, or the one that serves a model of this exact name.
 
     Raises:
-        OptionError: No family has this name; says which are near.
+        OptionError: No family and no model has this name; says which are near.
 
     >>> family_named("qwen3")
     Qwen3(enable_thinking=True, variant='hybrid')
@@ -125,6 +125,8 @@ def family_named(name: str) -> Family:
     family = list_families().get(name)
     if family is not None:
         return family()
+    if name in models():
+        return models()[name]
     near = difflib.get_close_matches(name.lower(), list_families(), n=3, cutoff=0.5)
     meant = f"did you mean {' or '.join(near)}?" if near else f"families are {', '.join(list_families())}"
     raise OptionError(f"family={name!r}: no family has this name; {meant}")
