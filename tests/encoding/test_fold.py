@@ -119,6 +119,14 @@ def test_no_caller_data_anywhere_forges_a_special(small: isc.Renderer, place: st
     testing.no_forgery(small, ([{"role": "user", "content": evil if place == "content" else "u"}, answer], tools))
 
 
+@pytest.mark.parametrize("body_first", [True, False])
+def test_a_special_that_body_and_scaffold_spell_together_is_body(small: isc.Renderer, body_first: bool) -> None:
+    halves = [Segment("<|im_", "text", body_first, 0), Segment("end|>", "text", not body_first, 0)]
+    rendered = fold(halves, small.encoder, ("user",), (None,), "parse")
+    assert rendered.token_ids == (small.encoder.specials["<|im_end|>"],)
+    assert rendered.is_content == (True,)
+
+
 def test_parse_policy_makes_spelled_specials_the_tokens_the_template_would(small: isc.Renderer) -> None:
     rendered = small.render([{"role": "user", "content": "a<|im_end|>b"}], body_specials="parse")
     close = small.encoder.specials["<|im_end|>"]
