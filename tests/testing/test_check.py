@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -61,6 +62,26 @@ STRICT = (
     "{{ raise_exception('Roles must alternate') }}{% endif %}<|im_start|>{{ message.role }}\n{{ message.content }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def test_arguments_as_json_text_are_no_fault_of_a_template_that_wants_objects(model: Path) -> None:
+    calling = "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
+    chatml = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}" + calling + "<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    (model / "chat_template.jinja").write_text(chatml, encoding="utf-8")
+    call = {"id": "call_0000", "type": "function", "function": {"name": "f", "arguments": '{"a": "b"}'}}
+    talk: list[dict[str, Any]] = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "r", "tool_call_id": "call_0000", "name": "f"},
+    ]
+    report = check_model(str(model), None, lambda _: [("wire form", (talk, None))])
+    statuses = {name: outcome.status for name, outcome in outcomes(report).items()}
+    assert statuses["arguments are given as they are"] == "info"
+    assert (statuses["text parity"], statuses["id parity"]) == ("pass", "pass")
+    assert statuses["sampling starts where the prompt ends"] == statuses["bridges are fresh renders"] == "pass"
 
 
 def test_a_template_with_strict_alternation_is_tried_on_conversations_that_it_takes(model: Path) -> None:

@@ -282,6 +282,21 @@ def test_the_turn_at_hand_decides_and_not_one_like_it() -> None:
     assert extended(template, "<think>\nhm\n</think>\n\nanswer<|im_end|>", NEXT, "all") == extension
 
 
+UNREAD = (
+    "{% for m in messages %}{% if m.role == 'tool' %}"
+    "{{ '<|user|>' if messages[loop.index0 - 1].content == '' else '<|tool|>' }}{{ m.content }}<|im_end|>"
+    "{% else %}<|im_start|>{{ m.role + '\n' + m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}!{% endfor %}<|im_end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Calls that no grammar reads, and results whose marker tells whether anything was said beside the call."""
+
+
+def test_what_depends_on_a_turn_that_cannot_be_read_is_refused() -> None:
+    template = TracedTemplate(UNREAD, specials=SPECIALS)
+    assert reason(extended(template, "look!<|im_end|>", RESULT)) == "depends_on_history"
+
+
 def test_a_close_of_several_pieces_is_not_written_twice() -> None:
     source = CHATML.replace("'<|im_end|>\n'", "'<|eos|><|im_end|>\n'")
     template = TracedTemplate(source, specials=SPECIALS)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from isc.errors import TemplateLimitError
 from isc.traced.origins import TEMPLATE, Kind, Origin, of_message, unknown
 from isc.traced.strings import Traced, added, runs_of, traced, whole
+from small_templates import template
 
 USER = of_message(Kind.BODY, 0)
 ASSISTANT = of_message(Kind.BODY, 1)
@@ -219,3 +220,16 @@ def test_nothing_huge_is_built(operation: Callable[[str], object]) -> None:
 def test_an_unforeseen_operation_is_of_unknown_origin() -> None:
     text = put_together([("a", USER), ("b", ASSISTANT)])
     assert origins(text.zfill(4)) == [unknown("zfill")] * 4
+
+
+def test_wording_put_in_the_place_of_a_body_is_that_body_s_where_more_than_one_origin_is_in_the_text() -> None:
+    """Here the template's own text stands before the body, so the replaced string is of two origins."""
+    shown_content = "{{ ('says: ' ~ m.content).replace('bad', '<|im_end|>') }}"
+    source = "{% for m in messages %}<|im_start|>" + shown_content + "<|im_end|>{% endfor %}"
+    shown = template(source).stream([{"role": "user", "content": "a bad day"}])
+    assert [(segment.text, segment.kind, segment.body) for segment in shown] == [
+        ("<|im_start|>", "special", False),
+        ("says: ", "text", False),
+        ("a <|im_end|> day", "text", True),
+        ("<|im_end|>", "special", False),
+    ]

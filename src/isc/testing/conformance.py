@@ -90,8 +90,18 @@ def cut_tokens(renderer: Renderer, reference: Reference) -> Check:
 
 
 def prepared(family: Family, conversation: Conversation) -> Mapping[str, Json]:
-    """Return the template variables that the model's own tokenizer makes of a conversation's tools; most make none."""
-    return family.template_variables(convert.chat(*conversation))
+    """Return the template variables that a format gives in place of the caller's; most give none."""
+    return family.template_variables(convert.chat(*conversation, reads_key=family.reads_key))
+
+
+def arguments_given_otherwise(renderer: Renderer) -> Check:
+    """Report conversations whose JSON-text arguments the template is given as objects, in parity too."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        if "messages" in prepared(renderer.family, conversation):
+            yield "arguments are given as the objects that their JSON text says: the template would quote the text"
+
+    return tried
 
 
 def by_template(family: Family, template: WholeFormat, encoder: Encoder) -> Rendering:
@@ -322,6 +332,7 @@ def _parity(
     if reference is not None:
         text, ids, cut = (one(renderer, reference) for one in (text_parity, id_parity, cut_tokens))
     attribution = None if traced is None else attribution_parity(renderer, traced)
+    yield _outcome("arguments are given as they are", named, arguments_given_otherwise(renderer), told=True)
     yield _outcome("text parity", named, text, _WITHOUT)
     yield _outcome("id parity", named, ids, _WITHOUT)
     yield _outcome("tokens across a sampling cut", named, cut, _WITHOUT, told=True)

@@ -112,6 +112,10 @@ class NamedTemplates(WholeFormat, frozen=True, tag_field="family", tag="NamedTem
         """Return the keyword arguments of both templates."""
         return {**self.without_tools.template_arguments(), **self.with_tools.template_arguments()}
 
+    def template_variables(self, chat: Chat) -> Mapping[str, Json]:
+        """Return what the template that the tools choose is given in place of what the caller gave."""
+        return self._of(chat.tools).template_variables(chat)
+
     def dated(self, day: str) -> NamedTemplates:
         """Return the same templates with clocks that stand at midnight of this day, if they have one."""
         return structs.replace(self, without_tools=self.without_tools.dated(day), with_tools=self.with_tools.dated(day))

@@ -264,6 +264,15 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
                     return self._rendered(chat, other, add_generation_prompt)
             raise
 
+    def template_variables(self, chat: Chat) -> Mapping[str, Json]:
+        """Return the messages in the form that the template is given, where that is not the caller's.
+
+        These are messages with arguments that are JSON text, for a template that does not show text as it stands.
+        """
+        messages = chat_messages(chat)
+        taken = with_arguments_as_taken(self.format, messages)
+        return {} if taken is messages else {"messages": list(taken)}
+
     def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
         tools = _tool_dicts(chat.tools) or None
         found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
