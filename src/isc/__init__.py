@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from isc.formats.qwen3 import Qwen3
     from isc.formats.qwen3_5 import Qwen35
     from isc.formats.qwen3_6 import Qwen36
+    from isc.formats.qwen3_8 import Qwen38
+    from isc.formats.qwen3_coder import Qwen3Coder
     from isc.formats.qwen3_vl import Qwen3VL
     from isc.traced import template
 
@@ -133,9 +135,11 @@ __all__ = [
     "ParsedToolCall",
     "PlaceholderRange",
     "Qwen3",
+    "Qwen3Coder",
     "Qwen3VL",
     "Qwen35",
     "Qwen36",
+    "Qwen38",
     "Refusal",
     "RenderedTokens",
     "Renderer",

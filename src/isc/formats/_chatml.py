@@ -188,6 +188,20 @@ def tool_response(content: Segments, *, opens: bool, closes: bool) -> tuple[Segm
     return (*head, *inside, *(CLOSE if closes else ()))
 
 
+def tool_response_lines(chat: Chat, index: int) -> Iterator[Segment]:
+    """Yield a tool result that ends its line, inside a user turn.
+
+    The first of results in a row opens the turn, unless it stands first of all; the last closes it.
+    """
+    before = chat.role(index - 1)
+    if before not in ("tool", None) and not (index == 1 and before == "system"):
+        yield from im_start("user")
+    yield from (_TOOL_RESPONSE, _NEWLINE, body(content_text(chat, index)))
+    yield from (_NEWLINE, _END_TOOL_RESPONSE, _NEWLINE)
+    if chat.role(index + 1) != "tool":
+        yield from CLOSE
+
+
 def think_block(reasoning: str) -> tuple[Segment, ...]:
     """Return reasoning between its markers, and what separates it from the content."""
     return (_THINK, _NEWLINE, body(reasoning.strip("\n")), *_THINK_CLOSING)

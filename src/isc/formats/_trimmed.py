@@ -20,6 +20,7 @@ from isc.types import (
     Segment,
     Segments,
     SystemMessage,
+    ToolCall,
     ToolMessage,
     ToolSpec,
     UserMessage,
@@ -32,10 +33,10 @@ _APART: Final = scaffold("\n\n")
 _TOGETHER: Final = scaffold("")
 
 
-def opening(chat: Chat) -> Iterator[Segment]:
-    """Yield the system turn, if there is a system message or there are tools.
+def opening(chat: Chat, instructions: str | None = None) -> Iterator[Segment]:
+    """Yield the system turn: the format's own `instructions`, then the tools, then the system message's text.
 
-    Tools come before the system message's text.
+    A format that gives instructions, be they empty, has no system turn that says nothing.
 
     Raises:
         ConversationError: No message is a user query, without which the template renders nothing.
@@ -45,26 +46,48 @@ def opening(chat: Chat) -> Iterator[Segment]:
         raise ConversationError("messages", problem)
     has_system = isinstance(chat.messages[0], SystemMessage)
     text = content_text(chat, 0).strip() if has_system else ""
+    pieces: list[Sequence[Segment]] = [(scaffold(instructions),)] if instructions else []
     if chat.tools:
+        pieces.append((TOOLS_HEAD, *chatml.tool_lines(chat), *TOOLS_TAIL))
+    if text:
+        pieces.append((body(text),))
+    if pieces or (has_system and instructions is None):
         yield from chatml.im_start("system")
-        yield TOOLS_HEAD
-        yield from chatml.tool_lines(chat)
-        yield from TOOLS_TAIL
-        if text:
-            yield scaffold("\n\n")
-            yield body(text)
+        for position, piece in enumerate(pieces):
+            yield _APART if position else _TOGETHER
+            yield from piece
         yield from chatml.CLOSE
-    elif has_system:
-        yield from chatml.im_turn("system", body(text))
 
 
 def turn(
-    chat: Chat, index: int, family: str, spell: Callable[[Json], str], *, keeps_thinking: bool, numbered: bool
+    chat: Chat,
+    index: int,
+    family: str,
+    spell: Callable[[Json], str],
+    *,
+    keeps_thinking: bool,
+    numbered: bool,
+    splits_content: bool = True,
 ) -> Segments:
-    """Return one message. Results in a row share a user turn, which has no head where a result stands first of all."""
+    """Return one message. Results in a row share a user turn, which has no head where a result stands first of all.
+
+    Args:
+        chat: The conversation.
+        index: The message.
+        family: The format's name, for errors.
+        spell: Gives the text of an argument's value.
+        keeps_thinking: Whether turns before the last user query have a think block too.
+        numbered: Whether images are numbered through the conversation.
+        splits_content: Whether a think block that an answer's content spells is its reasoning.
+    """
     message = chat.messages[index]
     if isinstance(message, AssistantMessage):
-        return _answer(chat, index, message, spell, keeps_thinking=keeps_thinking)
+        thought, content = message.reasoning_content, content_text(chat, index).strip()
+        if thought is None and splits_content:
+            thought, content = chatml.split_inline_reasoning(content)
+        query = chatml.last_query(chat, trim=True)
+        thinks = keeps_thinking or (query is not None and index > query)
+        return _answer(thought or "" if thinks else None, content, message.tool_calls, spell)
     if isinstance(message, ToolMessage):
         opens, closes = index > 0 and chat.role(index - 1) != "tool", chat.role(index + 1) != "tool"
         return chatml.tool_response(_content(chat, index, numbered=numbered), opens=opens, closes=closes)
@@ -81,18 +104,14 @@ def _content(chat: Chat, index: int, *, numbered: bool) -> list[Segment]:
 
 
 def _answer(
-    chat: Chat, index: int, message: AssistantMessage, spell: Callable[[Json], str], *, keeps_thinking: bool
+    thought: str | None, content: str, calls: Sequence[ToolCall], spell: Callable[[Json], str]
 ) -> Iterator[Segment]:
-    """Yield an assistant's turn, with a think block where it answers the last user query or where thinking is kept."""
-    reasoning, content = message.reasoning_content, content_text(chat, index).strip()
-    if reasoning is None:
-        reasoning, content = chatml.split_inline_reasoning(content)
-    query = chatml.last_query(chat, trim=True)
+    """Yield an assistant's turn, without a think block where `thought` is None."""
     yield from chatml.im_start("assistant")
-    if keeps_thinking or (query is not None and index > query):
-        yield from chatml.think_block(reasoning.strip())
+    if thought is not None:
+        yield from chatml.think_block(thought.strip())
     yield body(content)
-    yield from xml_calls(message.tool_calls, spell, apart=_APART if content else _TOGETHER)
+    yield from xml_calls(calls, spell, apart=_APART if content else _TOGETHER)
     yield from chatml.CLOSE
 
 

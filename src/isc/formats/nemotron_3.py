@@ -116,7 +116,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
         if isinstance(message, AssistantMessage):
             return self._answer(chat, index, message)
         if isinstance(message, ToolMessage):
-            return _result(chat, index)
+            return chatml.tool_response_lines(chat, index)
         if isinstance(message, SystemMessage) and not index:
             return ()
         effort = next((text for option, (_, text) in _EFFORTS.items() if getattr(self, option)), None)
@@ -192,17 +192,6 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
 
 def _last_user(chat: Chat) -> int:
     return chat.user_indices[-1] if chat.user_indices else -1
-
-
-def _result(chat: Chat, index: int) -> Iterator[Segment]:
-    """Yield a tool result. The first of results in a row opens a user turn, unless the result stands first of all."""
-    before = chat.role(index - 1)
-    if before not in ("tool", None) and not (index == 1 and before == "system"):
-        yield from chatml.im_start("user")
-    yield from (special(chatml.TOOL_RESPONSE), _LINE, body(content_text(chat, index)))
-    yield from (_LINE, special(chatml.END_TOOL_RESPONSE), _LINE)
-    if chat.role(index + 1) != "tool":
-        yield from chatml.CLOSE
 
 
 def _read_call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from isc._json import json_text
 from isc.formats import _chatml as chatml
 from isc.formats import _trimmed as trimmed
 from isc.formats.base import Family
 from isc.formats.reading.xml_calls import KEYS
-from isc.types import Chat, Json, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
+from isc.formats.segments import argument_text
+from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
 class Qwen36(Family, frozen=True, tag_field="family", tag="qwen3.6"):
@@ -67,15 +67,6 @@ class Qwen36(Family, frozen=True, tag_field="family", tag="qwen3.6"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is JSON is not text."""
         return trimmed.parse(sampled, tools, {})
-
-
-def argument_text(value: Json) -> str:
-    """Return a value as the template prints it: a string as it is, everything else as JSON.
-
-    >>> argument_text(None), argument_text(True), argument_text("5")
-    ('null', 'true', '5')
-    """
-    return value if isinstance(value, str) else json_text(value)
 
 
 FAMILY: Final = Qwen36

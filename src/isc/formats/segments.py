@@ -284,6 +284,15 @@ def arguments_text(call: ToolCall) -> str:
     return call.arguments if isinstance(call.arguments, str) else json_text(call.arguments)
 
 
+def argument_text(value: Json) -> str:
+    """Return an argument's value as formats without quotes spell it: a text as it is, everything else as JSON.
+
+    >>> argument_text(None), argument_text(True), argument_text("5")
+    ('null', 'true', '5')
+    """
+    return value if isinstance(value, str) else json_text(value)
+
+
 RAW_ARGUMENTS = "arguments"
 """The one argument that holds a text that is no JSON object, in formats that spell arguments one by one."""
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, Coded, marker_pattern
 from isc.formats.reading.grammars import Attempt
 from isc.formats.reading.scanners import CallReading, argument, unquoted
@@ -105,25 +106,25 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
 
     def _value(self, text: str, schema: Json) -> tuple[CallStatus, Json]:
         """Read a value under its schema. In a format of Python's literals, one of those is read as its value."""
-        if self.python and isinstance(unquoted(text, schema), str) and unquoted("7", schema) == 7:
-            literal = _literal(text)
-            if literal is not None or text == "None":
-                return "ok", literal
+        if self.python and isinstance(unquoted(text, schema), str):
+            value = unquoted(_literal(text), schema)
+            if not isinstance(value, str):
+                return "ok", value
         if self.middle_of_text is not None:
             value = unquoted(text)
             return ("invalid_json", text) if isinstance(value, str) else ("ok", value)
         return argument(text, schema)
 
 
-def _literal(text: str) -> Json:
-    """Return the value of a Python literal other than a string, or None for other text."""
+def _literal(text: str) -> str:
+    """Return the JSON text of a Python literal other than a string or a number, or other text as it is."""
     if text[:1] not in "[{(TFN" or max(text.count(bracket) for bracket in "[{(") > _DEEPEST:
-        return None
+        return text
     try:
         value: Json = ast.literal_eval(text)
+        return json_text(value) if isinstance(value, (dict, list, bool)) or value is None else text
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
-    return value if isinstance(value, (dict, list, bool)) else None
+        return text
 
 
 def _unread(name: str | None) -> CallReading:
