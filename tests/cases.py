@@ -103,12 +103,40 @@ class Case(Struct, frozen=True):
         return real_encoder(self.tokenizer) if self.tokenizer else embedded(self.family.specials)
 
 
-def _cases() -> tuple[Case, ...]:
-    """Every family's cases: `CASES` of each `tests/formats/*_cases.py`."""
-    found: list[Case] = []
-    for path in sorted((Path(__file__).parent / "formats").glob("*_cases.py")):
-        found.extend(importlib.import_module(f"formats.{path.stem}").CASES)
-    return tuple(found)
+class Oddity(Struct, frozen=True):
+    """A conversation that a template renders oddly, written down by hand.
+
+    `line`: where in the template, and what it does. `ends`: what the render ends with; with `prompt`, that of a
+    generation prompt.
+    """
+
+    line: str
+    case: Case
+    messages: list[dict[str, Any]]
+    ends: str
+    tools: list[dict[str, Any]] | None = None
+    prompt: bool = False
 
 
-CASES = _cases()
+class Reading(Struct, frozen=True):
+    """A sampled text and what it is read as: each call as status, name and arguments. `prompt` came before it."""
+
+    what: str
+    family: isc.Family
+    text: str
+    content: str
+    calls: tuple[tuple[str, str | None, dict[str, Any] | None], ...] = ()
+    reasoning: str | None = None
+    complete: bool = True
+    tools: list[dict[str, Any]] | None = None
+    prompt: str = ""
+
+
+_MODULES = [
+    importlib.import_module(f"formats.{path.stem}")
+    for path in sorted((Path(__file__).parent / "formats").glob("*_cases.py"))
+]
+CASES: tuple[Case, ...] = tuple(case for module in _MODULES for case in module.CASES)
+"""Every family's cases: `CASES` of each `tests/formats/*_cases.py`."""
+ODDITIES: tuple[Oddity, ...] = tuple(oddity for module in _MODULES for oddity in getattr(module, "ODDITIES", ()))
+READINGS: tuple[Reading, ...] = tuple(reading for module in _MODULES for reading in getattr(module, "READINGS", ()))

@@ -15,6 +15,8 @@ TEXT_MARKERS: dict[str, tuple[str, ...]] = {
     "laguna-xs.2": ("<user>", "</assistant>", "<tool_call>", "<arg_value>", "</think>"),
     "qwen3.5": ("</parameter>", "<function=look>", "</tools>", "</think>"),
     "qwen3.6": ("</parameter>", "</function>", "</think>"),
+    "qwen3.8": ("</parameter>", "<tools>", "</think>"),
+    "qwen3-coder": ("</parameter>", "<function=look>", "</tools>"),
     "nemotron-3": ("</parameter>", "<parameter=x>", "</think>"),
     "minimax-m2": ("</parameter>", '<invoke name="look">', "</response>", "</think>"),
     "qwen3": ("</think>", "<tool_call>"),
