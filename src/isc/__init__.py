@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from isc import convert, errors
 from isc.conversation.bridge import Appended, Extension, Refusal
+from isc.conversation.contexts import build_training_samples
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
 from isc.encoding import encoders
@@ -37,6 +38,7 @@ from isc.errors import (
     TracedTemplateNotice,
     TrajectoryError,
     UnknownModelError,
+    UnpromptedTurnWarning,
     UnreadKeyWarning,
 )
 from isc.formats.base import Family
@@ -159,10 +161,12 @@ __all__ = [
     "TrajectoryError",
     "TrajectoryStep",
     "UnknownModelError",
+    "UnpromptedTurnWarning",
     "UnreadKeyWarning",
     "UserMessage",
     "attribute_text_segments",
     "build_training_sample",
+    "build_training_samples",
     "build_trajectory_step",
     "client",
     "convert",

@@ -237,3 +237,7 @@ class TracedTemplateNotice(UserWarning):
 
 class IgnoredToolsWarning(UserWarning):
     """Tools were given to a model's own chat template, which shows none of them; told once for a template."""
+
+
+class UnpromptedTurnWarning(UserWarning):
+    """Assistant turns are trained on that do not begin with the generation prompt of the renderer's options."""

@@ -21,7 +21,7 @@ from isc import convert
 from isc.compat import FamilyRenderer
 from isc.compat.configs import CONFIGS
 from isc.compat.formats import OTHER_NAMES, family_of
-from isc.conversation.training import _sampled_ids
+from isc.conversation.training import sampled_ids
 from isc.encoding.encoders import VocabularyEncoder, embedded, from_file
 from isc.formats.catalogue import family_name
 from isc.testing import Conversation, Reference, Writer
@@ -170,7 +170,7 @@ def _turn(
 ) -> Turn | None:
     try:
         prompt_ids = both.ours.render_ids(messages[:place], tools=tools, add_generation_prompt=True)
-        sampled = _sampled_ids(both.ours.renderer, convert.chat(messages, tools), place, prompt_ids)
+        sampled = sampled_ids(both.ours.renderer, convert.chat(messages, tools), place, prompt_ids)
     except isc.Error:  # not every format takes every beginning of a conversation
         return None
     following = messages[place + 1 :]

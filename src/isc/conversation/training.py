@@ -18,7 +18,7 @@ from isc.errors import NothingToTrainError, OptionError, TemplateError, Trajecto
 from isc.formats.base import Family
 from isc.formats.segments import closing, sampled
 from isc.rendered import RenderedTokens
-from isc.types import ROLES, AssistantMessage, Chat, Message, Segment, Span, ToolMessage, UserMessage
+from isc.types import ROLES, AssistantMessage, Chat, Message, Segment, Span, ToolMessage, ToolSpec, UserMessage
 
 IGNORED: Final = -100
 """The label of a token that is not trained on, as PyTorch's cross entropy and the trainers built on it have it."""
@@ -131,19 +131,35 @@ def build_training_sample(
     >>> sample.trainable_tokens == sum(sample.loss_mask)
     True
     """
-    flagged = read_flags(tuple(messages))
-    chat = renderer.chat(flagged.messages, tools)
+    chat, trained = chosen(renderer, messages, tools, role_to_mask, content_sft_roles, message_loss_mask)
     rendered = renderer.render_chat(chat)
     if ensure_final_stop:
-        rendered = _with_final_stop(renderer, chat, rendered)
+        rendered = with_final_stop(renderer, chat, rendered)
+    sample = TrainingSample(rendered, loss_spans(rendered, trained))
+    if require_trainable and not sample.loss_spans:
+        raise nothing_to_train(chat)
+    return sample
+
+
+def chosen(
+    renderer: Renderer,
+    messages: Messages,
+    tools: Tools,
+    role_to_mask: RoleToMask | None,
+    content_sft_roles: Collection[str] | None,
+    message_loss_mask: Sequence[bool | int] | None,
+) -> tuple[Chat, frozenset[int]]:
+    """Return the checked chat, and which of its messages are trained on; see `build_training_sample`."""
+    flagged = read_flags(tuple(messages))
+    chat = renderer.chat(flagged.messages, tools)
     trained = _trained_messages(chat, role_to_mask, content_sft_roles or (), message_loss_mask)
-    spans = tuple(_loss_spans(rendered, trained - flagged.untrained))
-    if require_trainable and not spans:
-        roles = ", ".join(dict.fromkeys(rendered.message_roles))
-        raise NothingToTrainError(
-            f"no token would be trained on in this conversation of {roles}; check the loss options"
-        )
-    return TrainingSample(rendered, spans)
+    return chat, trained - flagged.untrained
+
+
+def nothing_to_train(chat: Chat) -> NothingToTrainError:
+    """Return the error for a conversation in which nothing is trained on."""
+    roles = ", ".join(dict.fromkeys(map(str, chat.roles)))
+    return NothingToTrainError(f"no token would be trained on in this conversation of {roles}; check the loss options")
 
 
 def _trained_messages(
@@ -181,16 +197,17 @@ def _check_roles(roles: Collection[str], name: str) -> None:
         raise OptionError(f"{name}: {unknown[0]!r} is no role; roles are {', '.join(ROLES.values())}")
 
 
-def _loss_spans(rendered: RenderedTokens, trained: frozenset[int]) -> list[Span]:
+def loss_spans(rendered: RenderedTokens, trained: Collection[int]) -> tuple[Span, ...]:
+    """Return the spans of the bodies of these messages. Spans that touch are one."""
     spans: list[Span] = []
     for run, (start, end) in rendered.spans():
         if run.body and run.message in trained:
             touches = spans and spans[-1][1] == start
             spans.append((spans.pop()[0] if touches else start, end))
-    return spans
+    return tuple(spans)
 
 
-def _with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -> RenderedTokens:
+def with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -> RenderedTokens:
     """Add the close of the last assistant turn, where the format leaves that close to the next turn."""
     last = len(chat.messages) - 1
     message = chat.messages[last]
@@ -202,6 +219,13 @@ def _with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -
     following = ToolMessage("x", tool_call_id=call.id, name=call.name) if call else UserMessage("x")
     longer = Chat((*chat.messages, following), chat.tools)
     close = _found_close(family, chat, longer) if isinstance(family, WholeFormat) else closing(family, longer, last + 1)
+    return with_close(renderer, rendered, close)
+
+
+def with_close(renderer: Renderer, rendered: RenderedTokens, close: Sequence[Segment]) -> RenderedTokens:
+    """Return a render with the segments that close its last turn."""
+    if not close:
+        return rendered
     return rendered + fold(close, renderer.encoder, rendered.message_roles, rendered.message_tool_names)
 
 
@@ -260,50 +284,73 @@ def build_trajectory_step(
         end = next(
             (k for k in range(position + 1, len(chat.messages)) if chat.role(k) == "assistant"), len(chat.messages)
         )
-        turn = _sampled_ids(renderer, chat, position, rendered.token_ids)
+        turn = sampled_ids(renderer, chat, position, rendered.token_ids)
         following = chat.messages[position + 1 : end]
         if not following and end < len(chat.messages):
             raise TrajectoryError(f"completion_messages[{end - len(prompt)}] follows an assistant turn unprompted")
         if following:
-            rendered = _extended(renderer, rendered, turn, following, goes_on=end < len(chat.messages))
+            rendered = _extended(renderer, rendered, turn, following, chat.tools, goes_on=end < len(chat.messages))
         else:
             rendered = bridge.continued(rendered, turn, None)
         position = end
     return TrajectoryStep(rendered, length)
 
 
-def _sampled_ids(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence[int]) -> tuple[int, ...]:
+def sampled_ids(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence[int]) -> tuple[int, ...]:
     """Return the ids that the model would have sampled for message `index` after a prompt, its close included."""
     family, roles = renderer.family, [""] * index + ["assistant"]
     if isinstance(family, WholeFormat):
-        said = _said_and_closed(family, chat, index)
+        said = _said(family, chat.before(index + 1), index)
     else:
-        said = _said_by_turn(family, chat, index)
+        turn = family.turn(chat.before(index + 1), index)
+        said = sampled(turn, family.prompt_before(chat, index), family.turn_close, index)
+        said = [segment for segment in said if segment.body and segment.message == index]
+    said += close_by_next(family, chat, index)
     before = bridge.last_segment(renderer.encoder, prompt_ids)
     return fold(said, renderer.encoder, roles, None, renderer.body_specials, after=before).token_ids
 
 
-def _said_and_closed(family: WholeFormat, chat: Chat, index: int) -> list[Segment]:
-    """Return the sampled segments of a message, with the stop that may be written once another follows."""
-    said = _said(family, chat.before(index + 1), index)
-    if index + 1 < len(chat.messages) and not _closed(family, said):
-        longer = _said(family, chat.before(index + 2), index)
-        said += longer[-1:] if _closed(family, longer) else []
-    return said
-
-
-def _said_by_turn(family: Family, chat: Chat, index: int) -> list[Segment]:
-    prompt = family.prompt_before(chat, index)
-    turn = sampled(family.turn(chat.before(index + 1), index), prompt, family.turn_close, index)
-    if index + 1 < len(chat.messages):
-        turn += closing(family, chat.before(index + 2), index + 1)
-    return [segment for segment in turn if segment.body and segment.message == index]
+def close_by_next(family: Family, chat: Chat, index: int) -> list[Segment]:
+    """Return the part of message `index` that is written with the next message: the stop of its turn, or nothing."""
+    if index + 1 >= len(chat.messages):
+        return []
+    longer = chat.before(index + 2)
+    if not isinstance(family, WholeFormat):
+        return [segment for segment in closing(family, longer, index + 1) if segment.body]
+    if _closed(family, _said(family, chat.before(index + 1), index)):
+        return []
+    said = _said(family, longer, index)
+    return said[-1:] if _closed(family, said) else []
 
 
 def _extended(
-    renderer: Renderer, rendered: RenderedTokens, turn: tuple[int, ...], following: Sequence[Message], *, goes_on: bool
+    renderer: Renderer,
+    rendered: RenderedTokens,
+    turn: tuple[int, ...],
+    following: Sequence[Message],
+    tools: Sequence[ToolSpec],
+    *,
+    goes_on: bool,
 ) -> RenderedTokens:
-    plan = renderer.plan_bridge(rendered.token_ids, turn, following, add_generation_prompt=goes_on)
+    extended = prompt_after(renderer, rendered, turn, following, tools, add_generation_prompt=goes_on)
+    if isinstance(extended, Refusal):
+        place = len(rendered.message_roles)
+        raise TrajectoryError(f"the turns after message {place} do not extend it: {extended.detail}")
+    return extended
+
+
+def prompt_after(
+    renderer: Renderer,
+    prompt: RenderedTokens,
+    turn: tuple[int, ...],
+    following: Sequence[Message],
+    tools: Sequence[ToolSpec],
+    *,
+    add_generation_prompt: bool = True,
+) -> RenderedTokens | Refusal:
+    """Return what stands before the next turn: prompt, sampled turn and the messages that follow, or why it cannot."""
+    request = (prompt.token_ids, turn, following, [tool.schema for tool in tools], prompt.multi_modal_data)
+    plan = renderer.plan_bridge(*request, add_generation_prompt=add_generation_prompt)
     if isinstance(plan, Refusal):
-        raise TrajectoryError(f"the turns after message {len(rendered.message_roles)} do not extend it: {plan.detail}")
-    return bridge.continued(rendered, turn, renderer.tail(plan, len(rendered.message_roles)))
+        return plan
+    return bridge.continued(prompt, turn, renderer.tail(plan, len(prompt.message_roles)))

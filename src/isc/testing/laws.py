@@ -14,7 +14,9 @@ from msgspec import Struct
 
 from isc import convert
 from isc._json import json_text
+from isc.conversation.contexts import training_contexts
 from isc.conversation.renderer import Renderer, stream
+from isc.conversation.training import TrainingSample
 from isc.encoding._boundaries import joins
 from isc.encoding.base import Prefix
 from isc.encoding.fold import fold
@@ -265,6 +267,63 @@ def homomorphism(renderer: Renderer, conversation: Conversation) -> None:
                 for part, before in ((segments[:place], None), (segments[place:], first))
             ]
             require(parts[0] + parts[1] == whole, "fold is no homomorphism at segment", place, segments)
+
+
+def contexts(renderer: Renderer, conversation: Conversation) -> None:
+    """Check that each assistant turn is trained on once, in the fewest samples, behind the very prompt it answered.
+
+    The prompt is a render of the messages before the turn, with a generation prompt. A turn that does not begin with
+    that prompt is named as unprompted. What is trained on is what a render up to the turn samples, and the stop that
+    the next message shows. A format that keeps history needs one sample.
+    """
+    chat = renderer.chat(*conversation)
+    answers = [index for index, role in enumerate(chat.roles) if role == "assistant"]
+    made = training_contexts(renderer, chat, answers)
+    places = [(sample, index) for sample in made.samples for index in answers if _trained_places(sample, index)]
+    require(
+        len(places) == len({index for _, index in places}), "a turn is trained on twice", [i for _, i in places], chat
+    )
+    rewritten = 0
+    for sample, index in places:
+        places_of = _trained_places(sample, index)
+        prompt = _prompt_ids(renderer, chat, index)
+        alone, said = _said(renderer, chat, index)
+        prompted = bool(said) and alone[: said[0]] == prompt
+        require(prompted or index in made.unprompted or not said, "an unprompted turn is not named", index, chat)
+        require(index not in made.unprompted or not prompted, "a prompted turn is named as unprompted", index, chat)
+        if prompted:
+            require(sample.token_ids[: places_of[0]] == prompt, "trained behind another prompt", index, chat)
+        trained = [sample.token_ids[k] for k in places_of]
+        require(trained[: len(said)] == [alone[k] for k in said], "trained on other ids", index, chat)
+        rewritten += not prompted
+    missing = set(answers) - {index for _, index in places}
+    require(not any(_said(renderer, chat, index)[1] for index in missing), "a turn is not trained on", missing, chat)
+    if renderer.family.keeps_history and not rewritten:
+        require(len(made.samples) <= 1, "history is kept, and there are several samples", len(made.samples), chat)
+
+
+def _prompt_ids(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...] | None:
+    """Return the prompt before an answer, or None where no conversation of the format ends there."""
+    try:
+        return renderer.render_chat(chat.before(index), add_generation_prompt=True).token_ids if index else None
+    except (ConversationError, TemplateError):
+        return None
+
+
+def _trained_places(sample: TrainingSample, index: int) -> list[int]:
+    """Return the positions at which a sample trains on a message."""
+    owners = sample.rendered.message_indices
+    return [k for start, end in sample.loss_spans for k in range(start, end) if owners[k] == index]
+
+
+def _said(renderer: Renderer, chat: Chat, index: int) -> tuple[tuple[int, ...], list[int]]:
+    """Return the ids of a conversation up to an answer, and the positions at which the answer is sampled."""
+    try:
+        rendered = renderer.render_chat(chat.before(index + 1))
+    except (ConversationError, TemplateError):
+        return (), []
+    columns = zip(rendered.message_indices, rendered.is_content, strict=True)
+    return rendered.token_ids, [k for k, (owner, body) in enumerate(columns) if owner == index and body]
 
 
 def no_forgery(
