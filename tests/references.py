@@ -192,7 +192,13 @@ class TemplateReference:
         self.processor = processor
         self.clock = f"{{% macro strftime_now(pattern) %}}{now}{{% endmacro %}}" if now else ""
 
-    def text(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
+    def text(
+        self,
+        conversation: Conversation,
+        *,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+    ) -> str:
         """What the model's template renders."""
         from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -202,6 +208,7 @@ class TemplateReference:
             tools=[*tools] if tools is not None else None,
             chat_template=self.clock + self.template,
             add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             **{**self.options, **variables},
         )
         text = str(rendered[0][0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -430,13 +430,27 @@ def after(
     return put_together(ids, runs, tail.message_roles, tail.message_tool_names, all_media)
 
 
+def ends_open(prompt: RenderedTokens) -> bool:
+    """Return whether a prompt ends with an assistant message that is left open: one of which nothing is sampled."""
+    last = len(prompt.message_roles) - 1
+    if last < 0 or prompt.message_roles[last] != "assistant" or not prompt.runs or prompt.runs[-1].message != last:
+        return False
+    return not any(run.body for run in takewhile(lambda run: run.message == last, reversed(prompt.runs)))
+
+
 def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
-    """Return a render with its attribution, then a completion as a sampled assistant message, then the tail."""
-    owner = len(previous.message_roles)
+    """Return a render with its attribution, then a completion as a sampled assistant message, then the tail.
+
+    Where the render ends with a message that is left open, the completion is of that message.
+    """
+    goes_on = ends_open(previous)
+    owner = len(previous.message_roles) - goes_on
     completion = ids_of(completion_ids, "completion_ids")
     check_ids(completion)
     runs = (Run(len(completion), owner, True),) if completion else ()
-    roles, names = (*previous.message_roles, "assistant"), (*previous.message_tool_names, None)
+    roles, names = previous.message_roles, previous.message_tool_names
+    if not goes_on:
+        roles, names = (*roles, "assistant"), (*names, None)
     media = previous.multi_modal_data
     if tail is None:
         return put_together(previous.token_ids + completion, previous.runs + runs, roles, names, media)

@@ -14,6 +14,7 @@ from isc._later import Later
 from isc._options import checked
 from isc.conversation import bridge
 from isc.conversation.bridge import Appended, Extension, Refusal, WholeFormat
+from isc.conversation.prefill import Ending, OpenField, ended
 from isc.conversation.spelled import refuse_spelled
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
@@ -41,7 +42,7 @@ else:
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
     """Yield a conversation as owned segments, the sampled text marked as body (laws 2 and 4)."""
-    return iter(family.conversation(chat, add_generation_prompt=add_generation_prompt))
+    return ended(family, chat, Ending(add_generation_prompt))
 
 
 class Renderer(Struct, frozen=True):
@@ -88,7 +89,13 @@ class Renderer(Struct, frozen=True):
         checked("invalid_arguments", self.invalid_arguments, InvalidArguments, "Renderer")
 
     def segments(
-        self, messages: Messages, tools: Tools = None, add_generation_prompt: bool = False
+        self,
+        messages: Messages,
+        tools: Tools = None,
+        add_generation_prompt: bool = False,
+        *,
+        continue_final_message: bool | OpenField = False,
+        prefill: str | None = None,
     ) -> Iterator[Segment]:
         """Yield the conversation as owned segments, lazily. The concatenated texts are the template's render.
 
@@ -96,12 +103,14 @@ class Renderer(Struct, frozen=True):
             messages: Message records or OpenAI dicts.
             tools: Tool specs, wrapped or bare.
             add_generation_prompt: Whether to end with what asks the model for its turn.
+            continue_final_message: See `render`.
+            prefill: See `render`.
 
         Raises:
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
         """
-        chat = self.chat(messages, tools)
-        return stream(self.family, chat, add_generation_prompt=add_generation_prompt)
+        ending = Ending.of(add_generation_prompt, continue_final_message, prefill)
+        return ended(self.family, self.chat(messages, tools), ending)
 
     def render(
         self,
@@ -109,6 +118,8 @@ class Renderer(Struct, frozen=True):
         tools: Tools = None,
         add_generation_prompt: bool = False,
         *,
+        continue_final_message: bool | OpenField = False,
+        prefill: str | None = None,
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
@@ -118,6 +129,10 @@ class Renderer(Struct, frozen=True):
             messages: Message records or OpenAI dicts.
             tools: Tool specs, wrapped or bare.
             add_generation_prompt: Whether to end with what asks the model for its turn.
+            continue_final_message: Whether the last message, an assistant's, is left open at the end of its text, for
+                the model to go on with; the name of a field says which text. What is given is scaffold.
+            prefill: A text that the answer begins with. It follows the generation prompt, which it asks for, and is
+                nobody's scaffold.
             body_specials: Overrides the renderer's policy for this call.
             sampling_cuts: Overrides the renderer's policy for this call.
 
@@ -126,14 +141,14 @@ class Renderer(Struct, frozen=True):
 
         Raises:
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
+            OptionError: A message that is left open has no generation prompt and no prefill.
             MissingSpecialError: The vocabulary lacks a special of the format.
         """
-        chat = self.chat(messages, tools)
-        return self.render_chat(
-            chat,
-            add_generation_prompt=add_generation_prompt,
-            body_specials=body_specials,
-            sampling_cuts=sampling_cuts,
+        return self.render_ended(
+            self.chat(messages, tools),
+            Ending.of(add_generation_prompt, continue_final_message, prefill),
+            body_specials,
+            sampling_cuts,
         )
 
     def chat(
@@ -169,11 +184,21 @@ class Renderer(Struct, frozen=True):
         sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
         """Render a chat that is converted already; see `render`."""
+        return self.render_ended(chat, Ending(add_generation_prompt), body_specials, sampling_cuts)
+
+    def render_ended(
+        self,
+        chat: Chat,
+        ending: Ending,
+        body_specials: BodySpecials | None = None,
+        sampling_cuts: SamplingCuts | None = None,
+    ) -> RenderedTokens:
+        """Render a chat that is converted already, with this ending."""
         policy = self.body_specials if body_specials is None else body_specials
         if policy == "reject":
             refuse_spelled(chat, self.family, self.encoder.specials)
         return fold(
-            stream(self.family, chat, add_generation_prompt=add_generation_prompt),
+            ended(self.family, chat, ending),
             self.encoder,
             chat.roles,
             convert.tool_names(chat.messages),
@@ -187,12 +212,20 @@ class Renderer(Struct, frozen=True):
         tools: Tools = None,
         add_generation_prompt: bool = False,
         *,
+        continue_final_message: bool | OpenField = False,
+        prefill: str | None = None,
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
     ) -> tuple[int, ...]:
         """Return the ids of `render`."""
         rendered = self.render(
-            messages, tools, add_generation_prompt, body_specials=body_specials, sampling_cuts=sampling_cuts
+            messages,
+            tools,
+            add_generation_prompt,
+            continue_final_message=continue_final_message,
+            prefill=prefill,
+            body_specials=body_specials,
+            sampling_cuts=sampling_cuts,
         )
         return rendered.token_ids
 
@@ -349,7 +382,8 @@ class Renderer(Struct, frozen=True):
         plan = self.plan_bridge(prompt, completion_ids, new, tools, previous.multi_modal_data)
         if isinstance(plan, Refusal):
             return None
-        return bridge.continued(previous, completion_ids, self.tail(plan, len(previous.message_roles)))
+        sampled_turn = len(previous.message_roles) - bridge.ends_open(previous)
+        return bridge.continued(previous, completion_ids, self.tail(plan, sampled_turn))
 
     def tail(self, extension: Extension, sampled_turn: int) -> RenderedTokens:
         """Return the ids an extension adds. The sampled turn is message `sampled_turn`, or nobody's (-1)."""

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from isc._runs import shared
 from isc.conversation import bridge
 from isc.conversation.bridge import Refusal, RefusalReason
+from isc.conversation.prefill import Ending, OpenField
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample
 from isc.convert import Messages, Tools
@@ -24,7 +25,7 @@ from isc.encoding.fold import unfold
 from isc.errors import ConversationError, OptionError, RolloutError
 from isc.formats.reading.scanners import spelling
 from isc.rendered import RenderedTokens, ids_of
-from isc.types import AssistantMessage, CallStatus, Chat, Message, ParsedResponse, Span, ToolCall
+from isc.types import AssistantMessage, CallStatus, Chat, Content, Message, ParsedResponse, Span, TextPart, ToolCall
 
 _READ: frozenset[CallStatus] = frozenset(("ok", "unknown_tool"))
 
@@ -103,6 +104,7 @@ class Rollout(Struct, frozen=True):
         completion: What was sampled for the prompt, until messages come.
         rerenders: Every point so far where ids were not extended.
         turn: How many completions the prompt holds or has left behind.
+        given: What the prompt holds of the answer that is asked for.
 
     >>> import isc
     >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
@@ -120,9 +122,18 @@ class Rollout(Struct, frozen=True):
     completion: Completion | None = None
     rerenders: tuple[Rerender, ...] = ()
     turn: int = 0
+    given: AssistantMessage = AssistantMessage()
 
     @classmethod
-    def start(cls, renderer: Renderer, messages: Messages, tools: Tools = None) -> Rollout:
+    def start(
+        cls,
+        renderer: Renderer,
+        messages: Messages,
+        tools: Tools = None,
+        *,
+        continue_final_message: bool | OpenField = False,
+        prefill: str | None = None,
+    ) -> Rollout:
         """Return the state in which the first prompt waits for its completion.
 
         Args:
@@ -130,13 +141,25 @@ class Rollout(Struct, frozen=True):
             messages: The conversation so far; nothing of it counts as sampled. Arguments that are no JSON stay as they
                 are: a model that wrote some has to live with them.
             tools: Tool specs, the same for the whole episode.
+            continue_final_message: Whether the first completion goes on with the last message; see `Renderer.render`.
+            prefill: A text that the first completion goes on with; see `Renderer.render`.
 
         Raises:
             ConversationError: Something cannot be rendered.
+            OptionError: Both beginnings of the answer are given.
         """
         chat = renderer.chat(messages, tools, invalid_arguments="raw")
-        rendered = renderer.render_chat(chat, add_generation_prompt=True)
-        return cls(renderer, chat, SampledTokens(rendered, (), (None,) * len(rendered)))
+        ending = Ending.of(not continue_final_message, continue_final_message, prefill)
+        rendered = renderer.render_ended(chat, ending)
+        given: Message = AssistantMessage()
+        if continue_final_message:
+            *before, given = chat.messages
+            chat = Chat(tuple(before), chat.tools, earlier_images=chat.earlier_images)
+        elif prefill:
+            reasons = bridge.prompt_leaves_reasoning_open(renderer.family, renderer.encoder, rendered.token_ids)
+            given = AssistantMessage(reasoning_content=prefill) if reasons else AssistantMessage(prefill)
+        assert isinstance(given, AssistantMessage), "only an assistant message is left open"
+        return cls(renderer, chat, SampledTokens(rendered, (), (None,) * len(rendered)), given=given)
 
     @property
     def prompt(self) -> RenderedTokens:
@@ -207,6 +230,7 @@ class Rollout(Struct, frozen=True):
                 sampled=_under(before, extended, len(before.rendered)),
                 completion=None,
                 turn=self.turn + 1,
+                given=AssistantMessage(),
             )
         prompt = bridge.without_literal_openers(self.renderer.family, self.renderer.encoder, self.prompt)
         refusal = self.renderer.plan_bridge(prompt, completion.token_ids, new, tools)
@@ -231,7 +255,8 @@ class Rollout(Struct, frozen=True):
         return self.completion
 
     def _said(self, completion: Completion) -> AssistantMessage:
-        return assistant_message(self.renderer.encoder, completion.token_ids, completion.response)
+        said = assistant_message(self.renderer.encoder, completion.token_ids, completion.response)
+        return _together(self.given, said)
 
     def _answered(self, completion: Completion) -> SampledTokens:
         """Return prompt and completion as one sequence."""
@@ -281,6 +306,19 @@ def assistant_message(encoder: Encoder, completion_ids: Sequence[int], response:
             texts.append(spelling(unfold(completion_ids[start:end], encoder).segments))
     content = "\n".join(text for text in texts if text)
     return AssistantMessage(content, reasoning_content=response.reasoning_content, tool_calls=tuple(calls))
+
+
+def _together(given: AssistantMessage, said: AssistantMessage) -> AssistantMessage:
+    """Return an answer that begins with what was given of it. Where that is reasoning, the answer goes on reasoning."""
+    reasoning = said.reasoning_content
+    if given.reasoning_content is not None:
+        reasoning = given.reasoning_content + (reasoning or "")
+    content: Content = said.content
+    if isinstance(given.content, tuple):
+        content = (*given.content, TextPart(str(said.content or "")))
+    elif given.content:
+        content = given.content + str(said.content or "")
+    return replace(said, content=content, reasoning_content=reasoning)
 
 
 def _as_tuple(values: Sequence[float | None]) -> tuple[float | None, ...]:
