@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class Case(Struct, frozen=True):
     that bodies leave out, for the reason the case gives. `bridges`: whether a turn is ever rendered with the generation
     prompt at its head, which a bridge goes on from. `now`: the day that the template's clock tells, YYYY-MM-DD.
     `template_takes`: the fields of the family's shape in which its template takes less. With `images` bodies spell no
-    placeholder, which no processor expects.
+    placeholder, which no processor expects. `untraced`: whether messages leave too little trace in the template's text
+    to tell who owns it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case(Struct, frozen=True):
     template_takes: Mapping[str, Any] = {}
     bridges: bool = True
     images: bool = False
+    untraced: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False
 
     def shape(self) -> Shape:
         """Conversations this format and its template take; bodies spell its specials and some of others.

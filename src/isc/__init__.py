@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from isc.formats.deepseek_v3 import DeepSeekV3
     from isc.formats.deepseek_v3_1 import DeepSeekV31
     from isc.formats.gemma3 import Gemma3
+    from isc.formats.gemma4 import Gemma4
     from isc.formats.glm4_5 import Glm45
     from isc.formats.glm5 import Glm5
     from isc.formats.glm5_1 import Glm51
@@ -112,6 +113,7 @@ __all__ = [
     "Family",
     "FamilyError",
     "Gemma3",
+    "Gemma4",
     "Glm5",
     "Glm45",
     "Glm51",

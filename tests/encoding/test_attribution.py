@@ -59,9 +59,11 @@ def test_family_and_traced_template_agree(case: Case, reference: Path) -> None:
     for messages, tools in conversations(case):
         (given, tools_given), variables = case.prepare((messages, tools))
         traced = structs.replace(by_hand, family=template.with_options(variables))
+        if case.untraced(messages):
+            continue
         for asked in (False, True):
             try:
-                ours = by_hand.render(messages, tools, asked)
+                ours = by_hand.render(given, tools_given, asked)
             except ConversationError:
                 continue
             theirs = traced.render(as_the_template_takes_it(given, case.adaptations), tools_given, asked)

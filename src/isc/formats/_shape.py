@@ -41,11 +41,11 @@ class Shape(Struct, frozen=True):
     `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
     called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside
     reasoning, that is. `results_follow_calls`: a tool result stands where the last assistant turn calls.
-    `system_first`: a system or developer message only stands first. `user_first`: a user speaks first, after a leading
-    system message, and says something. `alternates`: users and assistants take turns, a call and its results between
-    them. `needs_query`: one user message is not a tool result in disguise. `keys`, `values`: what names and texts of
-    arguments match, for formats that quote nothing and so cannot tell all from their tags. `images`: whether users and
-    tools show some.
+    `results_at_once`: it stands right after that turn or another result. `system_first`: a system or developer message
+    only stands first. `user_first`: a user speaks first, after a leading system message, and says something.
+    `alternates`: users and assistants take turns, a call and its results between them. `needs_query`: one user message
+    is not a tool result in disguise. `keys`, `values`: what names and texts of arguments match, for formats that quote
+    nothing and so cannot tell all from their tags. `images`: whether users and tools show some.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -58,6 +58,7 @@ class Shape(Struct, frozen=True):
     calls_alone: bool = False
     content_with_calls: bool = True
     results_follow_calls: bool = False
+    results_at_once: bool = False
     system_first: bool = False
     user_first: bool = False
     alternates: bool = False
@@ -104,6 +105,7 @@ def asked(family: Family) -> Shape:
         most_calls=3 if any(takes(_USER, call) for call in takes.calls(count=3)) else 1,
         calls_alone=calling is not None and not calling.content,
         results_follow_calls=not results_anywhere,
+        results_at_once=results and takes.refuses_late_results(),
         system_first=not all(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in later),
         user_first=user_first,
         alternates=alternates,
@@ -131,6 +133,11 @@ class _Asking:
         call = ToolCall("f", arguments or {}, "call00000")
         yield AssistantMessage("!", tool_calls=(call,) * count)
         yield AssistantMessage(tool_calls=(call,) * count)
+
+    def refuses_late_results(self) -> bool:
+        """Return whether a result is refused after a user's message where another message is not."""
+        left = [call for call in self.calls() if self(_USER, call, _USER, _SAID)]
+        return bool(left) and not any(self(_USER, call, _USER, _RESULT) for call in left)
 
     def calling(self) -> AssistantMessage | None:
         """Return the first of `calls` that can be history, or None."""

@@ -62,6 +62,9 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     answer_markers: ClassVar[tuple[str, ...]] = ()
     """What an answer begins with where it is a tool call, in formats whose calls are ordinary text."""
 
+    sorts_arguments: ClassVar[bool] = False
+    """Whether the keys of arguments are written in an order of the format's own, so that a call reads back in that."""
+
     placeholders_per_image: ClassVar[int | None] = None
     """How many tokens stand for an image, where that does not depend on its size."""
 

@@ -535,8 +535,15 @@ def _compared(renderer: Renderer, types: Mapping[str, set[str]], arguments: Mapp
     normalize = renderer.encoder.normalize
     normalized = {normalize(key): value for key, value in (arguments or {}).items()}
     unsure = {key for key, names in types.items() if len(names) > 1 and "string" in names}
-    shown = {key: _spelled(value) if key in unsure else value for key, value in normalized.items()}
-    return normalize(json_text(shown))
+    shown: Json = {key: _spelled(value) if key in unsure else value for key, value in normalized.items()}
+    return normalize(json_text(_sorted(shown) if renderer.family.sorts_arguments else shown))
+
+
+def _sorted(value: Json) -> Json:
+    """Return a value with the keys of every object in order."""
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return value if isinstance(value, str) or not isinstance(value, Sequence) else [_sorted(item) for item in value]
 
 
 def _spelled(value: Json) -> str:

@@ -196,7 +196,8 @@ class Writer:
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
         wrong_here: tuple[str, ...] = ("system", "developer") if messages and self.shape.system_first else ()
-        if self.shape.results_follow_calls and not _calls(messages):
+        late = self.shape.results_at_once and messages and messages[-1]["role"] not in ("assistant", "tool")
+        if late or (self.shape.results_follow_calls and not _calls(messages)):
             wrong_here += ("tool",)
         return self.random.choice([role for role in self.shape.roles if role not in wrong_here])
 
