@@ -30,6 +30,10 @@ TOLD: dict[str, dict[str, Any]] = {
         "roles": ("system", "developer", "user", "assistant", "tool"),
         **{"system_first": True, "results_follow_calls": True, "most_calls": 1},
     },
+    "gemma-4": {
+        "roles": ("system", "developer", "user", "assistant", "tool"),
+        **{"results_follow_calls": True, "results_at_once": True},
+    },
     "gemma-3": {
         "roles": ("system", "user", "assistant"),
         **{"reasoning": False, "tools": False, "offers_tools": False, "text_arguments": False, "most_calls": 1},
