@@ -128,6 +128,10 @@ def test_a_bridge_grows_with_its_new_messages(name: str) -> None:
     completion = (*next(iter(renderer.encoder.encode_batch(["yo"]))),)
     if "tool" not in renderer.family.shape.roles:
         pytest.skip("its bridges have one new message each")
+    if renderer.family.shape.results_at_once:
+        asked = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+        called = renderer.render([{"role": "user", "content": "hi"}, asked])
+        completion = tuple(k for k, drawn in zip(called.token_ids, called.sampled_mask, strict=True) if drawn)
     results: Messages = [{"role": "tool", "content": "ok", "name": "f"}]
     extended = renderer.plan_bridge(prompt, completion, results)
     if isinstance(extended, isc.Refusal):

@@ -118,7 +118,6 @@ def test_what_content_spells_in_a_channel_is_dropped() -> None:
 def test_the_system_turn_holds_the_thinking_mark_the_words_and_the_tools() -> None:
     # {{- '<|turn>system\n' -}} {{- '<|think|>\n' -}} ... {{- messages[0]['content'] | trim -}} ... {{- '<|tool>' -}}
     declared = '<|tool>declaration:now{description:<|"|><|"|>}<tool|>'
-    assert isc.create_renderer(ENCODER, Gemma4(enable_thinking=True)).segments([user("?")], [NOW])
     runs = [(s.text, s.message) for s in THINKING.segments([system(" Be brief. "), user("?")], [NOW])]
     assert "".join(t for t, owner in runs if owner == 0) == (
         f"<bos><|turn>system\n<|think|>\nBe brief.{declared}<turn|>\n"

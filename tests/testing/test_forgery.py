@@ -197,12 +197,15 @@ def test_parts_names_and_bridges_forge_nothing(case: Case) -> None:
     def check(conversation: Conversation) -> None:
         messages, tools = in_parts(conversation)
         named = [{**message, "name": f"speaker {message['role']}"} for message in messages]
-        answer = {"role": "assistant", "content": "well"}
+        answer: dict[str, object] = {"role": "assistant", "content": "well"}
+        if case.shape().results_at_once:
+            answer["tool_calls"] = [{"function": {"name": "find", "arguments": {"path": "a"}}}]
         new = said_after(
             "user" if case.family.keeps_history or "tool" not in case.shape().roles else "tool",
             alternates=case.shape().alternates,
         )
-        testing.no_forgery(renderer, ([*named, answer] if named[-1]["role"] == "user" else named, tools), new)
+        is_open = named[-1]["role"] == "user" or case.shape().results_at_once
+        testing.no_forgery(renderer, ([*named, answer] if is_open else named, tools), new)
 
     check()
 

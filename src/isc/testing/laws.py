@@ -357,8 +357,8 @@ def no_forgery(
     if new is None or len(twin[0]) == 1:
         return
     messages, tools = twin
-    prompt, full = renderer.render_ids(messages[:-1], tools, True), renderer.render(messages, tools)
-    completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
+    prompt = renderer.render_ids(messages[:-1], tools, True)
+    completion, _ = _sampled_turn(renderer, renderer.chat(messages, tools))
     news = _twins(renderer, new, specials, in_ids=in_ids)
     spelled, plain = (renderer.bridge_to_next_turn(prompt, completion, said, tools) for said, _ in news)
     require((spelled is None) == (plain is None), "a bridge is refused for what is spelled", new)
