@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from isc.formats.llama_3 import Llama3
     from isc.formats.minimax_m2 import MiniMaxM2
     from isc.formats.nemotron_3 import Nemotron3
+    from isc.formats.qwen2_5 import Qwen25
     from isc.formats.qwen3 import Qwen3
     from isc.formats.qwen3_5 import Qwen35
     from isc.formats.qwen3_6 import Qwen36
@@ -141,6 +142,7 @@ __all__ = [
     "Qwen3",
     "Qwen3Coder",
     "Qwen3VL",
+    "Qwen25",
     "Qwen35",
     "Qwen36",
     "Qwen38",

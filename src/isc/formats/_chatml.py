@@ -109,23 +109,24 @@ def vision_content(chat: Chat, index: int, *, numbered: bool) -> Iterator[Segmen
         yield from (_VISION_START, placeholder(IMAGE_PAD, piece), _VISION_END)
 
 
-def hermes_opening(chat: Chat) -> Iterator[Segment]:
+def hermes_opening(chat: Chat, default: str | None = None) -> Iterator[Segment]:
     """Yield the system turn, if there is a system message or there are tools.
 
-    Tools come after the system message's text.
+    Tools come after the system message's text, or after what a format says by default.
     """
-    system = content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else None
+    says = isinstance(chat.messages[0], SystemMessage)
+    said = body(content_text(chat, 0)) if says else None if default is None else scaffold(default)
     if chat.tools:
         yield from im_start("system")
-        if system is not None:
-            yield body(system)
+        if said is not None:
+            yield said
             yield scaffold("\n\n")
         yield scaffold(_TOOLS_HEAD)
         yield from tool_lines(chat)
         yield from spelled(_TOOLS_TAIL, (TOOL_CALL, END_TOOL_CALL))
         yield from CLOSE
-    elif system is not None:
-        yield from im_turn("system", body(system))
+    elif said is not None and (says or default):
+        yield from im_turn("system", said)
 
 
 def tool_lines(chat: Chat) -> Iterator[Segment]:
@@ -135,15 +136,21 @@ def tool_lines(chat: Chat) -> Iterator[Segment]:
 
 
 def hermes_turn(
-    chat: Chat, index: int, family: str, content: Callable[[Chat, int], Segments] = text_content, *, thinks: bool
+    chat: Chat,
+    index: int,
+    family: str,
+    content: Callable[[Chat, int], Segments] = text_content,
+    *,
+    thinks: bool,
+    arguments: Callable[[ToolCall], str] = arguments_text,
 ) -> Segments:
     """Return one message. Results in a row share a user turn. A leading system message belongs to the opening.
 
-    `content` is what users and tools say.
+    `content` is what users and tools say, `arguments` writes those of a call.
     """
     message = chat.messages[index]
     if isinstance(message, AssistantMessage):
-        return _hermes_answer(chat, index, message, thinks=thinks)
+        return _hermes_answer(chat, index, message, arguments, thinks=thinks)
     if isinstance(message, ToolMessage):
         opens, closes = chat.role(index - 1) != "tool", chat.role(index + 1) != "tool"
         return tool_response(content(chat, index), opens=opens, closes=closes)
@@ -155,7 +162,9 @@ def hermes_turn(
     return im_turn(ROLES[type(message)], *said)
 
 
-def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks: bool) -> list[Segment]:
+def _hermes_answer(
+    chat: Chat, index: int, message: AssistantMessage, arguments: Callable[[ToolCall], str], *, thinks: bool
+) -> list[Segment]:
     """Yield an assistant's content, with its reasoning where the turn answers the last user query."""
     reasoning, content = message.reasoning_content, content_text(chat, index)
     if reasoning is None and thinks:
@@ -165,16 +174,18 @@ def _hermes_answer(chat: Chat, index: int, message: AssistantMessage, *, thinks:
         said = [*im_start("assistant"), *think_block(reasoning or ""), body(content.lstrip("\n"))]
     else:
         said = [*im_start("assistant"), body(content)]
-    said += hermes_calls(message.tool_calls, after=content)
+    said += hermes_calls(message.tool_calls, after=content, arguments=arguments)
     said += CLOSE
     return said
 
 
-def hermes_calls(calls: Sequence[ToolCall], *, after: Content) -> list[Segment]:
+def hermes_calls(
+    calls: Sequence[ToolCall], *, after: Content, arguments: Callable[[ToolCall], str] = arguments_text
+) -> list[Segment]:
     """Yield the calls of a turn, a line each, set off from the content before them."""
     segments: list[Segment] = []
     for position, call in enumerate(calls):
-        said = body(f'\n{{"name": "{call.name}", "arguments": {arguments_text(call)}}}\n')
+        said = body(f'\n{{"name": "{call.name}", "arguments": {arguments(call)}}}\n')
         segments += (
             (_NEWLINE, _TOOL_CALL, said, _END_TOOL_CALL) if position or after else (_TOOL_CALL, said, _END_TOOL_CALL)
         )

@@ -1,11 +1,12 @@
-"""Llama 3.1 and 3.2: a header on every turn, tools in the first user message, one JSON call a turn, results as JSON.
+"""Llama 3.1 to 3.3: a header on every turn, tools in the first user message, one JSON call a turn, results as JSON.
 
 Follows `meta-llama/Llama-3.1-8B-Instruct` (template sha256 e10ca381b1ccc5cf) and `meta-llama/Llama-3.2-1B-Instruct`
-(5816fce10444e03c). A turn with a call says nothing else: the template drops its content, so isc refuses it, as it does
-tools in a first message that is no user's, which the template renders as one. Deviations: arguments given as JSON text
-are rendered as what the text says, where the template quotes the text once more; content None is no content, where the
-template prints "None"; lists of text parts are joined but in tool results, which are JSON of whatever was given; an
-empty list of tools is none, but for `custom_tools`; `ipython` is not a role, it is how a tool's result is rendered.
+(5816fce10444e03c); a public copy of the template of Llama 3.3 is that of 3.1 but for its line ends. A turn with a call
+says nothing else: the template drops its content, so isc refuses it, as it does tools in a first message that is no
+user's, which the template renders as one. Deviations: arguments given as JSON text are rendered as what the text says,
+where the template quotes the text once more; content None is no content, where the template prints "None"; lists of
+text parts are joined but in tool results, which are JSON of whatever was given; an empty list of tools is none, but for
+`custom_tools`; `ipython` is not a role, it is how a tool's result is rendered.
 """
 
 from __future__ import annotations
@@ -71,10 +72,10 @@ _USER_TOOLS: Final = (
 
 
 class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
-    """The Llama 3.1 and 3.2 text models.
+    """The Llama 3.1, 3.2 and 3.3 text models.
 
     Args:
-        variant: Which template: that of the 3.1 or of the 3.2 models.
+        variant: Which template: that of the 3.1 and 3.3, or of the 3.2 models.
         date_string: The day the system turn names; None is 26 Jul 2024 for 3.1 and the present day for 3.2.
         tools_in_user_message: Whether tools stand before what the first user message says, or in the system turn.
         custom_tools: Tools that are shown in place of those of the conversation, just as they are given.
@@ -259,6 +260,7 @@ _SIZES: Final = ("8B", "70B", "405B")
 MODELS: Final = {
     **{f"meta-llama/{prefix}Llama-3.1-{size}-Instruct": Llama3() for prefix in ("", "Meta-") for size in _SIZES},
     **{f"meta-llama/{prefix}Llama-3.1-405B-Instruct-FP8": Llama3() for prefix in ("", "Meta-")},
+    "meta-llama/Llama-3.3-70B-Instruct": Llama3(),
     **{f"meta-llama/Llama-3.2-{size}-Instruct": Llama3(variant="3.2") for size in ("1B", "3B")},
 }
 
