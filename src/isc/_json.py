@@ -60,7 +60,7 @@ def decode_json(text: str) -> Any:
         ValueError: Not JSON, or nested too deeply, a number too long, NaN, or a lone surrogate.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _DECODER.decode(text)
         if "\\u" in text:
             json_text(value).encode()
     except RecursionError:
@@ -77,6 +77,9 @@ def _finite(text: str) -> float:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def utf_8_text(value: str, path: str) -> str:

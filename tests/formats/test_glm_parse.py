@@ -98,7 +98,10 @@ STATUSES: dict[str, tuple[str, isc.types.CallStatus, str | None, Any]] = {
     "a line a part": (
         "<tool_call>f\n<arg_key>x</arg_key>\n<arg_value>1</arg_value>\n</tool_call>", "ok", "f", {"x": 1},
     ),
-    "white space between parts": (f"<tool_call> f \n {PAIR} \n\n {PAIR} </tool_call>", "ok", "f", {"x": 1}),
+    "white space between parts": (
+        f"<tool_call> f \n {PAIR} \n\n {PAIR.replace('x', 'y')} </tool_call>", "ok", "f", {"x": 1, "y": 1},
+    ),
+    "a key twice": (f"<tool_call>f{PAIR}{PAIR}</tool_call>", "malformed_structure", "f", None),
     "a key that is empty": ("<tool_call>f<arg_key></arg_key><arg_value></arg_value></tool_call>", "ok", "f", {"": ""}),
     "a special in a value": (
         "<tool_call>f<arg_key>x</arg_key><arg_value>a<think>b</tool_response></arg_value></tool_call>",

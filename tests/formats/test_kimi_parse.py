@@ -99,8 +99,11 @@ def test_a_section_without_calls_says_nothing() -> None:
     assert (found.content, found.tool_calls) == ("ab", ())
 
 
-def test_text_around_calls_is_content() -> None:
-    assert parsed(K2, f"a\n{BEGIN} {a_call('functions.f:0')}\n{END} b").content == "a\n \n b"
+def test_text_around_calls_is_content_but_for_what_their_section_holds() -> None:
+    assert parsed(K2, f"a\n{BEGIN} {a_call('functions.f:0')}\n{END} b").content == "a\n b"
+    assert parsed(K2, f"a{BEGIN} noise {a_call('functions.f:0')} noise {a_call('functions.f:1')}{END}b").content == "ab"
+    assert parsed(K2, f"a{BEGIN}{a_call('functions.f:0')} b").content == "a b"
+    assert parsed(K2, f"a{BEGIN} b").content == "a b"
 
 
 def test_a_call_of_another_tool_is_told() -> None:

@@ -26,13 +26,14 @@ STATUSES: dict[str, tuple[str, str, str | None, Any]] = {
     "unknown tool": ('{"name": "find", "parameters": {}}', "unknown_tool", "find", {}),
     "cut off": ('{"name": "search", "parameters": {"query": "ca', "invalid_json", None, None),
     "text after it": (CATS + " Done.", "invalid_json", None, None),
-    "two in one": (f"{CATS}; {CATS}", "invalid_json", None, None),
     "no object": ('{"name": "search", "parameters": "{}"}', "malformed_structure", "search", None),
     "no name": ('{"name": "", "parameters": {}}', "missing_name", None, {}),
     "no number": ('{"name": "search", "parameters": {"query": NaN}}', "invalid_json", None, None),
     "deep": (f'{{"name": "search", "parameters": {"[" * 5000}', "invalid_json", None, None),
     "a marker, cut off": ('<|python_tag|>{"name": "sea', "invalid_json", None, None),
-    "a marker, other keys": ('<|python_tag|>{"name": "a", "arguments": {}}', "malformed_structure", "a", None),
+    "the other key": ('{"name": "search", "arguments": {"query": "cats"}}', "ok", "search", {"query": "cats"}),
+    "a marker, the other key": ('<|python_tag|>{"name": "a", "arguments": {}}', "unknown_tool", "a", {}),
+    "a marker, other keys": ('<|python_tag|>{"name": "a", "params": {}}', "malformed_structure", "a", None),
     "a marker and nothing": ("<|python_tag|>", "malformed_structure", None, None),
     "a marker and code": ("<|python_tag|>print(1)", "malformed_structure", None, None),
     "built in": ('<|python_tag|>search.call(query="cats")', "ok", "search", {"query": "cats"}),
@@ -80,6 +81,26 @@ def test_status_of_a_call(attempt: str, close: str) -> None:
 )
 def test_what_is_no_call_is_content(text: str) -> None:
     assert parsed(Llama3(), f"\n{text} <|eot_id|>", [SEARCH]) == isc.ParsedResponse(text)
+
+
+@pytest.mark.parametrize("separator", ["; ", ";", " ;\n"])
+@pytest.mark.parametrize("before", ["", "<|python_tag|>", "Two:\n", "Two: {\n"])
+def test_calls_with_semicolons_between_them_are_read(before: str, separator: str) -> None:
+    other = CATS.replace("cats", "dogs; {}")
+    found = parsed(Llama3(), f"{before}{CATS}{separator}{other}<|eot_id|>", [SEARCH])
+    assert found.content == before.strip().removeprefix("<|python_tag|>")
+    assert [(c.status, c.arguments, c.raw) for c in found.tool_calls] == [
+        ("ok", {"query": "cats"}, CATS),
+        ("ok", {"query": "dogs; {}"}, other),
+    ]
+
+
+def test_a_call_on_a_line_after_text_names_an_offered_tool() -> None:
+    found = parsed(Llama3(), f"Sure.\n{CATS}<|eot_id|>", [SEARCH])
+    assert (found.content, [(c.status, c.name) for c in found.tool_calls]) == ("Sure.", [("ok", "search")])
+    for text in (f"Sure.\n{CATS} Done.", f"Sure.\n{CATS.replace('search', 'find')}", f"Sure.\n{CATS[:-1]}"):
+        assert parsed(Llama3(), text, [SEARCH]) == isc.ParsedResponse(text)
+    assert parsed(Llama3(), f"Sure.\n{CATS}") == isc.ParsedResponse(f"Sure.\n{CATS}")
 
 
 def test_content_that_spells_a_call_is_read_as_one() -> None:

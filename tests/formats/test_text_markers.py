@@ -10,12 +10,13 @@ from isc import testing
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import VocabularyEncoder, embedded, from_tokenizer_json
 from isc.encoding.fold import unfold
-from isc.formats.reading.text_markers import calls_of_pairs, cut_markers
+from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.tagged_calls import TaggedCalls
+from isc.formats.reading.text_markers import cut_markers
 from isc.types import Sampled, Segment, Span
 from tokenizer_files import metaspace_bpe, text_of
 
 MARKERS = ("<b>", "</b>", "\uff5c\uff5c")
-TAGS = ("<c>", "</c>", "<k>", "</k>", "<v>", "</v>")
 
 
 def sampled(*tokens: bytes) -> Sampled:
@@ -124,18 +125,19 @@ CALLS: dict[str, tuple[str, list[tuple[str, str | None, object]], str]] = {
 }
 
 
+GRAMMAR = TaggedCalls("<c>", "</c>", "", "<k>", "</k><v>", "</v>")
+
+
 @pytest.mark.parametrize("attempt", CALLS)
 def test_calls_of_pairs(attempt: str) -> None:
     text, expected, content = CALLS[attempt]
-    cut = cut_markers(sampled(*(character.encode() for character in text)), TAGS)
-    pieces, calls = calls_of_pairs(cut, 0, TAGS, ())
-    assert [(call.status, call.name, call.arguments) for call in calls] == expected
-    assert "".join(pieces) == content
-    for call in calls:
+    parts = read_parts(sampled(*(character.encode() for character in text)), None, GRAMMAR)
+    assert [(call.status, call.name, call.arguments) for call in parts.calls] == expected
+    assert "".join(parts.pieces) == content
+    for call in parts.calls:
         start, end = call.token_span
         assert text[start:end] == "<c>" + call.raw + ("" if call.status == "unclosed_block" else "</c>")
 
 
 def test_thousands_of_calls_left_open_are_kept() -> None:
-    cut = cut_markers(sampled(b"<c>f<k>a</k><v>" * 5_000), TAGS)
-    assert len(calls_of_pairs(cut, 0, TAGS, ())[1]) == 5_000
+    assert len(read_parts(sampled(b"<c>f<k>a</k><v>" * 5_000), None, GRAMMAR).calls) == 5_000

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from isc._json import json_text
+from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.segments import (
     arguments_text,
     body,
@@ -56,6 +57,8 @@ VISION_SPECIALS: Final = ("<|vision_start|>", "<|vision_end|>", IMAGE_PAD, "<|vi
 _WRAPPED: Final = re.compile(r"\s*" + TOOL_RESPONSE)
 _THINK_CLOSING: Final = (scaffold("\n"), special(END_THINK), scaffold("\n\n"))
 THINK_REASONING: Final = Reasoning(THINK, END_THINK, _THINK_CLOSING, (TOOL_CALL,))
+HERMES_CALLS: Final = JsonCalls(TOOL_CALL, END_TOOL_CALL, (TOOL_CALL, END_TOOL_CALL), keys=("arguments",))
+"""Calls as an object of `name` and `arguments` between markers."""
 OPEN_THINKING: Final = (special(THINK), scaffold("\n"))
 NO_THINKING: Final = (special(THINK), scaffold("\n\n"), special(END_THINK), scaffold("\n\n"))
 

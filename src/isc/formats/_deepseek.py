@@ -6,29 +6,19 @@ outputs is closed where the template closes it: by the assistant's turn that fol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from isc._json import decode_json
 from isc.errors import ConversationError
-from isc.formats.reading.scanners import (
-    CallReading,
-    content_and_calls,
-    find_special,
-    known,
-    marked_call,
-    reasoning,
-    reasoning_start,
-    spelling,
-)
-from isc.formats.reading.values import After, Fenced, JsonText, Values
+from isc.formats.reading.grammars import Around, read_parts
+from isc.formats.reading.json_calls import JsonCalls
+from isc.formats.reading.scanners import after_special
 from isc.formats.segments import arguments_text, body, content_text, is_special, scaffold, special, unsupported_role
 from isc.types import (
     AssistantMessage,
     Chat,
     DeveloperMessage,
     ParsedResponse,
-    ParsedToolCall,
     Reasoning,
     Sampled,
     Segment,
@@ -62,6 +52,14 @@ CLOSE_CALLS: Final = (special(END_CALLS), special(EOS))
 
 _FENCE: Final = "\n```json\n"
 _END_FENCE: Final = "```"
+_MARKS: Final = (*CALLING, EOS)
+FENCED_CALLS: Final = JsonCalls(
+    CALL, f"\n{_END_FENCE}\n{END_CALL}", _MARKS, _FENCE, lead=f"function{SEPARATOR}", breaks=(END_CALLS,)
+)
+"""Calls with their arguments in a fenced block."""
+PLAIN_CALLS: Final = JsonCalls(CALL, END_CALL, _MARKS, SEPARATOR, breaks=(END_CALLS,))
+"""Calls with their arguments as they are."""
+_AROUND: Final = Around(specials=(EOS,), section=(CALLS, END_CALLS))
 
 
 def opening(chat: Chat, family: str) -> Iterator[Segment]:
@@ -165,98 +163,16 @@ def fenced_calls(calls: Sequence[ToolCall], *, on_new_line: bool = False) -> Ite
         yield from fenced_call(call)
 
 
-def parse(
-    turn: Sampled,
-    markers: Reasoning | None,
-    read: Callable[[Sequence[Segment]], CallReading],
-    tools: Sequence[ToolSpec],
-    values: Values,
-) -> ParsedResponse:
+def parse(turn: Sampled, markers: Reasoning | None, calls: JsonCalls, tools: Sequence[ToolSpec]) -> ParsedResponse:
     """Read a turn back that ends before its close: reasoning, content, then calls, in a section or not.
 
-    A header that history gives a turn and its prompt did not is no content.
+    A header that history gives a turn and its prompt did not is no content. A call outside of any section stands on a
+    line of its own.
     """
-    thought, complete = None, True
-    position = reasoning_start(turn.segments, ASSISTANT) or 0
-    if markers is not None:
-        position, (thought, complete) = reasoning(turn, position, markers)
-        if thought is None:
-            position += reasoning_start(turn.segments[position:], END_THINK) or 0
-    content, calls = said_and_called(turn, position, read, tools, values)
-    return ParsedResponse(content, thought, calls, complete)
-
-
-def said_and_called(
-    turn: Sampled,
-    position: int,
-    read: Callable[[Sequence[Segment]], CallReading],
-    tools: Sequence[ToolSpec],
-    values: Values,
-) -> tuple[str, tuple[ParsedToolCall, ...]]:
-    """Read content and calls after the reasoning. A call outside of any section stands on a line of its own."""
-
-    def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
-        after, one = marked_call(found, place, CALL, END_CALL, read, (END_CALLS,), values)
-        return after, known(one, tools)
-
-    pieces, calls = content_and_calls(turn, position, CALL, call, around=(CALLS, END_CALLS, EOS))
-    start = find_special(turn, position, CALLS, CALL)
-    bare = start < len(turn.segments) and is_special(turn.segments[start], CALL)
-    content = pieces[0].removesuffix("\n") if bare else pieces[0]
-    return content + "".join(piece for piece in pieces[1:] if piece.strip()), calls
-
-
-def fenced_values() -> After:
-    """Return a reader that follows a call whose arguments stand in a fenced block."""
-    return After(SEPARATOR, Fenced(_FENCE))
-
-
-def plain_values() -> After:
-    """Return a reader that follows a call whose arguments stand after its name."""
-    return After(SEPARATOR, JsonText())
-
-
-def read_fenced(inside: Sequence[Segment]) -> CallReading:
-    r"""Read `function<｜tool▁sep｜>name` and the fenced block after it.
-
-    >>> read_fenced([scaffold("function"), special(SEPARATOR), body("now\n```json\n{}\n```")])
-    ('ok', 'now', {})
-    """
-    kind, rest = _separated(inside)
-    if rest is None:
-        return "malformed_structure", None, None
-    name, found, block = rest.rpartition(_FENCE)
-    block = block.rstrip()
-    if not found or kind.strip() != "function" or not block.endswith(_END_FENCE):
-        return "malformed_structure", rest.partition("\n")[0].strip() or None, None
-    return _reading(name, block.removesuffix(_END_FENCE))
-
-
-def read_plain(inside: Sequence[Segment]) -> CallReading:
-    """Read `name<｜tool▁sep｜>` and the arguments after it.
-
-    >>> read_plain([body("now"), special(SEPARATOR), body("{}")])
-    ('ok', 'now', {})
-    """
-    name, arguments = _separated(inside)
-    if arguments is None:
-        return "malformed_structure", name.strip() or None, None
-    return _reading(name, arguments)
-
-
-def _separated(inside: Sequence[Segment]) -> tuple[str, str | None]:
-    """Split at the first separator. The second part is None where there is no separator."""
-    place = next((k for k, segment in enumerate(inside) if is_special(segment, SEPARATOR)), None)
-    if place is None:
-        return spelling(inside), None
-    return spelling(inside[:place]), spelling(inside[place + 1 :])
-
-
-def _reading(name: str, text: str) -> CallReading:
-    try:
-        arguments = decode_json(text)
-    except ValueError:
-        return "invalid_json", name or None, None
-    if not isinstance(arguments, dict):
-        return "malformed_structure", name or None, None
-    return ("ok", name, arguments) if name else ("missing_name", None, arguments)
+    turn = after_special(turn, ASSISTANT)
+    parts = read_parts(turn, markers, calls, _AROUND, tools)
+    first = next((segment for segment in turn.segments if is_special(segment, CALLS, CALL)), None)
+    before = parts.pieces[0]
+    if parts.calls and first is not None and first.text == CALL:
+        before = before.removesuffix("\n")
+    return ParsedResponse(before + parts.rest, parts.thought, parts.calls, parts.complete)

@@ -6,41 +6,28 @@ they are read back by what the tool's schema declares, see `scanners.unquoted`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from isc._json import json_text
-from isc.formats.reading.scanners import (
-    CallReading,
-    argument,
-    content_and_calls,
-    known,
-    marked_call,
-    reasoning,
-    reasoning_start,
-    spelling,
-    until,
-)
-from isc.formats.reading.values import Tagged
+from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.scanners import until
+from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import (
     arguments_object,
     body,
     content_text,
     content_texts,
-    is_special,
     scaffold,
     special,
     spelled,
     unsupported_role,
 )
 from isc.types import (
-    CallStatus,
     Chat,
     DeveloperMessage,
-    Json,
     ParsedResponse,
-    ParsedToolCall,
     Reasoning,
     Sampled,
     Segment,
@@ -67,6 +54,13 @@ STOP_TOKENS: Final = (END_OF_TEXT, USER, OBSERVATION)
 LINES: Final = scaffold("\n")
 ONE_LINE: Final = scaffold("")
 THINK, END_THINK = map(special, _THINK)
+CALLS: Final = TaggedCalls(
+    *_TOOL_CALL,
+    *("", _ARGUMENT[0], "".join(_ARGUMENT[1:3]), _ARGUMENT[3]),
+    marks=SPECIALS,
+    marked=True,
+)
+"""Calls as a name and pairs of `<arg_key>` and `<arg_value>`."""
 REASONING: Final = Reasoning(*_THINK, closing=(END_THINK,), enders=_TOOL_CALL[:1])
 
 _CALL, _END_CALL = map(special, _TOOL_CALL)
@@ -166,56 +160,7 @@ def answer(content: str, calls: Sequence[ToolCall], layout: Segment) -> Iterator
 
 def parse(sampled: Sampled, tools: Sequence[ToolSpec], layout: Segment) -> ParsedResponse:
     """Read a sampled turn back, up to whichever role's marker closes it."""
-    turn = until(sampled, (*STOP_TOKENS, SYSTEM, ASSISTANT))
-    position, (thought, complete) = reasoning(turn, 0, REASONING)
-    if thought is None:
-        position = reasoning_start(turn.segments, _THINK[1]) or 0
-    pieces, calls = content_and_calls(turn, position, _TOOL_CALL[0], lambda found, place: _call(found, place, tools))
-    content = pieces[0].removeprefix(layout.text)
-    content = content.removesuffix(layout.text) if calls else content
-    content += "".join(piece for piece in pieces[1:] if piece.strip())
-    return ParsedResponse(content, thought, calls, complete)
-
-
-def _call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:
-    after, call = marked_call(
-        sampled, position, *_TOOL_CALL, lambda inside: _read_call(inside, tools), values=partial(Tagged, _ARGUMENT[2:])
-    )
-    return after, known(call, tools)
-
-
-def _read_call(inside: Sequence[Segment], tools: Sequence[ToolSpec]) -> CallReading:
-    """Read a name on a line, then pairs of key and value. Anything else but white space is an error."""
-    position = next((k for k, segment in enumerate(inside) if segment.kind == "special"), len(inside))
-    name, _, rest = spelling(inside[:position]).strip().partition("\n")
-    schema = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
-    properties = schema if isinstance(schema, Mapping) else {}
-    arguments: dict[str, Json] = {}
-    statuses: set[CallStatus] = set()
-    while position < len(inside):
-        position, key = _tagged(inside, position, *_ARGUMENT[:2])
-        position, text = _tagged(inside, position, *_ARGUMENT[2:])
-        if key is None or text is None:
-            return "malformed_structure", name or None, None
-        status, arguments[key] = argument(text, properties.get(key))
-        statuses.add(status)
-    if rest:
-        return "malformed_structure", name, None
-    if not name:
-        return "missing_name", None, arguments
-    return "invalid_json" if "invalid_json" in statuses else "ok", name, arguments
-
-
-def _tagged(inside: Sequence[Segment], position: int, opener: str, closer: str) -> tuple[int, str | None]:
-    """Return the text between two argument tags and the white space after; None where other tags come next.
-
-    A value holds any tag but its closer.
-    """
-    if position >= len(inside) or not is_special(inside[position], opener):
-        return len(inside), None
-    ends = (closer,) if opener == _ARGUMENT[2] else _ARGUMENT
-    end = next((k for k in range(position + 1, len(inside)) if is_special(inside[k], *ends)), len(inside))
-    if end == len(inside) or inside[end].text != closer:
-        return len(inside), None
-    blank = end + 1 < len(inside) and inside[end + 1].kind == "text" and not inside[end + 1].text.strip()
-    return end + 1 + blank, spelling(inside[position + 1 : end])
+    parts = read_parts(until(sampled, (*STOP_TOKENS, SYSTEM, ASSISTANT)), REASONING, CALLS, tools=tools)
+    content = parts.pieces[0].removeprefix(layout.text)
+    content = content.removesuffix(layout.text) if parts.calls else content
+    return ParsedResponse(content + parts.rest, parts.thought, parts.calls, parts.complete)

@@ -7,24 +7,21 @@ in the tools by key before its template sees them.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from msgspec import structs
-
 from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats._kimi_typescript import declarations
-from isc.formats.reading.scanners import CallReading, content_and_calls, known, marked_call, reasoning, spelling, until
-from isc.formats.reading.values import After, JsonText
+from isc.formats.reading.grammars import Around, read_parts
+from isc.formats.reading.json_calls import JsonCalls
+from isc.formats.reading.scanners import until
 from isc.formats.segments import (
     arguments_text,
     body,
     content_pieces,
     content_text,
-    is_special,
     placeholder,
     scaffold,
     special,
@@ -36,7 +33,6 @@ from isc.types import (
     Chat,
     Json,
     ParsedResponse,
-    ParsedToolCall,
     Reasoning,
     Sampled,
     Segment,
@@ -64,7 +60,8 @@ OPEN_THINKING: Final = (special(_THINK[0]),)
 NO_THINKING: Final = (special(_THINK[0]), special(_THINK[1]))
 
 _CLOSE: Final = special(IM_END)
-_NATIVE_ID: Final = re.compile(r"\s*functions\.(.+):[0-9]+\s*", re.DOTALL)
+CALLS: Final = JsonCalls(*_CALL, (*_CALL, _ARGUMENT), separator=_ARGUMENT, native=True)
+_AROUND: Final = Around(section=_SECTION)
 _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _SPACED: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
@@ -181,39 +178,5 @@ def native_id(name: str, number: int) -> str:
 
 def parse(sampled: Sampled, tools: Sequence[ToolSpec], markers: Reasoning | None) -> ParsedResponse:
     """Read a sampled turn back; nothing is trimmed."""
-    turn = until(sampled, STOP_TOKENS)
-    position, (thought, complete) = (0, (None, True)) if markers is None else reasoning(turn, 0, markers)
-    pieces, calls = content_and_calls(
-        turn, position, _CALL[0], lambda found, place: _call(found, place, tools), around=_SECTION
-    )
-    return ParsedResponse("".join(pieces), thought, calls, complete)
-
-
-def _call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:
-    after, call = marked_call(sampled, position, *_CALL, _read_call, values=lambda: After(_ARGUMENT, JsonText()))
-    identity, _ = _cut_at_argument(sampled.segments[position + 1 : after])
-    return after, known(structs.replace(call, id=identity or None), tools)
-
-
-def _read_call(inside: Sequence[Segment]) -> CallReading:
-    """Read an id that names the function, then JSON."""
-    identity, text = _cut_at_argument(inside)
-    native = _NATIVE_ID.fullmatch(identity)
-    name = native[1] if native else None
-    if text is None:
-        return "malformed_structure", name, None
-    try:
-        arguments: Json = decode_json(text)
-    except ValueError:
-        return "invalid_json", name, None
-    if not isinstance(arguments, dict):
-        return "malformed_structure", name, None
-    return "ok" if name else "missing_name", name, arguments
-
-
-def _cut_at_argument(inside: Sequence[Segment]) -> tuple[str, str | None]:
-    """Split at the marker between id and arguments. The second part is None where the marker is missing."""
-    markers = (_ARGUMENT, _CALL[1])
-    place = next((k for k, segment in enumerate(inside) if is_special(segment, *markers)), len(inside))
-    missing = place == len(inside) or inside[place].text != _ARGUMENT
-    return spelling(inside[:place]), None if missing else spelling(inside[place + 1 :])
+    parts = read_parts(until(sampled, STOP_TOKENS), markers, CALLS, _AROUND, tools)
+    return ParsedResponse("".join(parts.pieces), parts.thought, parts.calls, parts.complete)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from isc.errors import ConversationError
 from isc.formats import _chatml as chatml
-from isc.formats.reading.scanners import bracketed_turn, until
-from isc.formats.reading.xml_calls import TOOLS_HEAD, TOOLS_TAIL, VALUES, xml_call, xml_calls
+from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.scanners import until
+from isc.formats.reading.tagged_calls import TaggedCalls
+from isc.formats.reading.xml_calls import TOOLS_HEAD, TOOLS_TAIL, xml_calls
 from isc.formats.segments import body, content_text, scaffold, stripped, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -120,11 +121,9 @@ def generation_prompt(*, thinks: bool) -> tuple[Segment, ...]:
     return (*chatml.im_start("assistant"), *(chatml.OPEN_THINKING if thinks else chatml.NO_THINKING))
 
 
-def parse(sampled: Sampled, tools: Sequence[ToolSpec], words: Mapping[str, str]) -> ParsedResponse:
+def parse(sampled: Sampled, tools: Sequence[ToolSpec], calls: TaggedCalls) -> ParsedResponse:
     """Read a sampled turn back, without the white space that the format does not keep."""
-    markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
-    read = partial(xml_call, tools=tools, words=words)
-    response = bracketed_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, markers, read, tools, VALUES)
+    response = read_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, calls, tools=tools)
     thought = response.reasoning_content
     thought = None if thought is None else thought.strip()
     return ParsedResponse(response.content.rstrip(), thought, response.tool_calls, response.reasoning_complete)

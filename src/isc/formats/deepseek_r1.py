@@ -129,7 +129,7 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; line breaks around reasoning are the format's."""
         turn = until(sampled, self.stop_tokens)
-        response = deepseek.parse(turn, self.reasoning, deepseek.read_fenced, tools, deepseek.fenced_values)
+        response = deepseek.parse(turn, self.reasoning, deepseek.FENCED_CALLS, tools)
         if response.reasoning_content is None:
             return response
         thought, content = response.reasoning_content.strip("\n"), response.content.lstrip("\n")

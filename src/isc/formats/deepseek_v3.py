@@ -142,7 +142,7 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         turn = _until_last_call(sampled) if self.variant == "v3" else until(sampled, self.stop_tokens)
-        return deepseek.parse(turn, None, deepseek.read_fenced, tools, deepseek.fenced_values)
+        return deepseek.parse(turn, None, deepseek.FENCED_CALLS, tools)
 
 
 def _until_last_call(sampled: Sampled) -> Sampled:

@@ -114,7 +114,7 @@ class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         turn = until(sampled, self.stop_tokens)
-        return deepseek.parse(turn, _REASONING, deepseek.read_plain, tools, deepseek.plain_values)
+        return deepseek.parse(turn, _REASONING, deepseek.PLAIN_CALLS, tools)
 
 
 FAMILY: Final = DeepSeekV31

@@ -8,7 +8,7 @@ text are read as the object they say, where the template fails; `developer` mess
 drops them, and so are calls beside content that spells none under `render_assistant_messages_raw`.
 
 Where `<tool_call>` is text, content that spells it reads as an attempted call. And nothing is quoted: a key with a tag
-in it cannot be told apart, nor a value that spells what ends one, see `isc.text_markers.calls_of_pairs`.
+in it cannot be told apart, nor a value that spells what ends one, see `isc.formats.reading.tagged_calls`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from isc.errors import ConversationError, OptionError
 from isc.formats._chatml import END_THINK, THINK, split_inline_reasoning
 from isc.formats._shape import ANY
 from isc.formats.base import Family
-from isc.formats.reading.scanners import reasoning, reasoning_start, spelling, until
-from isc.formats.reading.text_markers import calls_of_pairs, cut_markers
+from isc.formats.reading.grammars import Around, read_parts
+from isc.formats.reading.scanners import reasoning_start, spelling, until
+from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import arguments_object, body, content_text, scaffold, special, spelled, unsupported_role
 from isc.types import (
     ROLES,
@@ -138,6 +139,12 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         return Reasoning(THINK, END_THINK, closing, tuple(tag for tag in _CALL[:1] if tag in self.tokens))
 
     @property
+    def _calls(self) -> TaggedCalls:
+        """Return the grammar of calls, whichever of its tags are tokens."""
+        opener, closer, key, end_key, value, end_value = _CALL
+        return TaggedCalls(opener, closer, "", key, end_key + value, end_value, self.tokens, marked=True)
+
+    @property
     def _line(self) -> tuple[Segment, ...]:
         """Return the line break of XS.2. XS-2.1 has nothing there."""
         return (scaffold("\n"),) if self.variant == "xs.2" else ()
@@ -240,20 +247,18 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         whole = until(sampled, self.stop_tokens)
-        turn = cut_markers(whole, tuple(tag for tag in _CALL if tag not in self.tokens))
+        turn = whole
         if self.render_assistant_messages_raw:
             opened = self.enable_thinking and reasoning_start(turn.segments, THINK) is None
             turn = replace(turn, reasoning_open=opened)
-        position, (thought, complete) = reasoning(turn, 0, replace(self._thinking, enders=_CALL[:1]))
-        if thought is None:
-            position = reasoning_start(turn.segments, END_THINK) or 0
-        pieces, calls = calls_of_pairs(turn, position, _CALL, tools)
-        content = pieces[0] + "".join(piece for piece in pieces[1:] if piece.strip())
+        texts = Around(text_enders=tuple(tag for tag in _CALL[:1] if tag not in self.tokens))
+        parts = read_parts(turn, self._thinking, self._calls, texts, tools)
+        thought, content = parts.thought, parts.content
         if self.variant == "xs.2":
             thought, content = thought and thought.strip(), content.strip()
         if self.render_assistant_messages_raw:
             content = spelling(whole.segments).removesuffix("\n")
-        return ParsedResponse(content, thought, calls, complete)
+        return ParsedResponse(content, thought, parts.calls, parts.complete)
 
 
 def _without_inline_reasoning(content: str, thought: str) -> tuple[str, str, bool]:

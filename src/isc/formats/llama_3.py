@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import ClassVar, Final, Literal
 
 from msgspec import structs
@@ -22,15 +22,9 @@ from isc._json import json_text, json_value
 from isc.errors import ConversationError, OptionError
 from isc.formats._dates import today
 from isc.formats.base import Family
-from isc.formats.reading.llama_calls import (
-    begins_call,
-    built_in_text,
-    json_call_of,
-    json_call_text,
-    json_end,
-    marked_call,
-)
-from isc.formats.reading.scanners import content_and_calls, known, spelling, until
+from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.llama_calls import LlamaCalls, built_in_text, json_call_text
+from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, content_texts, is_special, scaffold, special
 from isc.types import (
     ROLES,
@@ -208,17 +202,11 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; one that begins as a JSON call does is a call, since no marker tells them apart."""
-        turn = until(sampled, self.stop_tokens)
         offered = tools or tuple(map(_spec, self.custom_tools or ()))
-        said = json_end(turn, 0, _PYTHON.text)
-        pieces, calls = content_and_calls(turn, said, _PYTHON.text, partial(marked_call, marker=_PYTHON.text))
-        content = "".join((spelling(turn.segments[:said]), *pieces)).strip()
-        if not calls and begins_call(content):
-            content, calls = "", (json_call_of(content, (turn.starts[0], turn.starts[-1])),)
-        built_in = self.builtin_tools or ()
-        return ParsedResponse(
-            content, None, tuple(call if call.name in built_in else known(call, offered) for call in calls)
-        )
+        built_in = tuple(_spec({"name": name}) for name in self.builtin_tools or ())
+        known = (*offered, *built_in) if offered else ()
+        parts = read_parts(until(sampled, self.stop_tokens), None, LlamaCalls(_PYTHON.text), tools=known)
+        return ParsedResponse("".join(parts.pieces).strip(), None, parts.calls)
 
 
 @lru_cache(maxsize=8)

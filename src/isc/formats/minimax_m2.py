@@ -18,14 +18,13 @@ from isc.errors import ConversationError
 from isc.formats._chatml import split_inline_reasoning
 from isc.formats._glm import last_user_index
 from isc.formats.base import Family
-from isc.formats.reading.invoke_calls import INVOKE, calls_of_block, invokes
-from isc.formats.reading.scanners import reasoning, until
-from isc.formats.reading.text_markers import cut_markers
+from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.invoke_calls import INVOKE_CALLS, invokes
+from isc.formats.reading.scanners import until
 from isc.formats.segments import (
     body,
     content_text,
     content_texts,
-    is_special,
     scaffold,
     special,
     spelled,
@@ -35,7 +34,6 @@ from isc.types import (
     AssistantMessage,
     Chat,
     ParsedResponse,
-    ParsedToolCall,
     Reasoning,
     Sampled,
     Segment,
@@ -144,26 +142,14 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        turn = cut_markers(until(sampled, self.stop_tokens), INVOKE)
-        position, (thought, complete) = reasoning(turn, 0, self.reasoning)
-        pieces: list[list[str]] = [[]]
-        calls: list[ParsedToolCall] = []
-        while position < len(turn.segments):
-            if is_special(turn.segments[position], _CALLS.text):
-                position, read_calls = calls_of_block(turn, position, (_CALLS.text, _END_CALLS.text), tools)
-                calls.extend(read_calls)
-                pieces.append([])
-            else:
-                pieces[-1].append(turn.segments[position].text)
-                position += 1
-        content, *later = ("".join(texts) for texts in pieces)
+        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, INVOKE_CALLS, tools=tools)
+        content, thought = parts.pieces[0], parts.thought
         if thought is not None:
             thought = thought if sampled.reasoning_open else thought.removeprefix("\n")
-            thought = thought.removesuffix("\n") if complete else thought
+            thought = thought.removesuffix("\n") if parts.complete else thought
             content = content.removeprefix("\n\n") if content.startswith("\n\n") else content.lstrip("\n")
-        content = content.removesuffix("\n") if calls else content
-        content += "".join(piece for piece in later if piece.strip())
-        return ParsedResponse(content, thought, tuple(calls), complete)
+        content = content.removesuffix("\n") if parts.calls else content
+        return ParsedResponse(content + parts.rest, thought, parts.calls, parts.complete)
 
 
 def _check_results(chat: Chat) -> None:

@@ -10,16 +10,16 @@ head of its turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, Literal, TypeAlias
 
 from isc._json import json_text
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.scanners import content_and_calls, known, reasoning, reasoning_start, tool_call, until
-from isc.formats.reading.xml_calls import KEYS, PRINTED, TOOLS_HEAD, TOOLS_TAIL, VALUES, printed, xml_call, xml_calls
+from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.scanners import until
+from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TOOLS_HEAD, TOOLS_TAIL, printed, xml_calls
 from isc.formats.segments import body, content_text, scaffold, special
 from isc.types import (
     ROLES,
@@ -27,7 +27,6 @@ from isc.types import (
     Chat,
     Json,
     ParsedResponse,
-    ParsedToolCall,
     Reasoning,
     Sampled,
     Segment,
@@ -177,27 +176,16 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is JSON, `True`, `False` or `None` is not text."""
-        turn = until(sampled, self.stop_tokens)
-        position, (thought, complete) = reasoning(turn, 0, self.reasoning)
-        if thought is None:
-            position = reasoning_start(turn.segments, chatml.END_THINK) or 0
-        line = "".join(segment.text for segment in self._line)
-        pieces, calls = content_and_calls(turn, position, chatml.TOOL_CALL, partial(_read_call, tools=tools))
-        content = pieces[0].removeprefix(line) if thought else pieces[0]
-        content += "".join(piece for piece in pieces[1:] if piece.strip())
+        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, PRINTED_XML_CALLS, tools=tools)
+        line, thought = "".join(segment.text for segment in self._line), parts.thought
+        content = (parts.pieces[0].removeprefix(line) if thought else parts.pieces[0]) + parts.rest
         if thought and not (sampled.reasoning_open and self.enable_thinking):  # else the prompt broke the line
             thought = thought.removeprefix("\n")
-        return ParsedResponse(content.rstrip(), thought and thought.removesuffix(line), calls, complete)
+        return ParsedResponse(content.rstrip(), thought and thought.removesuffix(line), parts.calls, parts.complete)
 
 
 def _last_user(chat: Chat) -> int:
     return chat.user_indices[-1] if chat.user_indices else -1
-
-
-def _read_call(sampled: Sampled, position: int, tools: Sequence[ToolSpec]) -> tuple[int, ParsedToolCall]:
-    read = partial(xml_call, tools=tools, words=PRINTED)
-    after, call = tool_call(sampled, position, chatml.TOOL_CALL, chatml.END_TOOL_CALL, read, VALUES)
-    return after, known(call, tools)
 
 
 def _tool(tool: ToolSpec) -> Iterator[str]:

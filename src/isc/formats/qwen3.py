@@ -12,7 +12,8 @@ from typing import ClassVar, Final, Literal
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.scanners import bracketed_turn, json_call, until
+from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.scanners import until
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 Variant = Literal["hybrid", "instruct_2507", "thinking_2507"]
@@ -75,9 +76,7 @@ class Qwen3(Family, frozen=True, tag_field="family", tag="qwen3"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        turn = until(sampled, self.stop_tokens)
-        markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
-        return bracketed_turn(turn, self.reasoning, markers, json_call, tools)
+        return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
 
 
 FAMILY: Final = Qwen3

@@ -18,10 +18,9 @@ from msgspec.structs import replace
 from isc._json import json_text
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.grammars import Around, read_turn
+from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
-from isc.formats.reading.tagged_calls import TaggedCalls
-from isc.formats.reading.xml_calls import TOOLS_TAIL, xml_calls
+from isc.formats.reading.xml_calls import PRINTED_XML_CALLS, TOOLS_TAIL, xml_calls
 from isc.formats.segments import body, content_text, scaffold
 from isc.types import (
     ROLES,
@@ -42,16 +41,6 @@ Variant: TypeAlias = Literal["current", "earlier"]
 _IDENTITY: Final = scaffold("You are Qwen, a helpful AI assistant that can interact with a computer to solve tasks.")
 _TOOLS_HEAD: Final = scaffold("\n\nYou have access to the following functions:\n\n<tools>")
 _LINE: Final = scaffold("\n")
-_CALLS: Final = TaggedCalls(
-    f"{chatml.TOOL_CALL}\n<function=",
-    f"</function>\n{chatml.END_TOOL_CALL}",
-    ">\n",
-    "<parameter=",
-    ">\n",
-    "\n</parameter>\n",
-    (chatml.TOOL_CALL, chatml.END_TOOL_CALL),
-    python=True,
-)
 
 
 class Qwen3Coder(Family, frozen=True, tag_field="family", tag="qwen3-coder"):
@@ -120,7 +109,7 @@ class Qwen3Coder(Family, frozen=True, tag_field="family", tag="qwen3-coder"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is a JSON value or one of Python's is not text."""
-        response = read_turn(until(sampled, self.stop_tokens), None, _CALLS, Around(), tools)
+        response = read_turn(until(sampled, self.stop_tokens), None, PRINTED_XML_CALLS, tools=tools)
         return replace(response, content=response.content.strip()) if response.tool_calls else response
 
 

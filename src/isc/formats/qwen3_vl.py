@@ -14,7 +14,8 @@ from typing import ClassVar, Final, Literal
 
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.scanners import bracketed_turn, json_call, until
+from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -84,8 +85,7 @@ class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        markers = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
-        return bracketed_turn(until(sampled, self.stop_tokens), self.reasoning, markers, json_call, tools)
+        return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
 
 
 def _instruct_answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:

@@ -27,6 +27,7 @@ IDENTITY: Final = "\x02"
 NUMBER: Final = "\x03"
 """Stands in a marker for a number."""
 ANY_CODE: Final = "\ud800-\udfff"
+_CODE: Final = re.compile(f"[{ANY_CODE}]")
 _HOLES: Final = {NAME: f"[^\\s{ANY_CODE}]*+", IDENTITY: f"[^\\s{{\\[(<{ANY_CODE}]*+", NUMBER: r"\d++"}
 _GROUPS: Final = {IDENTITY: f"(?P<identity>{_HOLES[IDENTITY]})", NUMBER: f"(?P<number>{_HOLES[NUMBER]})"}
 _PART: Final = re.compile(f"([{NAME}{IDENTITY}{NUMBER}])|(\\s+)|([^\\s{NAME}{IDENTITY}{NUMBER}]+)")
@@ -44,6 +45,10 @@ class Coded(Struct, frozen=True):
     def spelled(self, start: int, end: int) -> str:
         """Return a part of the text, control tokens by their spelling."""
         return decoded(self.text[start:end], self.marks)
+
+    def after(self, place: int) -> Coded:
+        """Return the turn without what stands before a place of the text."""
+        return Coded(self.text[place:], self.sampled, self.position, tuple(k - place for k in self.places), self.marks)
 
     def spans(self, ranges: Sequence[Span]) -> list[Span]:
         """Return the tokens that each part of the text touches, at least one."""
@@ -64,9 +69,22 @@ class Coded(Struct, frozen=True):
                 continue
             last = len(self.sampled.segments[segment].text) - 1
             offsets = [min(characters[number] - self.places[index], last) for number in numbers]
-            touched = tokens_touched(self.sampled, segment, [(offset, offset + 1) for offset in offsets])
+            if last > 0 and {0, last}.issuperset(offsets):
+                touched = [_outermost(self.sampled, segment, at_end=offset > 0) for offset in offsets]
+            else:
+                touched = list(tokens_touched(self.sampled, segment, [(offset, offset + 1) for offset in offsets]))
             tokens |= dict(zip(numbers, touched, strict=True))
         return [tokens[number] for number in range(len(characters))]
+
+
+def _outermost(sampled: Sampled, segment: int, *, at_end: bool) -> Span:
+    """Return the first or last token of a text segment that says something, without a look at the others."""
+    first, after = sampled.span(segment, segment + 1)
+    if sampled.token_bytes is None:
+        return first, after
+    places = range(after - 1, first - 1, -1) if at_end else range(first, after)
+    place = next((place for place in places if sampled.token_bytes(place)), places[0])
+    return place, place + 1
 
 
 def coded(sampled: Sampled, position: int, marks: Sequence[str]) -> Coded:
@@ -84,7 +102,11 @@ def coded(sampled: Sampled, position: int, marks: Sequence[str]) -> Coded:
 
 def decoded(text: str, marks: Sequence[str]) -> str:
     """Replace the characters of control tokens by their spelling."""
-    return text.translate({_FIRST + k: mark for k, mark in enumerate(marks)}) if marks else text
+    if not marks or text.isascii():
+        return text
+    for code in set(_CODE.findall(text)):
+        text = text.replace(code, marks[ord(code) - _FIRST])
+    return text
 
 
 def encoded(marker: str, marks: Sequence[str]) -> str:

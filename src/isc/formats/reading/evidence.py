@@ -281,7 +281,9 @@ def _named(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Dr
             separators.append(second.separator)
     opener, closer = _common_suffix(befores).strip(), _common_prefix(afters).strip()
     separator = first.separator
-    if len(set(separators)) > 1 or native:
+    if native:
+        opener, separator = opener.removesuffix("functions."), re.sub(r"\A:\d+", "", separator)
+    elif len(set(separators)) > 1:
         separator = re.sub(r"\d+", NUMBER, separator)
     if opener and separator.strip():
         yield _Draft(JsonCalls, {"opener": opener, "closer": closer, "separator": separator}, {"native": native})

@@ -1,30 +1,35 @@
 """Grammars: how a format spells tool calls, as values that are read with and proven.
 
-A grammar finds the attempts of a turn in one string (`coded`); what is common to all of them is here: the text around
-the calls, the tokens of each, and the turn as a message.
+A grammar finds the attempts of a turn in one string (`coded`), from its front to its end and never back. What is common
+to all grammars is here: the text around the calls, the tokens of each, and the turn as a message. A format that keeps
+white space in its own way takes a turn apart with `read_parts`; `read_turn` is for all others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
-from isc.formats.reading.scanners import CallReading, known, reasoning
+from isc.formats.reading.scanners import CallReading, known, reasoning, reasoning_start
 from isc.formats.reading.text_markers import cut_markers
 from isc.formats.segments import special
-from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Sampled, ToolSpec
+from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Sampled, Span, ToolSpec
 
 
 class Attempt(NamedTuple):
-    """An attempted call in a turn's text: from its first marker to the last, what is between, what was read of it."""
+    """An attempted call in a turn's text: from its first marker to the last, what is between, what was read of it.
+
+    `own` is the call's own place, where markers around several calls belong to the first and the last of them.
+    """
 
     start: int
     end: int
-    inside: tuple[int, int]
+    inside: Span
     reading: CallReading
     closed: bool = True
     identity: str | None = None
+    own: Span | None = None
 
 
 class Grammar(Protocol):
@@ -47,18 +52,49 @@ class Grammar(Protocol):
 
 
 class Around(NamedTuple):
-    """Markers that a format writes around content and calls, by their spelling. They are no content."""
+    """Markers that a format writes around content and calls, by their spelling. They are no content.
+
+    `section` brackets calls together: text inside that stands beside calls is no content either. `text_enders` are
+    markers of calls that the vocabulary has as text; they end reasoning that nothing else ends.
+    """
 
     texts: tuple[str, ...] = ()
     specials: tuple[str, ...] = ()
+    section: tuple[str, str] | None = None
+    text_enders: tuple[str, ...] = ()
+
+
+NOTHING_AROUND: Final = Around()
+
+
+class Parts(NamedTuple):
+    """A turn taken apart: reasoning and whether it ended, the texts before, between and after the calls, the calls.
+
+    Nothing is trimmed.
+    """
+
+    thought: str | None
+    complete: bool
+    pieces: tuple[str, ...]
+    calls: tuple[ParsedToolCall, ...]
+
+    @property
+    def content(self) -> str:
+        """Return the text before the calls, and what is said beside and after them."""
+        return self.pieces[0] + self.rest
+
+    @property
+    def rest(self) -> str:
+        """Return what is said beside and after calls. White space alone is not."""
+        return "".join(piece for piece in self.pieces[1:] if piece.strip())
 
 
 def read_turn(
     sampled: Sampled,
     markers: Reasoning | None,
     grammar: Grammar | None,
-    around: Around,
-    tools: Sequence[ToolSpec],
+    around: Around = NOTHING_AROUND,
+    tools: Sequence[ToolSpec] = (),
 ) -> ParsedResponse:
     """Read a turn back: reasoning, content, calls.
 
@@ -72,20 +108,70 @@ def read_turn(
     Returns:
         The turn; line breaks between the parts are the format's.
     """
+    return _response(read_parts(sampled, markers, grammar, around, tools))
+
+
+def read_parts(
+    sampled: Sampled,
+    markers: Reasoning | None,
+    grammar: Grammar | None,
+    around: Around = NOTHING_AROUND,
+    tools: Sequence[ToolSpec] = (),
+) -> Parts:
+    """Take a turn apart, see `read_turn`. A closer of reasoning that is sampled first closes nothing: it is skipped."""
     position, thought, complete = 0, None, True
     if markers is not None:
         sampled = _with_text_markers(sampled, markers)
         position, (thought, complete) = reasoning(sampled, 0, markers)
-        if thought is not None:
+        if thought is None:
+            position += reasoning_start(sampled.segments[position:], markers.closer) or 0
+        else:
             thought = thought.removeprefix(markers.label)
-    marks = tuple(dict.fromkeys((*(grammar.marks if grammar else ()), *around.specials)))
-    turn = coded(sampled, position, marks)
+    used = (*(grammar.marks if grammar else ()), *around.specials, *(around.section or ()))
+    turn = coded(sampled, position, tuple(dict.fromkeys(used)))
+    if markers is not None and not complete and around.text_enders:
+        turn, thought, complete = _ended_by_text(sampled, markers, around, turn.marks)
     attempts = grammar.attempts(turn, tools) if grammar is not None else []
-    spans = turn.spans([(attempt.start, attempt.end) for attempt in attempts])
-    calls = tuple(known(_call(turn, attempt, span), tools) for attempt, span in zip(attempts, spans, strict=True))
+    calls = calls_of(turn, attempts, tools)
     edges = [0, *(edge for attempt in attempts for edge in (attempt.start, attempt.end)), len(turn.text)]
-    pieces = [_said(turn, start, end, around) for start, end in zip(edges[::2], edges[1::2], strict=True)]
-    return _response(pieces, thought, calls, complete=complete)
+    texts = [turn.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    if around.section is not None and calls:
+        texts = _outside(texts, *(encoded(marker, turn.marks) for marker in around.section))
+    return Parts(thought, complete, tuple(_said(text, turn.marks, around) for text in texts), calls)
+
+
+def calls_of(turn: Coded, attempts: Sequence[Attempt], tools: Sequence[ToolSpec]) -> tuple[ParsedToolCall, ...]:
+    """Return the attempts of a turn as parsed calls, with the tokens of each."""
+    spans = turn.spans([attempt.own or (attempt.start, attempt.end) for attempt in attempts])
+    return tuple(known(_call(turn, attempt, span), tools) for attempt, span in zip(attempts, spans, strict=True))
+
+
+def _ended_by_text(
+    sampled: Sampled, markers: Reasoning, around: Around, marks: tuple[str, ...]
+) -> tuple[Coded, str, bool]:
+    """Return what follows reasoning that nothing but a marker in its text may end, the reasoning, and if it ended."""
+    turn = coded(sampled, reasoning_start(sampled.segments, markers.opener) or 0, marks)
+    places = [place for ender in around.text_enders if (place := turn.text.find(ender)) >= 0]
+    end = min(places, default=len(turn.text))
+    return turn.after(end), turn.spelled(0, end).removeprefix(markers.label), bool(places)
+
+
+def _outside(texts: Sequence[str], begin: str, end: str) -> list[str]:
+    """Cut out of the texts around calls what a section holds beside its calls."""
+    outside: list[str] = []
+    is_inside = False
+    for number, piece in enumerate(texts):
+        text, is_last = piece, number + 1 == len(texts)
+        if is_inside:
+            _, mark, after = text.partition(end)
+            text = text if is_last and not mark else after
+            is_inside = not mark
+        begun = text.rfind(begin)
+        if begun >= 0 and end not in text[begun:]:
+            is_inside = True
+            text = text if is_last else text[:begun]
+        outside.append(text)
+    return outside
 
 
 def _with_text_markers(sampled: Sampled, markers: Reasoning) -> Sampled:
@@ -101,29 +187,23 @@ def _call(turn: Coded, attempt: Attempt, span: tuple[int, int]) -> ParsedToolCal
     return ParsedToolCall(raw, name, arguments, span, status if attempt.closed else "unclosed_block", attempt.identity)
 
 
-def _said(turn: Coded, start: int, end: int, around: Around) -> str:
+def _said(text: str, marks: Sequence[str], around: Around) -> str:
     """Return a piece of content without the markers that the format writes around it."""
-    text = turn.text[start:end]
     for marker in (*around.texts, *reversed(around.texts)):  # they may stand in a row
-        spelled = encoded(marker, turn.marks)
+        spelled = encoded(marker, marks)
         if text.lstrip().startswith(spelled):
             text = text.lstrip().removeprefix(spelled)
         if text.rstrip().endswith(spelled):
             text = text.rstrip().removesuffix(spelled)
-    return decoded(text.translate(dict.fromkeys(_codes(around.specials, turn.marks))), turn.marks)
+    for marker in (*around.specials, *(around.section or ())):
+        text = text.replace(encoded(marker, marks), "")
+    return decoded(text, marks)
 
 
-def _codes(specials: Sequence[str], marks: Sequence[str]) -> list[int]:
-    """Return the characters of specials."""
-    return [ord(encoded(text, marks)) for text in specials]
-
-
-def _response(
-    pieces: list[str], thought: str | None, calls: tuple[ParsedToolCall, ...], *, complete: bool
-) -> ParsedResponse:
-    content = pieces[0].removesuffix("\n") if calls else pieces[0]
-    content += "".join(piece for piece in pieces[1:] if piece.strip())
+def _response(parts: Parts) -> ParsedResponse:
+    before, thought = parts.pieces[0], parts.thought
+    content = (before.removesuffix("\n") if parts.calls else before) + parts.rest
     if thought is not None:
         thought = thought.strip("\n")
-        content = content.lstrip("\n") or ("\n" if calls and len(pieces[0]) > len("\n\n") else "")
-    return ParsedResponse(content, thought, calls, complete)
+        content = content.lstrip("\n") or ("\n" if parts.calls and len(before) > len("\n\n") else "")
+    return ParsedResponse(content, thought, parts.calls, parts.complete)

@@ -2,40 +2,45 @@
 
 `<tool_call>{...}</tool_call>`, `[TOOL_CALLS] [{...}, {...}]`, `<|START_ACTION|>[...]<|END_ACTION|>`, bare `{...}`;
 `[TOOL_CALLS]name[ARGS]{...}`, Kimi's and DeepSeek's sections. Nothing but the markers differs, and those are fields.
+
+A call is read forward from its opener. It ends after its value, at its closer. Where that is not so it ends at the
+first closer or opener that no string holds.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from isc._json import decode_json
 from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
 from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.json_values import Value, after_space, value_at
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
 
 NAME_KEYS: Final = ("name", "tool_name", "function_name", "tool", "function", "action")
 ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs", "tool_input", "action_input", "params")
-_DECODER: Final = json.JSONDecoder()
-_WINDOW: Final = 2_048
-_CUT: Final = 16  # characters of a word, a number or an escape that may lack its end
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _JSON: Final = re.compile(r"\s*+[{\[]")
 _NAME_CHARACTER: Final = re.compile(rf"[^\s{ANY_CODE}]")
+_CODE: Final = re.compile(f"[{ANY_CODE}]")
+_NATIVE_ID: Final = re.compile(r"\s*functions\.(.+):[0-9]+\s*", re.DOTALL)
+_SHORT_ID: Final = re.compile(r"\s*(?:functions\.)?(.+?)(?::[0-9]*)?\s*", re.DOTALL)
 
 
 class JsonCalls(Struct, frozen=True, cache_hash=True):
     """Calls between two markers, the second or both "" where there are none: `opener` {...} `closer`.
 
-    `separator`: what stands between a name and its arguments, None where the name is in the JSON. `keyed`: the JSON is
-    `{name: arguments}`. `echoes`: the name is said once more before the opener. `native`: a call's id is
-    `functions.name:number`.
+    `separator`: what stands between a name and its arguments, None where the name is in the JSON. `lead`: what stands
+    before that name. `keyed`: the JSON is `{name: arguments}`. `keys`: the keys that arguments may have beside `name`
+    (none: any usual one, arguments may be given as JSON text, and calls in a list). `echoes`: the name is said once
+    more before the opener. `native`: the name is a call's id, `functions.name:number`. `breaks`: specials that end a
+    call that was not closed.
     """
 
     opener: str
@@ -45,6 +50,9 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
     keyed: bool = False
     echoes: bool = False
     native: bool = False
+    lead: str = ""
+    keys: tuple[str, ...] = ()
+    breaks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,16 +66,19 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
-        del tools  # JSON has types of its own
         attempts: list[Attempt] = []
         position = 0
         while (opened := self._opened(turn.text, position)) is not None:
             start, inside = opened
-            block = self._block(turn, start, inside)
-            position = max(block[-1].end, inside) if block else inside
-            if not block and not self.opener:
-                break
+            block = (
+                self._listed(turn, start, inside)
+                if self.separator is None
+                else [self._named(turn, start, inside, tools)]
+            )
             attempts += block
+            position = max(block[-1].end, inside)
+            if not self.opener and position == inside:
+                break
         return attempts
 
     def _opened(self, text: str, position: int) -> tuple[int, int] | None:
@@ -85,41 +96,38 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
 
     def _begins(self, text: str, position: int) -> bool:
         """Return whether the text here is a call without an opener."""
-        value = _raw(text, position)
-        items = value[0] if value and isinstance(value[0], list) else [value[0]] if value else []
+        value = value_at(text, position).value
+        items = value if isinstance(value, list) else [value]
         return bool(items) and all(_is_call(item) for item in items)
 
-    def _block(self, turn: Coded, start: int, inside: int) -> list[Attempt]:
-        """Read the calls after an opener."""
-        if self.separator is not None:
-            return [self._named(turn, start, inside)]
-        items: list[tuple[int, int, CallReading]] = []
+    def _listed(self, turn: Coded, start: int, inside: int) -> list[Attempt]:
+        """Read the calls after an opener, each an object or all in lists."""
+        text = turn.text
+        items: list[_Item] = []
         position = inside
-        while (bracket := _JSON.match(turn.text, _after(_BETWEEN, turn.text, position))) is not None:
-            value = _raw(turn.text, bracket.end() - 1)
-            if value is None:
-                break
-            if value[1] < 0:
-                return [self._open(turn, start, inside)]
+        value = Value("broken", inside)
+        while (bracket := _JSON.match(text, _after(_BETWEEN, text, position))) is not None:
             place = bracket.end() - 1
-            items += [(place, value[1], one) for one in self._readings(turn.spelled(place, value[1]))]
-            position = value[1]
-        end = self._closed(turn.text, position)
-        if not items or end is None:
-            return [self._broken(turn, start, inside, items)]
-        places = [start, *(place for place, _, _ in items[1:])]
-        ends = [*places[1:], end]
-        return [
-            Attempt(place, max(until, place), (inner, stop), reading)
-            for place, until, (inner, stop, reading) in zip(places, ends, items, strict=True)
-        ]
+            value = value_at(text, place)
+            if value.state != "whole":
+                break
+            items += [_Item(place, value.end, one) for one in self._readings(turn.spelled(place, value.end))]
+            position = value.end
+        if value.state == "open":
+            return [self._open(turn, start, inside)]
+        close = self._close(text, position)
+        if not items or close is None:
+            return self._broken(turn, start, inside, items, max(value.end, position))
+        return _shared(items, start, close[1], whole=(inside, close[0]))
 
-    def _closed(self, text: str, position: int) -> int | None:
-        """Return the end of the closer that stands here. Without a closer the call ends here."""
+    def _close(self, text: str, position: int) -> tuple[int, int] | None:
+        """Return the place of the closer that stands here. Without a closer the call ends here."""
         if not self.closer:
-            return position
-        closer = _patterns(self).closer.match(text, _after(_SPACE, text, position))
-        return closer.end() if closer else None
+            return position, position
+        closer = _patterns(self).closer.match(text, after_space(text, position))
+        if closer is None:
+            return None
+        return closer.end() - 1 if _CODE.match(text, closer.end() - 1) else closer.start(), closer.end()
 
     def _open(self, turn: Coded, start: int, inside: int) -> Attempt:
         """Return one attempt with a string open to the end of the turn.
@@ -127,23 +135,42 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         It holds every marker but a closer that is last.
         """
         text = turn.text.rstrip()
-        closer = encoded(self.closer, turn.marks)
+        closer = _last_mark(encoded(self.closer, turn.marks))
         closed = bool(closer) and text.endswith(closer) and len(text) - len(closer) >= inside
         stop = len(text) - len(closer) if closed else len(turn.text)
         return Attempt(start, len(turn.text), (inside, stop), ("invalid_json", None, None), closed=closed)
 
-    def _broken(self, turn: Coded, start: int, inside: int, items: Sequence[tuple[int, int, CallReading]]) -> Attempt:
-        """Return one attempt up to its closer, or unclosed up to the next opener or the end."""
-        text = turn.text
-        edge = _patterns(self).edge.search(text, inside)
-        if edge is None and items:
-            whole = turn.spelled(inside, len(text)).strip() == turn.spelled(*items[0][:2])
-            reading = items[0][2] if whole else ("invalid_json", None, None)
-            return Attempt(start, len(text), (inside, len(text)), reading, closed=not self.closer)
+    def _edge(self, turn: Coded, start: int, inside: int, broken: int) -> Attempt:
+        """Return an attempt of which nothing is read, up to its closer, else unclosed up to the next opener or the end.
+
+        `broken` is where its JSON stops being such: no marker before that ends it, unless a string may have held one.
+        """
+        text, edges = turn.text, _patterns(self).edge
+        edge = edges.search(text, broken)
+        if '"' in text[broken : edge.start() if edge else len(text)]:
+            edge = edges.search(text, inside)
         stop = edge.start() if edge else len(text)
         closed = edge is not None and edge.lastgroup == "close"
         end = edge.end() if edge and closed else stop
         return Attempt(start, end, (inside, stop), ("invalid_json", None, None), closed=closed)
+
+    def _broken(self, turn: Coded, start: int, inside: int, items: Sequence[_Item], broken: int) -> list[Attempt]:
+        """Return the calls between an opener and what ends them, or one attempt where there is none."""
+        attempt = self._edge(turn, start, inside, broken)
+        stop = attempt.inside[1]
+        if items and items[0].start >= inside and not turn.text[items[-1].end : stop].strip(" \t\r\n,;"):
+            closed = attempt.closed or not self.closer
+            return [one._replace(closed=closed) for one in _shared(items, start, attempt.end, attempt.inside)]
+        is_value = not items and self._is_value(turn.spelled(inside, stop))
+        return [attempt._replace(reading=("malformed_structure", None, None))] if is_value else [attempt]
+
+    def _is_value(self, raw: str) -> bool:
+        """Return whether a text is JSON, if not of a call."""
+        try:
+            decode_json(raw)
+        except ValueError:
+            return False
+        return True
 
     def _readings(self, raw: str) -> Iterator[CallReading]:
         try:
@@ -151,75 +178,114 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         except ValueError:
             yield "invalid_json", None, None
             return
+        if self.keys:
+            yield strict_call(value, self.keys)
+            return
         for item in value if isinstance(value, list) and value else [value]:
             yield keyed_call(item) if self.keyed else json_call_of(item)
 
-    def _named(self, turn: Coded, start: int, inside: int) -> Attempt:
+    def _named(self, turn: Coded, start: int, inside: int, tools: Sequence[ToolSpec]) -> Attempt:
         """Read a name, its separator, and the JSON of its arguments."""
         text = turn.text
         head = _patterns(self).head.match(text, inside)
         if head is None:
-            return self._broken(turn, start, inside, ())
-        name = head["name"].strip()
-        value = _raw(text, _after(_SPACE, text, head.end()))
-        identity = f"functions.{name}:{head['number']}" if self.native else head.groupdict().get("identity")
-        if value is None or value[1] < 0:
-            broken = self._broken(turn, start, inside, ()) if value is None else self._open(turn, start, inside)
-            return broken._replace(reading=("invalid_json", name or None, None), identity=identity)
-        end = self._closed(text, value[1])
-        reading = _named_reading(name, turn.spelled(_after(_SPACE, text, head.end()), value[1]))
-        if end is None:
-            rest = self._broken(turn, start, inside, ())
-            whole = text[value[1] : rest.inside[1]].strip() == ""
-            return rest._replace(reading=reading if whole else ("invalid_json", name, None), identity=identity)
-        return Attempt(start, end, (inside, value[1]), reading, identity=identity)
+            return self._headless(turn, start, inside, tools)
+        identity, name = self._identity(turn.spelled(*head.span("name")), head, tools)
+        place = after_space(text, head.end())
+        value = value_at(text, place)
+        if value.state != "whole":
+            rest = (
+                self._open(turn, start, inside) if value.state == "open" else self._edge(turn, start, inside, value.end)
+            )
+            return rest._replace(reading=("invalid_json", name or None, None), identity=identity)
+        reading = _named_reading(name, turn.spelled(place, value.end))
+        close = self._close(text, value.end)
+        if close is not None:
+            return Attempt(start, close[1], (inside, close[0]), reading, identity=identity)
+        rest = self._edge(turn, start, inside, value.end)
+        closer = encoded(self.closer, turn.marks)
+        if not closer.lstrip().startswith(text[value.end : rest.inside[1]].strip()):
+            reading = "invalid_json", name or None, None
+        elif rest.closed and reading[0] == "ok":  # by its last mark alone
+            reading = "malformed_structure", name, None
+        return rest._replace(reading=reading, identity=identity)
+
+    def _headless(self, turn: Coded, start: int, inside: int, tools: Sequence[ToolSpec]) -> Attempt:
+        """Return an attempt that has no arguments, with its name as far as that can be told."""
+        attempt = self._edge(turn, start, inside, inside)
+        head = _patterns(self).name.match(turn.text, inside, attempt.inside[1])
+        identity, name = self._identity(turn.spelled(*head.span("name")), None, tools) if head else (None, "")
+        return attempt._replace(reading=("malformed_structure", name or None, None), identity=identity)
+
+    def _identity(self, said: str, head: re.Match[str] | None, tools: Sequence[ToolSpec]) -> tuple[str | None, str]:
+        """Return a call's id and its name. A native id names an offered function even where it is cut short."""
+        if not self.native:
+            return head.groupdict().get("identity") if head else None, said.strip()
+        native = _NATIVE_ID.fullmatch(said)
+        short = _SHORT_ID.fullmatch(said) if native is None else None
+        name = native[1] if native else ""
+        if short is not None and any(tool.name == short[1] for tool in tools):
+            name = short[1]
+        return said or None, name
+
+
+class _Item(NamedTuple):
+    """A call's object: its place and what was read of it."""
+
+    start: int
+    end: int
+    reading: CallReading
+
+
+def _shared(items: Sequence[_Item], start: int, end: int, whole: tuple[int, int]) -> list[Attempt]:
+    """Return calls that share a block. Markers belong to the first and the last; one alone has all that is inside."""
+    if len(items) == 1:
+        return [Attempt(start, end, whole, items[0].reading)]
+    places = [start, *(item.start for item in items[1:])]
+    return [
+        Attempt(place, max(until, place), (item.start, item.end), item.reading)
+        for place, until, item in zip(places, [*places[1:], end], items, strict=True)
+    ]
 
 
 class _Patterns(Struct, frozen=True):
     opener: re.Pattern[str]
     closer: re.Pattern[str]
     head: re.Pattern[str]
+    name: re.Pattern[str]
     edge: re.Pattern[str]
-
-
-_SPACE: Final = re.compile(r"\s*+")
 
 
 @lru_cache(maxsize=256)
 def _patterns(grammar: JsonCalls) -> _Patterns:
-    opener, closer = (marker_pattern(text, grammar.marks) for text in (grammar.opener, grammar.closer))
-    separator = marker_pattern(grammar.separator or "", grammar.marks, named=True)
-    head = rf"(?P<name>[^{{}}\n{ANY_CODE}]*?){separator}"
-    edges = [f"(?P<{name}>{pattern})" for name, pattern in (("close", closer), ("open", opener)) if pattern]
-    edge = "|".join(edges) or r"\Z"
-    return _Patterns(re.compile(opener), re.compile(closer), re.compile(head), re.compile(edge))
+    marks = grammar.marks
+    opener, closer, lead = (marker_pattern(text, marks) for text in (grammar.opener, grammar.closer, grammar.lead))
+    separator = marker_pattern(grammar.separator or "", marks, named=True)
+    between = encoded(grammar.separator or "", marks)
+    others = "" if _CODE.match(between) else "\n" if between.strip() else "{}\n"
+    end = re.escape(_last_mark(encoded(grammar.closer, marks)))
+    opens = "|".join(
+        pattern for pattern in (opener, *(marker_pattern(mark, marks) for mark in grammar.breaks)) if pattern
+    )
+    edges = [f"(?P<{name}>{pattern})" for name, pattern in (("close", end), ("open", opens)) if pattern]
+    loose = re.sub(rf"[^{ANY_CODE}]+", f"[^\n{ANY_CODE}]*+", encoded(grammar.lead, marks))
+    return _Patterns(
+        re.compile(opener),
+        re.compile(closer),
+        re.compile(rf"{lead}(?P<name>[^{others}{ANY_CODE}]*?){separator}"),
+        re.compile(rf"{loose}(?P<name>[^{'' if grammar.native else others or '{}'}{ANY_CODE}]*+)"),
+        re.compile("|".join(edges) or r"\Z"),
+    )
+
+
+def _last_mark(closer: str) -> str:
+    """Return the control token that a coded marker ends with, or all of a marker that is text."""
+    return closer[-1] if _CODE.match(closer[-1:]) else closer
 
 
 def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
     match = pattern.match(text, position)
     return match.end() if match else position
-
-
-def _raw(text: str, position: int) -> tuple[object, int] | None:
-    """Decode the JSON value that begins here, and return where it ends. A string that nothing closes ends at -1.
-
-    What is looked at grows while it ends too early: an error costs what is before it in the text it is told of.
-    """
-    window = _WINDOW
-    while True:
-        part = text[position : position + window]
-        whole = position + window >= len(text)
-        try:
-            value, end = _DECODER.raw_decode(part)
-        except json.JSONDecodeError as error:
-            is_open = error.msg.startswith("Unterminated string")
-            if whole or not (is_open or error.pos >= len(part) - _CUT):
-                return (None, -1) if is_open else None
-        except (ValueError, RecursionError):
-            return None
-        else:
-            return value, position + end
-        window *= 2
 
 
 def _named_reading(name: str, raw: str) -> CallReading:
@@ -236,6 +302,26 @@ def _is_call(item: object) -> bool:
     """Return whether a JSON value has a name and arguments, and is no other object."""
     status, _, arguments = json_call_of(item)
     return status == "ok" and arguments is not None
+
+
+def strict_call(item: object, keys: Sequence[str]) -> CallReading:
+    """Read a call from an object with a `name` and, by one of these keys, an object of arguments.
+
+    >>> strict_call({"name": "now", "arguments": {}}, ("arguments",))
+    ('ok', 'now', {})
+    >>> strict_call({"name": "now", "arguments": 3}, ("arguments",))
+    ('malformed_structure', 'now', None)
+    """
+    if not isinstance(item, dict):
+        return "malformed_structure", None, None
+    name = item.get("name")
+    given = next((item[key] for key in keys if key in item), None)
+    arguments = given if isinstance(given, dict) else None
+    if name is None or name == "":
+        return "missing_name", None, arguments
+    if not isinstance(name, str):
+        return "malformed_structure", None, arguments
+    return ("malformed_structure" if arguments is None else "ok"), name, arguments
 
 
 def json_call_of(item: object) -> CallReading:

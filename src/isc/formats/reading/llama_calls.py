@@ -2,32 +2,136 @@
 
 A JSON call has no marker, or `<|python_tag|>`; a built-in one has that marker and quotes nothing inside its texts: what
 cannot be told apart is a key with `"` in it, and a text that itself has `", key="`, where the reading that has more
-arguments is taken.
+arguments is taken. Models also say `arguments`, put `;` between calls, and a call on a line after text: that last is
+one only if it names an offered tool.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
+
+from msgspec import Struct
 
 from isc._json import decode_json
 from isc.errors import ConversationError
-from isc.formats.reading.scanners import CallReading, find_special, json_call, spelling
-from isc.formats.reading.values import JsonText, past_values
+from isc.formats.reading.coded import Coded, encoded
+from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.json_calls import strict_call
+from isc.formats.reading.json_values import after_space, value_at
+from isc.formats.reading.scanners import CallReading
 from isc.formats.segments import arguments_object, arguments_written
-from isc.types import Json, ParsedToolCall, Sampled, Span, ToolCall
+from isc.types import Json, Span, ToolCall, ToolSpec
 
-_ARGUMENTS: Final = "parameters"
+_KEYS: Final = ("parameters", "arguments")
 _JSON_CALL_BEGINS: Final = re.compile(
-    r'\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*"parameters"\s*:'
+    r'\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"(?:[^"\\]|\\.)*+"\s*,\s*"(?:parameters|arguments)"\s*:'
 )
+_LINE: Final = re.compile(r"^\s*+(?=\{)", re.MULTILINE)
+_SEPARATOR: Final = re.compile(r"\s*;\s*(?=\{)")
 _BUILT_IN: Final = re.compile(r"\s*([^\s(]+)\.call\((.*)\)\s*", re.DOTALL)
 _ARGUMENT: Final = re.compile(r'([^"]*?)="(.*?)"(?:, (?=[^"]*=")|\Z)', re.DOTALL)
 
 
+class LlamaCalls(Struct, frozen=True, cache_hash=True):
+    """Calls after `marker`, or without it at the front or the end of a turn."""
+
+    marker: str = "<|python_tag|>"
+
+    @property
+    def name(self) -> str:
+        """Return the name of the grammar."""
+        return "llama"
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Return the marker."""
+        return (self.marker,)
+
+    @property
+    def enders(self) -> tuple[str, ...]:
+        """Return the marker."""
+        return (self.marker,)
+
+    def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
+        """Return the calls, in order: each that a marker begins, or those of a turn without a marker."""
+        mark, attempts = encoded(self.marker, self.marks), list[Attempt]()
+        start = _end(turn.text, 0, mark)
+        if start == len(turn.text):
+            return _bare(turn, tools)
+        while start < len(turn.text):
+            end = _end(turn.text, start + 1, mark)
+            attempts += _marked(turn, start, end)
+            start = end
+        return attempts
+
+
+def _end(text: str, position: int, mark: str) -> int:
+    """Return the place of the next marker, or the end. A marker in a string of JSON that begins here is text of it."""
+    place = after_space(text, position)
+    value = value_at(text, place) if text.startswith("{", place) else None
+    if value is not None and value.state == "open":
+        return len(text)
+    end = text.find(mark, position if value is None or value.state == "broken" else value.end)
+    return len(text) if end < 0 else end
+
+
+def _marked(turn: Coded, start: int, end: int) -> list[Attempt]:
+    raw = turn.spelled(start + 1, end)
+    if raw.lstrip().startswith("{"):
+        return _attempts(turn, (start, end), (start + 1, end))
+    return [Attempt(start, end, (start + 1, end), built_in_call(raw))]
+
+
+def _bare(turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
+    """Read a turn that begins as a call does, else one that ends with calls of offered tools on a line of their own."""
+    text = turn.text
+    front, end = after_space(text, 0), len(text.rstrip())
+    if begins_call(text[front:end]):
+        return _attempts(turn, (front, end), (front, end))
+    offered = {tool.name for tool in tools}
+    line = _LINE.search(text, front, end) if offered else None
+    while line is not None:
+        value = value_at(text, line.end())
+        if value.state == "whole":
+            attempts = _attempts(turn, (line.end(), end), (line.end(), end))
+            if all(attempt.reading[0] == "ok" and attempt.reading[1] in offered for attempt in attempts):
+                return attempts
+        line = _LINE.search(text, max(value.end, line.end() + 1), end)
+    return []
+
+
+def _attempts(turn: Coded, whole: Span, inside: Span) -> list[Attempt]:
+    """Read calls with `;` between them, or one that is whatever it is."""
+    places: list[Span] = []
+    position = start = after_space(turn.text, inside[0])
+    while (value := value_at(turn.text, position)).state == "whole":
+        places.append((position, value.end))
+        separator = _SEPARATOR.match(turn.text, value.end, inside[1])
+        if separator is None:
+            break
+        position = separator.end()
+    if len(places) < 2 or turn.text[places[-1][1] : inside[1]].strip():
+        return [Attempt(*whole, inside, _reading(turn.spelled(start, inside[1])))]
+    edges = [whole[0], *(end for _, end in places[:-1]), whole[1]]
+    return [
+        Attempt(first, last, place, _reading(turn.spelled(*place)), own=None if first == whole[0] else place)
+        for first, last, place in zip(edges, edges[1:], places, strict=False)
+    ]
+
+
+def _reading(raw: str) -> CallReading:
+    try:
+        value = decode_json(raw)
+    except ValueError:
+        return "invalid_json", None, None
+    return strict_call(value, _KEYS)
+
+
 def json_call_text(call: ToolCall) -> str:
     """Return a call as JSON."""
-    return f'{{"name": "{call.name}", "{_ARGUMENTS}": {arguments_written(call)}}}'
+    return f'{{"name": "{call.name}", "{_KEYS[0]}": {arguments_written(call)}}}'
 
 
 def built_in_text(call: ToolCall, path: str) -> str:
@@ -50,29 +154,7 @@ def begins_call(content: str) -> bool:
         value = decode_json(content)
     except ValueError:
         return False
-    return isinstance(value, dict) and "name" in value and _ARGUMENTS in value
-
-
-def json_call_of(raw: str, span: Span) -> ParsedToolCall:
-    """Read a JSON call."""
-    return _parsed(raw, json_call(raw, _ARGUMENTS), span)
-
-
-def json_end(sampled: Sampled, position: int, marker: str) -> int:
-    """Find the next call's marker. A marker in a string of the JSON that begins here is text of that string."""
-    end = find_special(sampled, position, marker)
-    text = sampled.segments[position].text if position < end else ""
-    if not text.lstrip().startswith("{"):
-        return end
-    return past_values(sampled.segments, position, end, (marker,), (), JsonText())
-
-
-def marked_call(sampled: Sampled, position: int, marker: str) -> tuple[int, ParsedToolCall]:
-    """Read the call whose marker stands at `position`. The call ends at the next marker, or with the turn."""
-    end = json_end(sampled, position + 1, marker)
-    raw = spelling(sampled.segments[position + 1 : end])
-    span = (sampled.starts[position], sampled.starts[end])
-    return end, json_call_of(raw, span) if raw.lstrip().startswith("{") else _parsed(raw, built_in_call(raw), span)
+    return isinstance(value, dict) and "name" in value and any(key in value for key in _KEYS)
 
 
 def built_in_call(raw: str) -> CallReading:
@@ -94,8 +176,3 @@ def built_in_call(raw: str) -> CallReading:
         position, count = argument.end(), count + 1
         arguments[argument[1]] = argument[2]
     return ("malformed_structure", name, None) if len(arguments) < count else ("ok", name, arguments)
-
-
-def _parsed(raw: str, reading: CallReading, span: Span) -> ParsedToolCall:
-    status, name, arguments = reading
-    return ParsedToolCall(raw, name, arguments, span, status)

@@ -11,15 +11,11 @@ from typing import TypeAlias, TypeVar
 from msgspec.structs import replace
 
 from isc._json import decode_json
-from isc.formats.reading.values import JsonText, Values, past_values
 from isc.formats.segments import is_special
-from isc.types import CallStatus, Json, ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
+from isc.types import CallStatus, Json, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
 
 CallReading: TypeAlias = tuple[CallStatus, str | None, Mapping[str, Json] | None]
 """Status, name and arguments, as far as they could be read."""
-
-Pairs: TypeAlias = Sequence[tuple[str, str]]
-"""Keys and values as they are spelled."""
 
 _DEEPEST_SCHEMA = 16
 
@@ -34,7 +30,8 @@ def spelling(segments: Sequence[Segment]) -> str:
 def find_special(sampled: Sampled, position: int, *texts: str) -> int:
     """Return the position of the next of these specials, or the end."""
     segments = sampled.segments
-    return next((k for k in range(position, len(segments)) if is_special(segments[k], *texts)), len(segments))
+    wanted = (k for k in range(position, len(segments)) if segments[k].kind == "special" and segments[k].text in texts)
+    return next(wanted, len(segments))
 
 
 def until(sampled: Sampled, stop_tokens: Sequence[str]) -> Sampled:
@@ -99,6 +96,19 @@ def reasoning_start(segments: Sequence[Segment], opener: str) -> int | None:
     return None
 
 
+def after_special(sampled: Sampled, opener: str) -> Sampled:
+    """Cut a turn after a special that only white space precedes, if it begins so."""
+    position = reasoning_start(sampled.segments, opener)
+    if not position:
+        return sampled
+    return replace(
+        sampled,
+        segments=sampled.segments[position:],
+        starts=sampled.starts[position:],
+        ends=sampled.ends[position:],
+    )
+
+
 def reasoning_end(marks: Sequence[_Mark], start: int, closer: _Mark, enders: Sequence[_Mark]) -> int | None:
     """Return where reasoning that begins at `start` ends: at its closer, or without a closer at the first ender.
 
@@ -134,128 +144,11 @@ def reasoning(sampled: Sampled, position: int, markers: Reasoning) -> tuple[int,
     return end + (marks[end] == markers.closer), (spelling(sampled.segments[start:end]), True)
 
 
-def marked_call(
-    sampled: Sampled,
-    position: int,
-    opener: str,
-    closer: str,
-    read: Callable[[Sequence[Segment]], CallReading],
-    enders: Sequence[str] = (),
-    values: Values = JsonText,
-) -> tuple[int, ParsedToolCall]:
-    """Read the call whose opener stands at `position`: up to its closer, or unclosed up to the next opener or the end.
-
-    `enders` are further specials that end a call that was not closed, and are not used up. A marker inside an open
-    value is text of the value, which `values` tells.
-    """
-    segments = sampled.segments
-    end = find_special(sampled, position + 1, opener, closer, *enders)
-    status, name, arguments = read(segments[position + 1 : end])
-    if status != "ok" and end < len(segments):
-        first, end = end, past_values(segments, position + 1, end, (opener,), (closer, *enders), values())
-        if end > first:
-            status, name, arguments = read(segments[position + 1 : end])
-    closed = end < len(segments) and is_special(segments[end], closer)
-    after = end + 1 if closed else end
-    inside = segments[position + 1 : end]
-    span = sampled.span(position, after)
-    return after, ParsedToolCall(spelling(inside), name, arguments, span, status if closed else "unclosed_block")
-
-
-def tool_call(
-    sampled: Sampled,
-    position: int,
-    opener: str,
-    closer: str,
-    read: Callable[[str], CallReading],
-    values: Values = JsonText,
-) -> tuple[int, ParsedToolCall]:
-    """Read a call as `marked_call` does, for formats that spell their calls as text."""
-    return marked_call(sampled, position, opener, closer, lambda inside: read(spelling(inside)), values=values)
-
-
-def content_and_calls(
-    sampled: Sampled,
-    position: int,
-    opener: str,
-    call: Callable[[Sampled, int], tuple[int, ParsedToolCall]],
-    around: Sequence[str] = (),
-) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
-    """Read all after the reasoning: the texts before, between and after the calls, and the calls, read by `call`.
-
-    `around` are specials that bracket calls together: no text.
-    """
-    pieces: list[list[str]] = [[]]
-    calls: list[ParsedToolCall] = []
-    while position < len(sampled.segments):
-        if is_special(sampled.segments[position], opener):
-            position, read_call = call(sampled, position)
-            calls.append(read_call)
-            pieces.append([])
-        else:
-            if not is_special(sampled.segments[position], *around):
-                pieces[-1].append(sampled.segments[position].text)
-            position += 1
-    return ["".join(texts) for texts in pieces], tuple(calls)
-
-
-def bracketed_turn(
-    sampled: Sampled,
-    markers: Reasoning | None,
-    call_markers: tuple[str, str],
-    read: Callable[[str], CallReading],
-    tools: Sequence[ToolSpec],
-    values: Values = JsonText,
-) -> ParsedResponse:
-    """Parse a turn of the common shape.
-
-    Reasoning and content come first, then calls between two specials, each on a line of its own.
-    """
-    position, thought, complete = 0, None, True
-    if markers is not None:
-        position, (thought, complete) = reasoning(sampled, 0, markers)
-
-    def call(found: Sampled, place: int) -> tuple[int, ParsedToolCall]:
-        after, one = tool_call(found, place, *call_markers, read, values)
-        return after, known(one, tools)
-
-    pieces, calls = content_and_calls(sampled, position, call_markers[0], call)
-    content = pieces[0].removesuffix("\n") if calls else pieces[0]
-    content += "".join(piece for piece in pieces[1:] if piece.strip())
-    if thought is not None:
-        thought = thought.strip("\n")
-        content = content.lstrip("\n") or ("\n" if calls and len(pieces[0]) > len("\n\n") else "")
-    return ParsedResponse(content, thought, calls, complete)
-
-
 def known(call: ParsedToolCall, tools: Sequence[ToolSpec]) -> ParsedToolCall:
     """Mark a call that names none of the offered tools."""
     if call.status != "ok" or not tools or call.name in {tool.name for tool in tools}:
         return call
     return ParsedToolCall(call.raw, call.name, call.arguments, call.token_span, "unknown_tool", call.id)
-
-
-def json_call(raw: str, key: str = "arguments") -> CallReading:
-    """Read `{"name": ..., "arguments": {...}}`; `key` is what the format calls the arguments.
-
-    >>> json_call('{"name": "now", "arguments": {}}')
-    ('ok', 'now', {})
-    >>> json_call('{"name": "now", "arguments": 3}')
-    ('malformed_structure', 'now', None)
-    """
-    try:
-        value = decode_json(raw)
-    except ValueError:
-        return "invalid_json", None, None
-    if not isinstance(value, dict):
-        return "malformed_structure", None, None
-    name, arguments = value.get("name"), value.get(key)
-    arguments = arguments if isinstance(arguments, dict) else None
-    if name is None or name == "":
-        return "missing_name", None, arguments
-    if not isinstance(name, str):
-        return "malformed_structure", None, arguments
-    return ("malformed_structure" if arguments is None else "ok"), name, arguments
 
 
 _JSON_TYPES: Mapping[type, frozenset[str]] = {
@@ -306,28 +199,6 @@ def argument(text: str, schema: Json = None, words: Mapping[str, str] = {}) -> t
         return "ok", value
     types = declared_types(schema)
     return "invalid_json" if types and types <= _NO_STRINGS else "ok", text
-
-
-def unquoted_call(
-    name: str | None, pairs: Pairs | None, tools: Sequence[ToolSpec], words: Mapping[str, str] = {}
-) -> CallReading:
-    """Read a call whose name and arguments a format spells without quotes; None for pairs that cannot be made out.
-
-    Text that is not JSON where only other types than strings are declared is kept as text and makes the call
-    `invalid_json`; a key given twice makes it `malformed_structure`. `words` as in `argument`.
-
-    >>> unquoted_call("wait", [("hours", "5")], ())
-    ('ok', 'wait', {'hours': 5})
-    """
-    declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
-    properties = declared if isinstance(declared, Mapping) else {}
-    readings = [(key, *argument(text, properties.get(key), words)) for key, text in pairs or ()]
-    arguments = {key: value for key, _, value in readings}
-    if pairs is None or len(arguments) < len(pairs):
-        return "malformed_structure", name or None, None
-    if not name:
-        return "missing_name", None, arguments
-    return next((status for _, status, _ in readings if status != "ok"), "ok"), name, arguments
 
 
 def declared_types(schema: Json) -> frozenset[str]:

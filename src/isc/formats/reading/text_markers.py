@@ -6,32 +6,17 @@ spelled marker is meant as one is for the format to say: nothing here can tell a
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from codecs import getincrementaldecoder
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from msgspec.structs import replace
 
-from isc.formats.reading.scanners import Pairs, known, unquoted_call
 from isc.formats.segments import special, specials_pattern
-from isc.types import ParsedToolCall, Sampled, Segment, Span, ToolSpec
+from isc.types import Sampled, Segment, Span
 
 _REPLACEMENT = "\ufffd"
-
-_CODES = "\ud800\ud801\ud802\ud803\ud804\ud805"
-"""What stands for a marker where text is searched: lone surrogates, which no decoded text has."""
-
-_CALL, _END_CALL, _KEY, _END_KEY, _VALUE, _END_VALUE = tuple(_CODES)
-_NAME = f"[^{_CODES}]*+"
-_NEXT_PAIR = rf"{_KEY}{_NAME}{_END_KEY}\s*+{_VALUE}"
-_ENDS = re.compile(rf"{_END_VALUE}(?=\s*+(?:{_NEXT_PAIR}|{_END_CALL}\s*+(?:{_CALL}|\Z)))")  # as in a render
-_MAY_END = re.compile(rf"{_END_VALUE}(?=\s*+(?:{_NEXT_PAIR}|{_END_CALL}))")
-_HEAD = re.compile(f"{_CALL}({_NAME})")
-_PAIR_HEAD = re.compile(rf"{_KEY}({_NAME}){_END_KEY}\s*+{_VALUE}")
-_BLANK = re.compile(r"\s*+")
-_CALL_END = re.compile(f"[{_CALL}{_END_CALL}]|\\Z")
 
 
 def cut_markers(sampled: Sampled, markers: tuple[str, ...]) -> Sampled:
@@ -97,107 +82,3 @@ def _byte_ends(text: str, data: bytes) -> Sequence[int]:
             end = position + 1 - len(decoder.getstate()[0])
             ends += [end - 1] * (len(characters) - 1) + [end]
     return ends + [len(data)] * (len(text) - len(ends))
-
-
-def calls_of_pairs(
-    sampled: Sampled, position: int, tags: Sequence[str], tools: Sequence[ToolSpec]
-) -> tuple[list[str], tuple[ParsedToolCall, ...]]:
-    """Read calls that spell a name, then keys and values between tags. Return the texts around them, and the calls.
-
-    No tag is quoted, so one counts where a render has it. A value ends where another pair begins after it, or the call
-    closes and the next call or the end follows; any other tag in it is the value's. A call that is not so is read up to
-    its closer, or unclosed up to the next opener or the end.
-
-    Args:
-        sampled: What was sampled, with markers that are text cut out.
-        position: The segment to begin at.
-        tags: Call, key and value, each opener and closer.
-        tools: The tools offered, which declare the types of values.
-    """
-    codes = dict(zip(tags, _CODES, strict=True))
-    spellings = str.maketrans(dict(zip(_CODES, tags, strict=True)))
-    coded = [codes.get(s.text, s.text) if s.kind == "special" else s.text for s in sampled.segments[position:]]
-    text = "".join(coded)
-    places = {place: position + k for k, place in enumerate(accumulate(map(len, coded), initial=0))}
-    pieces: list[str] = []
-    calls: list[ParsedToolCall] = []
-    end = 0
-    ends = _Ends(text)
-    while (start := text.find(_CALL, end)) >= 0:
-        pieces.append(text[end:start].translate(spellings))
-        end, closed, name, pairs = _call_of_pairs(text, start, ends)
-        values = None if pairs is None else [(key, value.translate(spellings)) for key, value in pairs]
-        status, read_name, arguments = unquoted_call(name.strip(), values, tools)
-        raw = text[start + 1 : end - closed].translate(spellings)
-        span = sampled.span(places[start], places[end])
-        call = ParsedToolCall(raw, read_name, arguments, span, status if closed else "unclosed_block")
-        calls.append(known(call, tools))
-    return [*pieces, text[end:].translate(spellings)], tuple(calls)
-
-
-class _Ends:
-    """The ends of values in a text, found once for all of its calls."""
-
-    __slots__ = ("_calls", "_ends", "_may_end", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._ends = [match.start() for match in _ENDS.finditer(text)]
-        self._may_end = [match.start() for match in _MAY_END.finditer(text)]
-        self._calls = [match.start() for match in re.finditer(_CALL, text)]
-
-    def after(self, start: int, limit: int, *, alone: bool) -> int | None:
-        """Return the end of a value that starts here.
-
-        A close that other text follows is passed, a call's opener then is not.
-
-        `alone`: a call ends at the limit, so a close that stands last before it ends a value too.
-        """
-        last = self._last_before(start, limit) if alone else None
-        end = self._next(self._may_end, start, limit, last)
-        if end is None:
-            return None
-        later = self._next(self._ends, end, limit, last)
-        opener = _next_of(self._calls, end)
-        return end if later is None or (opener is not None and opener < later) else later
-
-    def _last_before(self, start: int, limit: int) -> int | None:
-        """Find the close with nothing but white space between it and the limit."""
-        place = self._text.rfind(_END_VALUE, start, limit)
-        return place if place >= 0 and not self._text[place + 1 : limit].strip() else None
-
-    def _next(self, places: Sequence[int], start: int, limit: int, last: int | None) -> int | None:
-        place = _next_of(places, start)
-        return last if place is None or place >= limit else place
-
-
-def _next_of(places: Sequence[int], start: int) -> int | None:
-    index = bisect_left(places, start)
-    return places[index] if index < len(places) else None
-
-
-def _call_of_pairs(text: str, start: int, ends: _Ends) -> tuple[int, bool, str, Pairs | None]:
-    """Read the call at `start`. Return its end, whether a closer ends it, its name and its pairs."""
-    end, name, pairs = _pairs(text, start, len(text), ends, alone=False)
-    if text[end : end + 1] == _END_CALL:
-        return end + 1, True, name, pairs
-    close = _CALL_END.search(text, start + 1)
-    assert close is not None  # the end of the text is one
-    closed = close.group() == _END_CALL
-    end, name, pairs = _pairs(text, start, close.start(), ends, alone=True)
-    return close.end() if closed else close.start(), closed, name, pairs if end == close.start() else None
-
-
-def _pairs(text: str, start: int, limit: int, ends: _Ends, *, alone: bool) -> tuple[int, str, Pairs]:
-    """Read name and pairs after an opener. Return where they end first."""
-    head = _HEAD.match(text, start)
-    assert head is not None
-    end, pairs = head.end(), []
-    while pair := _PAIR_HEAD.match(text, end, limit):
-        close = ends.after(pair.end(), limit, alone=alone)
-        if close is None:
-            break
-        pairs.append((pair[1], text[pair.end() : close]))
-        blank = _BLANK.match(text, close + 1, limit)
-        end = blank.end() if blank else close + 1
-    return end, head[1], pairs
