@@ -116,7 +116,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
     @property
     def argument_texts(self) -> str:
         """Return a pattern for texts that leave tags whole. NFC composes the end of a tag that is text with U+0338."""
-        return ANY if self.tokens else r"(?s:(?!\u0338).*)"
+        return ANY if self.tokens else r"(?s:(?!\u0338|.*</arg_key>\s*<arg_value>).*)"
 
     def for_vocabulary(self, specials: Collection[str]) -> LagunaXS2:
         """Return the same options, adapted to the tags that are tokens of the vocabulary."""

@@ -90,7 +90,8 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
     )
     stop_tokens: ClassVar[tuple[str, ...]] = (_CLOSE.text,)
     argument_keys: ClassVar[str] = r'(?s:(?!.*">).*)'  # else a name cannot be told from the end of its tag
-    argument_texts: ClassVar[str] = r"(?s:(?!\u0338).*)"  # NFC composes the end of a tag with U+0338
+    # NFC composes the end of a tag with U+0338; a line that begins as a parameter may be one whose value lacks its end
+    argument_texts: ClassVar[str] = r'(?s:(?!\u0338|.*\n<parameter name=").*)'
     reasoning: ClassVar[Reasoning] = Reasoning(_THINK.text, _END_THINK.text, _END_REASONING, (_CALLS.text,))
 
     @property

@@ -19,7 +19,7 @@ from isc.formats import _chatml as chatml
 from isc.formats.base import Family
 from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.scanners import until
-from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TOOLS_HEAD, TOOLS_TAIL, printed, xml_calls
+from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TEXTS, TOOLS_HEAD, TOOLS_TAIL, printed, xml_calls
 from isc.formats.segments import body, content_text, scaffold, special
 from isc.types import (
     ROLES,
@@ -73,6 +73,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
     text_markers: ClassVar[tuple[str, ...]] = chatml.XML_CALL_MARKERS
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, _END)
     argument_keys: ClassVar[str] = KEYS
+    argument_texts: ClassVar[str] = TEXTS
 
     def check_options(self) -> None:
         """Refuse options that this template does not have together."""

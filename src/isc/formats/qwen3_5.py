@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from isc.formats import _chatml as chatml
 from isc.formats import _trimmed as trimmed
 from isc.formats.base import Family
-from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, printed
+from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TEXTS, printed
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
 
@@ -43,6 +43,7 @@ class Qwen35(Family, frozen=True, tag_field="family", tag="qwen3.5"):
     text_markers: ClassVar[tuple[str, ...]] = chatml.XML_CALL_MARKERS
     stop_tokens: ClassVar[tuple[str, ...]] = trimmed.STOP_TOKENS
     argument_keys: ClassVar[str] = KEYS
+    argument_texts: ClassVar[str] = TEXTS
     reasoning: ClassVar[Reasoning] = chatml.THINK_REASONING
 
     @property

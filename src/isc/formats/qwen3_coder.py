@@ -20,7 +20,7 @@ from isc.formats import _chatml as chatml
 from isc.formats.base import Family
 from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
-from isc.formats.reading.xml_calls import PRINTED_XML_CALLS, TOOLS_TAIL, xml_calls
+from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TEXTS, TOOLS_TAIL, xml_calls
 from isc.formats.segments import body, content_text, scaffold
 from isc.types import (
     ROLES,
@@ -65,8 +65,8 @@ class Qwen3Coder(Family, frozen=True, tag_field="family", tag="qwen3-coder"):
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
     keeps_history: ClassVar[bool] = True
     reasoning: ClassVar[None] = None
-    argument_keys: ClassVar[str] = r"(?!\u0338)[^<>{}\n]*"  # NFC composes the `=` of the tag with U+0338
-    argument_texts: ClassVar[str] = r"(?s:(?!.*</parameter>\s*<(?:parameter=|/function>)).*)"
+    argument_keys: ClassVar[str] = KEYS
+    argument_texts: ClassVar[str] = TEXTS
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """Yield the system turn, if there is a system message or there are tools."""

@@ -389,16 +389,12 @@ def _patterns(grammar: TaggedCalls) -> _Patterns:
 
 def _either(patterns: Mapping[str, str]) -> re.Pattern[str]:
     """Return a pattern for any of these, in groups of their names. A set of first characters makes a search fast."""
-    firsts = {name: _FIRST_CHARACTER.match(pattern) for name, pattern in patterns.items()}
-    parts = [
-        f"(?P<{name}>(?<={first[0]}){patterns[name][first.end() :]})"
-        for name, first in firsts.items()
-        if first is not None
-    ]
-    if len(parts) == len(patterns):
-        characters = "".join(dict.fromkeys(first[0] for first in firsts.values() if first is not None))
-        return re.compile(f"[{characters}](?:{'|'.join(parts)})")
-    return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in patterns.items()))
+    firsts = [match[0] for pattern in patterns.values() if (match := _FIRST_CHARACTER.match(pattern))]
+    if len(firsts) < len(patterns):
+        return re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in patterns.items()))
+    pairs = zip(firsts, patterns.items(), strict=True)
+    parts = [f"(?P<{name}>(?<={first}){pattern[len(first) :]})" for first, (name, pattern) in pairs]
+    return re.compile(f"[{''.join(dict.fromkeys(firsts))}](?:{'|'.join(parts)})")
 
 
 def _loose_words(words: _Spelling, following: str) -> _Words:

@@ -56,6 +56,9 @@ PRINTED_XML_CALLS: Final = structs.replace(XML_CALLS, python=True)
 KEYS: Final = r"(?s:(?!\u0338)(?:(?!>\n|<parameter=|</parameter|</function).)*)"
 """Names of arguments that can be told: none with a tag, nor `>` before a line break; NFC composes `=` and U+0338."""
 
+TEXTS: Final = r"(?s:(?!(?:.*\n)?<parameter=[^<>\n]+>).*)"
+"""Texts that can be told: none with a line that begins as a parameter, which may be one whose value lacks its end."""
+
 
 def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, apart: Segment) -> Iterator[Segment]:
     """Yield the calls of a turn, set `apart` from the text before them. `spell` gives the text of a value."""
