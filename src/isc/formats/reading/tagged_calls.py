@@ -99,8 +99,10 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
         ]
 
     def _reading(self, turn: Coded, call: _Call, tools: Sequence[ToolSpec]) -> CallReading:
-        name = turn.spelled(*call.name).strip() if call.name else None
-        if call.pairs is None or any(_lacks_end(turn.text, pair.value, _patterns(self)) for pair in call.pairs):
+        name = turn.spelled(*call.name) if call.name else None
+        if call.pairs is None:
+            return "malformed_structure", name and (name.strip() or None), None
+        if any(_lacks_end(turn.text, pair.value, _patterns(self)) for pair in call.pairs):
             return "malformed_structure", name or None, None
         declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
         properties = declared if isinstance(declared, Mapping) else {}
@@ -403,7 +405,7 @@ def _loose_words(words: _Spelling, following: str) -> _Words:
     ends = "" if _CODE.search(words.after) else rf"(?=\s*+(?:{following}|\Z))"
     stops = "|".join(part for part in (head, before, tail, _loose(words.after.strip())) if part)
     name = rf"(?P<name>(?:(?!{stops})[^\n{ANY_CODE}])*?)"
-    whole = rf"\s*+{lead}{name}\s*+{head}" if head else rf"\s*+{lead}{name}(?=\s*+(?:{before}|\Z))"
+    whole = rf"\s*+{lead}\s*+{name}\s*+" + (head or rf"(?=\s*+(?:{before}|\Z))")
     return _Words(
         re.compile(""),
         re.compile(lead) if words.is_block else None,
@@ -435,8 +437,8 @@ def _exact_words(words: _Spelling) -> _Words:
 
 
 def _stops(words: _Spelling, end: str) -> str:
-    """Return a pattern for the tags that no name or key holds."""
-    tags = (words.before.strip(), words.after.strip(), words.tail.strip())
+    """Return a pattern for what no name or key holds: its end, and tags unless it is in quotes."""
+    tags = () if end.lstrip().startswith('"') else (words.before.strip(), words.after.strip(), words.tail.strip())
     return "|".join([re.escape(end), *(_loose(tag) for tag in tags if tag)])
 
 
