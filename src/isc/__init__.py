@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from isc.formats.glm4_5 import Glm45
     from isc.formats.glm5 import Glm5
     from isc.formats.glm5_1 import Glm51
+    from isc.formats.glm5_2 import Glm52
+    from isc.formats.glm5_3 import Glm53
     from isc.formats.gpt_oss import GptOss
     from isc.formats.kimi_k2 import KimiK2
     from isc.formats.kimi_k2_5 import KimiK25
@@ -118,6 +120,8 @@ __all__ = [
     "Glm5",
     "Glm45",
     "Glm51",
+    "Glm52",
+    "Glm53",
     "GptOss",
     "IgnoredToolsWarning",
     "KimiK2",

@@ -24,6 +24,8 @@ TEXT_MARKERS: dict[str, tuple[str, ...]] = {
     "glm-4.5": ("</think>", "</arg_value>"),
     "glm-5": ("</think>",),
     "glm-5.1": ("</think>",),
+    "glm-5.2": ("</think>",),
+    "glm-5.3": ("</think>", "</arg_value>"),
 }
 """Written down by hand from the models' templates: what they split at, or spell as text."""
 PLAIN: tuple[str, ...] = ("a < b > c", "<b>bold</b>", "<|", "</ think>", "tool_call")

@@ -6,7 +6,7 @@ they are read back by what the tool's schema declares, see `scanners.unquoted`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -19,19 +19,24 @@ from isc.formats.segments import (
     body,
     content_text,
     content_texts,
+    owned,
     scaffold,
     special,
     spelled,
+    text_content,
     unsupported_role,
 )
 from isc.types import (
+    AssistantMessage,
     Chat,
     DeveloperMessage,
     ParsedResponse,
     Reasoning,
     Sampled,
     Segment,
+    Segments,
     SystemMessage,
+    TextPart,
     ToolCall,
     ToolSpec,
 )
@@ -73,6 +78,11 @@ _TOOLS_HEAD: Final = scaffold(
 _TOOLS_TAIL: Final = (
     "</tools>\n\nFor each function call, output the function name and arguments within the following XML format:\n"
 )
+_NOT_SHOWN: Final = ("defer_loading", "strict")
+_REMINDER: Final = (
+    "<reminder>You are unable to process this {} because you don't have multi-modal input ability. "
+    "Try different methods.</reminder>"
+)
 _CALL_WORDING: Final = (
     "<tool_call>{function-name}",
     *("<arg_key>{arg-key-1}</arg_key>", "<arg_value>{arg-value-1}</arg_value>"),
@@ -105,13 +115,15 @@ def marker(chat: Chat, index: int, role: str) -> Segment:
     return Segment(role, "special", True, index - 1) if chat.role(index - 1) == "assistant" else special(role)
 
 
-def plain_turn(chat: Chat, index: int, family: str, layout: Segment) -> tuple[Segment, ...]:
-    """Return the turn of a user or of a system message."""
+def plain_turn(
+    chat: Chat, index: int, family: str, layout: Segment, content: Callable[[Chat, int], Segments] = text_content
+) -> tuple[Segment, ...]:
+    """Return the turn of a user or of a system message. `content` is what they say."""
     message = chat.messages[index]
     if isinstance(message, DeveloperMessage):
         raise unsupported_role(chat, index, family, "use role 'system'")
     role = SYSTEM if isinstance(message, SystemMessage) else USER
-    return marker(chat, index, role), layout, body(content_text(chat, index))
+    return marker(chat, index, role), layout, *content(chat, index)
 
 
 def tool_responses(chat: Chat, index: int, layout: Segment) -> Iterator[Segment]:
@@ -131,6 +143,13 @@ def tool_response(text: str, layout: Segment) -> tuple[Segment, ...]:
     return _RESPONSE, layout, body(text), layout, _END_RESPONSE
 
 
+def observation(chat: Chat, index: int, shown: int) -> Iterator[Segment]:
+    """Yield the tool result that stands in turn `index`, which is that of message `shown`, on no lines of its own."""
+    if chat.role(index - 1) != "tool":
+        yield marker(chat, index, OBSERVATION)
+    yield from owned(shown, (_RESPONSE, *content_or_reminder(chat, shown), _END_RESPONSE))
+
+
 def generation_prompt(chat: Chat, index: int, *prefilled: Segment) -> tuple[Segment, ...]:
     """Return the assistant's marker and what is prefilled after it."""
     return (marker(chat, index, ASSISTANT), *prefilled)
@@ -139,6 +158,50 @@ def generation_prompt(chat: Chat, index: int, *prefilled: Segment) -> tuple[Segm
 def last_user_index(chat: Chat) -> int:
     """Return the index of the last user message, or -1."""
     return chat.user_indices[-1] if chat.user_indices else -1
+
+
+def bare_tools(chat: Chat) -> Iterator[str]:
+    """Yield the functions of the tools that are not deferred: keys as they stand but for two, values as JSON."""
+    for tool in chat.tools:
+        if not tool.function.get("defer_loading"):
+            shown = (f'"{key}": {json_text(value)}' for key, value in tool.function.items() if key not in _NOT_SHOWN)
+            yield f"{{{', '.join(shown)}}}"
+
+
+def split_inline_reasoning(content: str) -> tuple[str | None, str]:
+    """Split a text that spells its think block into reasoning and content. Nothing is trimmed."""
+    before, close, _ = content.partition("</think>")
+    return (before.rpartition("<think>")[2], content.rpartition("</think>")[2]) if close else (None, content)
+
+
+def effort(level: str) -> tuple[Segment, ...]:
+    """Return the turn that says how much to think."""
+    return special(SYSTEM), scaffold(f"Reasoning Effort: {level.capitalize()}")
+
+
+def content_or_reminder(chat: Chat, index: int) -> Iterator[Segment]:
+    """Yield the content of a message, with a reminder in place of whatever is no text."""
+    content = chat.messages[index].content
+    for part in (TextPart(content),) if isinstance(content, str) else content or ():
+        if isinstance(part, TextPart):
+            yield body(part.text)
+        else:
+            yield scaffold(_REMINDER.format(part.modality))
+
+
+def blocked_answer(chat: Chat, index: int, message: AssistantMessage, *, clears: bool) -> Iterator[Segment]:
+    """Yield an assistant's turn with a think block always. `clears`: the block is empty before the last user message.
+
+    Reasoning stands as it is; a think block that the content spells is reasoning where none is given.
+    """
+    reasoning, content = message.reasoning_content, content_text(chat, index)
+    if reasoning is None:
+        reasoning, content = split_inline_reasoning(content)
+    yield from (marker(chat, index, ASSISTANT), THINK)
+    if not (clears and index < last_user_index(chat)):
+        yield body(reasoning or "")
+    yield END_THINK
+    yield from answer(content, message.tool_calls, ONE_LINE)
 
 
 def answer(content: str, calls: Sequence[ToolCall], layout: Segment) -> Iterator[Segment]:

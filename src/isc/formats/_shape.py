@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc._later import Later
 from isc.errors import Error
@@ -41,7 +42,8 @@ class Shape(Struct, frozen=True):
     `text_arguments`: whether arguments may be given as JSON text. `offers_tools`: whether tools may be given, not only
     called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside
     reasoning, that is. `results_follow_calls`: a tool result stands where the last assistant turn calls.
-    `results_at_once`: it stands right after that turn or another result. `system_first`: a system or developer message
+    `results_at_once`: it stands right after that turn or another result. `results_answer_calls`: one that names a call
+    names one of the turn it follows, whose calls have ids of their own. `system_first`: a system or developer message
     only stands first. `user_first`: a user speaks first, after a leading system message, and says something.
     `alternates`: users and assistants take turns, a call and its results between them. `needs_query`: one user message
     is not a tool result in disguise. `keys`, `values`: what names and texts of arguments match, for formats that quote
@@ -59,6 +61,7 @@ class Shape(Struct, frozen=True):
     content_with_calls: bool = True
     results_follow_calls: bool = False
     results_at_once: bool = False
+    results_answer_calls: bool = False
     system_first: bool = False
     user_first: bool = False
     alternates: bool = False
@@ -106,6 +109,7 @@ def asked(family: Family) -> Shape:
         calls_alone=calling is not None and not calling.content,
         results_follow_calls=not results_anywhere,
         results_at_once=results and takes.refuses_late_results(),
+        results_answer_calls=results and calling is not None and not takes.late_result(calling),
         system_first=not all(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in later),
         user_first=user_first,
         alternates=alternates,
@@ -127,6 +131,11 @@ class _Asking:
             return bool(list(self.family.conversation(Chat(messages, (_TOOL,) if tools else ()))))
         except Error:
             return False
+
+    def late_result(self, calling: AssistantMessage) -> bool:
+        """Return whether the family renders a result of an earlier turn's call after a turn that calls again."""
+        calls = tuple(replace(call, id="call00001") for call in calling.tool_calls)
+        return self(_USER, calling, _RESULT, _SAID, _USER, replace(calling, tool_calls=calls), _RESULT)
 
     def calls(self, arguments: str | None = None, count: int = 1) -> Iterator[AssistantMessage]:
         """Yield a turn that calls. A turn with content besides comes first."""

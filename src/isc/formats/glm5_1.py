@@ -7,17 +7,15 @@ JSON text, content None, other parts than text (here also `tool_reference`) and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from isc._json import json_text
 from isc.formats import _glm as glm
 from isc.formats.base import Family
 from isc.formats.segments import body, content_text
 from isc.types import (
     AssistantMessage,
     Chat,
-    Json,
     ParsedResponse,
     Reasoning,
     Sampled,
@@ -26,8 +24,6 @@ from isc.types import (
     ToolMessage,
     ToolSpec,
 )
-
-_NOT_SHOWN: Final = ("defer_loading", "strict")
 
 
 class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
@@ -66,8 +62,7 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
 
     def preamble(self, chat: Chat) -> Segments:
         """Yield the tools in a system turn of their own."""
-        shown = (_tool(tool.function) for tool in chat.tools if not tool.function.get("defer_loading"))
-        return glm.tools_turn(chat, shown, glm.ONE_LINE)
+        return glm.tools_turn(chat, glm.bare_tools(chat), glm.ONE_LINE)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """Yield one message. Results in a row share an observation turn."""
@@ -82,7 +77,7 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
     def _assistant(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
         reasoning, content = message.reasoning_content, content_text(chat, index)
         if reasoning is None:
-            reasoning, content = _split_inline_reasoning(content)
+            reasoning, content = glm.split_inline_reasoning(content)
         if reasoning is None and self._thought(chat, index):
             reasoning = ""
         yield glm.marker(chat, index, glm.ASSISTANT)
@@ -109,18 +104,6 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return glm.parse(sampled, tools, glm.ONE_LINE)
-
-
-def _tool(function: Mapping[str, Json]) -> str:
-    """Return a tool's function as the template's `tool_to_json` prints it: keys as they stand, values as JSON."""
-    shown = (f'"{key}": {json_text(value)}' for key, value in function.items() if key not in _NOT_SHOWN)
-    return f"{{{', '.join(shown)}}}"
-
-
-def _split_inline_reasoning(content: str) -> tuple[str | None, str]:
-    """Split a text that spells its think block into reasoning and content. Nothing is trimmed."""
-    before, close, _ = content.partition("</think>")
-    return (before.rpartition("<think>")[2], content.rpartition("</think>")[2]) if close else (None, content)
 
 
 def _query_was_reasoned_about(chat: Chat, index: int) -> bool:

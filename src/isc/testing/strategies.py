@@ -231,6 +231,8 @@ class Writer:
 
     def _assistant(self, call_ids: list[str]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": self.text()}
+        if self.shape.results_answer_calls:
+            call_ids.clear()
         if self.shape.reasoning and self.chance(0.5):
             message["reasoning_content"] = self.text()
         if self.shape.tools and self.chance(0.5):
