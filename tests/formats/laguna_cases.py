@@ -55,7 +55,7 @@ CASES = (
     _case("laguna-xs-2.1", LagunaXS2(variant=_NEW)),
     _case("laguna-xs-2.1-thinking", LagunaXS2(variant=_NEW, enable_thinking=True), enable_thinking=True),
     _case("laguna-xs-2.1-tokens", LagunaXS2(variant=_NEW, enable_thinking=True, tokens=TAGS), enable_thinking=True),
-    _case("laguna-xs-2.1-default", LagunaXS2(variant=_NEW, enable_thinking=True), _THINKS_BY_DEFAULT),
+    _case("laguna-s-2.1", LagunaXS2(variant="s-2.1", enable_thinking=True), _THINKS_BY_DEFAULT),
     _case(
         "laguna-xs-2.1-kept",
         LagunaXS2(variant=_NEW, preserve_thinking=True),

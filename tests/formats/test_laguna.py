@@ -233,8 +233,9 @@ def test_a_turn_is_extended_by_anything_and_its_close_given_once(family: LagunaX
     ("options", "problem"),
     [
         ({"preserve_thinking": True}, "xs.2 has no preserve_thinking"),
-        ({"variant": "xs-2.1", "render_assistant_messages_raw": True}, "no render_assistant_messages_raw"),
-        ({"variant": "xs-3"}, "variant='xs-3' is none of 'xs.2', 'xs-2.1'"),
+        ({"variant": "m.1", "preserve_thinking": True}, "m.1 has no preserve_thinking; xs-2.1 and s-2.1 have"),
+        ({"variant": "s-2.1", "render_assistant_messages_raw": True}, "no render_assistant_messages_raw; xs.2 and m.1"),
+        ({"variant": "xs-3"}, "variant='xs-3' is none of 'xs.2', 'xs-2.1', 's-2.1', 'm.1'"),
         ({"tokens": ("<assistant>",)}, "none of the tags"),
     ],
 )
@@ -255,3 +256,18 @@ def test_what_the_template_drops_is_refused() -> None:
 
 def test_models_are_known_by_name() -> None:
     assert [isc.family_for(f"poolside/Laguna-{name}") for name in ("XS.2", "XS-2.1")] == [OLD, NEW]
+    assert isc.family_for("poolside/Laguna-M.1") == LagunaXS2(variant="m.1")
+    assert isc.family_for("poolside/Laguna-S-2.1") == LagunaXS2(variant="s-2.1", enable_thinking=True)
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+def test_m_1_is_xs_2_without_a_system_message_of_its_own(*, thinks: bool) -> None:
+    large = LagunaXS2(variant="m.1", enable_thinking=thinks)
+    small = LagunaXS2(enable_thinking=thinks)
+    said = [user("a"), assistant(" b\n", call("now", {"k": [1]}), reasoning="r"), tool("1")]
+    for tools in (None, TOOLS):
+        given = [system("s"), *said]
+        assert text_of(large, given, tools, prompt=True) == text_of(small, given, tools, prompt=True)
+        given = [system(""), *said]
+        assert text_of(large, said, tools, prompt=True) == text_of(small, given, tools, prompt=True)
+    assert text_of(large, [user("a")]) == "〈|EOS|〉<user>\na\n</user>\n"

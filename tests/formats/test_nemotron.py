@@ -178,7 +178,13 @@ def test_effort_is_scaffold_of_the_last_user_message(family: Nemotron3, wording:
 
 @pytest.mark.parametrize(
     ("variant", "option"),
-    [("nano", "low_effort"), ("nano", "medium_effort"), ("super", "medium_effort"), ("ultra", "low_effort")],
+    [
+        ("nano", "low_effort"),
+        ("nano", "medium_effort"),
+        ("super", "medium_effort"),
+        ("ultra", "low_effort"),
+        ("3.5", "medium_effort"),
+    ],
 )
 def test_an_option_of_another_variant_is_refused(variant: Variant, option: str) -> None:
     with pytest.raises(isc.OptionError, match=f"{variant} has no {option}"):
@@ -186,7 +192,7 @@ def test_an_option_of_another_variant_is_refused(variant: Variant, option: str) 
 
 
 def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(isc.OptionError, match="variant='mini' is none of 'nano', 'super', 'ultra'"):
+    with pytest.raises(isc.OptionError, match=r"variant='mini' is none of 'nano', 'super', 'ultra', '3\.5'"):
         Nemotron3(variant="mini")  # type: ignore[arg-type]
 
 
@@ -246,3 +252,13 @@ def test_a_tool_result_extends_a_turn_and_a_new_query_only_where_thoughts_stay()
 )
 def test_models_are_known_by_name(model: str, family: Nemotron3) -> None:
     assert isc.family_for(model) == family
+
+
+def test_3_5_is_ultra_without_an_effort() -> None:
+    newer = Nemotron3(variant="3.5")
+    assert isc.family_for("nvidia/NVIDIA-Nemotron-3.5-Lightning-30B-A3B-BF16") == newer
+    said = [user("a"), assistant("b", call("f", {"k": None}), reasoning="r"), tool("1"), user("c"), assistant("d")]
+    for family in (newer, Nemotron3(variant="3.5", enable_thinking=False)):
+        older = Nemotron3(variant="ultra", enable_thinking=family.enable_thinking)
+        assert text_of(family, said, prompt=True) == text_of(older, said, prompt=True)
+    assert "<think>\nr</think>" in text_of(newer, said[:3])

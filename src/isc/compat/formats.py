@@ -24,7 +24,10 @@ _NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max",
 """Fields that say nothing of the format."""
 OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "laguna-xs-2.1": ("laguna-xs.2", "xs-2.1"),
+    "laguna-s-2.1": ("laguna-xs.2", "s-2.1"),
+    "laguna-m.1": ("laguna-xs.2", "m.1"),
     "nemotron-3-ultra": ("nemotron-3", "ultra"),
+    "nemotron-3.5": ("nemotron-3", "3.5"),
 }
 """Configurations whose format is a variant of another's family."""
 _WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)

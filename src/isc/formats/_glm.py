@@ -174,9 +174,20 @@ def split_inline_reasoning(content: str) -> tuple[str | None, str]:
     return (before.rpartition("<think>")[2], content.rpartition("</think>")[2]) if close else (None, content)
 
 
-def effort(level: str) -> tuple[Segment, ...]:
-    """Return the turn that says how much to think."""
-    return special(SYSTEM), scaffold(f"Reasoning Effort: {level.capitalize()}")
+def opening_with_effort(chat: Chat, effort: str | None) -> tuple[Segment, ...]:
+    """Return what begins every text, and without tools the turn that says how much to think."""
+    return START if chat.tools else (*START, *_effort(effort))
+
+
+def effort_and_tools(chat: Chat, effort: str | None) -> Iterator[Segment]:
+    """Yield what is nobody's: the tools' turn, and the effort's before it. Yield nothing without tools."""
+    if chat.tools:
+        yield from _effort(effort)
+        yield from tools_turn(chat, bare_tools(chat), ONE_LINE)
+
+
+def _effort(level: str | None) -> tuple[Segment, ...]:
+    return () if level is None else (special(SYSTEM), scaffold(f"Reasoning Effort: {level.capitalize()}"))
 
 
 def content_or_reminder(chat: Chat, index: int) -> Iterator[Segment]:

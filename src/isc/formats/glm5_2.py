@@ -47,13 +47,16 @@ class Glm52(Family, frozen=True, tag_field="family", tag="glm-5.2"):
         return not self.clear_thinking
 
     def opening(self, chat: Chat) -> Segments:
-        """Yield the beginning of every text."""
-        return glm.START
+        """Yield the beginning of every text, and what a turn of its own says of the effort."""
+        return glm.opening_with_effort(chat, self._effort)
 
     def preamble(self, chat: Chat) -> Segments:
-        """Yield the effort, then the tools, each in a system turn of its own."""
-        told = glm.effort(self.reasoning_effort) if self.enable_thinking else ()
-        return (*told, *glm.tools_turn(chat, glm.bare_tools(chat), glm.ONE_LINE))
+        """Yield the tools in a system turn of their own."""
+        return glm.effort_and_tools(chat, self._effort)
+
+    @property
+    def _effort(self) -> str | None:
+        return self.reasoning_effort if self.enable_thinking else None
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """Yield one message. Results in a row share an observation turn."""

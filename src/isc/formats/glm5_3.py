@@ -62,12 +62,12 @@ class Glm53(Family, frozen=True, tag_field="family", tag="glm-5.3"):
         return not self.clear_thinking
 
     def opening(self, chat: Chat) -> Segments:
-        """Yield the beginning of every text."""
-        return glm.START
+        """Yield the beginning of every text, and what a turn of its own says of the effort."""
+        return glm.opening_with_effort(chat, self.reasoning_effort)
 
     def preamble(self, chat: Chat) -> Segments:
-        """Yield the effort, then the tools, each in a system turn of its own."""
-        return (*glm.effort(self.reasoning_effort), *glm.tools_turn(chat, glm.bare_tools(chat), glm.ONE_LINE))
+        """Yield the tools in a system turn of their own."""
+        return glm.effort_and_tools(chat, self.reasoning_effort)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """Yield one message, or of results in a row the one that the order of the calls puts here."""

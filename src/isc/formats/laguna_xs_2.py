@@ -1,11 +1,13 @@
 """Laguna: tags that open and close turns, `</think>` prefilled unless it thinks, calls as pairs of key and value.
 
-Follows `poolside/Laguna-XS.2` (template sha256 cefcef90515772c0) and `poolside/Laguna-XS-2.1` (2d3c724b3c2e9eb7, and
-444819b8ad461287, which thinks by default and has `preserve_thinking`). The start mark and the tags of answers and
-reasoning are tokens; of the other tags a vocabulary has those it has, to which a renderer fits the family, and the rest
-is text. Deviations: a list of text parts is its text, where the template takes it for nothing; arguments given as JSON
-text are read as the object they say, where the template fails; `developer` messages are refused, where the template
-drops them, and so are calls beside content that spells none under `render_assistant_messages_raw`.
+Follows `poolside/Laguna-XS.2` (template sha256 cefcef90515772c0), `poolside/Laguna-XS-2.1` (2d3c724b3c2e9eb7) and
+`poolside/Laguna-S-2.1` (444819b8ad461287, which thinks by default and has `preserve_thinking`). `poolside/Laguna-M.1`
+is inferred, no template of it being at hand: XS.2's turns without a system message of its own. The start mark and the
+tags of answers and reasoning are tokens; of the other tags a vocabulary has those it has, to which a renderer fits the
+family, and the rest is text. Deviations: a list of text parts is its text, where the template takes it for nothing;
+arguments given as JSON text are read as the object they say, where the template fails; `developer` messages are
+refused, where the template drops them, and so are calls beside content that spells none under
+`render_assistant_messages_raw`.
 
 Where `<tool_call>` is text, content that spells it reads as an attempted call. And nothing is quoted: a key with a tag
 in it cannot be told apart, nor a value that spells what ends one, see `isc.formats.reading.tagged_calls`.
@@ -43,7 +45,7 @@ from isc.types import (
     ToolSpec,
 )
 
-Variant: TypeAlias = Literal["xs.2", "xs-2.1"]
+Variant: TypeAlias = Literal["xs.2", "xs-2.1", "s-2.1", "m.1"]
 
 _START: Final = "〈|EOS|〉"
 _ANSWER: Final = ("<assistant>", "</assistant>")
@@ -51,6 +53,9 @@ _CALL: Final = ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_
 _TURNS: Final = ("<system>", "</system>", "<user>", "</user>", "<tool_response>", "</tool_response>")
 TAGS: Final = (*_TURNS, *_CALL)
 """The tags that are tokens where the vocabulary has them, and text elsewhere."""
+
+_OPTIONS: Final = {"preserve_thinking": ("xs-2.1", "s-2.1"), "render_assistant_messages_raw": ("xs.2", "m.1")}
+"""Options that some variants have."""
 
 _DEFAULT_SYSTEM: Final = (
     "You are a helpful, conversationally-fluent assistant made by Poolside. You are here to be helpful to users "
@@ -69,15 +74,16 @@ _HOW_TO_CALL: Final = (
 
 
 class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
-    """The Laguna XS.2 and XS-2.1 models.
+    """The Laguna XS.2, XS-2.1, S-2.1 and M.1 models.
 
     Args:
         variant: Whose template.
-        enable_thinking: Prefill `<think>` instead of `</think>`; for XS-2.1 also keep the reasoning of every turn.
-        preserve_thinking: XS-2.1: keep the reasoning of every turn, whether the next is to think or not.
-        render_assistant_messages_raw: XS.2: take an assistant's content for the whole turn as it was sampled, tags
-            included. They are the model's own only under `body_specials="parse"`; reasoning and calls are not rendered
-            beside them, and a parsed turn's content is the whole turn.
+        enable_thinking: Prefill `<think>` instead of `</think>`; for XS-2.1 and S-2.1 also keep the reasoning of every
+            turn.
+        preserve_thinking: XS-2.1 and S-2.1: keep the reasoning of every turn, whether the next is to think or not.
+        render_assistant_messages_raw: XS.2 and M.1: take an assistant's content for the whole turn as it was sampled,
+            tags included. They are the model's own only under `body_specials="parse"`; reasoning and calls are not
+            rendered beside them, and a parsed turn's content is the whole turn.
         tokens: Which tags the vocabulary has as tokens; a renderer finds them itself.
 
     Raises:
@@ -101,9 +107,10 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
 
     def check_options(self) -> None:
         """Refuse options that this template does not have together."""
-        for option, variant in (("preserve_thinking", "xs-2.1"), ("render_assistant_messages_raw", "xs.2")):
-            if getattr(self, option) and self.variant != variant:
-                raise OptionError(f"laguna-xs.2: the template of {self.variant} has no {option}; {variant} has")
+        for option, variants in _OPTIONS.items():
+            if getattr(self, option) and self.variant not in variants:
+                having = " and ".join(variants)
+                raise OptionError(f"laguna-xs.2: the template of {self.variant} has no {option}; {having} have")
         unknown = [tag for tag in self.tokens if tag not in TAGS]
         if unknown:
             raise OptionError(f"laguna-xs.2: {unknown[0]!r} is none of the tags {' '.join(TAGS)}")
@@ -146,8 +153,12 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
 
     @property
     def _line(self) -> tuple[Segment, ...]:
-        """Return the line break of XS.2. XS-2.1 has nothing there."""
-        return (scaffold("\n"),) if self.variant == "xs.2" else ()
+        """Return the line break of XS.2 and M.1. The others have nothing there."""
+        return (scaffold("\n"),) if self._breaks_lines else ()
+
+    @property
+    def _breaks_lines(self) -> bool:
+        return self.variant in _OPTIONS["render_assistant_messages_raw"]
 
     def _tag(self, text: str) -> Segment:
         return special(text) if text in self.tokens else scaffold(text)
@@ -156,8 +167,8 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         """Yield the start mark, then the turn of system message, or a default, and tools. An empty turn is left out."""
         yield special(_START)
         says = isinstance(chat.messages[0], SystemMessage)
-        text = content_text(chat, 0).rstrip() if says else _DEFAULT_SYSTEM
-        old = self.variant == "xs.2"
+        text = content_text(chat, 0).rstrip() if says else "" if self.variant == "m.1" else _DEFAULT_SYSTEM
+        old = self._breaks_lines
         if not (text or chat.tools or (self.enable_thinking and not old)):
             return
         yield self._tag("<system>")
@@ -197,7 +208,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         yield special(_ANSWER[0])
         yield from self._line
         content, thought = content_text(chat, index), message.reasoning_content or ""
-        if self.variant == "xs.2":
+        if self._breaks_lines:
             content, thought, thinks = _without_inline_reasoning(content, thought)
         else:
             thinks = self.enable_thinking or self.preserve_thinking
@@ -254,7 +265,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         texts = Around(text_enders=tuple(tag for tag in _CALL[:1] if tag not in self.tokens))
         parts = read_parts(turn, self._thinking, self._calls, texts, tools)
         thought, content = parts.thought, parts.content
-        if self.variant == "xs.2":
+        if self._breaks_lines:
             thought, content = thought and thought.strip(), content.strip()
         if self.render_assistant_messages_raw:
             content = spelling(whole.segments).removesuffix("\n")
@@ -273,10 +284,17 @@ def _without_inline_reasoning(content: str, thought: str) -> tuple[str, str, boo
 
 FAMILY: Final = LagunaXS2
 
-MODELS: Final = {"poolside/Laguna-XS.2": LagunaXS2(), "poolside/Laguna-XS-2.1": LagunaXS2(variant="xs-2.1")}
+_S21: Final = LagunaXS2(variant="s-2.1", enable_thinking=True)
+
+MODELS: Final = {
+    "poolside/Laguna-XS.2": LagunaXS2(),
+    "poolside/Laguna-XS-2.1": LagunaXS2(variant="xs-2.1"),
+    "poolside/Laguna-S-2.1": _S21,
+    "poolside/Laguna-M.1": LagunaXS2(variant="m.1"),
+}
 
 TEMPLATES: Final = {
     "cefcef90515772c0": LagunaXS2(),
     "2d3c724b3c2e9eb7": LagunaXS2(variant="xs-2.1"),
-    "444819b8ad461287": LagunaXS2(variant="xs-2.1", enable_thinking=True),
+    "444819b8ad461287": _S21,
 }

@@ -2,7 +2,8 @@
 
 Follows `nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16` (template sha256 ab7813c3abdd9cb6), `-Super-120B-A12B-BF16`
 (575fb74f54ed264d: `low_effort`) and `-Ultra-550B-A55B-BF16` (82753bef5cedc493: `medium_effort`, no line breaks around
-`</think>`). Deviations: content None is no content, where the template prints "None" or fails; arguments given as JSON
+`</think>`). Nemotron 3.5 Lightning is inferred, no template of it being at hand: Ultra's turns without an effort.
+Deviations: content None is no content, where the template prints "None" or fails; arguments given as JSON
 text are read as the object they say, where the template fails; other parts than text are refused. A think tag that a
 message spells stays the text it is. As the templates do, isc renders a tool result that stands first of all without the
 head of its turn.
@@ -36,16 +37,18 @@ from isc.types import (
     ToolSpec,
 )
 
-Variant: TypeAlias = Literal["nano", "super", "ultra"]
+Variant: TypeAlias = Literal["nano", "super", "ultra", "3.5"]
 
 _END: Final = "</s>"
 _LINE: Final = scaffold("\n")
 _CLOSED: Final = (special(chatml.THINK), special(chatml.END_THINK))
+_GLUED: Final = ("ultra", "3.5")
+"""Variants without line breaks around `</think>`."""
 _EFFORTS: Final = {"low_effort": ("super", "low"), "medium_effort": ("ultra", "efficient")}
 
 
 class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
-    """The Nemotron 3 models.
+    """The Nemotron 3 and 3.5 models.
 
     Args:
         variant: Whose template.
@@ -94,7 +97,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
 
     @property
     def _line(self) -> tuple[Segment, ...]:
-        return () if self.variant == "ultra" else (_LINE,)
+        return () if self.variant in _GLUED else (_LINE,)
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """Yield the system turn, empty where there is no text and there are no tools."""
@@ -167,7 +170,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
             if thinks and not closes and content.strip():
                 yield from self._line
             content = content.rstrip()
-        elif self.variant != "ultra":
+        elif self.variant not in _GLUED:
             content = content.strip()
         yield body(content)
 
@@ -233,6 +236,7 @@ MODELS: Final = {
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-FP8": Nemotron3(),
     "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-BF16": Nemotron3(variant="super"),
     "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16": Nemotron3(variant="ultra"),
+    "nvidia/NVIDIA-Nemotron-3.5-Lightning-30B-A3B-BF16": Nemotron3(variant="3.5"),
 }
 
 TEMPLATES: Final = {
