@@ -94,8 +94,7 @@ def asked(family: Family) -> Shape:
     user_first = alternates or not (takes(_SAID, _USER) and takes(_SAID, _USER, tools=offers_tools))
     system = takes(_SYSTEM, _USER, _SAID) or takes(_SYSTEM, _USER)
     developer = takes(_DEVELOPER, _USER, _SAID) or takes(_USER, _DEVELOPER, _SAID)
-    results_anywhere = takes(_USER, _SAID, _RESULT) and (user_first or takes(_RESULT, _USER, _SAID))
-    results = results_anywhere or any(takes(_USER, call, _RESULT) for call in takes.calls())
+    results_anywhere, results = takes.results(user_first=user_first)
     later = (one for one, taken in ((_SYSTEM, system), (_DEVELOPER, developer)) if taken)
     others = {"system": system, "developer": developer, "tool": results}
     return Shape(
@@ -131,6 +130,11 @@ class _Asking:
             return bool(list(self.family.conversation(Chat(messages, (_TOOL,) if tools else ()))))
         except Error:
             return False
+
+    def results(self, *, user_first: bool) -> tuple[bool, bool]:
+        """Return whether tool results may stand anywhere, and whether they may stand after a call."""
+        anywhere = self(_USER, _SAID, _RESULT) and (user_first or self(_RESULT, _USER, _SAID))
+        return anywhere, anywhere or any(self(_USER, call, _RESULT) for call in self.calls())
 
     def late_result(self, calling: AssistantMessage) -> bool:
         """Return whether the family renders a result of an earlier turn's call after a turn that calls again."""
