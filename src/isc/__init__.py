@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from isc.formats.qwen3_8 import Qwen38
     from isc.formats.qwen3_coder import Qwen3Coder
     from isc.formats.qwen3_vl import Qwen3VL
+    from isc.formats.seed_oss import SeedOss
     from isc.traced import template
 
 __version__ = "0.1.0"
@@ -155,6 +156,7 @@ __all__ = [
     "Renderer",
     "RolloutError",
     "Run",
+    "SeedOss",
     "Segment",
     "SpecialInBodyError",
     "SystemMessage",
