@@ -72,8 +72,8 @@ def test_calls_stand_on_lines_and_values_are_python_s() -> None:
     # {{ "\n" + message.content | trim + "\n" }} {{ "\n" + toolcall_begin_token + "\n<function=" ... arg_value | string
     calls = (call("now", {"a": "x\ny", "b": [1, None, True, "z"]}), call("now", {}))
     first = (
-        "<seed:tool_call>\n<function=now>\n<parameter=a>x\ny</parameter>\n<parameter=b>[1, None, True, 'z']</parameter>\n"
-        "</function>\n</seed:tool_call>"
+        "<seed:tool_call>\n<function=now>\n<parameter=a>x\ny</parameter>\n"
+        "<parameter=b>[1, None, True, 'z']</parameter>\n</function>\n</seed:tool_call>"
     )
     second = "<seed:tool_call>\n<function=now>\n</function>\n</seed:tool_call>"
     assert text(RENDERER, [user("u"), assistant("c", *calls)]).endswith(f"assistant\nc\n\n{first}\n{second}<seed:eos>")
