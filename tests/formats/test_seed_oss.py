@@ -144,7 +144,7 @@ IDENTITY = "You are Doubao, a helpful AI assistant. You may call one or more fun
 
 def test_tools_are_functions_or_json() -> None:
     # def {{ item.function.name }}( ... {%- if name in item.function.parameters.required %} [必填]{% else %} [选填]
-    tools = [WHERE, {"name": "now"}]
+    tools: list[dict[str, Any]] = [WHERE, {"name": "now"}]
     shown = text(RENDERER, [system("s"), user("u")], tools)
     assert shown.startswith(f"<seed:bos>system\ns{FUNCTIONS}{HOW}")
     assert "multiple lines</parameter>\n</function>\n</seed:tool_call>\n<seed:eos><seed:bos>user" in shown
@@ -175,6 +175,7 @@ CALL = (
         ),
         (f"<seed:think>r</seed:think>\nso\n\n{CALL}\n{CALL}<seed:eos>", "r", "so", ["ok", "ok"]),
         ("<seed:tool_call>\n<function=now>\n<parameter=a>x", None, "", ["unclosed_block"]),
+        ("<seed:tool_call>now()</seed:tool_call>", None, "", ["malformed_structure"]),
         ("<seed:tool_call>\n<function=find>\n</function>\n</seed:tool_call>", None, "", ["unknown_tool"]),
     ],
 )

@@ -28,7 +28,7 @@ from isc.errors import ConversationError
 from isc.formats._gemma4_declarations import QUOTE, Revision, declaration, in_order, value
 from isc.formats.base import Family
 from isc.formats.reading.gemma_calls import GemmaCalls
-from isc.formats.reading.grammars import Around, read_turn
+from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import reasoning, until
 from isc.formats.segments import (
     arguments_object,
@@ -229,7 +229,7 @@ class Gemma4(Family, frozen=True, tag_field="family", tag="gemma-4"):
         rest = replace(
             turn, segments=turn.segments[position:], starts=turn.starts[position:], ends=turn.ends[position:]
         )
-        said = read_turn(rest, None, _CALLS, Around(), tools)
+        said = read_turn(rest, None, _CALLS, tools=tools)
         return ParsedResponse(said.content.strip(), thought, said.tool_calls, complete)
 
 

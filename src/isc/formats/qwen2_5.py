@@ -18,8 +18,7 @@ from msgspec.structs import replace
 
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.grammars import Around, read_turn
-from isc.formats.reading.json_calls import JsonCalls
+from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.segments import arguments_written, body, content_text, scaffold
 from isc.types import AssistantMessage, Chat, ParsedResponse, Reasoning, Sampled, Segment, Segments, ToolSpec
@@ -29,8 +28,6 @@ Variant: TypeAlias = Literal["2.5", "qwq"]
 _IDENTITY: Final = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 _RESPONSES: Final = (chatml.TOOL_RESPONSE, chatml.END_TOOL_RESPONSE)
 _THINKING: Final = (chatml.THINK, chatml.END_THINK)
-_MARKS: Final = (chatml.TOOL_CALL, chatml.END_TOOL_CALL)
-_CALLS: Final = JsonCalls(*_MARKS, _MARKS)
 
 
 class Qwen25(Family, frozen=True, tag_field="family", tag="qwen2.5"):
@@ -63,7 +60,7 @@ class Qwen25(Family, frozen=True, tag_field="family", tag="qwen2.5"):
     @property
     def specials(self) -> tuple[str, ...]:
         """Return the marks that are tokens of every such vocabulary, then those of this one."""
-        own = (chatml.END_OF_TEXT, chatml.IM_START, chatml.IM_END, *_MARKS)
+        own = (chatml.END_OF_TEXT, chatml.IM_START, chatml.IM_END, chatml.TOOL_CALL, chatml.END_TOOL_CALL)
         return (*own, *(_RESPONSES if self.response_tokens else ()), *(_THINKING if self.variant == "qwq" else ()))
 
     @property
@@ -95,7 +92,7 @@ class Qwen25(Family, frozen=True, tag_field="family", tag="qwen2.5"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        return read_turn(until(sampled, self.stop_tokens), self.reasoning, _CALLS, Around(), tools)
+        return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
 
 
 def _as_text(segment: Segment) -> Segment:

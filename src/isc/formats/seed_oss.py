@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.base import Family
-from isc.formats.reading.grammars import Around, read_turn
+from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import arguments_object, body, content_text, is_special, scaffold, special, spelled
@@ -89,6 +89,7 @@ _CALLS: Final = TaggedCalls(
     "</parameter>\n",
     (_CALL.text, _END_CALL.text),
     python=True,
+    marked=True,
 )
 
 
@@ -119,7 +120,9 @@ class SeedOss(Family, frozen=True, tag_field="family", tag="seed-oss"):
     keeps_history: ClassVar[bool] = True
     reasoning: ClassVar[Reasoning] = Reasoning(_THINK.text, _END_THINK.text, (_END_THINK,), (_CALL.text,))
     argument_keys: ClassVar[str] = r"(?!\u0338)[^<>{}\n]*"  # NFC composes a tag's `=` and `>` with U+0338
-    argument_texts: ClassVar[str] = r"(?s:(?!\u0338)(?!.*</parameter>\s*<(?:parameter=|/function>)).*)"
+    argument_texts: ClassVar[str] = (
+        r"(?s:(?!\u0338)(?!.*</parameter>\s*<(?:parameter=|/function>))(?!(?:.*\n)?<parameter=[^<>\n]+>).*)"
+    )
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """Yield the system turn, if there is a system message or there are tools."""
@@ -171,7 +174,7 @@ class SeedOss(Family, frozen=True, tag_field="family", tag="seed-oss"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is a JSON value or one of Python's is not text."""
-        response = read_turn(until(sampled, self.stop_tokens), self.reasoning, _CALLS, Around(), tools)
+        response = read_turn(until(sampled, self.stop_tokens), self.reasoning, _CALLS, tools=tools)
         thought = response.reasoning_content
         return replace(response, content=response.content.strip(), reasoning_content=thought and thought.strip())
 
