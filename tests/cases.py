@@ -16,7 +16,7 @@ from isc.encoding.encoders import VocabularyEncoder, embedded
 from isc.formats.segments import IMAGE_TOKENS
 from isc.media import ImageProcessor
 from isc.testing import Conversation, Shape
-from references import Adaptation, Preparation, TemplateReference, parts_joined, unprepared
+from references import Adaptation, FormatEncoder, Preparation, TemplateReference, parts_joined, unprepared
 
 
 class Case(Struct, frozen=True):
@@ -32,7 +32,7 @@ class Case(Struct, frozen=True):
     prompt at its head, which a bridge goes on from. `now`: the day that the template's clock tells, YYYY-MM-DD.
     `template_takes`: the fields of the family's shape in which its template takes less. With `images` bodies spell no
     placeholder, which no processor expects. `untraced`: whether messages leave too little trace in the template's text
-    to tell who owns it.
+    to tell who owns it. `twin`: what renders where a model ships Python instead; the template is then its FORMAT.md.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Case(Struct, frozen=True):
     bridges: bool = True
     images: bool = False
     untraced: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False
+    twin: FormatEncoder | None = None
 
     def shape(self) -> Shape:
         """Conversations this format and its template take; bodies spell its specials and some of others.
@@ -90,6 +91,7 @@ class Case(Struct, frozen=True):
             bos_token=self.bos_token,
             eos_token=self.eos_token,
             now=self.now,
+            twin=self.twin,
             processor=QWEN3_VL if self.images and self.family.placeholders_per_image is None else None,
             **self.options,
         )

@@ -147,6 +147,9 @@ def empty_as_none_beside_calls(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "content": message.get("content") or None} if message.get("tool_calls") else message
 
 
+FormatEncoder: TypeAlias = Callable[..., str]
+"""What a model ships instead of a template: from messages, tools, `add_generation_prompt` and options to a text."""
+
 Preparation: TypeAlias = Callable[[Conversation], tuple[Conversation, Mapping[str, Any]]]
 """What a model's own tokenizer makes of a conversation before its template gets it, with what it passes besides."""
 
@@ -170,7 +173,7 @@ def _adapted(message: Mapping[str, Any], adaptations: Sequence[Adaptation]) -> d
 
 
 class TemplateReference:
-    """A model's chat template by `transformers`, its ids by `tokenizers`."""
+    """A model's chat template by `transformers`, or the encoder it ships instead; its ids by `tokenizers`."""
 
     def __init__(
         self,
@@ -181,6 +184,7 @@ class TemplateReference:
         prepare: Preparation = unprepared,
         now: str = "",
         processor: Mapping[str, Any] | None = None,
+        twin: FormatEncoder | None = None,
         **options: Any,  # noqa: ANN401 - a template's own
     ) -> None:
         self.template, self.digest = template_of(template)
@@ -190,6 +194,7 @@ class TemplateReference:
         self.prepare = prepare
         self.options = options
         self.processor = processor
+        self.twin = twin
         self.clock = f"{{% macro strftime_now(pattern) %}}{now}{{% endmacro %}}" if now else ""
 
     def text(
@@ -200,6 +205,8 @@ class TemplateReference:
         continue_final_message: bool | str = False,
     ) -> str:
         """What the model's template renders."""
+        if self.twin is not None:
+            return self._encoded(conversation, add_generation_prompt=add_generation_prompt)
         from transformers.utils.chat_template_utils import render_jinja_template
 
         (messages, tools), variables = self.prepare(conversation)
@@ -213,6 +220,13 @@ class TemplateReference:
         )
         text = str(rendered[0][0])
         return text if self.processor is None else expanded(text, messages, self.processor)
+
+    def _encoded(self, conversation: Conversation, *, add_generation_prompt: bool) -> str:
+        """What the model's encoder makes of a conversation; nobody told it of BOS and EOS."""
+        assert self.twin is not None
+        messages, tools = conversation
+        options = {name: value for name, value in self.options.items() if name not in ("bos_token", "eos_token")}
+        return self.twin(messages, tools, add_generation_prompt=add_generation_prompt, **options)
 
     def encode(self, text: str) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
         """Ids of a text, specials recognized, and the characters each came from."""

@@ -53,6 +53,7 @@ from isc.types import (
     Message,
     ParsedResponse,
     ParsedToolCall,
+    ReminderMessage,
     Segment,
     SystemMessage,
     TextPart,
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from isc.formats.deepseek_r1 import DeepSeekR1
     from isc.formats.deepseek_v3 import DeepSeekV3
     from isc.formats.deepseek_v3_1 import DeepSeekV31
+    from isc.formats.deepseek_v3_2 import DeepSeekV32
+    from isc.formats.deepseek_v4 import DeepSeekV4
     from isc.formats.gemma3 import Gemma3
     from isc.formats.gemma4 import Gemma4
     from isc.formats.glm4_5 import Glm45
@@ -103,7 +106,9 @@ __all__ = [
     "ConversationError",
     "DeepSeekR1",
     "DeepSeekV3",
+    "DeepSeekV4",
     "DeepSeekV31",
+    "DeepSeekV32",
     "DeveloperMessage",
     "Encoder",
     "EncoderError",
@@ -152,6 +157,7 @@ __all__ = [
     "Qwen36",
     "Qwen38",
     "Refusal",
+    "ReminderMessage",
     "RenderedTokens",
     "Renderer",
     "RolloutError",

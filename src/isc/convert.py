@@ -26,6 +26,7 @@ from isc.types import (
     MediaPart,
     Message,
     Part,
+    ReminderMessage,
     Role,
     SystemMessage,
     TextPart,
@@ -39,10 +40,11 @@ Messages: TypeAlias = Iterable[Message | Mapping[str, Any]]
 Tools: TypeAlias = Iterable[ToolSpec | Mapping[str, Any]] | None
 _Converted = TypeVar("_Converted")
 
-_PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessage]] = {
+_PLAIN: dict[str, type[SystemMessage] | type[DeveloperMessage] | type[UserMessage] | type[ReminderMessage]] = {
     "system": SystemMessage,
     "developer": DeveloperMessage,
     "user": UserMessage,
+    "latest_reminder": ReminderMessage,
 }
 _SAYING = {**_PLAIN, "assistant": AssistantMessage}
 """Roles whose messages may say nothing but a content."""
@@ -75,6 +77,7 @@ def chat(
     name: str = "messages",
     invalid_arguments: InvalidArguments = "raise",
     reads_key: Callable[[str], bool] | None = None,
+    extra_roles: Sequence[Role] = (),
 ) -> Chat:
     """Convert messages and tools into one checked `Chat`.
 
@@ -87,6 +90,7 @@ def chat(
         invalid_arguments: What becomes of a call's arguments that are text but not the JSON text of an object:
             `"raise"` refuses them, `"raw"` keeps the text.
         reads_key: Whether the format reads a key of a message that isc itself does not; None for none.
+        extra_roles: Roles that the format has turns for and most formats do not: `latest_reminder`.
 
     Returns:
         The frozen chat; nothing that the caller changes later reaches it. `unread_keys` counts the keys of messages
@@ -107,6 +111,7 @@ def chat(
         raise ConversationError(name, "an empty conversation cannot be rendered; pass at least one message")
     if complete:
         _check_tool_results(records)
+    _check_roles(records, name, extra_roles)
     return Chat(records, tool_specs(tools), unread_keys=_unread_keys(records, name, reads_key))
 
 
@@ -167,6 +172,19 @@ def _check_tool_results(messages: Sequence[Message]) -> None:
             raise ConversationError(f"messages[{index}].tool_call_id", problem, message.tool_call_id)
 
 
+def _check_roles(messages: Sequence[Message], name: str, extra: Sequence[Role]) -> None:
+    """Refuse a message of a role that only some formats have a turn for."""
+    if ReminderMessage not in set(map(type, messages)) or "latest_reminder" in extra:
+        return
+    index = next(index for index, message in enumerate(messages) if type(message) is ReminderMessage)
+    raise _no_role("latest_reminder", extra).within(f"{name}[{index}]")
+
+
+def _no_role(role: object, extra: Sequence[Role] = ()) -> ConversationError:
+    known = [known for known in get_args(Role) if known != "latest_reminder" or known in extra]
+    return ConversationError("role", f"must be one of {', '.join(known)}", role)
+
+
 def _message(value: Any, *, raw: bool = False) -> Message:
     if not isinstance(value, dict):
         value = _message_fields(value)
@@ -190,7 +208,7 @@ def _message(value: Any, *, raw: bool = False) -> Message:
         return ToolMessage(content, name, _extra(value, _TOOL), _optional(value, "tool_call_id"))
     if isinstance(role, str) and role in _PLAIN:
         return _PLAIN[role](content, name, _extra(value, _COMMON))
-    raise ConversationError("role", f"must be one of {', '.join(get_args(Role))}", _given(role))
+    raise _no_role(_given(role))
 
 
 def _is_simple(role: Any, content: Any) -> bool:
@@ -326,7 +344,7 @@ def _message_fields(value: Any) -> Mapping[str, Any]:
     fields = _fields(value)
     if fields is not None:
         return fields
-    if isinstance(value, (SystemMessage, DeveloperMessage, UserMessage, AssistantMessage, ToolMessage)):
+    if isinstance(value, tuple(ROLES)):
         fields = asdict(value)
         return {**fields.pop("extra"), **fields, "role": ROLES[type(value)]}
     raise _no_mapping("must be a message: a dict with 'role' and 'content'", value)

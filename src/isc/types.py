@@ -1,6 +1,6 @@
 """The records callers pass in and families work on: messages, tools, chats, segments, parsed responses.
 
-All are frozen; a message is one of five Structs tagged by its role, and a `None` value is a missing key.
+All are frozen; a message is one of six Structs tagged by its role, and a `None` value is a missing key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ else:  # msgspec resolves annotations at run time and knows no recursive alias
     Json = Any
 
 Arguments: TypeAlias = str | Mapping[str, Json]
-Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
+Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool", "latest_reminder"]
 Span: TypeAlias = tuple[int, int]
 Owner: TypeAlias = tuple[int, bool]
 BodySpecials: TypeAlias = Literal["text", "parse", "reject"]
@@ -78,6 +78,10 @@ class DeveloperMessage(_Message, frozen=True, gc=False, tag="developer"):
     """What the application's developer tells the model, in formats that tell that apart from system."""
 
 
+class ReminderMessage(_Message, frozen=True, gc=False, tag="latest_reminder"):
+    """What the deployment reminds the model of before a user speaks, in formats that have a turn for that."""
+
+
 class UserMessage(_Message, frozen=True, gc=False, tag="user"):
     """What the user says."""
 
@@ -95,7 +99,7 @@ class ToolMessage(_Message, frozen=True, gc=False, tag="tool"):
     tool_call_id: str | None = None
 
 
-Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+Message: TypeAlias = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | ReminderMessage
 
 ROLES: dict[type[Struct], Role] = {
     SystemMessage: "system",
@@ -103,6 +107,7 @@ ROLES: dict[type[Struct], Role] = {
     UserMessage: "user",
     AssistantMessage: "assistant",
     ToolMessage: "tool",
+    ReminderMessage: "latest_reminder",
 }
 
 

@@ -165,7 +165,13 @@ class Renderer(Struct, frozen=True):
             ConversationError: See `isc.convert.chat`; a `MediaError` for an image that cannot be read.
         """
         policy = self.invalid_arguments if invalid_arguments is None else invalid_arguments
-        converted = convert.chat(messages, tools, invalid_arguments=policy, reads_key=self.family.reads_key)
+        converted = convert.chat(
+            messages,
+            tools,
+            invalid_arguments=policy,
+            reads_key=self.family.reads_key,
+            extra_roles=self.family.extra_roles,
+        )
         return self._measured(converted, "messages")
 
     def _measured(self, chat: Chat, name: str) -> Chat:
@@ -288,7 +294,7 @@ class Renderer(Struct, frozen=True):
         given = Chat((), ())
         if new:
             convert_new = partial(convert.chat, complete=False, name="new_messages", invalid_arguments="raw")
-            given = convert_new(new, tools, reads_key=self.family.reads_key)
+            given = convert_new(new, tools, reads_key=self.family.reads_key, extra_roles=self.family.extra_roles)
         return self._measured(replace(given, earlier_images=media.count("image") if media else 0), "new_messages")
 
     def bridge_to_next_turn(

@@ -43,7 +43,8 @@ class Shape(Struct, frozen=True):
     called. `most_calls`: in one turn. `calls_alone`: a turn that calls says nothing else. `content_with_calls`: beside
     reasoning, that is. `results_follow_calls`: a tool result stands where the last assistant turn calls.
     `results_at_once`: it stands right after that turn or another result. `results_answer_calls`: one that names a call
-    names one of the turn it follows, whose calls have ids of their own. `system_first`: a system or developer message
+    names one of the turn it follows, whose calls have ids of their own. `result_per_call`: there are no
+    more results in a row than calls before them. `system_first`: a system or developer message
     only stands first. `user_first`: a user speaks first, after a leading system message, and says something.
     `alternates`: users and assistants take turns, a call and its results between them. `needs_query`: one user message
     is not a tool result in disguise. `keys`, `values`: what names and texts of arguments match, for formats that quote
@@ -62,6 +63,7 @@ class Shape(Struct, frozen=True):
     results_follow_calls: bool = False
     results_at_once: bool = False
     results_answer_calls: bool = False
+    result_per_call: bool = False
     system_first: bool = False
     user_first: bool = False
     alternates: bool = False
@@ -98,7 +100,7 @@ def asked(family: Family) -> Shape:
     later = (one for one, taken in ((_SYSTEM, system), (_DEVELOPER, developer)) if taken)
     others = {"system": system, "developer": developer, "tool": results}
     return Shape(
-        tuple(role for role in ROLES.values() if others.get(role, True)),
+        tuple(role for role in ROLES.values() if others.get(role, role in ("user", "assistant", *family.extra_roles))),
         reasoning=family.has_reasoning,
         tools=calling is not None and (results or not alternates),
         specials=family.specials,
@@ -109,6 +111,7 @@ def asked(family: Family) -> Shape:
         results_follow_calls=not results_anywhere,
         results_at_once=results and takes.refuses_late_results(),
         results_answer_calls=results and calling is not None and not takes.late_result(calling),
+        result_per_call=results and calling is not None and not takes(_USER, calling, _RESULT, _RESULT),
         system_first=not all(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in later),
         user_first=user_first,
         alternates=alternates,

@@ -19,6 +19,7 @@ from isc.types import (
     Json,
     ParsedResponse,
     Reasoning,
+    Role,
     Sampled,
     Segment,
     Segments,
@@ -67,6 +68,9 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
 
     placeholders_per_image: ClassVar[int | None] = None
     """How many tokens stand for an image, where that does not depend on its size."""
+
+    extra_roles: ClassVar[tuple[Role, ...]] = ()
+    """Roles that the format has turns for and most formats do not: `latest_reminder`."""
 
     one_prompt: ClassVar[bool] = False
     """Whether the generation prompt is the same in every chat: a render then asks for it once, not once an answer."""

@@ -91,7 +91,8 @@ def cut_tokens(renderer: Renderer, reference: Reference) -> Check:
 
 def prepared(family: Family, conversation: Conversation) -> Mapping[str, Json]:
     """Return the template variables that a format gives in place of the caller's; most give none."""
-    return family.template_variables(convert.chat(*conversation, reads_key=family.reads_key))
+    chat = convert.chat(*conversation, reads_key=family.reads_key, extra_roles=family.extra_roles)
+    return family.template_variables(chat)
 
 
 def arguments_given_otherwise(renderer: Renderer) -> Check:

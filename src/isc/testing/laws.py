@@ -192,7 +192,8 @@ def body(renderer: Renderer, conversation: Conversation) -> None:
 
     A message's body tokens decode to a text that contains its body.
 
-    A leading mark that composes with scaffold before it (NFC) is found composed.
+    A leading mark that composes with scaffold before it (NFC) is found composed. Where two bodies meet with nothing
+    between them, a token that holds of both is the first one's.
     """
     messages, tools = conversation
     rendered = renderer.render(messages, tools)
@@ -200,13 +201,23 @@ def body(renderer: Renderer, conversation: Conversation) -> None:
         renderer.encoder.decode_bytes([k for k, m, b in _columns(rendered) if b and m == index])
         for index in range(len(rendered.message_roles))
     ]
-    for segment in renderer.segments(messages, tools):
+    before = Segment("")
+    for segment in filter(lambda segment: segment.text, renderer.segments(messages, tools)):
         require(not (segment.body and segment.message == UNOWNED), "body without an owner", segment)
         if segment.body:
             own = decoded[segment.message]
             text = segment.text.lstrip("".join(filter(joins, segment.text)))
             kept = any(wanted.encode() in own for wanted in (segment.text, renderer.encoder.normalize(text)))
+            shared = before.body and before.message != segment.message and "special" not in (before.kind, segment.kind)
+            kept = kept or (shared and _parted(before.text, segment.text, decoded[before.message], own))
             require(kept, "body bytes lost", segment, own)
+        before = segment
+
+
+def _parted(before: str, text: str, first: bytes, second: bytes) -> bool:
+    """Return whether what a text lacks in the second body's tokens stands in the first body's, after its own text."""
+    parts = ((text[:place], text[place:]) for place in range(1, len(text) + 1))
+    return any(first.endswith((before + head).encode()) and tail.encode() in second for head, tail in parts)
 
 
 def _columns(rendered: RenderedTokens) -> Iterator[tuple[int, int, bool]]:

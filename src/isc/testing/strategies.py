@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -196,10 +197,19 @@ class Writer:
 
     def _any_role(self, messages: list[dict[str, Any]]) -> str:
         wrong_here: tuple[str, ...] = ("system", "developer") if messages and self.shape.system_first else ()
-        late = self.shape.results_at_once and messages and messages[-1]["role"] not in ("assistant", "tool")
-        if late or (self.shape.results_follow_calls and not _calls(messages)):
+        if not self._takes_result(messages):
             wrong_here += ("tool",)
         return self.random.choice([role for role in self.shape.roles if role not in wrong_here])
+
+    def _takes_result(self, messages: list[dict[str, Any]]) -> bool:
+        """Return whether a tool result may stand here."""
+        late = self.shape.results_at_once and messages and messages[-1]["role"] not in ("assistant", "tool")
+        if late or (self.shape.results_follow_calls and not _calls(messages)):
+            return False
+        results = list(takewhile(lambda message: message["role"] == "tool", reversed(messages)))
+        before = messages[-len(results) - 1 :][:1]
+        calls = len(before[0].get("tool_calls") or ()) if before else 0
+        return not self.shape.result_per_call or len(results) < calls
 
     def _next_role(self, messages: list[dict[str, Any]]) -> str:
         """Return the role an ordinary conversation goes on with."""
@@ -210,7 +220,7 @@ class Writer:
             return "user"
         if previous == "assistant":
             return "tool" if messages[-1].get("tool_calls") and "tool" in self.shape.roles else "user"
-        return "tool" if previous == "tool" and self.chance(0.3) else "assistant"
+        return "tool" if previous == "tool" and self.chance(0.3) and self._takes_result(messages) else "assistant"
 
     def _message(self, role: str, call_ids: list[str]) -> dict[str, Any]:
         if role == "assistant":

@@ -1,0 +1,129 @@
+"""Calls as DSML: `<｜DSML｜invoke name="...">` with a parameter tag for each argument, all calls in one block.
+
+`｜DSML｜` is a token in some vocabularies and text in others. Nothing is quoted, but every parameter says whether it is a
+string, so no schema is needed to read one back. What cannot be told apart is a function's name with a tag, a quote or a
+line break in it, such a key, and a value that itself has the tags that end it and begin another parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from isc._json import json_text
+from isc.formats.reading.coded import Coded, coded, decoded, encoded
+from isc.formats.reading.grammars import Attempt, calls_of
+from isc.formats.reading.scanners import find_special, reasoning, reasoning_start
+from isc.formats.reading.tagged_calls import TaggedCalls
+from isc.formats.segments import arguments_object, body, spelled
+from isc.types import ParsedResponse, Reasoning, Sampled, Segment, ToolCall, ToolSpec
+
+DSML: Final = "｜DSML｜"
+KEYS: Final = r'[^<>{}\n"]*'
+"""Names of functions and arguments that can be told."""
+TEXTS: Final = r"(?s:(?!\u0338).*)"
+"""Texts that leave the tag before them whole: NFC composes the end of a tag with U+0338."""
+
+_APART: Final = "\n\n"
+
+
+class DsmlCalls(Struct, frozen=True, cache_hash=True):
+    """The tags of one format: what its block, its calls and their parameters are called, and whether DSML is a token."""
+
+    block: str
+    invoke: str = "invoke"
+    parameter: str = "parameter"
+    marks: tuple[str, ...] = (DSML,)
+
+    def tag(self, name: str, *, closes: bool = False) -> str:
+        """Return a tag without its attributes and its end."""
+        return f"<{'/' if closes else ''}{DSML}{name}"
+
+    def said(self, calls: Sequence[ToolCall]) -> Iterator[Segment]:
+        """Yield the calls of a turn in their block, set off from the content before them."""
+        yield from self._spelled(f"{_APART}{self.tag(self.block)}>\n")
+        for position, call in enumerate(calls):
+            yield from self._spelled("\n" * bool(position) + f'{self.tag(self.invoke)} name="')
+            yield body(call.name)
+            yield from self._spelled('">\n')
+            yield from self._parameters(call)
+            yield from self._spelled(f"\n{self.tag(self.invoke, closes=True)}>")
+        yield from self._spelled(f"\n{self.tag(self.block, closes=True)}>")
+
+    def _parameters(self, call: ToolCall) -> Iterator[Segment]:
+        """Yield the parameters of a call, texts as they are and other values as JSON."""
+        for position, (key, value) in enumerate(arguments_object(call).items()):
+            yield from self._spelled("\n" * bool(position) + f'{self.tag(self.parameter)} name="')
+            yield body(f"{key}")
+            yield from self._spelled(f'" string="{"true" if isinstance(value, str) else "false"}">')
+            yield body(value if isinstance(value, str) else json_text(value))
+            yield from self._spelled(f"{self.tag(self.parameter, closes=True)}>")
+
+    def _spelled(self, wording: str) -> tuple[Segment, ...]:
+        return spelled(wording, self.marks)
+
+    def read(self, sampled: Sampled, markers: Reasoning | None, tools: Sequence[ToolSpec]) -> ParsedResponse:
+        """Read a turn without its stop: reasoning up to its closer, content, calls. Nothing is trimmed.
+
+        With `markers` a closer ends reasoning even where nothing opened it: a turn after another turn of the model has
+        no opener. A closer that stands first is the head of a turn whose reasoning was dropped.
+        """
+        position, thought, complete = 0, None, True
+        if markers is not None:
+            closed = find_special(sampled, 0, markers.closer)
+            bare = not sampled.reasoning_open and reasoning_start(sampled.segments, markers.opener) is None
+            if bare and 0 < closed < len(sampled.segments):
+                sampled = replace(sampled, reasoning_open=True)
+            if bare and not closed:
+                position = min(1, len(sampled.segments))
+            else:
+                position, (thought, complete) = reasoning(sampled, 0, markers)
+        turn = coded(sampled, position, self.marks)
+        attempts = _grammar(self).attempts(turn, tools) or self._without_calls(turn)
+        return ParsedResponse(self._content(turn, attempts), thought, calls_of(turn, attempts, tools), complete)
+
+    def _without_calls(self, turn: Coded) -> list[Attempt]:
+        """Return a block in which no call can be found as one attempt."""
+        opener, closer = self._edges()
+        start = turn.text.find(opener)
+        if start < 0:
+            return []
+        inside, close = start + len(opener), turn.text.find(closer, start)
+        stop, end = (close, close + len(closer)) if close >= 0 else (len(turn.text), len(turn.text))
+        return [Attempt(start, end, (min(inside, stop), stop), ("malformed_structure", None, None), closed=close >= 0)]
+
+    def _content(self, turn: Coded, attempts: Sequence[Attempt]) -> str:
+        """Return the text around the calls, without the tags of their block."""
+        edges = [0, *(edge for attempt in attempts for edge in (attempt.start, attempt.end)), len(turn.text)]
+        content, *later = (turn.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
+        opener, closer = self._edges()
+        if attempts:
+            before = content.rstrip()
+            content = before.removesuffix(opener) if before.endswith(opener) else content
+            content = content.removesuffix(_APART)
+        rest = (piece.replace(opener, "").replace(closer, "") for piece in later)
+        return decoded(content + "".join(piece for piece in rest if piece.strip()), self.marks)
+
+    def _edges(self) -> tuple[str, str]:
+        """Return the tags of the block as they are coded."""
+        opener, closer = (f"{self.tag(self.block, closes=closes)}>" for closes in (False, True))
+        return encoded(opener, self.marks), encoded(closer, self.marks)
+
+
+@lru_cache(maxsize=16)
+def _grammar(dsml: DsmlCalls) -> TaggedCalls:
+    """Return the grammar of calls with these tags."""
+    return TaggedCalls(
+        opener=f'{dsml.tag(dsml.invoke)} name="',
+        closer=f"{dsml.tag(dsml.invoke, closes=True)}>",
+        head='">',
+        before=f'{dsml.tag(dsml.parameter)} name="',
+        middle='" string="false">',
+        after=f"{dsml.tag(dsml.parameter, closes=True)}>\n",
+        marks=dsml.marks,
+        middle_of_text='" string="true">',
+    )
