@@ -1,4 +1,4 @@
-"""Twins of the encoders that models ship as Python instead of a template, written from their FORMAT.md in plain strings.
+"""Twins of the encoders that models ship as Python instead of a template, written from their FORMAT.md, in strings.
 
 They know nothing of isc: a conversation goes through the steps of FORMAT.md as OpenAI dicts and comes out as text. What
 holds them to FORMAT.md are its worked examples and the pairs shipped with the models (`test_format_encoders.py`).
@@ -48,7 +48,8 @@ You MUST strictly follow the above defined tool name and parameter schemas to in
 V3_2_TOOLS = """## Tools
 
 You have access to a set of tools you can use to answer the user's question.
-You can invoke functions by writing a "<｜DSML｜function_calls>" block like the following as part of your reply to the user:
+You can invoke functions by writing a "<｜DSML｜function_calls>" block like the following as part of your reply to \
+the user:
 <｜DSML｜function_calls>
 <｜DSML｜invoke name="$FUNCTION_NAME">
 <｜DSML｜parameter name="$PARAMETER_NAME" string="true|false">$PARAMETER_VALUE</｜DSML｜parameter>
@@ -90,10 +91,10 @@ V4_EFFORT = (
 )
 FLASH_EFFORT = (
     "Reasoning Effort: Beyond maximum — exhaustive, relentless, and uncompromising.\nYou MUST reason with the utmost "
-    "depth and rigor, leaving absolutely nothing to chance: exhaustively decompose the problem into its most fundamental "
-    "components, trace every causal chain to its root, and resolve the underlying cause rather than any surface symptom.\n"
-    "Do not stop reasoning until you have independently verified the solution from multiple angles and are certain that "
-    "no assumption remains unchecked and no error remains undiscovered.\n\n"
+    "depth and rigor, leaving absolutely nothing to chance: exhaustively decompose the problem into its most "
+    "fundamental components, trace every causal chain to its root, and resolve the underlying cause rather than any "
+    "surface symptom.\nDo not stop reasoning until you have independently verified the solution from multiple angles "
+    "and are certain that no assumption remains unchecked and no error remains undiscovered.\n\n"
 )
 EFFORTS = {"v4": {"high": "", "max": V4_EFFORT}, "flash-0731": {"low": "", "high": V4_EFFORT, "max": FLASH_EFFORT}}
 FORMAT_HEAD = "## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n"
@@ -265,7 +266,7 @@ def deepseek_v3_2(
         turns = dropped(turns)
     template = V3_2_TOOLS if variant == "shipped" else V3_2_TOOLS.replace("\n\n", "\n")
     texts = [BOS]
-    for index, turn in enumerate(turns):
+    for index in range(len(turns)):
         said, asks = _v3_2_turn(turns, index, template, thinking=thinking)
         texts += [said, asks if add_generation_prompt or index + 1 < len(turns) else ""]
     return "".join(texts)

@@ -96,10 +96,10 @@ def test_no_template_is_a_short_error_that_says_how_to_pass_a_family(directory: 
     [
         (
             ["encoding/encoding_dsv32.py", "modeling_x.py"],
-            {"model_type": "deepseek_v32"},
+            {"model_type": "deepseek_v5"},
             "(encoding/encoding_dsv32.py)",
         ),
-        (["chat_format.py"], {"model_type": "kimi_k3"}, "(chat_format.py)"),
+        (["chat_format.py"], {"model_type": "kimi_k9"}, "(chat_format.py)"),
         (["modeling_x.py", "configuration_x.py"], {"model_type": "x"}, None),
         ([], {"model_type": "deepseek_v3"}, None),
     ],
@@ -135,6 +135,26 @@ def test_the_family_that_serves_a_model_without_a_template_is_named(
         isc.load(directory)
     assert str(caught.value).endswith(f"isc.load({str(directory)!r}, family={family!r})")
     assert isc.load(directory, family).family == isc.list_families()[family]()
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        ({"model_type": "deepseek_v32"}, isc.DeepSeekV32()),
+        ({"architectures": ["DeepseekV4ForCausalLM"]}, isc.DeepSeekV4()),
+        ({"_name_or_path": "deepseek-ai/DeepSeek-V4-Flash-0731"}, isc.DeepSeekV4(variant="flash-0731")),
+    ],
+)
+def test_a_model_whose_format_is_python_is_loaded_by_its_name_or_kind(
+    config: dict[str, object], family: isc.Family, directory: Path
+) -> None:
+    (directory / "config.json").write_bytes(msgspec.json.encode(config))
+    (directory / "encoding").mkdir()
+    (directory / "encoding" / "encoding_x.py").write_text("raise SystemExit")
+    assert isc.load(directory).family == family
+    assert isc.load(directory, thinking=True).family == family.with_options({"thinking": True})
+    with pytest.raises(isc.OptionError, match="no chat template of this name"):
+        isc.load(directory, template="default")
 
 
 def test_a_family_is_given_by_its_name(directory: Path) -> None:

@@ -344,7 +344,7 @@ def _message_fields(value: Any) -> Mapping[str, Any]:
     fields = _fields(value)
     if fields is not None:
         return fields
-    if isinstance(value, tuple(ROLES)):
+    if isinstance(value, Struct) and type(value) in ROLES:
         fields = asdict(value)
         return {**fields.pop("extra"), **fields, "role": ROLES[type(value)]}
     raise _no_mapping("must be a message: a dict with 'role' and 'content'", value)

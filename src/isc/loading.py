@@ -18,7 +18,14 @@ from isc.encoding.base import Encoder
 from isc.encoding.encoders import EngineName, VocabularyEncoder, as_encoder, from_file, from_known_rank_file
 from isc.errors import EncoderError, LoadError, OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats.base import Family
-from isc.formats.catalogue import chosen_family, family_of_template, family_serving, models, unknown_model
+from isc.formats.catalogue import (
+    chosen_family,
+    family_of_template,
+    family_serving,
+    family_without_template,
+    models,
+    unknown_model,
+)
 from isc.formats.segments import IMAGE_TOKENS
 from isc.types import BodySpecials, InvalidArguments, Json, SamplingCuts, ThinkingRetention
 
@@ -169,15 +176,20 @@ def _without_template(model: Source) -> UnknownModelError:
     """Make the error for a model without a chat template: where its format may be, and which family serves it."""
     code = model.format_code()
     shipped = f": it ships its chat format as Python ({code[0]}), which isc never runs" if code else ""
-    config = model.settings("config.json")
-    kinds = [config.get("model_type"), *(config.get("architectures") or ())]
-    names = [Path(model.name).name, str(config.get("_name_or_path") or "")]
-    served = family_serving(names, [kind for kind in kinds if isinstance(kind, str)])
+    served = family_serving(*_called(model))
     call = f"isc.load({model.name!r}, family="
     if served is not None:
         return UnknownModelError(f"{model.name} has no chat template{shipped}. Its family is here: {call}{served!r})")
     advice = f"`isc families` lists the families and their models; pass its family by name: {call}...)"
     return UnknownModelError(f"no family is known for {model.name!r}, which has no chat template{shipped}. {advice}")
+
+
+def _called(model: Source) -> tuple[list[str], list[str]]:
+    """Return what a model may be called, and what kinds of model its configuration says it is."""
+    config = model.settings("config.json")
+    kinds = [config.get("model_type"), *(config.get("architectures") or ())]
+    names = [Path(model.name).name, str(config.get("_name_or_path") or "")]
+    return names, [kind for kind in kinds if isinstance(kind, str)]
 
 
 def load_encoder(source: str, revision: str | None = None, engine: EngineName | None = None) -> VocabularyEncoder:
@@ -319,10 +331,17 @@ def _notice(name: str) -> None:
 
 
 def known_family(model: Source, template: str | None = None) -> Family | None:
-    """Return the family of a model's exact name or exact template; None where the template has to be traced."""
+    """Return the family of a model's exact name or exact template; None where the template has to be traced.
+
+    A model without a template is known by its name or kind, if its family ships none.
+    """
     by_name = models().get(model.name)
     if by_name is not None and template is None:
         return by_name
+    if template is None and model.template_choice(template) is None:
+        shipped_as_code = family_without_template(*_called(model))
+        if shipped_as_code is not None:
+            return shipped_as_code
     by_template = _family_of_choice(_choice(model, template))
     if by_template is None:
         _notice(model.name)

@@ -10,8 +10,20 @@ from isc.formats.deepseek_v3_2 import DeepSeekV32
 from isc.formats.deepseek_v4 import DeepSeekV4
 from isc.formats.reading.dsml_calls import DSML
 
-_TAGS: Final = ("<tool_result>", "</tool_result>", "</｜DSML｜parameter>", "</｜DSML｜tool_calls>", "<｜DSML｜parameter")
-_TAGS_V3_2: Final = ("</function_results>", "<result>", "</｜DSML｜parameter>", "</｜DSML｜invoke>", "<｜DSML｜parameter")
+_TAGS: Final = (
+    "<tool_result>",
+    "</tool_result>",
+    "</｜DSML｜parameter>",
+    "</｜DSML｜tool_calls>",
+    "<｜DSML｜parameter",
+)
+_TAGS_V3_2: Final = (
+    "</function_results>",
+    "<result>",
+    "</｜DSML｜parameter>",
+    "</｜DSML｜invoke>",
+    "<｜DSML｜parameter",
+)
 
 
 def _v4(name: str, family: DeepSeekV4, **options: object) -> Case:
@@ -59,15 +71,12 @@ CASES = (
         thinking=True,
         reasoning_effort=_THOROUGH,
     ),
-    _v4(
-        "deepseek-v4-flash-0731-max",
-        DeepSeekV4(thinking=True, reasoning_effort=_RELENTLESS, variant="flash-0731"),
-        thinking=True,
-        reasoning_effort=_RELENTLESS,
-    ),
     _v3_2("deepseek-v3.2", DeepSeekV32()),
     _v3_2("deepseek-v3.2-thinking", DeepSeekV32(thinking=True), thinking=True),
-    _v3_2("deepseek-v3.2-kept", DeepSeekV32(thinking=True, drop_thinking=False), thinking=True, drop_thinking=False),
-    _v3_2("deepseek-v3.2-token", DeepSeekV32(thinking=True, tokens=(DSML,)), thinking=True),
-    _v3_2("deepseek-v3.2-sglang", DeepSeekV32(variant="sglang")),
+    _v3_2(
+        "deepseek-v3.2-token",
+        DeepSeekV32(thinking=True, drop_thinking=False, tokens=(DSML,)),
+        thinking=True,
+        drop_thinking=False,
+    ),
 )

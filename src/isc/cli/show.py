@@ -28,7 +28,14 @@ NOTE_OPEN, NOTE_CLOSE = "⟨", "⟩"
 _MARKS = frozenset((END, OPEN, CLOSE, SPACE, NEWLINE, TAB, RETURN, NO_BASE, NOTE_OPEN, NOTE_CLOSE))
 _VISIBLE = {" ": SPACE, "\n": NEWLINE, "\t": TAB, "\r": RETURN}
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
-_COLOURS = {"system": "magenta", "developer": "bright_magenta", "user": "green", "assistant": "cyan", "tool": "yellow", "latest_reminder": "magenta"}
+_COLOURS = {
+    "system": "magenta",
+    "developer": "bright_magenta",
+    "user": "green",
+    "assistant": "cyan",
+    "tool": "yellow",
+    "latest_reminder": "magenta",
+}
 _INDENT = "  "
 
 

@@ -1,7 +1,8 @@
 """The common parts of DeepSeek formats with DSML calls: what a system or developer message may hold besides its text.
 
-Tools, a response format and tasks are keys of messages (`tools`, `response_format`, `task`), as the models' own encoders
-take them. Tools of the chat belong to a leading system or developer message, or to a system message without content.
+Tools, a response format and tasks are keys of messages (`tools`, `response_format`, `task`), as the models' own
+encoders take them. Tools of the chat belong to a leading system or developer message, or to a system message without
+content.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def last_user(chat: Chat, *, results: bool) -> int:
     """
     name = "dsml_last_said" if results else "dsml_last_user"
     kinds = (UserMessage, DeveloperMessage, ToolMessage) if results else (UserMessage, DeveloperMessage)
-    return chat.once(name, lambda chat: max((k for k, m in enumerate(chat.messages) if isinstance(m, kinds)), default=-1))
+    return chat.once(
+        name, lambda chat: max((k for k, m in enumerate(chat.messages) if isinstance(m, kinds)), default=-1)
+    )
 
 
 def without_developer(shape: Shape) -> Shape:

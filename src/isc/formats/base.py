@@ -69,6 +69,9 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     placeholders_per_image: ClassVar[int | None] = None
     """How many tokens stand for an image, where that does not depend on its size."""
 
+    ships_template: ClassVar[bool] = True
+    """Whether the format's models ship a chat template. One that ships none is known by its name or its kind."""
+
     extra_roles: ClassVar[tuple[Role, ...]] = ()
     """Roles that the format has turns for and most formats do not: `latest_reminder`."""
 

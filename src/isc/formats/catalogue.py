@@ -160,12 +160,31 @@ def family_serving(names: Iterable[str], kinds: Iterable[str]) -> str | None:
     >>> family_serving(["Qwen3-8B"], []), family_serving([], ["gpt_oss"]), family_serving([], ["DeepseekV3ForCausalLM"])
     ('qwen3', 'gpt-oss', None)
     """
+    served = {family_name(family) for family in _serving(names, kinds)}
+    return next(iter(served)) if len(served) == 1 else None
+
+
+def family_without_template(names: Iterable[str], kinds: Iterable[str]) -> Family | None:
+    """Return the family of a model that has no chat template because its format's models ship none, or None.
+
+    Args:
+        names: See `family_serving`.
+        kinds: See `family_serving`.
+
+    >>> family_without_template(["DeepSeek-V4-Flash-0731"], []).variant, family_without_template(["Qwen3-8B"], [])
+    ('flash-0731', None)
+    """
+    served = _serving(names, kinds)
+    return served[0] if len(served) == 1 and not served[0].ships_template else None
+
+
+def _serving(names: Iterable[str], kinds: Iterable[str]) -> list[Family]:
+    """Return the families that may serve a model: those of its names, or else those of its kinds."""
     called = {name.rpartition("/")[2] for name in names if name}
-    by_name = {family_name(family) for model, family in models().items() if model.rpartition("/")[2] in called}
+    by_name = [family for model, family in models().items() if model.rpartition("/")[2] in called]
     plain = {_plain(kind) for kind in kinds} - _SHARED_KINDS
-    by_kind = {name for name in list_families() if _plain(name) in plain}
-    found = by_name or by_kind
-    return next(iter(found)) if len(found) == 1 else None
+    found = by_name or [family() for name, family in list_families().items() if _plain(name) in plain]
+    return [family for place, family in enumerate(found) if family not in found[:place]]
 
 
 def _plain(kind: str) -> str:

@@ -1,11 +1,11 @@
 """DeepSeek-V3.2: DSML calls, tool results between tags after the turn that calls, thinking or not as the prompt says.
 
-Follows FORMAT.md of `deepseek-ai/DeepSeek-V3.2`, which ships a Python encoder and no template; all of its examples come
-out byte for byte. A user or a developer is answered after `<｜Assistant｜>` and `<think>` or `</think>`, the last of a
-turn's results is answered after a blank line and one of these: that is the generation prompt, rendered where it is asked
-for and wherever any message follows, where the encoder also ends a conversation with it. Results stand in the order they
-are given. Earlier reasoning is dropped when thinking. `｜DSML｜` is a token where the vocabulary has it, else text.
-Messages may have the encoder's own keys `tools` and `response_format`.
+Follows FORMAT.md of `deepseek-ai/DeepSeek-V3.2`, which ships a Python encoder and no template; all of its examples
+come out byte for byte. A user or a developer is answered after `<｜Assistant｜>` and `<think>` or `</think>`, the
+last of a turn's results is answered after a blank line and one of these: that is the generation prompt, rendered
+where it is asked for and wherever any message follows, where the encoder also ends a conversation with it. Results
+stand in the order they are given. Earlier reasoning is dropped when thinking. `｜DSML｜` is a token where the
+vocabulary has it, else text. Messages may have the encoder's own keys `tools` and `response_format`.
 
 The tools block has blank lines between its paragraphs, as the outputs that the model ships with its encoder have them,
 and the ports of llama.cpp and mlx-lm. The copy of the encoder in SGLang, from which FORMAT.md has the block, lost them:
@@ -14,16 +14,18 @@ and the ports of llama.cpp and mlx-lm. The copy of the encoder in SGLang, from w
 Deviations: tools of a chat whose first message is no system or developer message stand in a system message without
 content, where the encoder shows none of a user's; arguments that are no object are one parameter `arguments`, a turn
 after the last user's may have neither reasoning nor calls when thinking, a developer may say nothing, and parts of a
-content are joined, where the encoder fails; content None is no content, where it prints "None"; isc refuses a developer message before the last user's
-while reasoning is dropped, which the encoder leaves out in silence, and keys that a message of that role cannot show. As
-the encoder does, isc refuses a result that follows no call, and more results than calls.
+content are joined, where the encoder fails; content None is no content, where it prints "None"; isc refuses a developer
+message before the last user's while reasoning is dropped, which the encoder leaves out in silence, and keys that a
+message of that role cannot show. As the encoder does, isc refuses a result that follows no call, and more results than
+calls.
 
-A port by llama.cpp is a second witness (sha256 53b9683b3653cec3). It renders the same but for this, where the encoder is
-right as FORMAT.md has it: it puts all system messages first, joined by blank lines, and begins the tools block without a
-blank line where there are none; it writes a call without parameters without their empty line; it leaves `<｜Assistant｜>`
-and its tag out after a user whom no assistant follows; it reads a run of results from the last turn that calls, wherever
-they stand; after an assistant's turn it writes no reasoning in the next; it leaves out a developer's message and a
-response format; and without thinking it asks with `<think></think>`, where history has `</think>` alone.
+A port by llama.cpp is a second witness (sha256 53b9683b3653cec3). It renders the same but for this, where the
+encoder is right as FORMAT.md has it: it puts all system messages first, joined by blank lines, and begins the
+tools block without a blank line where there are none; it writes a call without parameters without their empty
+line; it leaves `<｜Assistant｜>` and its tag out after a user whom no assistant follows; it reads a run of results
+from the last turn that calls, wherever they stand; after an assistant's turn it writes no reasoning in the next;
+it leaves out a developer's message and a response format; and without thinking it asks with `<think></think>`,
+where history has `</think>` alone.
 """
 
 from __future__ import annotations
@@ -99,6 +101,7 @@ class DeepSeekV32(Family, frozen=True, tag_field="family", tag="deepseek-v3.2"):
     variant: Variant = "shipped"
     tokens: tuple[str, ...] = ()
 
+    ships_template: ClassVar[bool] = False
     turn_close: ClassVar[str] = deepseek.EOS
     stop_tokens: ClassVar[tuple[str, ...]] = (deepseek.EOS,)
     tells_ending: ClassVar[bool] = True

@@ -1,26 +1,29 @@
 """DeepSeek-V4: DSML calls, results inside the user's turn, thinking or not, tasks, reminders.
 
-Follows FORMAT.md of `deepseek-ai/DeepSeek-V4`, which ships a Python encoder and no template; all of its examples come
-out byte for byte. A result is said by the user: results in a row and what a user says after them share one turn, and
-results stand in the order of the calls they answer. A message of a user, or a developer, is followed by `<｜Assistant｜>`
-and `<think>` or `</think>`, which is the generation prompt: rendered where it is asked for, and where an answer or a
-reminder follows, else not, where the encoder ends every text with it. Without tools, earlier reasoning is dropped when
-thinking; with tools anywhere all of it is kept. Messages may have the encoder's own keys: `tools`, `response_format`,
-`task`, `wo_eos`. A bridge cannot know the ids of sampled calls: give it results in the order of the calls.
+Follows FORMAT.md of `deepseek-ai/DeepSeek-V4`, which ships a Python encoder and no template; all of its examples
+come out byte for byte. A result is said by the user: results in a row and what a user says after them share one
+turn, and results stand in the order of the calls they answer. A message of a user, or a developer, is followed by
+`<｜Assistant｜>` and `<think>` or `</think>`, which is the generation prompt: rendered where it is asked for, and
+where an answer or a reminder follows, else not, where the encoder ends every text with it. Without tools, earlier
+reasoning is dropped when thinking; with tools anywhere all of it is kept. Messages may have the encoder's own
+keys: `tools`, `response_format`, `task`, `wo_eos`. A bridge cannot know the ids of sampled calls: give it results
+in the order of the calls.
 
 Deviations: tools of a chat whose first message is no system or developer message stand in a system message without
 content, where the encoder shows none of a user's; arguments that are objects are written as their JSON text is, where
 the encoder fails; content None is no content, where it prints "None" or fails; parts of a user's content are joined,
-where it fails, and so are developer messages that say nothing; a part of a result that is no text is refused, where it prints "[Unsupported image]"; isc refuses what
-the encoder leaves out in silence: a developer message before the last user's while it drops reasoning, a task of a
-message that no answer follows or that shares another's turn, and keys that a message of that role cannot show.
+where it fails, and so are developer messages that say nothing; a part of a result that is no text is refused, where it
+prints "[Unsupported image]"; isc refuses what the encoder leaves out in silence: a developer message before the last
+user's while it drops reasoning, a task of a message that no answer follows or that shares another's turn, and keys that
+a message of that role cannot show.
 
-Two ports by llama.cpp are a second witness (sha256 f8b442fab67e75b3, and 8b6f730567ea3e0a for Flash-0731). They render the
-same but for this, where the encoder is right as FORMAT.md has it: they put all system messages first, joined by blank lines; they begin the tools
-block without a blank line where there is no system message; they leave results in the order they were given; they keep
-all reasoning once a result stands in the conversation; they head every assistant's turn with `<｜Assistant｜>`, an answer
-after an answer too, and write no reasoning there without `<think>`; they take a developer's message for more of the
-user's, know no reminder and no task, and end with a generation prompt after any message.
+Two ports by llama.cpp are a second witness (sha256 f8b442fab67e75b3, and 8b6f730567ea3e0a for Flash-0731). They
+render the same but for this, where the encoder is right as FORMAT.md has it: they put all system messages first,
+joined by blank lines; they begin the tools block without a blank line where there is no system message; they leave
+results in the order they were given; they keep all reasoning once a result stands in the conversation; they head
+every assistant's turn with `<｜Assistant｜>`, an answer after an answer too, and write no reasoning there without
+`<think>`; they take a developer's message for more of the user's, know no reminder and no task, and end with a
+generation prompt after any message.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ _CALLS: Final = DsmlCalls("tool_calls")
 _APART: Final = scaffold("\n\n")
 _TOOLS: Final = (
     dsml.tags(
-        '## Tools\n\nYou have access to a set of tools to help answer the user\'s question. You can invoke tools by '
+        "## Tools\n\nYou have access to a set of tools to help answer the user's question. You can invoke tools by "
         'writing a "<~tool_calls>" block like the following:\n\n<~tool_calls>\n<~invoke name="$TOOL_NAME">\n'
         '<~parameter name="$PARAMETER_NAME" string="true|false">$PARAMETER_VALUE</~parameter>\n...\n</~invoke>\n'
         '<~invoke name="$TOOL_NAME2">\n...\n</~invoke>\n</~tool_calls>\n\nString parameters should be specified as is '
@@ -116,6 +119,7 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
         *deepseek.TURNS, deepseek.THINK, deepseek.END_THINK, DSML, _REMINDER, *_TASKS.values()
     )  # fmt: skip
     extra_roles: ClassVar[tuple[Role, ...]] = ("latest_reminder",)
+    ships_template: ClassVar[bool] = False
     turn_close: ClassVar[str] = deepseek.EOS
     stop_tokens: ClassVar[tuple[str, ...]] = (deepseek.EOS,)
     text_markers: ClassVar[tuple[str, ...]] = ("<tool_result>", "</tool_result>")
@@ -125,7 +129,9 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
     def check_options(self) -> None:
         """Refuse an effort that this variant does not know."""
         if self.variant == "v4" and self.reasoning_effort == "low":
-            raise OptionError("deepseek-v4: the release knows reasoning_effort 'high' and 'max'; 'flash-0731' has 'low'")
+            raise OptionError(
+                "deepseek-v4: the release knows reasoning_effort 'high' and 'max'; 'flash-0731' has 'low'"
+            )
 
     @property
     def keeps_history(self) -> bool:

@@ -1,15 +1,17 @@
 """Calls as DSML: `<｜DSML｜invoke name="...">` with a parameter tag for each argument, all calls in one block.
 
-`｜DSML｜` is a token in some vocabularies and text in others. Nothing is quoted, but every parameter says whether it is a
-string, so no schema is needed to read one back. What cannot be told apart is a function's name with a tag, a quote or a
-line break in it, such a key, and a value that itself has the tags that end it and begin another parameter.
+`｜DSML｜` is a token in some vocabularies and text in others. Nothing is quoted, but every parameter says whether it
+is a string, so no schema is needed to read one back. What cannot be told apart is a function's name with a tag, a
+quote or a line break in it, such a key, and a value that itself has the tags that end it and begin another
+parameter.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +19,7 @@ from msgspec.structs import replace
 from isc._json import json_text
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
 from isc.formats.reading.grammars import Attempt, calls_of
-from isc.formats.reading.scanners import find_special, reasoning, reasoning_start
+from isc.formats.reading.scanners import CallReading, find_special, reasoning, reasoning_start
 from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import arguments_object, body, spelled
 from isc.types import ParsedResponse, Reasoning, Sampled, Segment, ToolCall, ToolSpec
@@ -29,10 +31,11 @@ TEXTS: Final = r"(?s:(?!\u0338).*)"
 """Texts that leave the tag before them whole: NFC composes the end of a tag with U+0338."""
 
 _APART: Final = "\n\n"
+_UNREAD: Final[CallReading] = ("malformed_structure", None, None)
 
 
 class DsmlCalls(Struct, frozen=True, cache_hash=True):
-    """The tags of one format: what its block, its calls and their parameters are called, and whether DSML is a token."""
+    """The tags of one format: what block, calls and parameters are called, and whether DSML is a token."""
 
     block: str
     invoke: str = "invoke"
@@ -83,35 +86,54 @@ class DsmlCalls(Struct, frozen=True, cache_hash=True):
             else:
                 position, (thought, complete) = reasoning(sampled, 0, markers)
         turn = coded(sampled, position, self.marks)
-        attempts = _grammar(self).attempts(turn, tools) or self._without_calls(turn)
+        attempts = self._cut_off(turn, _grammar(self).attempts(turn, tools)) or self._without_calls(turn)
         return ParsedResponse(self._content(turn, attempts), thought, calls_of(turn, attempts, tools), complete)
+
+    def _cut_off(self, turn: Coded, attempts: list[Attempt]) -> list[Attempt]:
+        """Add the call in whose first tag the turn ends, where it ends so after others."""
+        tag = _patterns(self).cut_off.search(turn.text, attempts[-1].end) if attempts else None
+        if tag is None:
+            return attempts
+        return [*attempts, Attempt(*tag.span(), (tag.end(), tag.end()), _UNREAD, closed=False)]
 
     def _without_calls(self, turn: Coded) -> list[Attempt]:
         """Return a block in which no call can be found as one attempt."""
-        opener, closer = self._edges()
-        start = turn.text.find(opener)
-        if start < 0:
+        opener = _patterns(self).opener.search(turn.text)
+        if opener is None:
             return []
-        inside, close = start + len(opener), turn.text.find(closer, start)
-        stop, end = (close, close + len(closer)) if close >= 0 else (len(turn.text), len(turn.text))
-        return [Attempt(start, end, (min(inside, stop), stop), ("malformed_structure", None, None), closed=close >= 0)]
+        closer = _patterns(self).closer.search(turn.text, opener.end())
+        stop, end = (len(turn.text),) * 2 if closer is None else closer.span()
+        return [Attempt(opener.start("tag"), end, (opener.end(), stop), _UNREAD, closed=closer is not None)]
 
     def _content(self, turn: Coded, attempts: Sequence[Attempt]) -> str:
         """Return the text around the calls, without the tags of their block."""
         edges = [0, *(edge for attempt in attempts for edge in (attempt.start, attempt.end)), len(turn.text)]
         content, *later = (turn.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
-        opener, closer = self._edges()
         if attempts:
             before = content.rstrip()
-            content = before.removesuffix(opener) if before.endswith(opener) else content
-            content = content.removesuffix(_APART)
-        rest = (piece.replace(opener, "").replace(closer, "") for piece in later)
+            opener = encoded(f"{self.tag(self.block)}>", self.marks)
+            content = (before.removesuffix(opener) if before.endswith(opener) else content).removesuffix(_APART)
+        rest = (_patterns(self).edge.sub("", piece) for piece in later)
         return decoded(content + "".join(piece for piece in rest if piece.strip()), self.marks)
 
-    def _edges(self) -> tuple[str, str]:
-        """Return the tags of the block as they are coded."""
-        opener, closer = (f"{self.tag(self.block, closes=closes)}>" for closes in (False, True))
-        return encoded(opener, self.marks), encoded(closer, self.marks)
+
+class _Patterns(NamedTuple):
+    """The tags of a block in a coded turn; those of the last block, or of a call, may be cut off."""
+
+    opener: re.Pattern[str]
+    closer: re.Pattern[str]
+    edge: re.Pattern[str]
+    cut_off: re.Pattern[str]
+
+
+@lru_cache(maxsize=16)
+def _patterns(dsml: DsmlCalls) -> _Patterns:
+    begins, ends = (re.escape(encoded(dsml.tag("", closes=closes), dsml.marks)) for closes in (False, True))
+    opener = rf"(?:{_APART})?(?P<tag>{begins}{dsml.block}>)\n?"
+    closer = rf"\n?{ends}(?:{dsml.block}>|[^<>]*\Z)"
+    return _Patterns(
+        re.compile(opener), re.compile(closer), re.compile(f"{opener}|{closer}"), re.compile(rf"{begins}[^<>]*\Z")
+    )
 
 
 @lru_cache(maxsize=16)
