@@ -16,7 +16,7 @@ import isc
 from format_encoders import Encoder, deepseek_v3_2, deepseek_v4
 from isc.encoding.encoders import embedded
 from isc.formats.deepseek_v3_2 import DeepSeekV32
-from isc.formats.deepseek_v4 import DeepSeekV4
+from isc.formats.deepseek_v4 import DeepSeekV4, ReasoningEffort
 
 EXAMPLE = re.compile(
     r"- \*\*(?P<name>.+)\*\* \((?P<options>[^()]*)\)\n  - in: `(?P<given>.*)`\n  - out: `(?P<text>.*)`\n?"
@@ -97,7 +97,8 @@ def test_efforts_are_worded_as_format_md_has_them(reference: Path) -> None:
     release, *flash = quoted
     asked = [{"role": "user", "content": "x"}]
     rest = "<｜User｜>x<｜Assistant｜><think>"
-    for effort, words in zip(("low", "high", "max"), flash, strict=True):
+    efforts: tuple[ReasoningEffort, ...] = ("low", "high", "max")
+    for effort, words in zip(efforts, flash, strict=True):
         family = DeepSeekV4(thinking=True, reasoning_effort=effort, variant="flash-0731")
         assert text_of(family, asked) == f"<｜begin▁of▁sentence｜>{words}{rest}"
     assert (

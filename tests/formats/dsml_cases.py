@@ -53,23 +53,21 @@ def _v3_2(name: str, family: DeepSeekV32, **options: object) -> Case:
     )
 
 
-_THOROUGH, _RELENTLESS = "high", "max"
-
 CASES = (
     _v4("deepseek-v4", DeepSeekV4()),
     _v4("deepseek-v4-thinking", DeepSeekV4(thinking=True), thinking=True),
     _v4(
         "deepseek-v4-kept",
-        DeepSeekV4(thinking=True, drop_thinking=False, reasoning_effort=_RELENTLESS),
+        DeepSeekV4(thinking=True, drop_thinking=False, reasoning_effort="max"),
         thinking=True,
         drop_thinking=False,
-        reasoning_effort=_RELENTLESS,
+        reasoning_effort="max",
     ),
     _v4(
         "deepseek-v4-flash-0731",
-        DeepSeekV4(thinking=True, reasoning_effort=_THOROUGH, variant="flash-0731"),
+        DeepSeekV4(thinking=True, reasoning_effort="high", variant="flash-0731"),
         thinking=True,
-        reasoning_effort=_THOROUGH,
+        reasoning_effort="high",
     ),
     _v3_2("deepseek-v3.2", DeepSeekV32()),
     _v3_2("deepseek-v3.2-thinking", DeepSeekV32(thinking=True), thinking=True),

@@ -94,7 +94,7 @@ def samples(renderer: isc.Renderer) -> Iterator[isc.TrainingSample]:
 
 def role_of(message: isc.Message) -> str:
     match message:
-        case isc.SystemMessage() | isc.DeveloperMessage() | isc.UserMessage():
+        case isc.SystemMessage() | isc.DeveloperMessage() | isc.UserMessage() | isc.ReminderMessage():
             return "context"
         case isc.AssistantMessage(tool_calls=calls):
             return calls[0].name if calls else "assistant"

@@ -94,13 +94,11 @@ def asked(family: Family) -> Shape:
     offers_tools = takes(_USER, tools=True)
     alternates = not takes(_USER, _USER) and takes(_USER, _SAID, _USER, _SAID)
     user_first = alternates or not (takes(_SAID, _USER) and takes(_SAID, _USER, tools=offers_tools))
-    system = takes(_SYSTEM, _USER, _SAID) or takes(_SYSTEM, _USER)
-    developer = takes(_DEVELOPER, _USER, _SAID) or takes(_USER, _DEVELOPER, _SAID)
     results_anywhere, results = takes.results(user_first=user_first)
-    later = (one for one, taken in ((_SYSTEM, system), (_DEVELOPER, developer)) if taken)
-    others = {"system": system, "developer": developer, "tool": results}
+    told = takes.told()
+    roles = {"user", "assistant", *family.extra_roles, *(ROLES[type(one)] for one in told), *["tool"] * results}
     return Shape(
-        tuple(role for role in ROLES.values() if others.get(role, role in ("user", "assistant", *family.extra_roles))),
+        tuple(role for role in ROLES.values() if role in roles),
         reasoning=family.has_reasoning,
         tools=calling is not None and (results or not alternates),
         specials=family.specials,
@@ -112,7 +110,7 @@ def asked(family: Family) -> Shape:
         results_at_once=results and takes.refuses_late_results(),
         results_answer_calls=results and calling is not None and not takes.late_result(calling),
         result_per_call=results and calling is not None and not takes(_USER, calling, _RESULT, _RESULT),
-        system_first=not all(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in later),
+        system_first=not all(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in told),
         user_first=user_first,
         alternates=alternates,
         needs_query=not user_first and not takes(_SAID),
@@ -143,6 +141,13 @@ class _Asking:
         """Return whether the family renders a result of an earlier turn's call after a turn that calls again."""
         calls = tuple(replace(call, id="call00001") for call in calling.tool_calls)
         return self(_USER, calling, _RESULT, _SAID, _USER, replace(calling, tool_calls=calls), _RESULT)
+
+    def told(self) -> list[Message]:
+        """Return a system and a developer message, as far as they are taken."""
+        system = self(_SYSTEM, _USER, _SAID) or self(_SYSTEM, _USER)
+        developer = self(_DEVELOPER, _USER, _SAID) or self(_USER, _DEVELOPER, _SAID)
+        told: tuple[tuple[Message, bool], ...] = ((_SYSTEM, system), (_DEVELOPER, developer))
+        return [one for one, taken in told if taken]
 
     def calls(self, arguments: str | None = None, count: int = 1) -> Iterator[AssistantMessage]:
         """Yield a turn that calls. A turn with content besides comes first."""
