@@ -209,15 +209,18 @@ def body(renderer: Renderer, conversation: Conversation) -> None:
             text = segment.text.lstrip("".join(filter(joins, segment.text)))
             kept = any(wanted.encode() in own for wanted in (segment.text, renderer.encoder.normalize(text)))
             shared = before.body and before.message != segment.message and "special" not in (before.kind, segment.kind)
-            kept = kept or (shared and _parted(before.text, segment.text, decoded[before.message], own))
+            if shared and not kept:
+                texts = [renderer.encoder.normalize(text) for text in (before.text, segment.text)]
+                kept = _parted(*texts, decoded[before.message], own)
             require(kept, "body bytes lost", segment, own)
         before = segment
 
 
 def _parted(before: str, text: str, first: bytes, second: bytes) -> bool:
     """Return whether what a text lacks in the second body's tokens stands in the first body's, after its own text."""
-    parts = ((text[:place], text[place:]) for place in range(1, len(text) + 1))
-    return any(first.endswith((before + head).encode()) and tail.encode() in second for head, tail in parts)
+    own, data = before.encode(), text.encode()
+    parts = ((own + data[:place], data[place:]) for place in range(1, len(data) + 1))
+    return any(tail in second and (first.endswith(held) or held.endswith(first)) for held, tail in parts)
 
 
 def _columns(rendered: RenderedTokens) -> Iterator[tuple[int, int, bool]]:
