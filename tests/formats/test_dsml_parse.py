@@ -55,20 +55,27 @@ def called(block: str, *invokes: str) -> str:
         (invoke(parameter("\n a \n\n")), "ok", "f", {"x": "\n a \n\n"}),
         (invoke(parameter("")), "ok", "f", {"x": ""}),
         (invoke(parameter("1"), parameter("2", "y")), "ok", "f", {"x": "1", "y": "2"}),
-        (invoke(parameter("</｜DSML｜parameter> b")), "ok", "f", {"x": "</｜DSML｜parameter> b"}),
         (invoke(parameter("</think><think>")), "ok", "f", {"x": "</think><think>"}),
         (invoke(parameter('<｜DSML｜invoke name="g">')), "ok", "f", {"x": '<｜DSML｜invoke name="g">'}),
         (invoke(parameter("one", string="false")), "invalid_json", "f", {"x": "one"}),
         (invoke(parameter("1"), parameter("2")), "malformed_structure", "f", None),
         (invoke(name=""), "missing_name", None, {}),
         (invoke(name="g"), "unknown_tool", "g", {}),
-        ('<｜DSML｜invoke name="f">\nwhat\n</｜DSML｜invoke>', "malformed_structure", None, None),
+        ('<｜DSML｜invoke name="f">\nwhat\n</｜DSML｜invoke>', "malformed_structure", "f", None),
     ],
 )
 def test_a_call(family: isc.Family, block: str, inside: str, status: str, name: str | None, arguments: Any) -> None:  # noqa: ANN401
     parsed = parse(family, f"r</think>c{called(block, inside)}{EOS}")
     assert (parsed.content, parsed.reasoning_content) == ("c", "r")
     assert [(call.status, call.name, call.arguments) for call in parsed.tool_calls] == [(status, name, arguments)]
+
+
+@families
+def test_a_closing_tag_in_a_value_ends_it_where_its_mark_is_a_token(family: isc.Family, block: str) -> None:
+    said = "</｜DSML｜parameter> b"
+    (call,) = parse(family, f"</think>c{called(block, invoke(parameter(said)))}").tool_calls
+    is_token = DSML in family.specials
+    assert (call.status, call.arguments) == (("malformed_structure", None) if is_token else ("ok", {"x": said}))
 
 
 @families

@@ -211,12 +211,12 @@ def body(renderer: Renderer, conversation: Conversation) -> None:
             shared = before.body and before.message != segment.message and "special" not in (before.kind, segment.kind)
             if shared and not kept:
                 texts = [renderer.encoder.normalize(text) for text in (before.text, segment.text)]
-                kept = _parted(*texts, decoded[before.message], own)
+                kept = _in_two_bodies(texts[0], texts[1], decoded[before.message], own)
             require(kept, "body bytes lost", segment, own)
         before = segment
 
 
-def _parted(before: str, text: str, first: bytes, second: bytes) -> bool:
+def _in_two_bodies(before: str, text: str, first: bytes, second: bytes) -> bool:
     """Return whether what a text lacks in the second body's tokens stands in the first body's, after its own text."""
     own, data = before.encode(), text.encode()
     parts = ((own + data[:place], data[place:]) for place in range(1, len(data) + 1))

@@ -174,12 +174,6 @@ def _outside(texts: Sequence[str], begin: str, end: str) -> list[str]:
     return outside
 
 
-def calls_of(turn: Coded, attempts: Sequence[Attempt], tools: Sequence[ToolSpec]) -> tuple[ParsedToolCall, ...]:
-    """Return the attempts of a turn as parsed calls, with the tokens of each."""
-    spans = turn.spans([(attempt.start, attempt.end) for attempt in attempts])
-    return tuple(known(_call(turn, attempt, span), tools) for attempt, span in zip(attempts, spans, strict=True))
-
-
 def _with_text_markers(sampled: Sampled, markers: Reasoning) -> Sampled:
     """Cut out reasoning markers that the vocabulary has as text. Markers that are specials need no cut."""
     if special(markers.closer) in markers.closing:
