@@ -59,7 +59,7 @@ AT_HOME = {
     "openai": set[str](),
     "transformers": {"media", "compat"},
     "PIL": {"media"},
-    "numpy": {"media", "rendered"},
+    "numpy": {"media", "rendered", "conversation"},
     "torch": set[str](),
     "pytest": set[str](),
 }

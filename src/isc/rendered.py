@@ -15,7 +15,7 @@ from copy import copy
 from functools import cached_property
 from itertools import accumulate, chain, groupby, repeat
 from operator import index
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
 
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import force_setattr
@@ -27,8 +27,9 @@ from isc.types import UNOWNED, MediaPart, Role, Span
 
 if TYPE_CHECKING:
     import numpy
+    from numpy.typing import NDArray
 else:
-    numpy = Later
+    numpy = NDArray = Later
 
 
 _Item = TypeVar("_Item")
@@ -203,6 +204,18 @@ class Run(Struct, frozen=True, gc=False, array_like=True):
     body: bool
 
 
+class TokenArrays(NamedTuple):
+    """A render as numpy arrays, all as long as the ids.
+
+    `token_ids` is of int64 as trainers take it, `message_indices` of int32, the masks of bool.
+    """
+
+    token_ids: NDArray[numpy.int64]
+    message_indices: NDArray[numpy.int32]
+    is_content: NDArray[numpy.bool_]
+    sampled_mask: NDArray[numpy.bool_]
+
+
 class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
     """Token ids and, for every token, the message it belongs to and whether it is that message's body.
 
@@ -322,6 +335,22 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
     def sampled_mask(self) -> tuple[bool, ...]:
         """Return for each token whether the model samples it: body of an assistant message."""
         return tuple(self._column(self.is_sampled))
+
+    def to_numpy(self) -> TokenArrays:
+        """Return the ids and per-token views as numpy arrays, each built run by run. Needs numpy.
+
+        >>> RenderedTokens((5, 6), (Run(2, 0, True),), ("assistant",), (None,)).to_numpy().sampled_mask.tolist()
+        [True, True]
+        """
+        import numpy
+
+        lengths = [run.length for run in self.runs]
+        return TokenArrays(
+            numpy.fromiter(self.token_ids, numpy.int64, len(self.token_ids)),
+            numpy.repeat(numpy.array([run.message for run in self.runs], numpy.int32), lengths),
+            numpy.repeat(numpy.array([run.body for run in self.runs], bool), lengths),
+            numpy.repeat(numpy.array([self.is_sampled(run) for run in self.runs], bool), lengths),
+        )
 
     def role(self, run: Run) -> str | None:
         """Return the role of a run's owner; None where nobody owns the run."""

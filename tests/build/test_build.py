@@ -16,6 +16,7 @@ import isc
 from command_line import CHAT, EXAMPLE, NOT_JSON, UNTRAINED, files_in, rows, run, write_many
 from isc.build import samples, workers
 from isc.build.samples import Batch, Loss, RoleTally, Settings, Tally, batches, build_batch, parse_loss
+from isc.conversation.columns import SETS
 from isc.encoding.encoders import embedded
 from isc.errors import EncoderError, OptionError
 from isc.formats.qwen3 import Qwen3
@@ -78,11 +79,12 @@ def test_rows_are_the_library_s_training_samples(tmp_path: Path, small: isc.Rend
             "is_content": list(rendered.is_content),
             "sampled_mask": list(rendered.sampled_mask),
             "message_roles": list(rendered.message_roles),
+            "length": len(sample.token_ids),
         }
     assert files_in(output.parent) == {"out.jsonl"}
 
 
-@pytest.mark.parametrize("more", [(), ("--columns", "mask"), ("--columns", "attribution")])
+@pytest.mark.parametrize("more", [(), *(("--columns", name) for name in SETS), ("--keep", "note,nothing")])
 def test_parquet_holds_what_jsonl_holds(tmp_path: Path, many: Path, more: tuple[str, ...]) -> None:
     assert run(many, tmp_path / "a.jsonl", *more) == 1
     assert run(many, tmp_path / "b.parquet", *more) == 1

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 import isc
 from command_line import rows, run
@@ -76,13 +77,15 @@ def test_labels_are_the_ids_that_are_trained_and_minus_one_hundred(tmp_path: Pat
     assert run(tmp_path / "in.jsonl", tmp_path / "out.jsonl") == 0
     (row,) = rows(tmp_path / "out.jsonl")
     sample = isc.build_training_sample(small, TALK)
-    assert set(row) == {"input_ids", "labels"}
+    assert set(row) == {"input_ids", "labels", "length"}
     assert row["labels"] == [
         token if trained else -100 for token, trained in zip(sample.token_ids, sample.loss_mask, strict=True)
     ]
     assert list(sample.labels) == row["labels"]
     assert run(tmp_path / "in.jsonl", tmp_path / "mask.jsonl", "--columns", "mask") == 0
-    assert rows(tmp_path / "mask.jsonl") == [{"input_ids": row["input_ids"], "loss_mask": list(sample.loss_mask)}]
+    assert rows(tmp_path / "mask.jsonl") == [
+        {"input_ids": row["input_ids"], "loss_mask": list(sample.loss_mask), "length": row["length"]}
+    ]
 
 
 def test_messages_that_a_format_drops_are_counted_and_refused_under_strict() -> None:
@@ -100,3 +103,48 @@ def test_messages_that_a_format_drops_are_counted_and_refused_under_strict() -> 
         "messages[0]: this format renders nothing of this system message; leave it out"
     ]
     assert Tally(unrendered={"system": 1}) + Tally(unrendered={"system": 2}) == Tally(unrendered={"system": 3})
+
+
+THOUGHT = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}
+ASKED = [{"role": "user", "content": "a?"}, THOUGHT, {"role": "user", "content": "b?"}, THOUGHT]
+
+
+def test_rows_carry_fields_of_the_input_along(tmp_path: Path) -> None:
+    line = {"messages": ASKED, "id": 7, "source": {"of": "x"}, "more": 1}
+    (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n")
+    assert run(tmp_path / "in.jsonl", tmp_path / "a.jsonl", "--keep", "id,source,none") == 0
+    (row,) = rows(tmp_path / "a.jsonl")
+    assert (row["id"], row["source"], row["none"], "more" in row) == (7, {"of": "x"}, None, False)
+    assert run(tmp_path / "in.jsonl", tmp_path / "b.parquet", "--keep", "id,source,none") == 0
+    (row,) = parquet.read_table(str(tmp_path / "b.parquet")).to_pylist()
+    assert (row["id"], row["source"], row["none"]) == ("7", '{"of":"x"}', None)
+
+
+def test_a_field_with_the_name_of_a_column_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"messages": ASKED}) + "\n")
+    assert run(tmp_path / "in.jsonl", tmp_path / "a.jsonl", "--keep", "length") == 2
+    assert "--keep length: the samples have a column of that name already" in capsys.readouterr().err
+
+
+def test_each_turn_can_stand_behind_the_prompt_it_answered(
+    tmp_path: Path, small: isc.Renderer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"messages": ASKED, "id": 3}) + "\n")
+    assert run(tmp_path / "in.jsonl", tmp_path / "a.jsonl", "--turns", "each", "--keep", "id") == 0
+    assert "2 samples from 1 lines" in capsys.readouterr().out
+    samples = isc.build_training_samples(small, ASKED)
+    assert [(row["input_ids"], row["labels"]) for row in rows(tmp_path / "a.jsonl")] == [
+        (list(sample.token_ids), list(sample.labels)) for sample in samples
+    ]
+    assert [row["id"] for row in rows(tmp_path / "a.jsonl")] == [3, 3]
+
+
+def test_turns_that_the_options_would_not_ask_for_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"messages": ASKED}) + "\n")
+    told = ("--turns", "each", "--option", "enable_thinking=false")
+    assert run(tmp_path / "in.jsonl", tmp_path / "a.jsonl", *told) == 0
+    assert "behind a prompt that these options never give (turns): 2" in capsys.readouterr().out
+    assert run(tmp_path / "in.jsonl", tmp_path / "b.jsonl", *told, "--strict") == 1
+    assert "assistant messages 1, 3" in capsys.readouterr().err

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 else:
     pyarrow = Later
 
-_INTEGERS = frozenset(("input_ids", "labels", "message_indices"))
-_TEXTS = frozenset(("message_roles",))
-_JSON = frozenset(("multi_modal_data",))
-"""Columns of any form, as JSON text."""
+_INTEGERS = frozenset(("input_ids", "labels", "target_ids", "position_ids", "message_indices"))
+_SMALL = frozenset(("completion_mask", "assistant_masks"))
+_MASKS = frozenset(("loss_mask", "is_content", "sampled_mask"))
 _ROW_GROUP_BYTES = 64 * 1024 * 1024
 
 
@@ -72,17 +71,27 @@ def to_parquet(stream: Path, target: Path) -> None:
 
 
 def _value(name: str, value: object) -> object:
-    return None if value is None else msgspec.json.encode(value).decode() if name in _JSON else value
+    """Return a value as its column has it. What is carried along, of any form, is text: JSON, but of a text itself."""
+    if _kind(name) is not None or value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
 
 
 def _schema(columns: Sequence[str]) -> pyarrow.Schema:
     import pyarrow
 
-    def kind(name: str) -> pyarrow.DataType:
-        if name in _JSON:
-            return pyarrow.string()
-        if name in _INTEGERS:
-            return pyarrow.list_(pyarrow.int32())
-        return pyarrow.list_(pyarrow.string() if name in _TEXTS else pyarrow.bool_())
+    return pyarrow.schema([(name, _kind(name) or pyarrow.string()) for name in columns])
 
-    return pyarrow.schema([(name, kind(name)) for name in columns])
+
+def _kind(name: str) -> pyarrow.DataType | None:
+    """Return the type of a sample's own column, or None where it is another."""
+    import pyarrow
+
+    if name == "length":
+        return pyarrow.int32()
+    if name == "loss_spans":
+        return pyarrow.list_(pyarrow.list_(pyarrow.int32()))
+    if name == "message_roles":
+        return pyarrow.list_(pyarrow.string())
+    kinds = ((_INTEGERS, pyarrow.int32), (_SMALL, pyarrow.int8), (_MASKS, pyarrow.bool_))
+    return next((pyarrow.list_(kind()) for names, kind in kinds if name in names), None)

@@ -21,10 +21,11 @@ class InputError(Error, ValueError):
 
 
 class Conversation(Struct, frozen=True):
-    """Messages and tools as a file gives them, unchecked."""
+    """Messages and tools as a file gives them, unchecked, and the other fields of the row they stand in."""
 
     messages: list[Any]
     tools: list[Any] | None = None
+    fields: Mapping[str, Any] = {}
 
 
 def conversation(document: bytes) -> Conversation:
@@ -49,7 +50,8 @@ def conversation(document: bytes) -> Conversation:
         return Conversation(value)
     if not isinstance(value, dict) or "messages" not in value:
         raise InputError(f"{_FORM} (got {shown(value)})")
-    return Conversation(_listed(value, "messages") or [], _listed(value, "tools"))
+    fields = {name: field for name, field in value.items() if name not in ("messages", "tools")}
+    return Conversation(_listed(value, "messages") or [], _listed(value, "tools"), fields)
 
 
 def tools(document: bytes) -> list[Any]:

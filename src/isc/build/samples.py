@@ -10,20 +10,22 @@ import msgspec
 from msgspec import Struct
 
 from isc.build import arrow
-from isc.build.conversations import conversation
+from isc.build.conversations import Conversation, conversation
+from isc.conversation.columns import SETS, ColumnSet
+from isc.conversation.contexts import Contexts, training_contexts, unprompted_text
 from isc.conversation.flags import read_flags
 from isc.conversation.renderer import Renderer
-from isc.conversation.training import TrainingSample, build_training_sample
+from isc.conversation.training import RoleToMask, TrainingSample, build_training_sample, chosen, nothing_to_train
 from isc.errors import EncoderError, Error, OptionError
 from isc.types import Role
 
 SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
-Columns: TypeAlias = Literal["labels", "mask", "attribution"]
-"""What stands beside `input_ids`: `labels` as trainers read them, a `loss_mask`, or that and every token's owner."""
+Turns: TypeAlias = Literal["together", "each"]
+"""Whether a conversation is one sample, or one for each stretch of turns that extend each other."""
 NOBODY = "nobody"
 
 _BODIES = "-bodies"
-_ATTRIBUTION = ("message_indices", "is_content", "sampled_mask", "message_roles")
+_MEDIA = "multi_modal_data"
 _BATCH_BYTES = 256 * 1024
 
 
@@ -76,7 +78,9 @@ class Settings(Struct, frozen=True):
 
     loss: Loss
     format: SampleFormat = "jsonl"
-    columns: Columns = "labels"
+    columns: ColumnSet = "labels"
+    keep: tuple[str, ...] = ()
+    turns: Turns = "together"
     ensure_final_stop: bool = False
     max_tokens: int | None = None
     images: bool = False
@@ -107,11 +111,13 @@ class Tally(Struct, frozen=True):
     """What became of some lines.
 
     Attributes:
-        samples: Lines that became a sample.
+        samples: Samples that lines became.
         rejected: Lines that did not.
         roles: Tokens by role, those without an owner under `NOBODY`.
         flagged: Messages that a flag of the data left untrained, by the flag's key.
         unrendered: Messages of which the format renders nothing, by role.
+        unprompted: Trained turns that no engine with these options could have sampled there. Looked for where each turn
+            stands behind its prompt.
     """
 
     samples: int = 0
@@ -119,13 +125,15 @@ class Tally(Struct, frozen=True):
     roles: dict[str, RoleTally] = {}
     flagged: dict[str, int] = {}
     unrendered: dict[str, int] = {}
+    unprompted: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         names = dict.fromkeys((*self.roles, *other.roles))
         empty = RoleTally()
         roles = {name: self.roles.get(name, empty) + other.roles.get(name, empty) for name in names}
         counts = (_added(self.flagged, other.flagged), _added(self.unrendered, other.unrendered))
-        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles, *counts)
+        unprompted = self.unprompted + other.unprompted
+        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles, *counts, unprompted)
 
 
 def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
@@ -158,14 +166,20 @@ class Built(Struct, frozen=True):
 
 
 def columns(settings: Settings) -> tuple[str, ...]:
-    """Return the names of a row's columns."""
-    trained = "labels" if settings.columns == "labels" else "loss_mask"
-    attribution = _ATTRIBUTION if settings.columns == "attribution" else ()
-    return ("input_ids", trained, *attribution, *(("multi_modal_data",) if settings.images else ()))
+    """Return the names of a row's columns: those of the sample, of its images, and what the input's rows carry along.
+
+    Raises:
+        OptionError: A column that is carried along has the name of another.
+    """
+    own = (*SETS[settings.columns], *((_MEDIA,) if settings.images else ()))
+    clash = next((name for name in settings.keep if name in own), None)
+    if clash is not None:
+        raise OptionError(f"--keep {clash}: the samples have a column of that name already; rename it in the input")
+    return (*own, *settings.keep)
 
 
-def tally_of(sample: TrainingSample, flagged: Mapping[str, int]) -> Tally:
-    """Count one sample's tokens by role, its flagged messages, and its messages of which nothing is rendered."""
+def tally_of(sample: TrainingSample) -> Tally:
+    """Count one sample's tokens by role, and its messages of which nothing is rendered."""
     roles: dict[str, RoleTally] = {}
     spans = deque(sample.loss_spans)
     for run, (start, end) in sample.rendered.spans():
@@ -175,7 +189,7 @@ def tally_of(sample: TrainingSample, flagged: Mapping[str, int]) -> Tally:
         role = sample.rendered.role(run) or NOBODY
         roles[role] = roles.get(role, RoleTally()) + RoleTally(end - start, run.length * run.body, trained)
     dropped = (sample.rendered.message_roles[index] for index in sample.rendered.unrendered_messages)
-    return Tally(samples=1, roles=roles, flagged=dict(flagged), unrendered=dict(Counter(dropped)))
+    return Tally(samples=1, roles=roles, unrendered=dict(Counter(dropped)))
 
 
 def batches(lines: Iterable[bytes], first: int = 1, size: int = _BATCH_BYTES) -> Iterator[Batch]:
@@ -193,36 +207,45 @@ def batches(lines: Iterable[bytes], first: int = 1, size: int = _BATCH_BYTES) ->
         yield Batch(first, tuple(group))
 
 
-def build_sample(
-    renderer: Renderer, settings: Settings, line: bytes, *, strict: bool = False
-) -> tuple[TrainingSample, Mapping[str, int]]:
-    """Build the sample of one line.
+def build_samples(
+    renderer: Renderer, settings: Settings, read: Conversation, *, strict: bool = False
+) -> tuple[Sequence[TrainingSample], Tally]:
+    """Build the samples of one conversation: one, or several where each turn stands behind the prompt it answered.
 
     Returns:
-        The sample, and how many messages each flag left untrained.
+        The samples, and their count.
 
     Raises:
-        Error: The line is no conversation, cannot be rendered, has nothing to train on or has too many tokens; under
-            `strict` also where the format renders nothing of a message.
+        Error: The conversation cannot be rendered, has nothing to train on or has too many tokens; under `strict` also
+            where the format renders nothing of a message, or a turn does not begin with its prompt.
     """
-    read = conversation(line)
-    sample = build_training_sample(
-        renderer,
-        read.messages,
-        read.tools,
-        role_to_mask=None if settings.loss.assistant else {},
-        content_sft_roles=settings.loss.body_roles,
-        ensure_final_stop=settings.ensure_final_stop,
-        require_trainable=True,
-    )
-    count = len(sample.token_ids)
-    if settings.max_tokens is not None and count > settings.max_tokens:
-        raise LineError(f"{count} tokens, more than --max-tokens {settings.max_tokens}")
-    if strict and sample.rendered.unrendered_messages:
-        index = sample.rendered.unrendered_messages[0]
-        role = sample.rendered.message_roles[index]
-        raise LineError(f"messages[{index}]: this format renders nothing of this {role} message; leave it out")
-    return sample, read_flags(read.messages).counts
+    contexts = _contexts(renderer, settings, read)
+    for sample in contexts.samples:
+        count = len(sample.token_ids)
+        if settings.max_tokens is not None and count > settings.max_tokens:
+            raise LineError(f"{count} tokens, more than --max-tokens {settings.max_tokens}")
+        if strict and sample.rendered.unrendered_messages:
+            index = sample.rendered.unrendered_messages[0]
+            role = sample.rendered.message_roles[index]
+            raise LineError(f"messages[{index}]: this format renders nothing of this {role} message; leave it out")
+    if strict and contexts.unprompted:
+        raise LineError(unprompted_text(contexts.unprompted))
+    tally = Tally(flagged=dict(read_flags(read.messages).counts), unprompted=len(contexts.unprompted))
+    return contexts.samples, sum(map(tally_of, contexts.samples), tally)
+
+
+def _contexts(renderer: Renderer, settings: Settings, read: Conversation) -> Contexts:
+    role_to_mask: RoleToMask | None = None if settings.loss.assistant else {}
+    trained_on = (role_to_mask, settings.loss.body_roles, None)
+    stops = settings.ensure_final_stop
+    if settings.turns == "together":
+        given = (renderer, read.messages, read.tools, *trained_on)
+        return Contexts((build_training_sample(*given, stops, require_trainable=True),))
+    chat, trained = chosen(renderer, read.messages, read.tools, *trained_on)
+    contexts = training_contexts(renderer, chat, trained, ensure_final_stop=stops)
+    if not contexts.samples:
+        raise nothing_to_train(chat)
+    return contexts
 
 
 def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Batch) -> Built:
@@ -243,9 +266,10 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
     for number, line in enumerate(batch.lines, batch.first):
         try:
             if line.strip():
-                sample, flagged = build_sample(renderer, settings, line, strict=strict)
-                rows.append(_row(sample, settings))
-                tally += tally_of(sample, flagged)
+                read = conversation(line)
+                samples, counted = build_samples(renderer, settings, read, strict=strict)
+                rows += [_row(sample, settings, read.fields) for sample in samples]
+                tally += counted
         except EncoderError:
             raise  # the vocabulary is at fault, and every other line would fail as well
         except Exception as error:  # whatever one line does, the others are not to be lost by it
@@ -255,14 +279,15 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
                 break
             tally += Tally(rejected=1)
         done += 1
-    read = sum(map(len, batch.lines[:done]))
-    return Built(_encoded(rows, settings.format), tuple(rejected), tally, done, read)
+    accounted = sum(map(len, batch.lines[:done]))
+    return Built(_encoded(rows, settings.format), tuple(rejected), tally, done, accounted)
 
 
-def _row(sample: TrainingSample, settings: Settings) -> Row:
-    names = columns(settings)
-    row: Row = {"input_ids": sample.token_ids, names[1]: getattr(sample, names[1])}
-    row.update((name, getattr(sample.rendered, name)) for name in names[len(row) :])
+def _row(sample: TrainingSample, settings: Settings, fields: Mapping[str, object]) -> Row:
+    row: Row = {**sample.columns(settings.columns)}
+    if settings.images:
+        row[_MEDIA] = sample.rendered.multi_modal_data
+    row.update((name, fields.get(name)) for name in settings.keep)
     return row
 
 

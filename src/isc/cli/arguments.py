@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter, validators
 from rich.console import Console
+
+from isc.build.samples import Turns
+from isc.conversation.columns import ColumnSet
 
 
 def _check_file(_kind: object, value: str | tuple[str, ...]) -> None:
@@ -56,9 +59,16 @@ class Samples:
     loss: str
     """What is trained on: terms joined by +. `assistant` is all that the model samples; `tool-bodies`, `user-bodies`,
     `system-bodies` and `developer-bodies` are what messages of these roles say, without the format around it."""
-    columns: Literal["labels", "mask", "attribution"] = "labels"
-    """What stands beside input_ids. `labels`: the ids with -100 where nothing is trained, as trainers read them.
-    `mask`: loss_mask. `attribution`: loss_mask, message_indices, is_content, sampled_mask and message_roles."""
+    columns: ColumnSet = "labels"
+    """What stands beside input_ids and length. `labels`: the ids with -100 where nothing is trained, as TRL, Trainer,
+    axolotl and LLaMA-Factory read them. `trl`: completion_mask and assistant_masks. `mask`: loss_mask. `spans`:
+    loss_spans, in half the space. `shifted`: target_ids, loss_mask and position_ids, as prime-rl batches them.
+    `attribution`: loss_mask, message_indices, is_content, sampled_mask and message_roles."""
+    keep: str = ""
+    """Fields of the input's rows to carry along as columns of their own, joined by commas: --keep id,source."""
+    turns: Turns = "together"
+    """`together`: one sample a conversation. `each`: the fewest samples in which every turn is trained on once, behind
+    the prompt it answered; a format that drops earlier reasoning needs several."""
     ensure_final_stop: bool = False
     """Add the stop token that a last assistant turn of this format is left without."""
     date: Annotated[str | None, Parameter(validator=_check_date)] = None

@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 import isc
 from isc.build.conversations import Conversation, InputError, conversation, documents
 from isc.build.conversations import tools as decoded_tools
-from isc.build.samples import Settings, parse_loss
+from isc.build.samples import SampleFormat, Settings, columns, parse_loss
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
@@ -226,6 +226,8 @@ def build(
         -o samples.jsonl
     isc build examples/conversations.jsonl --family qwen3 --overwrite \
         --loss assistant+tool-bodies --columns attribution -o samples.parquet
+    isc build examples/conversations.jsonl --family qwen3 --loss assistant \
+        --turns each --keep id,source -o turns.parquet
     ```
 
     Args:
@@ -236,26 +238,37 @@ def build(
         rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output.
         manner: How the build is run.
     """
-    form, loss = sample_format(output), parse_loss(samples.loss)
+    form = sample_format(output)
+    settings = _asked_for(samples, form)
     paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
     paths.check_distinct()
     renderer, vocabulary = _chosen(format)
     renderer, day = dated(renderer, samples.date or recorded_date(paths, manner))
-    settings = Settings(
-        loss,
+    settings = msgspec.structs.replace(
+        settings,
+        images=renderer.images is not None,
+        family=identity(renderer.family),
+        vocabulary=vocabulary,
+        vocabulary_digest=vocabulary_digest(format.model) if format.model else EMBEDDED,
+        date=day,
+        images_from=str(format.images_from.resolve()) if format.images_from else "",
+    )
+    columns(settings)  # refuses a clash of names before any work
+    return ended(Job(paths, renderer, settings, manner, console(errors=True)), console())
+
+
+def _asked_for(samples: Samples, form: SampleFormat) -> Settings:
+    """Return what the options say of samples, with nothing of the renderer yet."""
+    return Settings(
+        parse_loss(samples.loss),
         form,
         samples.columns,
-        samples.ensure_final_stop,
-        samples.max_tokens,
-        renderer.images is not None,
-        identity(renderer.family),
-        vocabulary,
-        vocabulary_digest(format.model) if format.model else EMBEDDED,
-        day,
-        isc.__version__,
-        str(format.images_from.resolve()) if format.images_from else "",
+        keep=tuple(filter(None, samples.keep.split(","))),
+        turns=samples.turns,
+        ensure_final_stop=samples.ensure_final_stop,
+        max_tokens=samples.max_tokens,
+        version=isc.__version__,
     )
-    return ended(Job(paths, renderer, settings, manner, console(errors=True)), console())
 
 
 @app.command

@@ -207,13 +207,16 @@ def _report(job: Job, result: Built, before: int) -> None:
 
 
 def _notes(tally: Tally) -> Iterator[str]:
-    """Yield notes on messages that the table does not show: those a flag left untrained, and those not rendered."""
+    """Yield notes on messages that the table does not show: untrained by a flag, not rendered, trained unprompted."""
     if tally.flagged:
         counts = ", ".join(f"{key} {count:,}" for key, count in sorted(tally.flagged.items()))
         yield f"left untrained by a flag of the data (messages): {counts}"
     if tally.unrendered:
         counts = ", ".join(f"{role} {count:,}" for role, count in sorted(tally.unrendered.items()))
         yield f"not rendered, since the format drops them (messages): {counts}; --strict refuses them"
+    if tally.unprompted:
+        count = f"{tally.unprompted:,}"
+        yield f"trained behind a prompt that these options never give (turns): {count}; --strict refuses them"
 
 
 def print_summary(job: Job, state: State, console: Console) -> Exit:

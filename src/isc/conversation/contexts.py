@@ -42,7 +42,7 @@ class Contexts(Struct, frozen=True):
     """
 
     samples: tuple[TrainingSample, ...]
-    unprompted: tuple[int, ...]
+    unprompted: tuple[int, ...] = ()
 
 
 class _Stretch(Struct, frozen=True):
@@ -107,11 +107,12 @@ def build_training_samples(
     if require_trainable and not contexts.samples:
         raise nothing_to_train(chat)
     if contexts.unprompted:
-        warnings.warn(_unprompted_text(contexts.unprompted), UnpromptedTurnWarning, stacklevel=2)
+        warnings.warn(unprompted_text(contexts.unprompted), UnpromptedTurnWarning, stacklevel=2)
     return contexts.samples
 
 
-def _unprompted_text(indices: Sequence[int]) -> str:
+def unprompted_text(indices: Sequence[int]) -> str:
+    """Return a text that names turns without the generation prompt at their head, and says what to do."""
     several = "s" if len(indices) > 1 else ""
     return (
         f"assistant message{several} {', '.join(map(str, indices))}: the turn does not begin with the generation "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from isc.conversation import bridge
 from isc.conversation.bridge import Refusal, WholeFormat
+from isc.conversation.columns import IGNORED, Column, ColumnSet, SampleArrays, arrays_of, columns_of, labels_of
 from isc.conversation.flags import read_flags
 from isc.conversation.renderer import Renderer
 from isc.convert import Messages, Tools
@@ -20,8 +21,6 @@ from isc.formats.segments import closing, sampled
 from isc.rendered import RenderedTokens
 from isc.types import ROLES, AssistantMessage, Chat, Message, Segment, Span, ToolMessage, ToolSpec, UserMessage
 
-IGNORED: Final = -100
-"""The label of a token that is not trained on, as PyTorch's cross entropy and the trainers built on it have it."""
 RoleToMask: TypeAlias = Callable[[Message], bool] | Mapping[str, bool]
 """Which messages are trained on: a predicate on messages, or a truth value a role (roles left out: no)."""
 
@@ -53,10 +52,22 @@ class TrainingSample(Struct, frozen=True, dict=True):
     @cached_property
     def labels(self) -> tuple[int, ...]:
         """Return the ids, with `IGNORED` for every token that is not trained on. Trainers read them as `labels`."""
-        labels = [IGNORED] * len(self.rendered)
-        for start, end in self.loss_spans:
-            labels[start:end] = self.token_ids[start:end]
-        return tuple(labels)
+        return labels_of(self)
+
+    def columns(self, which: ColumnSet = "labels", ignore_index: int = IGNORED) -> dict[str, Column]:
+        """Return the sample as the columns that a trainer reads; see `isc.conversation.columns.columns_of`.
+
+        >>> import isc
+        >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+        >>> sample = isc.build_training_sample(renderer, [{"role": "assistant", "content": "hi"}])
+        >>> list(sample.columns("trl"))
+        ['input_ids', 'completion_mask', 'assistant_masks', 'length']
+        """
+        return columns_of(self, which, ignore_index)
+
+    def to_numpy(self) -> SampleArrays:
+        """Return ids, labels and loss mask as numpy arrays, built span by span. Needs numpy."""
+        return arrays_of(self)
 
     @property
     def trainable_tokens(self) -> int:
