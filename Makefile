@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-hostile mutants test-engine engine-figures test-peers compat lint types check bench goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine test-trainers engine-figures test-peers compat lint types check bench goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -25,6 +25,10 @@ $(VENV)/peers: $(VENV)/dev
 
 $(VENV)/engine: $(VENV)/dev
 	$(BIN)/python -m pip install -q -e . --group engine
+	@touch $@
+
+$(VENV)/trainers: $(VENV)/engine
+	$(BIN)/python -m pip install -q --group trainers
 	@touch $@
 
 $(VENV)/compat: $(VENV)/engine
@@ -55,6 +59,10 @@ test-hostile: $(VENV)/dev  ## the tests of docs/security.md, larger: a million f
 test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and the types of that suite; installs torch
 	$(BIN)/mypy --explicit-package-bases tests/engine/*.py
 	$(BIN)/python -m pytest tests/engine
+
+test-trainers: $(VENV)/trainers  ## what reaches the loss of real trainers, from the rows of a build; installs torch and TRL
+	$(BIN)/mypy --explicit-package-bases tests/trainers/*.py
+	$(BIN)/python -m pytest tests/trainers
 
 test-peers: $(VENV)/compat  ## isc.compat beside renderers and under verifiers, and the types of that suite; installs both
 	$(BIN)/mypy --explicit-package-bases tests/peers/*.py
