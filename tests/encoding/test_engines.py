@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -201,3 +204,31 @@ def test_the_engines_render_alike(small: isc.Renderer) -> None:
     chat = [{"role": "user", "content": "1 + 1 = 二? <|im_end|>"}, {"role": "assistant", "content": " 2\n"}]
     plain = isc.create_renderer(from_tokenizer_json(qwen3_file(), engine="tokenizers"), Qwen3())
     assert plain.render(chat) == small.render(chat)
+
+
+def test_the_fast_engine_lets_other_threads_run_while_it_encodes() -> None:
+    """Its ids are read one text at a time by `encode`, which once kept the interpreter lock."""
+    encoder = embedded(())
+    assert encoder.engine_name == "fastokens"
+    text = " ".join(f"w{number:x} {number * number}" for number in range(200_000))
+    rounds, done = 0, threading.Event()
+
+    def count() -> None:
+        nonlocal rounds
+        while not done.is_set():
+            rounds += 1
+            time.sleep(0)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # whoever has the lock keeps it, unless it gives it up
+    other = threading.Thread(target=count)
+    try:
+        other.start()
+        before = rounds
+        list(encoder.encode_batch([text]))
+        meanwhile = rounds - before
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+        other.join()
+    assert meanwhile > 1

@@ -39,13 +39,13 @@ def run_starts(unit: Sequence[Segment], text: str, ids: Sequence[int], encoder: 
         return [(0, owners[0])]
     owners, places = _located(unit, text, ids, owners, encoder)
     starts: list[RunStart] = [(0, owners[0])]
-    for boundary, (token, inside) in enumerate(places, 1):
+    for (token, inside), owner in zip(places, owners[1:], strict=True):
         if not inside:
-            starts.append((token, owners[boundary]))
+            starts.append((token, owner))
             continue
         if starts[-1][0] > token:  # this token has a boundary inside already
             starts.pop()
-        starts += [(token, better(starts[-1][1], owners[boundary])), (token + 1, owners[boundary])]
+        starts += [(token, better(starts[-1][1], owner)), (token + 1, owner)]
     return starts
 
 
@@ -82,12 +82,14 @@ def _places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequen
 
 def _walk(boundary: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:
     position = 0
-    for token, token_id in enumerate(ids[:_WALK]):
+    for token, token_id in enumerate(ids):
         if position == boundary:
             return token, False
         position += lengths[token_id]
         if position > boundary:
             return token, True
+        if token == _WALK:
+            break
     return None
 
 

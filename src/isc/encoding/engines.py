@@ -34,7 +34,6 @@ _FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {"NFC": "NFC", "NFD":
 
 
 _IDS = attrgetter("ids")  # one list at a time: hundreds at once would set off the garbage collector
-_FEW, _SHORT = 16, 20_000  # texts of a short conversation, and their characters
 _REPEATED, _KEPT = 64, 4096  # characters of a text that formats repeat (a header, a line break), and how many are kept
 
 
@@ -107,9 +106,10 @@ class FastokensEngine:
     """The fast engine, for the byte-level vocabularies it knows.
 
     Texts go down one by one: measured, its own batch call is no faster on two cores, and its threads wait on each other
-    where several processes encode. Much goes down as batches of one each: `encode` keeps the interpreter lock, and once
-    in some million tokens a call takes 50 ms and more, in which no event loop runs. A batch gives the lock up, at 0.3
-    microseconds a text. Ids of short texts are kept (the last 4096 of them): half the texts of a render are headers.
+    where several processes encode. `encode` gives the interpreter lock up (tests/encoding/test_engines.py): once in some
+    million tokens a call takes 50 ms and more, in which an event loop has to run. Its ids are integers that the engine
+    keeps, so that a render holds 8 bytes a token. Ids of short texts are kept (the last 4096 of them): half the texts of
+    a render are headers.
     """
 
     def __init__(self, document: str) -> None:
@@ -122,10 +122,8 @@ class FastokensEngine:
         return tuple(self.tokenizer.encode(text).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        remembered, encode, encode_batch = self._known, self.tokenizer.encode, self.tokenizer.encode_batch
-        if len(texts) <= _FEW and sum(map(len, texts)) <= _SHORT:
-            return (remembered(text) if len(text) <= _REPEATED else encode(text).ids for text in texts)
-        return (remembered(text) if len(text) <= _REPEATED else encode_batch([text])[0].ids for text in texts)
+        known, encode = self._known, self.tokenizer.encode
+        return (known(text) if len(text) <= _REPEATED else encode(text).ids for text in texts)
 
 
 class TiktokenEngine:

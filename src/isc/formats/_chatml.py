@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 
 from isc._json import json_text
@@ -229,10 +229,14 @@ def last_query_index(chat: Chat) -> int:
 
 def last_query(chat: Chat, *, trim: bool = False) -> int | None:
     """Find the last user message that is no wrapped tool result. `trim`: nor one with white space around it."""
-    return chat.once("trimmed_query" if trim else "query", partial(_last_query, trim=trim))
+    return chat.once("trimmed_query", _last_trimmed_query) if trim else chat.once("query", _last_query)
 
 
-def _last_query(chat: Chat, *, trim: bool) -> int | None:
+def _last_trimmed_query(chat: Chat) -> int | None:
+    return _last_query(chat, trim=True)
+
+
+def _last_query(chat: Chat, *, trim: bool = False) -> int | None:
     for index in reversed(chat.user_indices):
         text = _spelled_content(chat, index)
         if trim and _WRAPPED.match(text):

@@ -247,7 +247,7 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
         chat = structs.replace(chat, add_generation_prompt=True)
     yield owned(opening_owner(chat), family.opening(chat))
     yield family.preamble(chat)
-    one_prompt = tuple(family.generation_prompt(chat)) if family.one_prompt else None
+    one_prompt = list(family.generation_prompt(chat)) if family.one_prompt else None
     turn_close = family.turn_close
     for index, message in enumerate(chat.messages):
         turn = family.turn(chat, index)

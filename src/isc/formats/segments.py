@@ -98,13 +98,21 @@ def sampled(turn: Segments, prompt: Segments, turn_close: str | None, message: i
     The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
     no prompt ends in the middle of one. What follows the turn close is scaffold. All are `message`'s.
     """
-    head, tail = _split_prompt(list(turn), list(prompt))
+    head, tail = _split_prompt(_listed(turn), _listed(prompt))
     end = len(tail)
     for position in range(end - 1, -1, -1):
         if tail[position].text == turn_close and tail[position].kind == "special":
             end = position + 1
             break
-    return [*owned(message, head), *_as_body(tail[:end], message), *owned(message, tail[end:])]
+    segments = owned(message, head)
+    segments += _as_body(tail[:end], message)
+    segments += owned(message, tail[end:])
+    return segments
+
+
+def _listed(segments: Segments) -> list[Segment]:
+    """Return segments as a list. A list is not copied: nothing here changes one that it was given."""
+    return segments if type(segments) is list else list(segments)
 
 
 def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
@@ -139,23 +147,22 @@ def _as_body(segments: Sequence[Segment], message: int) -> list[Segment]:
     merged: list[Segment] = []
     texts: list[str] = []
     for segment in segments:
-        if segment.kind == "text" or not segment.text:
-            texts.append(segment.text)
+        text = segment.text
+        if segment.kind == "text" or not text:
+            if text:
+                texts.append(text)
             continue
         if texts:
-            text = texts[0] if len(texts) == 1 else "".join(texts)
-            if text:
-                merged.append(Segment(text, "text", True, message))
-            texts = []
+            merged.append(Segment(texts[0] if len(texts) == 1 else "".join(texts), "text", True, message))
+            texts.clear()
         owner = message if segment.message == UNOWNED else segment.message
         merged.append(
-            Segment(segment.text, "special", True, owner)
+            Segment(text, "special", True, owner)
             if segment.media is None
             else replace(segment, body=True, message=owner)
         )
-    text = "".join(texts)
-    if text:
-        merged.append(Segment(text, "text", True, message))
+    if texts:
+        merged.append(Segment("".join(texts), "text", True, message))
     return merged
 
 
