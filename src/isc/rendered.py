@@ -249,13 +249,18 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
                 raise AttributionError(f"{shown(run)} must be a Run of two whole numbers and a bool")
         self._check_runs()
 
-    def _check_runs(self) -> None:
-        """Raise unless the runs cover the ids and name messages that exist; join neighbours that are alike."""
+    def _check_runs(self, known: int = 0, covered: int = 0) -> None:
+        """Raise unless the runs cover the ids and name messages that exist; join neighbours that are alike.
+
+        The first `known` runs, of `covered` tokens, were checked in another render, with which this one begins.
+        """
         count = len(self.message_roles)
         last_message, last_body = UNOWNED - 1, False
+        if known:
+            last_message, last_body = self.runs[known - 1].message, self.runs[known - 1].body
         mergeable = False
-        total = 0
-        for run in self.runs:
+        total = covered
+        for run in self.runs[known:] if known else self.runs:
             message, body = run.message, run.body
             if run.length <= 0 or not UNOWNED <= message < count or (body and message == UNOWNED):
                 raise AttributionError(f"{run}: {_problem(run, count)}")
@@ -270,7 +275,8 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
         if self.multi_modal_data is not None:
             self.multi_modal_data.check_within(total)
         if mergeable:
-            force_setattr(self, "runs", _merged(self.runs))
+            seam = max(known - 1, 0)
+            force_setattr(self, "runs", self.runs[:seam] + _merged(self.runs[seam:]))
 
     @classmethod
     def from_columns(
@@ -316,6 +322,7 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
             _longer(self.message_roles, other.message_roles),
             _longer(self.message_tool_names, other.message_tool_names),
             followed(self.multi_modal_data, len(self.token_ids), other.multi_modal_data),
+            after=self,
         )
 
     def _column(self, value: Callable[[Run], _Item]) -> Iterator[_Item]:
@@ -427,10 +434,13 @@ def put_together(
     message_roles: tuple[str, ...],
     message_tool_names: tuple[str | None, ...],
     multi_modal_data: MultiModalData | None = None,
+    *,
+    after: RenderedTokens | None = None,
 ) -> RenderedTokens:
     """Build a render without checking its ids: an encoder made them, or they were checked. Runs are checked.
 
-    A bridge costs what its new messages cost: its thousands of earlier ids are not looked at again.
+    A bridge costs what its new messages cost: its thousands of earlier ids are not looked at again, nor are the runs of
+    a render with whose ids, runs and messages this one begins (`after`).
 
     Raises:
         AttributionError: The parts do not fit each other.
@@ -441,7 +451,10 @@ def put_together(
     force_setattr(made, "message_roles", message_roles)
     force_setattr(made, "message_tool_names", message_tool_names)
     force_setattr(made, "multi_modal_data", multi_modal_data)
-    made._check_runs()
+    if after is None:
+        made._check_runs()
+    else:
+        made._check_runs(len(after.runs), len(after.token_ids))
     return made
 
 

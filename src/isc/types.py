@@ -5,6 +5,7 @@ All are frozen; a message is one of six Structs tagged by its role, and a `None`
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -162,6 +163,14 @@ class Chat(Struct, frozen=True, dict=True):
         found: _Found = known[name]
         return found
 
+    def running(self, name: str, find: Callable[[Chat], Sequence[_Found]]) -> Sequence[_Found]:
+        """Return what was found out under a name about the messages before each, and before the end, searched for once.
+
+        Item k depends on no message from k on, so that the chats `before` this one share the answer.
+        """
+        whole: Chat = self.__dict__.get("whole", self)
+        return whole.once(name, find)
+
     @property
     def user_indices(self) -> tuple[int, ...]:
         """Return the indices of the user messages, searched for once."""
@@ -170,7 +179,7 @@ class Chat(Struct, frozen=True, dict=True):
     @property
     def last_answer(self) -> int:
         """Return the index of the last assistant message without a call, searched for once; -1 where there is none."""
-        return self.once("last_answer", _last_answer)
+        return self.running("last_answers", _last_answers)[len(self.messages)]
 
     def role(self, index: int) -> Role | None:
         """Return the role of message `index`; None where there is no such message."""
@@ -178,20 +187,27 @@ class Chat(Struct, frozen=True, dict=True):
 
     def before(self, index: int) -> Chat:
         """Return the chat up to message `index`, which is left out."""
-        return Chat(self.messages[:index], self.tools, earlier_images=self.earlier_images)
+        earlier = Chat(self.messages[:index], self.tools, earlier_images=self.earlier_images)
+        earlier.__dict__["whole"] = self.__dict__.get("whole", self)  # a chat of every turn: what is known goes along
+        return earlier
 
     def images_before(self, index: int) -> int:
         """Return the number of images before message `index`. All messages are counted once."""
-        return self.once("image_counts", _image_counts)[index]
+        return self.running("image_counts", _image_counts)[index]
 
 
 def _user_indices(chat: Chat) -> tuple[int, ...]:
+    whole: Chat | None = chat.__dict__.get("whole")
+    if whole is not None:
+        return whole.user_indices[: bisect_left(whole.user_indices, len(chat.messages))]
     return tuple([index for index, message in enumerate(chat.messages) if type(message) is UserMessage])
 
 
-def _last_answer(chat: Chat) -> int:
-    answers = (k for k, m in enumerate(chat.messages) if isinstance(m, AssistantMessage) and not m.tool_calls)
-    return max(answers, default=-1)
+def _last_answers(chat: Chat) -> list[int]:
+    answers = [-1]
+    for index, message in enumerate(chat.messages):
+        answers.append(index if type(message) is AssistantMessage and not message.tool_calls else answers[-1])
+    return answers
 
 
 def _image_counts(chat: Chat) -> tuple[int, ...]:

@@ -453,11 +453,12 @@ def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: Ren
         roles, names = (*roles, "assistant"), (*names, None)
     media = previous.multi_modal_data
     if tail is None:
-        return put_together(previous.token_ids + completion, previous.runs + runs, roles, names, media)
+        return put_together(previous.token_ids + completion, previous.runs + runs, roles, names, media, after=previous)
     return put_together(
         previous.token_ids + (completion + tail.token_ids),
         previous.runs + runs + tail.runs,
         roles + tail.message_roles[owner + 1 :],
         names + tail.message_tool_names[owner + 1 :],
         followed(media, len(previous) + len(completion), tail.multi_modal_data),
+        after=previous,
     )

@@ -337,5 +337,7 @@ def _check_logprobs(logprobs: Sequence[float | None], count: int) -> None:
 
 def _under(before: SampledTokens, rendered: RenderedTokens, kept: int) -> SampledTokens:
     """Carry loss spans and log-probabilities over to `rendered`, cut off after the first `kept` ids."""
-    spans: tuple[Span, ...] = tuple((start, min(end, kept)) for start, end in before.loss_spans if start < kept)
+    spans: tuple[Span, ...] = before.loss_spans
+    if spans and spans[-1][1] > kept:  # else none is cut off, and a long episode has thousands
+        spans = tuple((start, min(end, kept)) for start, end in spans if start < kept)
     return SampledTokens(rendered, spans, before.logprobs[:kept] + (None,) * (len(rendered) - kept))

@@ -6,7 +6,7 @@ offsets for that: a unit's tokens concatenate to its bytes, so a boundary is fou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 
@@ -61,8 +61,7 @@ def fold(
     if sampling_cuts != "all":
         checked("sampling_cuts", sampling_cuts, SamplingCuts)
     roles = tuple(message_roles)
-    cut_at = () if sampling_cuts == "none" else enumerate(roles)
-    sampling = frozenset([index for index, role in cut_at if role == "assistant"])
+    sampling = frozenset(() if sampling_cuts == "none" else _places(roles, "assistant"))
     if body_specials != "text":
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
@@ -70,6 +69,14 @@ def fold(
     token_ids, runs, media = _encoded(*units(segments, sampling, encoder.prefix, after), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
     return put_together(token_ids, runs, roles, names, gathered(media) if media else None)
+
+
+def _places(roles: tuple[str, ...], role: str) -> Iterator[int]:
+    """Yield the places of a role. Those between are passed over at once: a bridge has thousands of earlier messages."""
+    place = -1
+    for _ in range(roles.count(role)):
+        place = roles.index(role, place + 1)
+        yield place
 
 
 def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) -> _Encoded:

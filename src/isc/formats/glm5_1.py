@@ -8,6 +8,7 @@ JSON text, content None, other parts than text (here also `tool_reference`) and 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar, Final
 
 from isc.formats import _glm as glm
@@ -108,12 +109,18 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
 
 def _query_was_reasoned_about(chat: Chat, index: int) -> bool:
     """Return whether another answer to the user message that `index` answers was given with reasoning."""
-    start = max((user for user in chat.user_indices if user < index), default=None)
-    if start is None:
-        return False
-    end = next((user for user in chat.user_indices if user > index), len(chat.messages))
-    answers = chat.messages[start:end]
-    return any(isinstance(answer, AssistantMessage) and answer.reasoning_content is not None for answer in answers)
+    return chat.once("reasoned_about", _reasoned_about)[index]
+
+
+def _reasoned_about(chat: Chat) -> tuple[bool, ...]:
+    """Return for each message whether one from the user message before it to the next was given with reasoning."""
+    edges = (*chat.user_indices, len(chat.messages))
+    reasoned = [False] * edges[0]
+    for start, end in pairwise(edges):
+        answers = chat.messages[start:end]
+        thought = any(isinstance(one, AssistantMessage) and one.reasoning_content is not None for one in answers)
+        reasoned += [thought] * (end - start)
+    return tuple(reasoned)
 
 
 FAMILY: Final = Glm51

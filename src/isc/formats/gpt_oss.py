@@ -184,7 +184,7 @@ def _function(chat: Chat, index: int, result: ToolMessage) -> str:
 
     The call before it names the function, else the result itself does.
     """
-    caller = chat.once("last_assistants", _last_assistants)[index]
+    caller = chat.running("last_assistants", _last_assistants)[index]
     turn = chat.messages[caller] if caller >= 0 else None
     name = turn.tool_calls[0].name if isinstance(turn, AssistantMessage) and turn.tool_calls else result.name
     if not name:
