@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-hostile mutants test-engine test-trainers engine-figures test-peers compat lint types check bench goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine test-trainers engine-figures test-peers compat lint types check bench bench-growth goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -86,10 +86,13 @@ lint: $(VENV)/dev  ## ruff
 
 check: lint types test test-engine  ## what CI runs
 
-bench: $(VENV)/peers  ## measure, and write the tables of docs/benchmarks.md
+bench: $(VENV)/peers bench-growth  ## measure, and write the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/by_family.py
 	$(BIN)/python benchmarks/load.py
+
+bench-growth: $(VENV)/dev  ## the part of it that needs no peers: how much longer four times as much takes, by family
+	$(BIN)/python benchmarks/growth.py
 
 goldens: $(VENV)/dev  ## render the goldens again with the reference templates and compare
 	$(BIN)/python scripts/goldens.py --check

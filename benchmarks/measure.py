@@ -14,9 +14,10 @@ Input = TypeVar("Input")
 
 
 def machine() -> str:
-    """What figures were measured on, and when."""
+    """What figures were measured on, when, and how many processes wanted to run there in the last five minutes."""
     return (
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, {time.strftime('%Y-%m-%d')}"
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, "
+        f"{time.strftime('%Y-%m-%d')}, load average {os.getloadavg()[1]:.1f}"
     )
 
 
@@ -35,7 +36,7 @@ def interleaved(
     warm_up: int = 3,
     prepare: Callable[[str, Input], object] | None = None,
 ) -> dict[str, float]:
-    """Median milliseconds of each variant.
+    """Median milliseconds of the process's own time that each variant takes: others use the machine too.
 
     Args:
         variants: What to time, by name.
@@ -51,9 +52,9 @@ def interleaved(
             seed += 1
             made = fresh(seed)
             given = prepare(name, made) if prepare else made
-            start = time.perf_counter()
+            start = time.process_time()
             variant(given)
-            elapsed = (time.perf_counter() - start) * 1e3
+            elapsed = (time.process_time() - start) * 1e3
             if turn >= warm_up:
                 times[name].append(elapsed)
     return {name: statistics.median(values) for name, values in times.items()}

@@ -1,114 +1,66 @@
-"""What takes n of something takes about four times as long for 4n: every family, render, convert, parse and bridge.
+"""What takes n of something takes about four times as long for 4n: render, convert, parse, bridge, episodes.
 
-Ratios of processor time are compared, not times; the better of a few attempts counts, since others use the machine too.
+Every family, and every other value of its options that are true or false.
 """
 
 from __future__ import annotations
 
-import gc
-import os
-import time
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
+import msgspec
 import pytest
 
 import isc
-from isc import convert
+from growing import (
+    RATIO,
+    SHAPES,
+    SIZE,
+    Shape,
+    answered,
+    bridging,
+    converting,
+    grown,
+    parsing,
+    parts,
+    ratio,
+    renderer_of,
+    rendering,
+    rolling,
+    stepping,
+    turns,
+)
+from isc.formats.base import Family
 from isc.formats.catalogue import list_families
 from isc.types import BodySpecials
-
-SIZE = int(os.environ.get("ISC_GROWTH", "200"))
-RATIO = 5.0
-ATTEMPTS = 6
-SHORTEST = 0.004  # seconds: what is done sooner is repeated, so that the clock and the caches do not count
-
-Messages = list[dict[str, Any]]
-Tool = Mapping[str, Any]
-CALL = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": {"x": "y"}}}
-
-
-def tool(number: int) -> Tool:
-    """A tool of its own name."""
-    schema = {"type": "object", "properties": {"x": {"type": "string"}}}
-    return {"type": "function", "function": {"name": f"f{number}", "description": "d", "parameters": schema}}
-
-
-def turns(count: int) -> tuple[Messages, list[Tool]]:
-    pair: Messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
-    return pair * (count // 2), []
-
-
-def cycles(count: int) -> tuple[Messages, list[Tool]]:
-    """A call a turn, each answered."""
-    cycle: Messages = [
-        {"role": "assistant", "content": "", "tool_calls": [CALL]},
-        {"role": "tool", "content": "ok", "tool_call_id": "functions.f:0", "name": "f"},
-    ]
-    return [{"role": "user", "content": "hi"}, *cycle * (count // 2)], [tool(0)]
-
-
-def tools(count: int) -> tuple[Messages, list[Tool]]:
-    return [{"role": "user", "content": "hi"}], [tool(number) for number in range(count)]
-
-
-def parts(count: int) -> tuple[Messages, list[Tool]]:
-    return [{"role": "user", "content": [{"type": "text", "text": "words of it "}] * 8 * count}], []
-
-
-def spelled(count: int) -> tuple[Messages, list[Tool]]:
-    """Texts that look like the format's own markers."""
-    text = "<|im_start|>user </think><tool_call> " * 2 * count
-    return [{"role": "user", "content": text}, {"role": "assistant", "content": text}], []
-
-
-SHAPES: list[Callable[[int], tuple[Messages, list[Tool]]]] = [turns, cycles, tools, parts, spelled]
-
-
-def spent(work: Callable[[], object]) -> float:
-    """Processor seconds of one run, several runs where one is short."""
-    runs = 0
-    start = time.process_time()
-    while (taken := time.process_time() - start) < SHORTEST or not runs:
-        work()
-        runs += 1
-    return taken / runs
-
-
-def ratio(small: Callable[[], object], large: Callable[[], object]) -> float:
-    """How much longer the large one takes, at the best of a few attempts."""
-    small(), large()
-    found: list[float] = []
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(ATTEMPTS):
-            found.append(spent(large) / spent(small))
-            if found[-1] <= RATIO:
-                break
-    finally:
-        gc.enable()
-    return min(found)
-
-
-@cache
-def renderer_of(name: str) -> isc.Renderer:
-    family = list_families()[name]()
-    return isc.create_renderer(isc.encoders.embedded(family.specials), family)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", list_families())
-def test_rendering_grows_with_what_is_rendered(name: str, shape: Callable[[int], tuple[Messages, list[Tool]]]) -> None:
-    renderer = renderer_of(name)
-    (few, few_tools), (many, many_tools) = shape(SIZE), shape(4 * SIZE)
-    try:
-        renderer.render(few, few_tools)
-    except isc.ConversationError:
+def test_rendering_grows_with_what_is_rendered(name: str, shape: Shape) -> None:
+    work = rendering(renderer_of(name), shape)
+    if work is None:
         pytest.skip("the format has no such conversation")
-    grown = ratio(lambda: renderer.render(few, few_tools), lambda: renderer.render(many, many_tools))
-    assert grown <= RATIO
+    assert grown(work) <= RATIO
+
+
+def other_options() -> Iterator[Family]:
+    """Each family with one option that is true or false the other way round."""
+    for make in list_families().values():
+        family = make()
+        for option, value in msgspec.structs.asdict(family).items():
+            if isinstance(value, bool):
+                try:
+                    yield family.with_options({option: not value})
+                except isc.OptionError:
+                    continue
+
+
+@pytest.mark.parametrize("family", list(other_options()), ids=repr)
+def test_rendering_grows_with_what_is_rendered_whatever_the_options(family: Family) -> None:
+    renderer = isc.create_renderer(isc.encoders.embedded(family.specials), family)
+    works = (rendering(renderer, shape) for shape in SHAPES if shape.__name__ in ("asked_again", "turns"))
+    assert [work for work in works if work is not None and grown(work) > RATIO] == []
 
 
 @pytest.mark.parametrize("name", list_families())
@@ -123,46 +75,40 @@ def test_refusing_and_parsing_specials_of_bodies_grows_with_the_text(name: str) 
 
 @pytest.mark.parametrize("name", list_families())
 def test_a_bridge_grows_with_its_new_messages(name: str) -> None:
-    renderer = renderer_of(name)
-    prompt = renderer.render([{"role": "user", "content": "hi"}], add_generation_prompt=True).token_ids
-    completion = (*next(iter(renderer.encoder.encode_batch(["yo"]))),)
-    if "tool" not in renderer.family.shape.roles:
+    work = bridging(renderer_of(name))
+    if work is None:
         pytest.skip("its bridges have one new message each")
-    if renderer.family.shape.results_at_once:
-        asked = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
-        called = renderer.render([{"role": "user", "content": "hi"}, asked])
-        completion = tuple(k for k, drawn in zip(called.token_ids, called.sampled_mask, strict=True) if drawn)
-    results: Messages = [{"role": "tool", "content": "ok", "name": "f"}]
-    extended = renderer.plan_bridge(prompt, completion, results)
-    if isinstance(extended, isc.Refusal):
-        pytest.skip(extended.detail)
-    grown = ratio(
-        lambda: renderer.bridge_to_next_turn(prompt, completion, results * SIZE),
-        lambda: renderer.bridge_to_next_turn(prompt, completion, results * 4 * SIZE),
-    )
-    assert grown <= RATIO
+    assert grown(work) <= RATIO
 
 
 @pytest.mark.parametrize("name", list_families())
 def test_reading_grows_with_the_ids(name: str) -> None:
-    """A sampler that has gone wrong: one special over and over, and all of them in turn."""
-    renderer = renderer_of(name)
-    word = tuple(next(iter(renderer.encoder.encode_batch([" word"]))))
-    specials = list(renderer.encoder.specials.values())
-    mixed = tuple(token_id for special in specials[:16] for token_id in (special, *word))
-    for ids in ((specials[0],) * 8, mixed):
-        small, large = (partial(renderer.parse_response, ids * count) for count in (SIZE // 4, SIZE))
-        assert ratio(small, large) <= RATIO, ids
+    assert [work for work in parsing(renderer_of(name)) if grown(work) > RATIO] == []
 
 
-def answered(count: int) -> Messages:
-    """One turn of many calls, and a result for each."""
-    calls = [{**CALL, "id": f"call-{number}"} for number in range(count)]
-    results = [{"role": "tool", "content": "ok", "tool_call_id": call["id"]} for call in calls]
-    return [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "", "tool_calls": calls}, *results]
+@pytest.mark.parametrize("name", list_families())
+def test_trajectories_and_episodes_grow_with_their_turns(name: str) -> None:
+    """A turn costs what it adds: the history is copied as a whole, and not walked."""
+    works = [work for work in (stepping(renderer_of(name)), rolling(renderer_of(name))) if work is not None]
+    if not works:
+        pytest.skip("the format has no such episodes")
+    assert [work for work in works if grown(work) > RATIO] == []
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, lambda count: (answered(2 * count), [])])
-def test_converting_grows_with_what_is_converted(shape: Callable[[int], tuple[Messages, list[Tool]]]) -> None:
-    few, many = shape(2 * SIZE), shape(8 * SIZE)
-    assert ratio(lambda: convert.chat(*few), lambda: convert.chat(*many)) <= RATIO
+@pytest.mark.parametrize("shape", [*SHAPES, answered])
+def test_converting_grows_with_what_is_converted(shape: Shape) -> None:
+    assert grown(converting(shape)) <= RATIO
+
+
+def test_what_is_known_of_a_chat_is_right_of_its_beginnings() -> None:
+    """They share it, so that a turn does not look through all turns before."""
+    messages, _ = turns(8)
+    chat = isc.convert.chat(
+        [*messages, {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+    )
+    for end in range(len(chat.messages) + 1):
+        earlier, alone = chat.before(end), isc.types.Chat(chat.messages[:end], chat.tools)
+        assert earlier == alone
+        assert (earlier.user_indices, earlier.last_answer) == (alone.user_indices, alone.last_answer)
+        assert earlier.before(end // 2).last_answer == chat.before(end // 2).last_answer
+        assert earlier.images_before(end) == alone.images_before(end)

@@ -106,10 +106,10 @@ class FastokensEngine:
     """The fast engine, for the byte-level vocabularies it knows.
 
     Texts go down one by one: measured, its own batch call is no faster on two cores, and its threads wait on each other
-    where several processes encode. `encode` gives the interpreter lock up (tests/encoding/test_engines.py): once in some
-    million tokens a call takes 50 ms and more, in which an event loop has to run. Its ids are integers that the engine
-    keeps, so that a render holds 8 bytes a token. Ids of short texts are kept (the last 4096 of them): half the texts of
-    a render are headers.
+    where several processes encode. `encode` gives the interpreter lock up (tests/encoding/test_engines.py): once in
+    some million tokens a call takes 50 ms and more, in which an event loop has to run. Its ids are integers that the
+    engine keeps, so that a render holds 8 bytes a token. Ids of short texts are kept (the last 4096 of them): half the
+    texts of a render are headers.
     """
 
     def __init__(self, document: str) -> None:
