@@ -26,10 +26,10 @@ Messages: TypeAlias = list[dict[str, Any]]
 Tool: TypeAlias = Mapping[str, Any]
 Shape: TypeAlias = Callable[[int], tuple[Messages, list[Tool]]]
 Work: TypeAlias = Callable[[int], object]
-USER = {"role": "user", "content": "hi"}
-RESULT = {"role": "tool", "content": "ok", "tool_call_id": "functions.f:0", "name": "f"}
-CALL = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": {"x": "y"}}}
-CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+USER: dict[str, Any] = {"role": "user", "content": "hi"}
+RESULT: dict[str, Any] = {"role": "tool", "content": "ok", "tool_call_id": "functions.f:0", "name": "f"}
+CALL: dict[str, Any] = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": {"x": "y"}}}
+CALLING: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [CALL]}
 
 
 def tool(number: int) -> Tool:
