@@ -164,9 +164,9 @@ class Chat(Struct, frozen=True, dict=True):
         return found
 
     def running(self, name: str, find: Callable[[Chat], Sequence[_Found]]) -> Sequence[_Found]:
-        """Return what was found out under a name about the messages before each, and before the end, searched for once.
+        """Return what was found out under a name about each message, searched for once.
 
-        Item k depends on no message from k on, so that the chats `before` this one share the answer.
+        Item k depends on no message after k, so that the chats `before` this one share the answer.
         """
         whole: Chat = self.__dict__.get("whole", self)
         return whole.once(name, find)

@@ -162,7 +162,7 @@ class Gemma4(Family, frozen=True, tag_field="family", tag="gemma-4"):
 
     def _result(self, chat: Chat, index: int) -> Iterator[Segment]:
         """Yield a tool's result. The call before it has opened the first of results in a row."""
-        answers = chat.once("gemma_4_results", _results)[index]
+        answers = chat.running("gemma_4_results", _results)[index]
         if answers is None:
             problem = "is the result of no call: the message before it is no assistant message that calls"
             raise ConversationError(f"messages[{index}]", problem)

@@ -13,6 +13,7 @@ text in an answer are refused.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count, takewhile
 from typing import ClassVar, Final, Literal, TypeAlias
 
@@ -75,7 +76,7 @@ class Glm53(Family, frozen=True, tag_field="family", tag="glm-5.3"):
         if isinstance(message, AssistantMessage):
             return glm.blocked_answer(chat, index, message, clears=self.clear_thinking)
         if isinstance(message, ToolMessage):
-            return glm.observation(chat, index, chat.once("result_places", _result_places).get(index, index))
+            return glm.observation(chat, index, _shown_at(chat, index))
         return glm.plain_turn(chat, index, "glm-5.3", glm.ONE_LINE, glm.content_or_reminder)
 
     def generation_prompt(self, chat: Chat) -> Segments:
@@ -91,14 +92,27 @@ class Glm53(Family, frozen=True, tag_field="family", tag="glm-5.3"):
         return glm.parse(sampled, tools, glm.ONE_LINE)
 
 
-def _result_places(chat: Chat) -> Mapping[int, int]:
-    """Return for each place of a tool result the message whose result stands there."""
-    places: dict[int, int] = {}
+def _shown_at(chat: Chat, index: int) -> int:
+    """Return the message whose result stands at the place of tool result `index`."""
+    caller = chat.running("callers", _callers)[index]
+    return index if caller < 0 else chat.once(f"results_of_{caller}", partial(_results_of, caller=caller))[index]
+
+
+def _callers(chat: Chat) -> list[int]:
+    """Return for each message the turn with calls before it, -1 where more than results stand between."""
+    callers = [-1]
     for index, message in enumerate(chat.messages):
-        if isinstance(message, AssistantMessage) and message.tool_calls:
-            results = list(takewhile(lambda place: chat.role(place) == "tool", count(index + 1)))
-            places.update(zip(results, _in_order_of_calls(chat, index, message.tool_calls, results), strict=True))
-    return places
+        calls = isinstance(message, AssistantMessage) and message.tool_calls
+        callers.append(callers[-1] if isinstance(message, ToolMessage) else index if calls else -1)
+    return callers
+
+
+def _results_of(chat: Chat, *, caller: int) -> Mapping[int, int]:
+    """Return for each place of a tool result after a turn the message whose result stands there."""
+    message = chat.messages[caller]
+    made = message.tool_calls if isinstance(message, AssistantMessage) else ()
+    results = list(takewhile(lambda place: chat.role(place) == "tool", count(caller + 1)))
+    return dict(zip(results, _in_order_of_calls(chat, caller, made, results), strict=True))
 
 
 def _in_order_of_calls(chat: Chat, turn: int, made: Sequence[ToolCall], results: Sequence[int]) -> Sequence[int]:
