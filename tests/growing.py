@@ -130,7 +130,10 @@ def bridging(renderer: isc.Renderer) -> Work | None:
     completion = (*next(iter(renderer.encoder.encode_batch(["yo"]))),)
     if renderer.family.shape.results_at_once:
         completion = _called(renderer)
-    if isinstance(renderer.plan_bridge(prompt, completion, [RESULT]), isc.Refusal):
+    try:
+        if isinstance(renderer.plan_bridge(prompt, completion, [RESULT] * 2), isc.Refusal):
+            return None
+    except isc.ConversationError:  # one result for each call
         return None
     return lambda count: renderer.bridge_to_next_turn(prompt, completion, [RESULT] * count)
 
