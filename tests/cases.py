@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 import isc
 from golden_conversations import CONVERSATIONS
@@ -31,8 +31,9 @@ class Case(Struct, frozen=True):
     that bodies leave out, for the reason the case gives. `bridges`: whether a turn is ever rendered with the generation
     prompt at its head, which a bridge goes on from. `now`: the day that the template's clock tells, YYYY-MM-DD.
     `template_takes`: the fields of the family's shape in which its template takes less. With `images` bodies spell no
-    placeholder, which no processor expects. `untraced`: whether messages leave too little trace in the template's text
-    to tell who owns it. `twin`: what renders where a model ships Python instead; the template is then its FORMAT.md.
+    placeholder, which no processor expects; `image_settings` are those of the model's. `untraced`: whether messages
+    leave too little trace in the template's text to tell who owns it. `twin`: what renders where a model ships Python
+    instead; the template is then its FORMAT.md.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Case(Struct, frozen=True):
     template_takes: Mapping[str, Any] = {}
     bridges: bool = True
     images: bool = False
+    image_settings: Mapping[str, Any] = field(default_factory=lambda: QWEN3_VL)
     untraced: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False
     twin: FormatEncoder | None = None
 
@@ -92,14 +94,14 @@ class Case(Struct, frozen=True):
             eos_token=self.eos_token,
             now=self.now,
             twin=self.twin,
-            processor=QWEN3_VL if self.images and self.family.placeholders_per_image is None else None,
+            processor=self.image_settings if self.images and self.family.placeholders_per_image is None else None,
             **self.options,
         )
 
     def renderer(self, encoder: VocabularyEncoder) -> isc.Renderer:
         """The family on a vocabulary, with what measures images if it takes any."""
         by_size = self.images and self.family.placeholders_per_image is None
-        images = ImageProcessor.from_config(QWEN3_VL) if by_size else None
+        images = ImageProcessor.from_config(self.image_settings) if by_size else None
         return isc.create_renderer(encoder, self.family, images=images)
 
     def encoder(self, real_encoder: Callable[[str], VocabularyEncoder]) -> VocabularyEncoder:

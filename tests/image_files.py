@@ -34,6 +34,17 @@ QWEN3_VL: dict[str, Any] = {
 }
 
 
+GEMMA4: dict[str, Any] = {
+    "image_processor_type": "Gemma4ImageProcessor",
+    "patch_size": 16,
+    "pooling_kernel_size": 3,
+    "max_soft_tokens": 280,
+    "do_normalize": False,
+    "image_mean": [0.0, 0.0, 0.0],
+    "image_std": [1.0, 1.0, 1.0],
+}
+
+
 def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
     """An image of that size whose pixels the seed says."""
     small = Image.frombytes("RGB", (4, 4), random.Random(seed).randbytes(48))
@@ -56,13 +67,29 @@ def images_of(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, An
 
 
 def expanded(text: str, messages: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> str:
-    """A template's text as Qwen's processor hands it to the tokenizer: a placeholder for every merged patch."""
+    """A template's text as the model's processor hands it to the tokenizer: a placeholder for every token."""
+    if config["image_processor_type"] == GEMMA4["image_processor_type"]:
+        return _expanded_by_gemma(text, messages, config)
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     patches = Qwen2VLImageProcessorPil.from_dict(dict(config)).get_number_of_image_patches
     merged = config["merge_size"] ** 2
     counts = iter([patches(part["height"], part["width"]) // merged for part in images_of(messages)])
     return re.sub(re.escape("<|image_pad|>"), lambda pad: pad.group() * next(counts), text)
+
+
+def _expanded_by_gemma(text: str, messages: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> str:
+    """The same by Gemma 4's, which writes the marks around them."""
+    from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
+
+    patch, pool = config["patch_size"], config["pooling_kernel_size"]
+    most = config["max_soft_tokens"] * pool**2
+    sizes = [
+        get_aspect_ratio_preserving_size(part["height"], part["width"], patch, most, pool)
+        for part in images_of(messages)
+    ]
+    counts = iter([(high // patch) * (wide // patch) // pool**2 for high, wide in sizes])
+    return re.sub(re.escape("<|image|>"), lambda pad: f"<|image>{pad.group() * next(counts)}<image|>", text)
 
 
 def lazy(content: bytes) -> Image.Image:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cases import Case
+from image_files import GEMMA4
 from isc.formats.gemma4 import Gemma4, Variant
 from isc.testing import Conversation
 from references import arguments_as_objects, none_as_empty
@@ -51,9 +52,10 @@ def untraced(messages: Sequence[Mapping[str, Any]]) -> bool:
     return silent or messages[0]["role"] == "developer"
 
 
-def _case(name: str, variant: Variant, *, thinks: bool = False) -> Case:
+def _case(name: str, variant: Variant, *, thinks: bool = False, images: bool = False) -> Case:
     family = Gemma4(variant=variant, enable_thinking=thinks)
-    refuses = {} if variant == "31b-initial" else {"tool_first": "messages[0]"}
+    refuses = {"images": "messages[2].content[0]"} if images else {}
+    refuses |= {} if variant == "31b-initial" else {"tool_first": "messages[0]"}
     return Case(
         name,
         family,
@@ -65,6 +67,10 @@ def _case(name: str, variant: Variant, *, thinks: bool = False) -> Case:
         adaptations=(none_as_empty, arguments_as_objects),
         prepare=named,
         untraced=untraced,
+        images=images,
+        image_settings=GEMMA4,
+        # the template drops images of results, which are refused
+        template_takes={"roles": ("system", "developer", "user", "assistant")} if images else {},
         bridges=variant != "31b-initial" or thinks,
     )
 
@@ -76,4 +82,5 @@ CASES = (
     _case("gemma-4-initial", "31b-initial"),
     _case("gemma-4-initial-thinking", "31b-initial", thinks=True),
     _case("gemma-4-e2b", "e2b"),
+    _case("gemma-4-images", "e2b", thinks=True, images=True),
 )

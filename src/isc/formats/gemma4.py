@@ -31,6 +31,7 @@ from isc.formats.reading.gemma_calls import GemmaCalls
 from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import reasoning, until
 from isc.formats.segments import (
+    PROCESSOR_MARKS,
     arguments_object,
     body,
     content_pieces,
@@ -65,7 +66,8 @@ _SPECIALS: Final = (
 )  # fmt: skip
 _BOS, _EOS, _TURN, _END, _THINK, _CHANNEL, _END_CHANNEL, _TOOL, _END_TOOL = map(special, _SPECIALS[:9])
 _CALL, _END_CALL, _RESPONSE, _END_RESPONSE = map(special, _SPECIALS[9:13])
-_IMAGE, _PLACEHOLDER, _END_IMAGE = _SPECIALS[14:]
+_PLACEHOLDER: Final = "<|image|>"
+_IMAGE, _END_IMAGE = map(special, PROCESSOR_MARKS[_PLACEHOLDER])
 _NEWLINE: Final = scaffold("\n")
 _CLOSE: Final = (_END, _NEWLINE)
 _LABEL: Final = "thought\n"
@@ -188,7 +190,7 @@ class Gemma4(Family, frozen=True, tag_field="family", tag="gemma-4"):
             if isinstance(piece, str):
                 yield body(piece.strip())
             else:
-                yield from (apart, special(_IMAGE), placeholder(_PLACEHOLDER, piece), special(_END_IMAGE), apart)
+                yield from (apart, _IMAGE, placeholder(_PLACEHOLDER, piece), _END_IMAGE, apart)
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """Yield the head of a model's turn, with an empty thought where there is to be none.

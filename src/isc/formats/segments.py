@@ -23,6 +23,9 @@ else:
 IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
 """The specials that stand for images in the formats that are known."""
 
+PROCESSOR_MARKS = {"<|image|>": ("<|image>", "<image|>")}
+"""What a model's processor, not its template, puts around the placeholders of an image (Gemma 4)."""
+
 MEDIA_TOKENS = IMAGE_TOKENS | frozenset((
     "<|video_pad|>", "<|audio_pad|>", "<|video|>", "<|audio|>", "<|image_soft_token|>", "<start_of_image>",
 ))  # fmt: skip

@@ -17,14 +17,16 @@ from isc.convert import Messages
 from isc.errors import LoadError, MediaError, OptionError
 from isc.formats.base import Family
 from isc.media.cache import BoundedCache
-from isc.media.processing import Process, QwenProcess
+from isc.media.processing import GemmaProcess, Process, QwenProcess
 from isc.media.reading import Access, Limits, Resolver, decoded, source_of
-from isc.media.settings import FixedPlaceholders, ImageSettings, QwenImages, image_settings
+from isc.media.settings import FixedPlaceholders, GemmaImages, ImageSettings, QwenImages, image_settings
 from isc.rendered import Array, MultiModalData, RenderedTokens
 from isc.types import Chat, MediaPart, Message
 
 __all__ = [
     "FixedPlaceholders",
+    "GemmaImages",
+    "GemmaProcess",
     "ImageProcessor",
     "ImageSettings",
     "Limits",
@@ -107,7 +109,8 @@ class ImageProcessor:
         if settings is None:
             kind = config.get("image_processor_type")
             raise OptionError(f"image processor {kind!r} is not known; pass ImageProcessor(settings, process) instead")
-        return cls(settings, QwenProcess(config), resolve_media=resolve_media, local_files=local_files)
+        process = GemmaProcess(config) if isinstance(settings, GemmaImages) else QwenProcess(config)
+        return cls(settings, process, resolve_media=resolve_media, local_files=local_files)
 
     def __reduce__(self) -> tuple[Callable[..., ImageProcessor], tuple[object, ...]]:
         kept = (self.settings, self.process, self.resolve_media, self.limits, self.cache.limit, self.local_files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,19 +22,20 @@ Process: TypeAlias = Callable[[Image], Mapping[str, numpy.ndarray[Any, Any]]]
 """An upright RGB image to arrays by name, with one row or one row of patches for it."""
 
 
-class QwenProcess(Struct, frozen=True, dict=True):
-    """Qwen-VL's processor with the settings of a `preprocessor_config.json`: `pixel_values` and `image_grid_thw`.
-
-    Raises:
-        LoadError: On the first image, where transformers or Pillow is not installed.
-    """
+class _TransformersProcess(Struct, frozen=True, dict=True):
+    """A processor of transformers with the settings of a `preprocessor_config.json`."""
 
     config: Mapping[str, Any]
+
+    @staticmethod
+    @abstractmethod
+    def kind() -> Any:  # noqa: ANN401 - untyped in transformers
+        """Return the class of the processor, imported when the first image comes."""
 
     @cached_property
     def _processor(self) -> Any:  # noqa: ANN401 - untyped in transformers
         try:
-            return _qwen_processor().from_dict(dict(self.config))
+            return self.kind().from_dict(dict(self.config))
         except ImportError as error:
             raise LoadError(f"pixel values need transformers and Pillow ({error}); pip install isc[images]") from error
 
@@ -42,12 +44,35 @@ class QwenProcess(Struct, frozen=True, dict=True):
         return dict(self._processor(images=[image], return_tensors="np"))
 
 
-def _qwen_processor() -> Any:  # noqa: ANN401 - untyped in transformers
-    """Return the processor class that needs NumPy only. Its name differs between transformers 4 and 5."""
-    try:
-        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-    except ImportError:
-        from transformers import Qwen2VLImageProcessor
+class QwenProcess(_TransformersProcess, frozen=True):
+    """Qwen-VL's processor with the settings of a `preprocessor_config.json`: `pixel_values` and `image_grid_thw`.
 
-        return Qwen2VLImageProcessor
-    return Qwen2VLImageProcessorPil
+    Raises:
+        LoadError: On the first image, where transformers or Pillow is not installed.
+    """
+
+    @staticmethod
+    def kind() -> Any:  # noqa: ANN401 - untyped in transformers
+        """Return the processor class that needs NumPy only. Its name differs between transformers 4 and 5."""
+        try:
+            from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+        except ImportError:
+            from transformers import Qwen2VLImageProcessor
+
+            return Qwen2VLImageProcessor
+        return Qwen2VLImageProcessorPil
+
+
+class GemmaProcess(_TransformersProcess, frozen=True):
+    """Gemma 4's processor with the settings of a `processor_config.json`: `pixel_values` and where the patches lie.
+
+    Raises:
+        LoadError: On the first image, where transformers is not installed or too old, or Pillow is not.
+    """
+
+    @staticmethod
+    def kind() -> Any:  # noqa: ANN401 - untyped in transformers
+        """Return the processor class that needs NumPy only."""
+        from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+
+        return Gemma4ImageProcessorPil

@@ -2,6 +2,7 @@
 
 Qwen's image processors scale an image so that both edges are multiples of a merged patch and its area lies within
 bounds; each merged patch is one placeholder: facts of transformers' `Qwen2VLImageProcessor`, to which tests hold this.
+Gemma 4's scales every image to nearly the same number of placeholders.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ else:
 
 _LONGEST_BY_SHORTEST = 200
 _LARGEST = (1 << 31) - 1
+_SOFT_TOKENS = (70, 140, 280, 560, 1120)
+_GEMMA_PROCESSORS = frozenset(("Gemma4ImageProcessor", "Gemma4ImageProcessorFast", "Gemma4ImageProcessorPil"))
 _QWEN_PROCESSORS = frozenset(("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"))
 
 
@@ -78,10 +81,7 @@ class QwenImages(Struct, frozen=True, tag=True):
     max_pixels: int
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if type(value) is not int or not 0 < value <= _LARGEST:
-                raise OptionError(f"image settings: {name} must be a positive integer, not {shown(value)}")
+        _check_positive(self)
         if self.min_pixels > self.max_pixels:
             raise OptionError(f"image settings: min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
 
@@ -132,10 +132,83 @@ class QwenImages(Struct, frozen=True, tag=True):
         return int(arrays["image_grid_thw"].prod()) // self.merge_size**2
 
 
+class GemmaImages(Struct, frozen=True, tag=True):
+    """Settings of Gemma 4's image processor, as `processor_config.json` gives them.
+
+    An image is scaled, up or down, to the largest size of about its shape whose edges are multiples of a pooled patch
+    and whose tokens are within bounds; each pooled patch is one placeholder: facts of transformers'
+    `Gemma4ImageProcessor`, to which tests hold this.
+
+    Args:
+        patch_size: Edge of a patch, in pixels.
+        pooling_kernel_size: Patches along each edge of what becomes one token.
+        max_soft_tokens: Most tokens of an image.
+
+    Raises:
+        OptionError: A number is not positive, or the processor takes no such number of tokens.
+
+    >>> GemmaImages(16, pooling_kernel_size=3, max_soft_tokens=280).count(640, 480)
+    266
+    """
+
+    patch_size: int
+    pooling_kernel_size: int
+    max_soft_tokens: int
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        if self.max_soft_tokens not in _SOFT_TOKENS:
+            known = ", ".join(map(str, _SOFT_TOKENS))
+            raise OptionError(f"image settings: max_soft_tokens must be one of {known}, not {self.max_soft_tokens}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> GemmaImages:
+        """Read the settings in a configuration. What it leaves out has the processor's default.
+
+        Raises:
+            OptionError: One is no positive integer.
+        """
+        return cls(
+            config.get("patch_size", 16), config.get("pooling_kernel_size", 3), config.get("max_soft_tokens", 280)
+        )
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height that an image is scaled to, both multiples of a pooled patch's edge."""
+        unit = self.patch_size * self.pooling_kernel_size
+        patches = self.max_soft_tokens * self.pooling_kernel_size**2
+        scale = math.sqrt(patches * self.patch_size**2 / (width * height))
+        wide, high = (math.floor(scale * edge / unit) * unit for edge in (width, height))
+        if not high:
+            return min(width // height, self.max_soft_tokens) * unit, unit
+        if not wide:
+            return unit, min(height // width, self.max_soft_tokens) * unit
+        return wide, high
+
+    def count(self, width: int, height: int) -> int:
+        """Count the pooled patches that an image is cut into, one placeholder token each."""
+        wide, high = self.resized(width, height)
+        unit = self.patch_size * self.pooling_kernel_size
+        return (wide // unit) * (high // unit)
+
+    def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
+        """Return the number of placeholder tokens that the processor tells of its arrays."""
+        return int(arrays["num_soft_tokens_per_image"].sum())
+
+
+def _check_positive(settings: QwenImages | GemmaImages) -> None:
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if type(value) is not int or not 0 < value <= _LARGEST:
+            raise OptionError(f"image settings: {name} must be a positive integer, not {shown(value)}")
+
+
 def image_settings(config: Mapping[str, Json]) -> ImageSettings | None:
     """Return the settings of a `preprocessor_config.json`; None for a processor that isc does not know.
 
     Raises:
         OptionError: The processor is known, but a setting is missing or impossible.
     """
-    return QwenImages.of(config) if config.get("image_processor_type") in _QWEN_PROCESSORS else None
+    kind = config.get("image_processor_type")
+    if kind in _GEMMA_PROCESSORS:
+        return GemmaImages.of(config)
+    return QwenImages.of(config) if kind in _QWEN_PROCESSORS else None

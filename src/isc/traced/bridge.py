@@ -137,7 +137,7 @@ def plan_bridge_by_rendering(
     following = _agreed(request, encoder, prompt_ids)
     if isinstance(following, Refusal):
         return following
-    return Extension((*start.closing, *placed(following, start.chat)), start.chat)
+    return Extension((*start.closing, *placed(following, start.chat, template.specials)), start.chat)
 
 
 def _completion(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from isc.errors import ConversationError
-from isc.formats.segments import IMAGE_TOKENS, content_pieces
+from isc.formats.segments import IMAGE_TOKENS, PROCESSOR_MARKS, content_pieces
 from isc.types import Chat, MediaPart, Segment
 
 
-def placed(segments: Sequence[Segment], chat: Chat) -> list[Segment]:
+def placed(segments: Sequence[Segment], chat: Chat, specials: Collection[str]) -> list[Segment]:
     """Attach a chat's images to their placeholders in the segments of a conversation.
 
     Args:
         segments: Owned segments, owners being indices into the chat's messages.
         chat: The chat, its images measured.
+        specials: The specials of the vocabulary; where they hold the marks that a processor puts around the
+            placeholders of an image, the marks are added.
 
     Raises:
         ConversationError: An image was not measured, or the template shows none or too many placeholders for it.
@@ -29,7 +31,7 @@ def placed(segments: Sequence[Segment], chat: Chat) -> list[Segment]:
         if segment.kind == "special" and segment.text in IMAGE_TOKENS and owner >= 0 and images[owner]:
             if shown[owner] < len(images[owner]):
                 part = images[owner][shown[owner]]
-                with_images.append(Segment(segment.text, "special", True, owner, part.placeholders, part))
+                with_images += _shown(Segment(segment.text, "special", True, owner, part.placeholders, part), specials)
             shown[owner] += 1
         else:
             with_images.append(segment)
@@ -38,6 +40,15 @@ def placed(segments: Sequence[Segment], chat: Chat) -> list[Segment]:
             problem = f"has {len(parts)} images, but the template shows {shown[index]} placeholders for them"
             raise ConversationError(f"messages[{index}].content", problem)
     return with_images
+
+
+def _shown(image: Segment, specials: Collection[str]) -> list[Segment]:
+    """Return an image's placeholders, with the marks around them that a processor writes."""
+    marks = PROCESSOR_MARKS.get(image.text)
+    if marks is None or not set(marks) <= set(specials):
+        return [image]
+    before, after = (Segment(mark, "special", False, image.message) for mark in marks)
+    return [before, image, after]
 
 
 def _images(chat: Chat, index: int) -> list[MediaPart]:

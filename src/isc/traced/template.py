@@ -277,7 +277,7 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         tools = _tool_dicts(chat.tools) or None
         found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
         tell_ignored_tools(self.format.source, chat.tools, found)
-        return placed(found, chat)
+        return placed(found, chat, self.specials)
 
     def reads_key(self, key: str) -> bool:
         """Return whether the template may read a key of a message: whether the template names that key."""
