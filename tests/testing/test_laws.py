@@ -104,7 +104,7 @@ def after_a_result(conversation: Conversation) -> Conversation:
 def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: Case, renderer: isc.Renderer) -> None:
     granted = []
     roles = ("user", "tool") if case.family.keeps_history else ("tool",)
-    taken = tuple(role for role in roles if role in case.shape().roles)
+    taken = tuple(role for role in roles if role in case.shape().roles) or ("user",)
     new = Shape(taken, specials=case.family.specials, images=case.images)
 
     @given(answered(case), testing.conversations(new, longest=1 if case.shape().alternates else 3))
