@@ -140,6 +140,10 @@ class Nemotron35Renderer(Nemotron3Renderer):
 class GptOssRenderer(FamilyRenderer):
     config_name = "gpt-oss"
 
+    @property
+    def _end(self) -> int:
+        return self.renderer.encoder.specials["<|end|>"]
+
 
 def is_super(tokenizer: object) -> bool:
     """Whether a tokenizer is that of a Nemotron 3 Super, by its name."""

@@ -11,12 +11,14 @@ import msgspec
 from msgspec import structs
 
 from isc import loading
+from isc.compat.harmony import HarmonyEncoded
 from isc.compat.lenient import LeftOutWarning
 from isc.conversation.bridge import WholeFormat
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats import catalogue
 from isc.formats.base import Family
+from isc.formats.gpt_oss import GptOss
 from isc.traced.named import one_format
 from isc.traced.template import TracedTemplate
 
@@ -32,10 +34,6 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
 """Configurations whose format is a variant of another's family."""
 _WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)
 """Fields of formats whose template does not look at them, whatever their value."""
-_NEUTRAL: Final[Mapping[str, Mapping[str, object]]] = {
-    "gpt-oss": {"use_system_prompt": True},
-}
-"""Fields that the template does not have, with the value that changes nothing."""
 _THINKING: Final[Mapping[tuple[str, object], str]] = {
     ("qwen3", "instruct_2507"): "thinking_2507",
     ("qwen3-vl", "instruct"): "thinking",
@@ -69,6 +67,8 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
     found = loading.family_of_tokenizer(tokenizer)
     if name != "auto":
         found = _named(name, found)
+    if isinstance(found, GptOss):
+        found = HarmonyEncoded()
     return _with_options(found, options) if found is not None else _traced(name, tokenizer, encoder, options)
 
 
@@ -106,14 +106,11 @@ def reading(family: Family) -> Family:
 
 def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     """The fields of a configuration that say something of the format; None leaves it to the template."""
-    neutral = _NEUTRAL.get(config.name, {})
     fields: dict[str, Any] = config.model_dump(exclude_none=True)
     return {
         field: value
         for field, value in fields.items()
-        if field not in _NO_OPTIONS
-        and (config.name, field) not in _WITHOUT_EFFECT
-        and not (field in neutral and value == neutral[field])
+        if field not in _NO_OPTIONS and (config.name, field) not in _WITHOUT_EFFECT
     }
 
 
