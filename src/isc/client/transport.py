@@ -120,6 +120,15 @@ def endpoint(client: object, extra_headers: Mapping[str, str] | None = None) -> 
     return Endpoint(http, library, _root(url, library), headers, secrets)
 
 
+def is_known(client: object) -> bool:
+    """Return whether `endpoint` can reach an engine by this client: one of httpx, or one of openai.
+
+    >>> is_known(connect("http://127.0.0.1:8000")), is_known(object())
+    (True, False)
+    """
+    return _library(client) is not None or _library(getattr(client, "_client", None)) is not None
+
+
 def _root(url: Any, library: Any) -> str:  # noqa: ANN401 - a URL of any httpx
     """Return the server's root without user, password and `/v1`."""
     if url.query or url.fragment:

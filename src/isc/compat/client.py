@@ -11,8 +11,15 @@ from typing import Any, Final
 from isc.client import Retries
 from isc.client import generate as ask
 from isc.client.generation import Generation
-from isc.client.transport import endpoint
+from isc.client.transport import endpoint, is_known
 from isc.compat.messages import Message, ToolSpec
+from isc.compat.posting import (
+    MalformedGenerateResponseError,
+    OverlongPromptError,
+    _max_prompt_len_cache,  # noqa: F401 - a name that is imported
+    as_bytes,
+    post_generate,
+)
 from isc.compat.protocols import Renderer
 from isc.compat.renderer import FamilyRenderer
 from isc.compat.responses import ToolCallParseStatus, tool_calls
@@ -52,23 +59,10 @@ _STATUS_ERRORS: Final = {
 }
 
 
-class OverlongPromptError(Exception):
-    """The prompt is longer than the engine takes; nothing was sent."""
-
-    def __init__(self, *, prompt_len: int, max_prompt_len: int) -> None:
-        super().__init__(f"Prompt length ({prompt_len}) exceeds maximum context length ({max_prompt_len}).")
-        self.prompt_len = prompt_len
-        self.max_prompt_len = max_prompt_len
-
-
-class MalformedGenerateResponseError(ValueError):
-    """An answer that cannot be trusted."""
-
-
 async def generate(  # noqa: PLR0913 - as in renderers
     *,
     client: object,
-    renderer: FamilyRenderer,
+    renderer: Renderer,
     messages: Messages,
     model: str,
     prompt_ids: Sequence[int] | None = None,
@@ -85,8 +79,9 @@ async def generate(  # noqa: PLR0913 - as in renderers
     """Have a vLLM engine sample the next turn. The arguments are those of `isc.client.generate`.
 
     Args:
-        client: An `openai.AsyncOpenAI`, whose timeout and number of retries hold, or an `httpx.AsyncClient`.
-        renderer: Format and vocabulary.
+        client: An `openai.AsyncOpenAI`, whose timeout and number of retries hold, or an `httpx.AsyncClient`. Any other
+            object is asked by its `post`, as `AsyncOpenAI` has it, and trusted: requests are not named.
+        renderer: Format and vocabulary; one of the caller's own is asked by that `post`, too.
         messages: The conversation; not looked at where `prompt_ids` are given.
         model: The name it is served by.
         prompt_ids: The prompt as ids, e.g. a bridge's.
@@ -98,7 +93,7 @@ async def generate(  # noqa: PLR0913 - as in renderers
         priority: Smaller is earlier.
         extra_headers: Further HTTP headers.
         max_prompt_len: Longest prompt in tokens; None asks the engine, once.
-        process_multimodal: True: the engine is sent ids, not images.
+        process_multimodal: True: the engine is sent ids, not images. False is for renderers of the caller's own.
 
     Raises:
         OverlongPromptError: The prompt is longer than the engine takes.
@@ -106,8 +101,17 @@ async def generate(  # noqa: PLR0913 - as in renderers
         OptionError: Media were given.
         openai.OpenAIError: No answer, or a refusal, with an `AsyncOpenAI`; otherwise `isc.errors.ClientError`.
     """
-    if multi_modal_data is not None or not process_multimodal:
+    ours = isinstance(renderer, FamilyRenderer)
+    if multi_modal_data is not None or (ours and not process_multimodal):
         raise OptionError("isc.compat sends no media: leave multi_modal_data out and process_multimodal True")
+    if not (isinstance(renderer, FamilyRenderer) and is_known(client)):
+        request = {"model": model, "cache_salt": cache_salt, "priority": priority}
+        body: dict[str, Any] = {name: value for name, value in request.items() if value is not None}
+        body["sampling_params"] = _params(renderer, sampling_params)
+        _check_poster(client)
+        prompt = (messages, tools, prompt_attribution, prompt_ids)
+        sent = (body, max_prompt_len, extra_headers)
+        return await post_generate(client, renderer, *prompt, *sent, process_multimodal=process_multimodal)
     wanted: dict[str, Any] = {"messages": messages} if prompt_ids is None else {"prompt_ids": prompt_ids}
     wanted |= {"tools": tools, "sampling_params": _params(renderer, sampling_params), "max_prompt_len": max_prompt_len}
     wanted |= {"model": model, "cache_salt": cache_salt, "priority": priority, "extra_headers": extra_headers}
@@ -117,7 +121,17 @@ async def generate(  # noqa: PLR0913 - as in renderers
     return _result(generation, renderer, prompt_attribution)
 
 
-def _params(renderer: FamilyRenderer, given: Mapping[str, Any] | None) -> dict[str, Any]:
+def _check_poster(client: object) -> None:
+    """Refuse a client that has no `post` of openai's."""
+    if not hasattr(client, "post"):
+        endpoint(client)  # which says what it may be
+    if hasattr(client, "stream") and is_known(client):
+        raise OptionError(
+            "a renderer of your own asks by openai's post: pass an openai.AsyncOpenAI, not an HTTP client"
+        )
+
+
+def _params(renderer: Renderer, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The caller's sampling parameters, with those that are never the caller's."""
     ours = {"logprobs": 1, "stop_token_ids": renderer.get_stop_token_ids(), "skip_special_tokens": False}
     return {**(given or {}), **ours}
@@ -152,7 +166,7 @@ def _result(generation: Generation, renderer: FamilyRenderer, attribution: Rende
         "tool_calls": tool_calls(generation.tool_calls, names_checked=renderer.checks_names),
         "finish_reason": generation.finish_reason,
         "reasoning_complete": generation.reasoning_complete,
-        "routed_experts": generation.extra.get("routed_experts"),
+        "routed_experts": as_bytes(generation.extra.get("routed_experts")),
         "sampling_mask": generation.extra.get("sampling_mask"),
         "multi_modal_data": None,
         "prompt_attribution": attribution,

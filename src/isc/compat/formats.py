@@ -13,6 +13,7 @@ from msgspec import structs
 from isc import loading
 from isc.compat.harmony import HarmonyEncoded
 from isc.compat.lenient import LeftOutWarning
+from isc.compat.unthinking import keeping, keeps_blocks
 from isc.conversation.bridge import WholeFormat
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
@@ -21,6 +22,7 @@ from isc.formats.base import Family
 from isc.formats.gpt_oss import GptOss
 from isc.traced.named import one_format
 from isc.traced.template import TracedTemplate
+from isc.types import ThinkingRetention
 
 _NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max", "audio_cache_max"))
 """Fields that say nothing of the format."""
@@ -69,7 +71,17 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
         found = _named(name, found)
     if isinstance(found, GptOss):
         found = HarmonyEncoded()
-    return _with_options(found, options) if found is not None else _traced(name, tokenizer, encoder, options)
+    return keeping(_with_options(found, options)) if found is not None else _traced(name, tokenizer, encoder, options)
+
+
+def implied_retention(family: Family) -> ThinkingRetention | None:
+    """When a bridge may keep earlier reasoning where no configuration says so; None leaves it to the family.
+
+    A user turn is bridged where nothing of the turns before it is taken off: they have empty think blocks, or all of
+    their analysis.
+    """
+    kept = isinstance(family, HarmonyEncoded) and not family.auto_drop_analysis
+    return "all" if kept or keeps_blocks(family) else None
 
 
 def config_name_of(family: Family) -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from msgspec.structs import replace
 
 import isc
-from isc.compat.formats import family_of, reading, resolved
+from isc.compat.formats import family_of, implied_retention, reading, resolved
 from isc.compat.lenient import leniently
 from isc.compat.responses import ParsedResponse, response
 from isc.compat.thoughts import markers_of, parsed
@@ -51,7 +51,7 @@ class FamilyRenderer:
         family = family_of(asked, tokenizer, encoder, {})
         self.tokenizer = self._tokenizer = tokenizer
         self._tells_content = tells_offsets(tokenizer)
-        self.renderer = _bound(encoder, family, asked.thinking_retention)
+        self.renderer = _bound(encoder, family, asked.thinking_retention or implied_retention(family))
         self.config = resolved(asked, self.renderer.family)
 
     @classmethod

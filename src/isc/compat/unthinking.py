@@ -1,0 +1,73 @@
+"""Qwen with thinking switched off: every turn keeps the empty think block that its prompt gave.
+
+The templates take it off again once another query follows, so that a rollout cannot be rendered anew as it was sampled.
+`renderers` puts it back, and bridges at user turns; its callers count on that. A turn with reasoning was sampled with
+thinking on, and is rendered as the template does.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from msgspec import structs
+
+from isc.conversation.bridge import turn_head
+from isc.formats.base import Family
+from isc.formats.qwen3 import Qwen3
+from isc.formats.qwen3_5 import Qwen35
+from isc.formats.qwen3_6 import Qwen36
+from isc.formats.segments import owned
+from isc.types import UNOWNED, AssistantMessage, Chat, Segments
+
+
+def _with_block(family: Family, chat: Chat, index: int, turn: Segments) -> Segments:
+    """Put what the generation prompt prefills at the head of an answer without reasoning, where it lacks that."""
+    message = chat.messages[index]
+    if not isinstance(message, AssistantMessage) or message.reasoning_content:
+        return turn
+    prompt, head = tuple(family.generation_prompt(chat)), turn_head(family)
+    segments = owned(UNOWNED, turn)
+    told = "".join(segment.text for segment in segments)
+    if told.startswith("".join(segment.text for segment in prompt)):
+        return segments
+    return chain(segments[: len(head)], prompt[len(head) :], segments[len(head) :])
+
+
+class KeepingQwen3(Qwen3, frozen=True, tag_field="family", tag="qwen3"):
+    """Qwen3."""
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """Yield one message, an answer without reasoning after an empty think block."""
+        return _with_block(self, chat, index, super().turn(chat, index))
+
+
+class KeepingQwen35(Qwen35, frozen=True, tag_field="family", tag="qwen3.5"):
+    """Qwen3.5."""
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """Yield one message, an answer without reasoning after an empty think block."""
+        return _with_block(self, chat, index, super().turn(chat, index))
+
+
+class KeepingQwen36(Qwen36, frozen=True, tag_field="family", tag="qwen3.6"):
+    """Qwen3.6."""
+
+    def turn(self, chat: Chat, index: int) -> Segments:
+        """Yield one message, an answer without reasoning after an empty think block."""
+        return _with_block(self, chat, index, super().turn(chat, index))
+
+
+def keeping(family: Family) -> Family:
+    """Return a Qwen that was told not to think with its empty think blocks kept, any other family as it is.
+
+    >>> type(keeping(Qwen3(enable_thinking=False))).__name__, keeping(Qwen3())
+    ('KeepingQwen3', Qwen3(enable_thinking=True, variant='hybrid'))
+    """
+    kinds: dict[type[Family], type[Family]] = {Qwen3: KeepingQwen3, Qwen35: KeepingQwen35, Qwen36: KeepingQwen36}
+    kind = kinds.get(type(family))
+    return family if kind is None or getattr(family, "enable_thinking", True) else kind(**structs.asdict(family))
+
+
+def keeps_blocks(family: Family) -> bool:
+    """Return whether a family is one that `keeping` made."""
+    return isinstance(family, (KeepingQwen3, KeepingQwen35, KeepingQwen36))
