@@ -113,12 +113,12 @@ def _union(head: str, schema: Mapping[str, Json], indent: str) -> Iterator[str]:
 
 
 def _variants(variants: Json, indent: str, argument: Mapping[str, Json] | None = None) -> Iterator[str]:
-    """Yield a union's types, each with its description, but for the first's where the argument has one."""
-    described = argument is not None and isinstance(argument.get("description"), str)
+    """Yield a union's types, each with its description. The argument's own one and the first beside it are dropped."""
+    whole = None if argument is None else argument.get("description")
     for position, variant in enumerate(_items(variants)):
         schema = variant if isinstance(variant, Mapping) else {}
         description = schema.get("description")
-        told = isinstance(description, str) and not (described and position == 0)
+        told = isinstance(description, str) and not (isinstance(whole, str) and (position == 0 or description == whole))
         comments = [str(description)] if told else []
         comments += [f"default: {_default(schema, as_json=argument is None)}"] if "default" in schema else []
         comment = f" // {' '.join(comments)}" if comments else ""
