@@ -14,6 +14,7 @@ import isc
 from isc.compat import base, classes, configs, create_renderer, load_tokenizer
 from isc.compat.configs import config_from_name
 from isc.compat.tokenizer import LoadedTokenizer
+from isc.compat.unthinking import keeping
 from isc.encoding.encoders import embedded
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats.glm5 import Glm5
@@ -166,7 +167,7 @@ def test_a_configuration_is_a_family(
     family: isc.Family,
 ) -> None:
     renderer = create_renderer(named(name), config, chat_template_kwargs=given)
-    assert renderer.renderer.family == family
+    assert renderer.renderer.family == keeping(family)
     for field in configs.template_field_names(renderer.config):
         assert getattr(renderer.config, field) == getattr(family, field), field
     assert type(renderer) is classes.RENDERER_REGISTRY[renderer.config.name]

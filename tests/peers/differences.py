@@ -49,7 +49,8 @@ def of_render(both: Sides, conversation: Conversation, *, add_generation_prompt:
     if _main_variant(both, conversation, options) == theirs.token_ids:
         return found | {"variant"}
     text = both.reference.text(conversation, add_generation_prompt=add_generation_prompt)
-    return found | set(_texts(both, parsed.token_ids, theirs.token_ids, text))
+    strict = both.strict.render_ids(messages, **options)
+    return found | set(_texts(both, parsed.token_ids, theirs.token_ids, strict, text))
 
 
 def _main_variant(both: Sides, conversation: Conversation, options: Mapping[str, Any]) -> list[int] | None:
@@ -67,11 +68,13 @@ def _main_variant(both: Sides, conversation: Conversation, options: Mapping[str,
         return None
 
 
-def _texts(both: Sides, ours: Sequence[int], theirs: Sequence[int], template: str) -> Iterator[str]:
-    """How two texts differ; ours has to be the template's."""
+def _texts(
+    both: Sides, ours: Sequence[int], theirs: Sequence[int], strict: Sequence[int], template: str
+) -> Iterator[str]:
+    """How two texts differ; that of isc's own family has to be the template's."""
     encoder = both.ours.renderer.encoder
-    left, right = (encoder.decode_bytes(ids).decode("utf-8", "replace") for ids in (ours, theirs))
-    if encoder.normalize(left) != encoder.normalize(template):
+    left, right, own = (encoder.decode_bytes(ids).decode("utf-8", "replace") for ids in (ours, theirs, strict))
+    if encoder.normalize(own) != encoder.normalize(template):
         yield "?isc does not render the template"
     if left == right:
         yield "cut"

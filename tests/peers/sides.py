@@ -20,7 +20,7 @@ from cases import CASES, Case
 from isc import convert
 from isc.compat import FamilyRenderer
 from isc.compat.configs import CONFIGS
-from isc.compat.formats import OTHER_NAMES, family_of
+from isc.compat.formats import OTHER_NAMES, family_of, implied_retention
 from isc.conversation.training import sampled_ids
 from isc.encoding.encoders import VocabularyEncoder, embedded, from_file
 from isc.formats.catalogue import family_name
@@ -29,13 +29,17 @@ from references import stand_in, tokenizer_of, write_harmony_ranks
 
 
 class Sides(Struct, frozen=True):
-    """Both renderers of a case. `parsing` is isc's with `body_specials="parse"`, `default` that of the main variant."""
+    """Both renderers of a case. `parsing` is isc's with `body_specials="parse"`, `default` that of the main variant.
+
+    `strict` is isc's own family, which follows the template, where what compat has is made to follow `renderers`.
+    """
 
     case: Case
     ours: FamilyRenderer
     theirs: Any
     parsing: FamilyRenderer
     default: FamilyRenderer | None
+    strict: FamilyRenderer
     reference: Reference
 
 
@@ -97,7 +101,8 @@ def sides(case: Case, reference: Path) -> Sides:
     tokenizer.bos_token, tokenizer.eos_token = case.bos_token or None, case.eos_token or None
     family = family_of(CONFIGS[name](**fields), tokenizer, encoder, {})
     kinds = {k.model_fields["name"].default: k for k in vars(renderers.configs).values() if _names_a_format(k)}
-    ours, main = isc.create_renderer(encoder, family), _main(family)
+    ours = isc.create_renderer(encoder, family, thinking_retention=implied_retention(family))
+    main = _main(family)
     os.environ.setdefault("TIKTOKEN_ENCODINGS_BASE", _ranks(reference))
     return Sides(
         case,
@@ -105,6 +110,7 @@ def sides(case: Case, reference: Path) -> Sides:
         renderers.create_renderer(tokenizer, kinds[name](**fields)),
         FamilyRenderer.of(structs.replace(ours, body_specials="parse")),
         FamilyRenderer.of(structs.replace(isc.create_renderer(encoder, main), body_specials="parse")) if main else None,
+        FamilyRenderer.of(isc.create_renderer(encoder, case.family, body_specials="parse")),
         (case if place else structs.replace(case, tokenizer="")).reference(reference),
     )
 

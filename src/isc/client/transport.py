@@ -129,6 +129,13 @@ def is_known(client: object) -> bool:
     return _library(client) is not None or _library(getattr(client, "_client", None)) is not None
 
 
+def response_type() -> Any:  # noqa: ANN401 - a class of httpx, which is imported here
+    """Return the class of httpx's responses, which an openai client is told to answer with."""
+    import httpx
+
+    return httpx.Response
+
+
 def _root(url: Any, library: Any) -> str:  # noqa: ANN401 - a URL of any httpx
     """Return the server's root without user, password and `/v1`."""
     if url.query or url.fragment:

@@ -101,34 +101,24 @@ async def generate(  # noqa: PLR0913 - as in renderers
         OptionError: Media were given.
         openai.OpenAIError: No answer, or a refusal, with an `AsyncOpenAI`; otherwise `isc.errors.ClientError`.
     """
-    ours = isinstance(renderer, FamilyRenderer)
-    if multi_modal_data is not None or (ours and not process_multimodal):
-        raise OptionError("isc.compat sends no media: leave multi_modal_data out and process_multimodal True")
+    _check_media(renderer, multi_modal_data, process_multimodal=process_multimodal)
+    fields: dict[str, Any] = {"model": model, "cache_salt": cache_salt, "priority": priority}
+    fields["sampling_params"] = _params(renderer, sampling_params)
+    fields |= {"max_prompt_len": max_prompt_len, "extra_headers": extra_headers}
     if not (isinstance(renderer, FamilyRenderer) and is_known(client)):
-        request = {"model": model, "cache_salt": cache_salt, "priority": priority}
-        body: dict[str, Any] = {name: value for name, value in request.items() if value is not None}
-        body["sampling_params"] = _params(renderer, sampling_params)
-        _check_poster(client)
         prompt = (messages, tools, prompt_attribution, prompt_ids)
-        sent = (body, max_prompt_len, extra_headers)
-        return await post_generate(client, renderer, *prompt, *sent, process_multimodal=process_multimodal)
-    wanted: dict[str, Any] = {"messages": messages} if prompt_ids is None else {"prompt_ids": prompt_ids}
-    wanted |= {"tools": tools, "sampling_params": _params(renderer, sampling_params), "max_prompt_len": max_prompt_len}
-    wanted |= {"model": model, "cache_salt": cache_salt, "priority": priority, "extra_headers": extra_headers}
+        return await post_generate(client, renderer, *prompt, **fields, process_multimodal=process_multimodal)
+    fields |= {"messages": messages} if prompt_ids is None else {"prompt_ids": prompt_ids}
     with _errors_as_there(client):
         retries = _retries(client)
-        generation = await ask(client, renderer.renderer, **wanted, keep=_KEPT, retries=retries)
+        generation = await ask(client, renderer.renderer, tools=tools, **fields, keep=_KEPT, retries=retries)
     return _result(generation, renderer, prompt_attribution)
 
 
-def _check_poster(client: object) -> None:
-    """Refuse a client that has no `post` of openai's."""
-    if not hasattr(client, "post"):
-        endpoint(client)  # which says what it may be
-    if hasattr(client, "stream") and is_known(client):
-        raise OptionError(
-            "a renderer of your own asks by openai's post: pass an openai.AsyncOpenAI, not an HTTP client"
-        )
+def _check_media(renderer: Renderer, media: object, *, process_multimodal: bool) -> None:
+    """Refuse media; a renderer of the caller's own may leave images to the engine."""
+    if media is not None or (isinstance(renderer, FamilyRenderer) and not process_multimodal):
+        raise OptionError("isc.compat sends no media: leave multi_modal_data out and process_multimodal True")
 
 
 def _params(renderer: Renderer, given: Mapping[str, Any] | None) -> dict[str, Any]:

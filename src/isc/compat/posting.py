@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from isc.client.raw_images import content_parts
+from isc.client.transport import endpoint, is_known, response_type
 from isc.compat.protocols import Renderer
 from isc.compat.responses import ToolCallParseStatus
 from isc.compat.tokens import RenderedTokens
@@ -41,18 +42,18 @@ class MalformedGenerateResponseError(ValueError):
     """An answer that cannot be trusted."""
 
 
-async def post_generate(  # noqa: PLR0913 - what generate has
+async def post_generate(
     client: Any,  # noqa: ANN401 - whatever the caller has
     renderer: Renderer,
     messages: Messages,
     tools: Tools,
     attribution: RenderedTokens | None,
     prompt_ids: Sequence[int] | None,
-    request: Mapping[str, Any],
+    *,
     max_prompt_len: int | None,
     extra_headers: Mapping[str, str] | None,
-    *,
     process_multimodal: bool,
+    **fields: Any,  # noqa: ANN401 - of the request
 ) -> dict[str, Any]:
     """Render, post, read the answer; the result is that of `generate`.
 
@@ -63,16 +64,17 @@ async def post_generate(  # noqa: PLR0913 - what generate has
         tools: Tool specs.
         attribution: What `prompt_ids` came from.
         prompt_ids: The prompt as ids.
-        request: The other fields of the request's body.
         max_prompt_len: Longest prompt in tokens; None asks the engine, once.
         extra_headers: Further HTTP headers.
         process_multimodal: False sends the images as they are, for the engine to decode.
+        fields: The other fields of the request's body; one that is None is left out.
 
     Raises:
-        OptionError: The renderer cannot do what is asked.
+        OptionError: The client has no such `post`, or the renderer cannot do what is asked.
         OverlongPromptError: The prompt is longer than the engine takes.
         MalformedGenerateResponseError: The answer cannot be trusted.
     """
+    _check_poster(client)
     _check_abilities(renderer, tools, process_multimodal=process_multimodal)
     if prompt_ids is None:
         options = {} if process_multimodal else {"process_multimodal": False}
@@ -82,11 +84,21 @@ async def post_generate(  # noqa: PLR0913 - what generate has
     prompt = list(prompt_ids)
     parts = [] if process_multimodal else list(content_parts(messages))
     if process_multimodal:
-        await _check_length(client, prompt, str(request["model"]), max_prompt_len)
+        await _check_length(client, prompt, str(fields["model"]), max_prompt_len)
     raw = {"content_parts": parts, "return_token_ids": True} if parts else {}
-    body = {"token_ids": prompt, **request, **raw}
+    body = {"token_ids": prompt, **{name: value for name, value in fields.items() if value is not None}, **raw}
     answer = await _posted(client, body, extra_headers)
-    return _result(renderer, tools, attribution, prompt, answer, raw=bool(parts))
+    found = _result(renderer, tools, prompt, answer, raw=bool(parts))
+    media = None if attribution is None else attribution.multi_modal_data
+    return {**found, "multi_modal_data": media, "prompt_attribution": attribution}
+
+
+def _check_poster(client: object) -> None:
+    """Refuse a client that has no `post` of openai's."""
+    if not hasattr(client, "post"):
+        endpoint(client)  # which says what it may be
+    if hasattr(client, "stream") and is_known(client):
+        raise OptionError("a renderer of your own asks by openai's post: pass an AsyncOpenAI, not an HTTP client")
 
 
 def _check_abilities(renderer: object, tools: Tools, *, process_multimodal: bool) -> None:
@@ -127,11 +139,9 @@ def _told_limit(listed: Any, model: str) -> int | None:  # noqa: ANN401 - an ans
 
 async def _posted(client: Any, body: Mapping[str, Any], extra_headers: Mapping[str, str] | None) -> Mapping[str, Any]:  # noqa: ANN401
     """Return the decoded answer. The endpoint lies beside `/v1`, so the address is a whole one."""
-    import httpx
-
     root = str(client.base_url).rstrip("/").removesuffix("/v1")
     options = {"options": {"headers": dict(extra_headers)}} if extra_headers else {}
-    response = await client.post(f"{root}{_PATH}", cast_to=httpx.Response, body=body, **options)
+    response = await client.post(f"{root}{_PATH}", cast_to=response_type(), body=body, **options)
     try:
         answer = json.loads(response.content)
     except ValueError as error:
@@ -144,20 +154,13 @@ async def _posted(client: Any, body: Mapping[str, Any], extra_headers: Mapping[s
 def _result(
     renderer: Renderer,
     tools: Any,  # noqa: ANN401 - as the caller's renderer has them
-    attribution: RenderedTokens | None,
     prompt: list[int],
     answer: Mapping[str, Any],
     *,
     raw: bool,
 ) -> dict[str, Any]:
-    choice = _only_choice(answer)
+    choice, read = _only_choice(answer), _prompt_read(answer, prompt, raw=raw)
     completion = _ids(choice.get("token_ids"), "choice.token_ids")
-    sent, ranges = answer.get("prompt_token_ids"), answer.get("mm_placeholders")
-    if raw and not isinstance(sent, list):
-        _malformed("prompt_token_ids must be a list: the engine expands the images of process_multimodal=False")
-    if raw and not isinstance(ranges, dict):
-        _malformed("mm_placeholders must be an object: the engine places the images of process_multimodal=False")
-    read = _ids(sent, "prompt_token_ids") if sent else prompt
     logprobs = _logprobs(choice, completion)
     parsed = renderer.parse_response(completion, tools=tools, prompt_ids=list(read))
     finish = choice.get("finish_reason")
@@ -167,7 +170,7 @@ def _result(
         "usage": answer.get("usage"),
         "prompt_ids": list(read),
         "renderer_prompt_ids": prompt if raw else None,
-        "mm_placeholders": ranges,
+        "mm_placeholders": answer.get("mm_placeholders"),
         "completion_ids": completion,
         "completion_logprobs": logprobs,
         "content": parsed.content,
@@ -177,9 +180,17 @@ def _result(
         "reasoning_complete": parsed.reasoning_complete,
         "routed_experts": as_bytes(choice.get("routed_experts")),
         "sampling_mask": choice.get("sampling_mask"),
-        "multi_modal_data": None if attribution is None else attribution.multi_modal_data,
-        "prompt_attribution": attribution,
     }
+
+
+def _prompt_read(answer: Mapping[str, Any], prompt: list[int], *, raw: bool) -> list[int]:
+    """Return the prompt as the engine read it: with its images expanded where they were sent as they are."""
+    read = answer.get("prompt_token_ids")
+    if raw and not isinstance(read, list):
+        _malformed("prompt_token_ids must be a list: the engine expands the images of process_multimodal=False")
+    if raw and not isinstance(answer.get("mm_placeholders"), dict):
+        _malformed("mm_placeholders must be an object: the engine places the images of process_multimodal=False")
+    return _ids(read, "prompt_token_ids") if read else prompt
 
 
 def as_bytes(routes: Any) -> Any:  # noqa: ANN401 - what the engine gave
