@@ -61,11 +61,6 @@ RENDERED: Final = {
         "GLM-5.1: a `<think>` that the template prints in an earlier turn is missing in renderers",
         "Law 1: the template prints it.",
     ),
-    "think block added": Reason(
-        "`enable_thinking=False`: every earlier turn gets an empty think block in renderers",
-        "Law 1: the template gives it to turns after the last query only (Qwen3.5, 3.6) or to none (Qwen3). It is what the "
-        "sampler saw, so renderers can bridge at a user turn; isc renders those anew.",
-    ),
     "DeepSeek's turns": Reason(
         "DeepSeek V3, R1: system messages after the first, calls and results in a row, a user turn after results",
         "Law 1: the template joins all system messages at the top and puts line breaks and section markers otherwise.",
@@ -90,14 +85,13 @@ RENDERED: Final = {
         "Llama 3: the quotes that the template prints around a result are content in renderers",
         "Law 3: they are no bytes of the message.",
     ),
+    "instructions": Reason(
+        "gpt-oss: the `# Instructions` that stands before a system message is content in renderers",
+        "Law 3: it is no byte of the message.",
+    ),
     "Nemotron's turns": Reason(
         "Nemotron 3: empty descriptions of tools and the low-effort line are missing in renderers",
         "Law 1: the template prints them.",
-    ),
-    "Harmony's turns": Reason(
-        "gpt-oss: renderers renders by openai-harmony, with a channel in the generation prompt, results without JSON quotes, "
-        "`functions.unknown` for a result without a name, other TypeScript",
-        "Law 1: the model's template; the name of a result is found by its call.",
     ),
     "refused": Reason(
         "Nemotron 3: renderers has no developer role", "Law 1: the template prints such a turn as any other role's."
@@ -109,7 +103,7 @@ RENDERED: Final = {
 }
 BRIDGED: Final = {
     "retention": Reason(
-        "isc re-renders at a user turn where renderers bridges (thinking switched off, or its history kept in part)",
+        "isc re-renders at a user turn where renderers bridges (thinking switched off where the template takes the block off again, or history kept in part)",
         "Law 6: the template renders earlier turns otherwise from there on, so the bridge would not be its rendering. "
         '`thinking_retention="all"` allows it in both.',
     ),
@@ -134,9 +128,10 @@ BRIDGED: Final = {
         "DeepSeek: after a close in the middle of a completion renderers drops the ids that follow",
         "Law 6: a bridge begins with every id that was sampled.",
     ),
-    "result of no call": Reason(
-        "gpt-oss: a tool result without `name` in a bridge is refused by isc",
-        "Law 9: the format prints the tool's name, and the call that has it is not among the new messages.",
+    "Harmony's turns": Reason(
+        "gpt-oss: a header that was cut off is completed in isc, a call that was cut off ends with `<|call|>`; renderers "
+        "puts `<|end|>` after both",
+        "Law 6: no turn of the format has a message without a text, or a call that ends otherwise.",
     ),
     "end of text added": Reason(
         "GLM: renderers puts `<|endoftext|>` before the next turn of a completion that no marker ended",
@@ -185,13 +180,17 @@ PARSED: Final = {
         "Kimi: an id that is not `functions.name:index` is the tool's name in renderers, `missing_name` in isc",
         "Law 9: such an id names no tool.",
     ),
+    "marker in a name": Reason(
+        "a tool's name that spells a control token or `>` is cut off there in renderers",
+        "Parsing scans ids for control tokens, never their spelling in text.",
+    ),
+    "header cut off": Reason(
+        "gpt-oss: the recipient in a header that was cut off is content in isc, nothing in renderers",
+        "Law 9: what was sampled is not dropped.",
+    ),
     "call not read": Reason(
         "calls that renderers leaves in the content: a second section (DeepSeek), one cut off or in another channel",
         "Every attempted call is kept, with its status.",
-    ),
-    "header prefilled": Reason(
-        "gpt-oss: renderers prompts with `<|channel|>analysis<|message|>` and reads completions as what follows it",
-        "Law 1: the template's generation prompt is `<|start|>assistant`; the model chooses its channel.",
     ),
     "spelled marker": Reason(
         "reasoning that spells `</think>` in ordinary tokens ends there in renderers",

@@ -124,13 +124,13 @@ class HarmonyEncoded(Family, frozen=True, tag_field="family", tag="gpt-oss-harmo
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back, from within the channel that the prompt opened."""
-        return reading.parse(_with_head(sampled), tools)
+        read = reading.parse(_with_head(sampled), tools)
+        return structs.replace(read, reasoning_complete=True) if _hands_over(sampled) else read
 
     def ended(self, sampled: Sampled) -> Ended:
         """Return how a completion ended. A call ends analysis, too, as there."""
         end = reading.ended(_with_head(sampled))
-        called = bool(sampled.segments) and is_special(sampled.segments[-1], harmony.CALL)
-        return structs.replace(end, reasoning_open=False) if called else end
+        return structs.replace(end, reasoning_open=False) if _hands_over(sampled) else end
 
     @property
     def day(self) -> str | None:
@@ -140,6 +140,11 @@ class HarmonyEncoded(Family, frozen=True, tag_field="family", tag="gpt-oss-harmo
     def dated(self, day: str) -> HarmonyEncoded:
         """Return the format with a day, unless it has one."""
         return self if self.conversation_start_date else structs.replace(self, conversation_start_date=day)
+
+
+def _hands_over(sampled: Sampled) -> bool:
+    """Return whether a completion ended with the special that ends a call."""
+    return bool(sampled.segments) and is_special(sampled.segments[-1], harmony.CALL)
 
 
 def _with_head(sampled: Sampled) -> Sampled:

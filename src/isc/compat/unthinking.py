@@ -16,7 +16,7 @@ from isc.formats.base import Family
 from isc.formats.qwen3 import Qwen3
 from isc.formats.qwen3_5 import Qwen35
 from isc.formats.qwen3_6 import Qwen36
-from isc.formats.segments import owned
+from isc.formats.segments import is_special, owned
 from isc.types import UNOWNED, AssistantMessage, Chat, Segments
 
 
@@ -27,10 +27,11 @@ def _with_block(family: Family, chat: Chat, index: int, turn: Segments) -> Segme
         return turn
     prompt, head = tuple(family.generation_prompt(chat)), turn_head(family)
     segments = owned(UNOWNED, turn)
-    told = "".join(segment.text for segment in segments)
-    if told.startswith("".join(segment.text for segment in prompt)):
-        return segments
-    return chain(segments[: len(head)], prompt[len(head) :], segments[len(head) :])
+    prefilled = prompt[len(head) :]
+    told = segments[len(head) : len(head) + 1]
+    if not prefilled or (told and is_special(told[0], prefilled[0].text)):
+        return segments  # it has a block, empty or of reasoning in its content
+    return chain(segments[: len(head)], prefilled, segments[len(head) :])
 
 
 class KeepingQwen3(Qwen3, frozen=True, tag_field="family", tag="qwen3"):
