@@ -24,44 +24,24 @@ class Rule(Struct, frozen=True):
 
 CLASSES: Final[Mapping[str, Rule]] = {
     "harmony": Rule(
-        "gpt-oss is compared with openai-harmony, which renders otherwise than the model's template",
-        "Law 1: isc renders the model's template; see Harmony's turns above.",
-        r"^test_parity::test_renderer_matches_reference\[openai/gpt-oss",
-    ),
-    "harmony prefilled": Rule(
-        "a gpt-oss completion is read as what follows an analysis header in its prompt",
-        "Law 1: the template's generation prompt has no channel; see header prefilled above.",
-        r"^test_reasoning_boundaries::test_\w+\[.*gpt-oss|^test_reasoning_boundaries::test_harmony_",
+        "gpt-oss: a call without an end is `unclosed_block` though it is whole; two pieces of reasoning stand end to end",
+        "A call that is the JSON of an object is as good as ended; isc puts a line break between two messages.",
+        r"^test_reasoning_boundaries::test_harmony_later_(channels_end|unfinished_analysis)",
     ),
     "specials": Rule(
         "an assistant's content that spells `<think>` is given the control token",
         "Law 7: caller data never becomes a control token.",
         r"^test_parity::.*inline-thinking-history|^test_qwen38::test_qwen38_keeps_inline_think_markup",
     ),
-    "disabled thinking": Rule(
-        "with thinking switched off every earlier turn keeps an empty think block",
-        "Law 1: the template has none there; see think block added above.",
-        r"^test_disabled_thinking_stability::",
-    ),
     "reasoning closed": Rule(
         "a bridge closes unfinished reasoning by the bare `</think>`",
         "Law 1: the template prints line breaks around it; a format without reasoning closes nothing.",
         r"^test_reasoning_boundaries::test_every_reasoning_bridge_preserves_prefix",
     ),
-    "drafted call": Rule(
-        "a call in open reasoning of a traced template is reasoning",
-        "A tool-call marker ends reasoning that was not closed; the families that differ there follow the peer.",
-        r"^test_reasoning_boundaries::test_default_renderer_uses_prompt_before",
-    ),
     "step": Rule(
         "a trajectory step splits one final render and marks all of it as sampled, what follows the turn close too",
         "Law 4: a step holds what the sampler saw and said; see `build_trajectory_step` above.",
         r"^test_build_helpers::test_build_trajectory_step_reconstructs_full",
-    ),
-    "stand-in client": Rule(
-        "`generate` with an object that has only `post`, and answers every request under the same name",
-        "isc sends by the client's own connection, and an answer that names another request is refused.",
-        r"^test_client::test_generate_",
     ),
     "tool_declare": Rule(
         "a message with the role `tool_declare`",

@@ -13,7 +13,7 @@ import isc
 from isc.compat.formats import family_of, implied_retention, reading, resolved
 from isc.compat.lenient import leniently
 from isc.compat.responses import ParsedResponse, response
-from isc.compat.thoughts import markers_of, parsed
+from isc.compat.thoughts import keeps_calls_in_thoughts, markers_of, parsed
 from isc.compat.tokenizer import encoder_of, tells_offsets
 from isc.compat.tokens import RenderedTokens
 from isc.compat.turns import ResolvedThinkingRetention
@@ -113,7 +113,7 @@ class FamilyRenderer:
         """Return the message that a sampled turn says."""
         checked = self.checks_names and bool(tools)
         family = reading(self.renderer.family)
-        markers = markers_of(family)
+        markers = markers_of(family, kept_open=keeps_calls_in_thoughts(self.config))
         if markers is not None:
             found = parsed(self.renderer, markers, token_ids, tools, prompt_ids if prompt_ids is not None else ())
             return response(found, names_checked=checked)

@@ -7,7 +7,7 @@ formats that have reasoning, no call ends it there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -31,19 +31,28 @@ _ENDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "deepseek-v3": (),
 }
 """The families that have no reasoning, though `renderers` reads it, with the specials that end it."""
-_KEPT_OPEN: Final = ("deepseek-r1", "laguna-xs.2")
-"""The families in whose turns `renderers` takes a call for reasoning while reasoning is open."""
+_KEPT_OPEN: Final = ("deepseek-r1", "laguna-xs.2", "laguna-xs-2.1", "laguna-m.1", "laguna-s-2.1", "hy3")
+"""The configurations and families in whose turns `renderers` takes a call for reasoning while reasoning is open."""
 
 
-def markers_of(family: Family) -> Reasoning | None:
+def keeps_calls_in_thoughts(config: Any) -> bool:  # noqa: ANN401 - a configuration
+    """Whether a call in open reasoning is reasoning: in these formats, and where a parser of reasoning was named."""
+    return config is not None and (config.name in _KEPT_OPEN or getattr(config, "reasoning_parser", None) is not None)
+
+
+def markers_of(family: Family, *, kept_open: bool = False) -> Reasoning | None:
     """What brackets reasoning where it is read otherwise than by the format itself; None where it is not.
+
+    Args:
+        family: The format.
+        kept_open: Whether a call in open reasoning is reasoning.
 
     >>> markers_of(isc.Qwen3()) is None
     True
     """
     name = catalogue.family_name(family)
     if family.reasoning is not None:
-        return replace(family.reasoning, enders=()) if name in _KEPT_OPEN else None
+        return replace(family.reasoning, enders=()) if kept_open or name in _KEPT_OPEN else None
     enders = _ENDERS.get(name)
     return None if enders is None else Reasoning(_OPENER, _CLOSER, (special(_CLOSER),), enders)
 
