@@ -24,7 +24,7 @@ class Rule(Struct, frozen=True):
 
 CLASSES: Final[Mapping[str, Rule]] = {
     "harmony": Rule(
-        "gpt-oss: a call without an end is `unclosed_block` though it is whole; two pieces of reasoning stand end to end",
+        "gpt-oss: a whole call without an end is `unclosed_block`; two pieces of reasoning stand end to end",
         "A call that is the JSON of an object is as good as ended; isc puts a line break between two messages.",
         r"^test_reasoning_boundaries::test_harmony_later_(channels_end|unfinished_analysis)",
     ),
