@@ -23,7 +23,8 @@ from openai_harmony import (
 )
 
 from golden_conversations import assistant, call, system, tool, user
-from isc.compat import GptOssRendererConfig, create_renderer
+from isc.compat import create_renderer
+from isc.compat.configs import GptOssRendererConfig
 from isc.compat.typescript import namespace
 from isc.encoding.encoders import VocabularyEncoder
 from isc.types import ToolSpec

@@ -73,8 +73,8 @@ class Posting:
 
 
 def ask(client: object, renderer: Any = None, **options: Any) -> dict[str, Any]:  # noqa: ANN401
-    given: dict[str, Any] = {"messages": HELLO, "model": "m", **options}
-    return asyncio.run(generate(client=client, renderer=renderer or Own(), **given))
+    given: dict[str, Any] = {"messages": HELLO, "model": "m", "renderer": renderer or Own(), **options}
+    return asyncio.run(generate(client=client, **given))
 
 
 def test_what_is_posted_and_what_comes_back() -> None:

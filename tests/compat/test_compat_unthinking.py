@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import isc
-from isc.compat import Qwen3RendererConfig, Qwen35RendererConfig, Qwen36RendererConfig, create_renderer
+from isc.compat import create_renderer
+from isc.compat.configs import Qwen3RendererConfig, Qwen35RendererConfig, Qwen36RendererConfig
 from isc.encoding.encoders import embedded
 
 SYSTEM = {"role": "system", "content": "S"}
@@ -20,7 +21,7 @@ CONFIGS: dict[str, tuple[Any, isc.Family]] = {
 }
 
 
-@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS)
+@pytest.fixture(params=list(CONFIGS.values()), ids=list(CONFIGS))
 def made(request: pytest.FixtureRequest) -> tuple[Any, isc.Renderer]:
     """The renderer of compat, and isc's own of the same format."""
     config, family = request.param
@@ -57,6 +58,14 @@ def test_a_bridge_at_a_query_is_what_a_fresh_render_gives(made: tuple[Any, isc.R
     assert strict.bridge_to_next_turn(prompt, completion, [MORE]) is None
 
 
+def test_reasoning_in_the_content_is_its_block(made: tuple[Any, isc.Renderer]) -> None:
+    """The templates take what stands before `</think>` for reasoning."""
+    renderer, strict = made
+    messages = [QUERY, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nNoon."}]
+    kept, expected = (side.render_ids(messages) for side in (renderer, strict))
+    assert strict.encoder.decode_bytes(kept) == strict.encoder.decode_bytes(expected)
+
+
 def test_the_block_is_scaffold_and_a_turn_with_reasoning_the_templates(made: tuple[Any, isc.Renderer]) -> None:
     renderer, strict = made
     messages = [QUERY, {"role": "assistant", "content": "Noon."}, MORE]
@@ -71,6 +80,5 @@ def test_the_block_is_scaffold_and_a_turn_with_reasoning_the_templates(made: tup
     assert BLOCK in texts[False]
     assert texts[True] == "Noon.<|im_end|>"
     thought = [QUERY, {"role": "assistant", "content": "Noon.", "reasoning_content": "hm"}, MORE]
-    whole = {"add_generation_prompt": True}
-    decoded = [strict.encoder.decode_bytes(side.render_ids(thought, **whole)) for side in (renderer, strict)]
-    assert decoded[0] == decoded[1]
+    kept, expected = (side.render_ids(thought, add_generation_prompt=True) for side in (renderer, strict))
+    assert strict.encoder.decode_bytes(kept) == strict.encoder.decode_bytes(expected)
