@@ -234,8 +234,8 @@ def _words(both: Sides, ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN40
         stripped = (ours.content.strip(), theirs.content.strip())
         closed = theirs.content.endswith((*both.case.family.specials, *both.case.family.stop_tokens))
         header = family_name(both.case.family) == "gpt-oss" and " to".startswith(ours.content[:3])
-        same = "white space kept" if stripped[0] == stripped[1] else "marker read as text" if closed else "?content"
-        yield "header cut off" if header and not theirs.content else same
+        text = "white space kept" if stripped[0] == stripped[1] else "marker read as text" if closed else "?content"
+        yield "header cut off" if header and not theirs.content else text
     mine, other = ours.reasoning_content, theirs.reasoning_content
     if mine != other:
         stopped = any((other or "").endswith(stop) for stop in both.ours.renderer.family.stop_tokens)
