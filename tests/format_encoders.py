@@ -293,3 +293,126 @@ def _v3_2_turn(turns: Sequence[Message], index: int, template: str, *, thinking:
         raise TypeError("a result without a call")
     text = "\n\n<function_results>" * (number == 1) + f"\n<result>{content}</result>"
     return (text + "\n</function_results>", f"\n\n{think}") if number == count else (text, "")
+
+
+# ---- Kimi K3 ----
+
+DECLARED = "# Tools\nHere are the available tools, described in JSONSchema.\n\n```json\n"
+DECLARED_LATER = (
+    "## New Tools Available\nThe system dynamically extends the toolset via lazy-loading.\nYou have access to all "
+    "existing and extended tools.\nHere are the specs for the extended tools.\n\n```json\n"
+)
+K3_EFFORT = (
+    "`thinking_effort` guides on how much to think in your thinking channel (not including the response channel), "
+    "supported values include `low`, `medium`, `high`, and `max`.\nNow the system is invoked with "
+    "`thinking_effort=EFFORT`."
+)
+
+
+def element(tag: str, inside: str, **attributes: object) -> str:
+    said = "".join(
+        ' {}="{}"'.format(key, str(value).replace("&", "&amp;").replace('"', "&quot;"))
+        for key, value in attributes.items()
+    )
+    return f"<|open|>{tag}{said}<|sep|>{inside}<|close|>{tag}<|sep|>"
+
+
+def said_in_message(inside: str, **attributes: object) -> str:
+    return element("message", inside, **attributes) + "<|end_of_msg|>"
+
+
+def declared(tools: Sequence[Mapping[str, Any]], words: str) -> str:
+    text = json.dumps(tools, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return said_in_message(f"{words}{text}\n```", role="system", type="tool-declare")
+
+
+def kimi_k3(
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    add_generation_prompt: bool = True,
+    thinking: bool = True,
+    thinking_effort: str | None = None,
+) -> str:
+    """The text of a conversation, by the rules of K3's FORMAT.md."""
+    texts = [declared(tools, DECLARED)] if tools else []
+    if thinking and thinking_effort:
+        words = K3_EFFORT.replace("EFFORT", thinking_effort)
+        texts.append(said_in_message(words, role="system", type="thinking-effort"))
+    calls: Sequence[Mapping[str, Any]] = ()
+    number = 0
+    for message in _by_calls(messages):
+        content = joined_parts(message.get("content"), "")
+        named = {"name": message["name"]} if message.get("name") else {}
+        if message["role"] == "tool":
+            number += 1
+            name = message.get("tool") or message.get("name")
+            if name is None and number > len(calls):
+                raise TypeError("a result of no call")
+            name = name or calls[number - 1]["function"]["name"]
+            texts.append(said_in_message(content, role="tool", tool=name, index=number))
+        elif message["role"] == "assistant":
+            calls, number = message.get("tool_calls") or (), 0
+            texts.append(said_in_message(_k3_answer(message, content, thinking=thinking), role="assistant", **named))
+        elif message.get("tools"):
+            texts.append(declared(message["tools"], DECLARED_LATER))
+        else:
+            texts.append(said_in_message(content, role=message["role"], **named))
+    if add_generation_prompt:
+        texts.append(
+            '<|open|>message role="assistant"<|sep|><|open|>' + ("think" if thinking else "response") + "<|sep|>"
+        )
+    return "".join(texts)
+
+
+def _by_calls(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Runs of results in the order of the calls they answer, each with the name of its call."""
+    placed: list[Mapping[str, Any]] = []
+    run: list[tuple[int | None, Mapping[str, Any]]] = []
+    known: dict[str, tuple[int, str]] = {}
+    for message in (*messages, None):
+        if message is not None and message["role"] == "tool":
+            place, name = known.get(message.get("tool_call_id") or "", (None, None))
+            run.append((place, {**message, "tool": name}))
+            continue
+        matched = all(place is not None for place, _ in run)
+        placed += [one for _, one in (sorted(run, key=lambda item: item[0] or 0) if matched else run)]
+        run = []
+        if message is None:
+            break
+        if message["role"] == "assistant":
+            known = {}
+            for number, call in enumerate(message.get("tool_calls") or ()):
+                if call.get("id"):
+                    known.setdefault(call["id"], (number, call["function"]["name"]))
+        placed.append(message)
+    return placed
+
+
+def _k3_answer(message: Mapping[str, Any], content: str, *, thinking: bool) -> str:
+    thought = message.get("reasoning_content") or ""
+    text = element("think", thought if thought.strip() else "") if thinking else ""
+    text += element("response", content)
+    calls = [
+        element("call", _k3_arguments(call["function"]["arguments"]), tool=call["function"]["name"], index=number)
+        for number, call in enumerate(message.get("tool_calls") or (), 1)
+    ]
+    return text + (element("tools", "".join(calls)) if calls else "")
+
+
+def _k3_arguments(arguments: Any) -> str:  # noqa: ANN401 - an object or its text
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return element("json", arguments, type="object")
+    kinds = {bool: "boolean", type(None): "null", int: "number", float: "number", str: "string", dict: "object"}
+    return "".join(
+        element(
+            "argument",
+            value if isinstance(value, str) else as_json(value),
+            key=key,
+            type=kinds.get(type(value), "array"),
+        )
+        for key, value in arguments.items()
+    )

@@ -142,6 +142,7 @@ def test_the_family_that_serves_a_model_without_a_template_is_named(
     [
         ({"model_type": "deepseek_v32"}, isc.DeepSeekV32()),
         ({"architectures": ["DeepseekV4ForCausalLM"]}, isc.DeepSeekV4()),
+        ({"model_type": "kimi_k3"}, isc.KimiK3()),
         ({"_name_or_path": "deepseek-ai/DeepSeek-V4-Flash-0731"}, isc.DeepSeekV4(variant="flash-0731")),
     ],
 )

@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from isc.formats.gpt_oss import GptOss
     from isc.formats.kimi_k2 import KimiK2
     from isc.formats.kimi_k2_5 import KimiK25
+    from isc.formats.kimi_k3 import KimiK3
     from isc.formats.laguna_xs_2 import LagunaXS2
     from isc.formats.llama_3 import Llama3
     from isc.formats.minimax_m2 import MiniMaxM2
@@ -131,6 +132,7 @@ __all__ = [
     "GptOss",
     "IgnoredToolsWarning",
     "KimiK2",
+    "KimiK3",
     "KimiK25",
     "LagunaXS2",
     "Llama3",

@@ -78,6 +78,7 @@ _SAID: Final = AssistantMessage("!")
 _SYSTEM: Final = SystemMessage("x")
 _DEVELOPER: Final = DeveloperMessage("x")
 _RESULT: Final = ToolMessage("x", tool_call_id="call00000")
+_UNNAMED: Final = ToolMessage("x")
 _TOOL: Final = ToolSpec(
     {
         "type": "function",
@@ -109,7 +110,7 @@ def asked(family: Family) -> Shape:
         results_follow_calls=not results_anywhere,
         results_at_once=results and takes.refuses_late_results(),
         results_answer_calls=results and calling is not None and not takes.late_result(calling),
-        result_per_call=results and calling is not None and not takes(_USER, calling, _RESULT, _RESULT),
+        result_per_call=results and calling is not None and takes.refuses_spare_results(calling),
         system_first=not all(takes(_USER, one, _SAID) or takes(_USER, _SAID, one, _USER) for one in told),
         user_first=user_first,
         alternates=alternates,
@@ -141,6 +142,10 @@ class _Asking:
         """Return whether the family renders a result of an earlier turn's call after a turn that calls again."""
         calls = tuple(replace(call, id="call00001") for call in calling.tool_calls)
         return self(_USER, calling, _RESULT, _SAID, _USER, replace(calling, tool_calls=calls), _RESULT)
+
+    def refuses_spare_results(self, calling: AssistantMessage) -> bool:
+        """Return whether a result that names no call is taken after a turn with one call, and a second is refused."""
+        return self(_USER, calling, _UNNAMED) and not self(_USER, calling, _UNNAMED, _UNNAMED)
 
     def told(self) -> list[Message]:
         """Return a system and a developer message, as far as they are taken."""

@@ -1,0 +1,27 @@
+"""Kimi K3's values and their reference, a twin of its encoder; no vocabulary is at hand."""
+
+from __future__ import annotations
+
+from cases import Case
+from format_encoders import kimi_k3
+from isc.formats.kimi_k3 import KimiK3
+
+
+def _case(name: str, family: KimiK3, **options: object) -> Case:
+    return Case(
+        name,
+        family,
+        "moonshotai--Kimi-K3/FORMAT.md",
+        options=options,
+        refuses={"tool_first": "messages[0]"},
+        adaptations=(),
+        spells=("<|open|>think<|sep|>", 'message role="user"', "</think>"),
+        twin=kimi_k3,
+    )
+
+
+CASES = (
+    _case("kimi-k3", KimiK3(), thinking_effort="max"),
+    _case("kimi-k3-bare", KimiK3(thinking_effort=None)),
+    _case("kimi-k3-no-thinking", KimiK3(thinking=False), thinking=False),
+)
