@@ -339,9 +339,18 @@ def kimi_k3(
     if thinking and thinking_effort:
         words = K3_EFFORT.replace("EFFORT", thinking_effort)
         texts.append(said_in_message(words, role="system", type="thinking-effort"))
+    texts += _k3_messages(_by_calls(messages), thinking=thinking)
+    if add_generation_prompt:
+        channel = "think" if thinking else "response"
+        texts.append(f'<|open|>message role="assistant"<|sep|><|open|>{channel}<|sep|>')
+    return "".join(texts)
+
+
+def _k3_messages(messages: Sequence[Mapping[str, Any]], *, thinking: bool) -> list[str]:
+    texts: list[str] = []
     calls: Sequence[Mapping[str, Any]] = ()
     number = 0
-    for message in _by_calls(messages):
+    for message in messages:
         content = joined_parts(message.get("content"), "")
         named = {"name": message["name"]} if message.get("name") else {}
         if message["role"] == "tool":
@@ -358,11 +367,7 @@ def kimi_k3(
             texts.append(declared(message["tools"], DECLARED_LATER))
         else:
             texts.append(said_in_message(content, role=message["role"], **named))
-    if add_generation_prompt:
-        texts.append(
-            '<|open|>message role="assistant"<|sep|><|open|>' + ("think" if thinking else "response") + "<|sep|>"
-        )
-    return "".join(texts)
+    return texts
 
 
 def _by_calls(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

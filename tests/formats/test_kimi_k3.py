@@ -62,8 +62,8 @@ RULES: dict[str, tuple[list[Message], str]] = {
     "line 13: a system message declares more tools": (
         [{"role": "system", "tools": [{"b": 1, "a": 2}]}],
         '<|open|>message role="system" type="tool-declare"<|sep|>## New Tools Available\nThe system dynamically '
-        "extends the toolset via lazy-loading.\nYou have access to all existing and extended tools.\nHere are the specs for the "
-        f'extended tools.\n\n```json\n[{{"a":2,"b":1}}]\n```{CLOSE}{END}',
+        "extends the toolset via lazy-loading.\nYou have access to all existing and extended tools.\nHere are the "
+        f'specs for the extended tools.\n\n```json\n[{{"a":2,"b":1}}]\n```{CLOSE}{END}',
     ),
     "line 18: blank reasoning is none": (
         [assistant("a", reasoning=" \n")],

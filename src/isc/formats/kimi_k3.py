@@ -214,7 +214,7 @@ def _result(chat: Chat, index: int) -> list[Segment]:
 
 
 def _placed(chat: Chat) -> _Results:
-    """Work out the place, name and number of every result of a chat."""
+    """Return the place, name and number of every result of a chat."""
     count = len(chat.messages)
     shown, numbers = list(range(count)), [0] * count
     names: list[str | None] = [None] * count
