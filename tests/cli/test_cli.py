@@ -21,6 +21,7 @@ import isc
 from command_line import written
 from isc.cli import Exit, commands, main
 from isc.cli.formats import choose, described, entries
+from isc.formats.catalogue import models
 from tokenizer_files import qwen3_file
 
 COMMANDS = ("show", "render", "build", "check", "families")
@@ -320,3 +321,15 @@ def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr(commands, "run", warned)
     assert main([]) == Exit.OK
     assert capsys.readouterr().err == "isc: warning: using `tokenizers`\n"
+
+
+def test_what_is_proven_is_listed_for_every_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["families", "--models"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["model", "family", "text", "ids", "attribution", "sampled", "bridge", "calls", "reasoning"]
+    assert [line.split()[0] for line in lines] == sorted(models())
+    (row,) = [line for line in lines if line.startswith("Qwen/Qwen3-8B ")]
+    words = ["qwen3", "template", "own ids", "laws, traced", "laws, traced", "tool cycle", "inverse", "inverse"]
+    assert re.split(r"  +", row)[1:] == words
+    assert main(["families", "--models", "--json"]) == 0
+    assert {row["model"] for row in json.loads(capsys.readouterr().out)} == set(models())

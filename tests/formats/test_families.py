@@ -29,7 +29,8 @@ def test_a_model_s_family_is_known_by_its_exact_name(name: str) -> None:
         isc.family_for(name.lower() + "-")
 
 
-def test_the_table_of_families_in_docs_is_fresh(root: Path) -> None:
-    check = [sys.executable, str(root / "scripts" / "families_doc.py"), "--check"]
+@pytest.mark.parametrize("script", ["families_doc.py", "coverage_doc.py"])
+def test_the_tables_in_docs_are_fresh(root: Path, script: str) -> None:
+    check = [sys.executable, str(root / "scripts" / script), "--check"]
     found = subprocess.run(check, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr

@@ -18,6 +18,7 @@ from isc.build.samples import SampleFormat, Settings, columns, parse_loss
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
+from isc.cli.coverage import COLUMNS, known_coverage, rows_of
 from isc.cli.files import BuildPaths, named, opened, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
 from isc.cli.running import Job, ended, recorded_date, sample_format
@@ -272,19 +273,24 @@ def _asked_for(samples: Samples, form: SampleFormat) -> Settings:
 
 
 @app.command
-def families(*, json: bool = False) -> int:
-    """List the chat formats, their options and the models they serve.
+def families(*, models: bool = False, json: bool = False) -> int:
+    """List the chat formats, their options and the models they serve; or what is proven for each model.
 
     For example:
 
     ```
     isc families
+    isc families --models
     isc families --json
     ```
 
     Args:
+        models: One model a line, and what its text, ids, attribution, bridges and readings rest on; docs/coverage.md
+            explains the words.
         json: For programs: a JSON list.
     """
+    if models:
+        return _models(json)
     listed = entries()
     if json:
         print(msgspec.json.encode(listed).decode())
@@ -293,6 +299,17 @@ def families(*, json: bool = False) -> int:
     for entry in listed:
         for line in shown.family_lines(entry, output.width):
             output.print(line)
+    return Exit.OK
+
+
+def _models(as_json: bool) -> int:
+    known = known_coverage()
+    if as_json:
+        print(msgspec.json.encode([dict(zip(COLUMNS, row, strict=True)) for row in rows_of(known)]).decode())
+        return Exit.OK
+    output = console()
+    for line in shown.columns_of([COLUMNS, *rows_of(known)]):
+        output.print(line, soft_wrap=True)
     return Exit.OK
 
 

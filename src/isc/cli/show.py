@@ -266,6 +266,13 @@ def tally_table(tally: Tally) -> Table:
     return table
 
 
+def columns_of(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows of words as lines, each column as wide as its longest word. They are never wrapped."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{word:<{width}}" for word, width in zip(row, widths, strict=True)).rstrip()
+
+
 def _add_rows(table: Table, rows: Mapping[str, Sequence[int]]) -> None:
     """Add a row for each role, in the order of the roles, and their total."""
     order = [*_COLOURS, NOBODY]
