@@ -63,6 +63,15 @@ ARGUMENTS: list[tuple[str, Any, Any]] = [
     ("7", {"enum": ["7", "8"]}, "7"),
     ("7", {"enum": [7, "all"]}, 7),
     ("7", {"$ref": "#/x"}, 7),
+    ("7", {"type": "str"}, "7"),
+    ("7", {"type": "int"}, 7),
+    ("true", {"type": ["str", "NoneType"]}, "true"),
+    ("null", {"type": ["str", "NoneType"]}, None),
+    ("[1]", {"type": "list"}, [1]),
+    ("{}", {"type": "dict"}, {}),
+    ("true", {"type": "bool"}, True),
+    ("seven", {"type": "int"}, "seven"),
+    ("[1", {"type": "list"}, "[1"),
     ("7", {"type": 3}, 7),
     ("7", "no schema", 7),
     ("NaN", {"type": "number"}, "NaN"),
@@ -72,7 +81,7 @@ ARGUMENTS: list[tuple[str, Any, Any]] = [
 ]
 
 
-NO_STRINGS = ("integer", "number", "array", "object")
+NO_STRINGS = ("integer", "number", "array", "object", "int", "list")
 
 
 @families

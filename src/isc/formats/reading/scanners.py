@@ -161,6 +161,17 @@ _JSON_TYPES: Mapping[type, frozenset[str]] = {
 }
 
 
+_PYTHON_TYPES: Mapping[str, str] = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+    "NoneType": "null",
+}
+"""What schemas written by hand call the types of JSON."""
+
 _NO_STRINGS = frozenset().union(*_JSON_TYPES.values())
 
 
@@ -202,7 +213,7 @@ def argument(text: str, schema: Json = None, words: Mapping[str, str] = {}) -> t
 
 
 def declared_types(schema: Json) -> frozenset[str]:
-    """Return the JSON types that a schema names. Return an empty set where the schema does not tell.
+    """Return the JSON types that a schema names, also by their Python names. Empty where the schema does not tell.
 
     >>> sorted(declared_types({"anyOf": [{"type": "integer"}, {"enum": ["all"]}]}))
     ['integer', 'string']
@@ -215,9 +226,9 @@ def _declared(schema: Json, depth: int) -> Iterator[str]:
         return
     named = schema.get("type")
     if isinstance(named, str):
-        yield named
+        yield _PYTHON_TYPES.get(named, named)
     elif isinstance(named, (list, tuple)):
-        yield from (name for name in named if isinstance(name, str))
+        yield from (_PYTHON_TYPES.get(name, name) for name in named if isinstance(name, str))
     else:
         for key in ("anyOf", "oneOf"):
             alternatives = schema.get(key)
