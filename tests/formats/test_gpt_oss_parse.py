@@ -68,7 +68,7 @@ CALLS: list[tuple[str, str | None, dict[str, Any] | None, str]] = [
     (" to=functions.now<|channel|>commentary json<|message|>{", "now", None, "unclosed_block"),
     (" to=functions.now<|channel|>commentary json<|message|>{<|call|>", "now", None, "invalid_json"),
     (" to=functions.now<|channel|>commentary json<|message|>[1]<|call|>", "now", None, "malformed_structure"),
-    (BY_ROLE + "<|end|>", "now", {}, "malformed_structure"),
+    (BY_ROLE + "<|end|>", "now", {}, "ok"),  # the end of a message, of any kind
     (BY_ROLE + "<|return|>", "now", {}, "malformed_structure"),
     (" to=functions.<|channel|>commentary json<|message|>{}<|call|>", None, {}, "missing_name"),
     (" to=<|channel|>commentary json<|message|>{}<|call|>", None, {}, "missing_name"),
@@ -97,6 +97,22 @@ def test_a_call_spans_its_tokens_from_its_header_to_its_stop(before: str) -> Non
     (found,) = renderer.parse_response(ids).tool_calls
     spanned = renderer.encoder.decode_bytes(ids[slice(*found.token_span)]).decode()
     assert spanned == ("<|start|>assistant" if before else "") + BY_ROLE + "<|call|>"
+
+
+def test_messages_of_the_model_after_a_call_that_nothing_stopped_are_read() -> None:
+    other = " to=functions.now<|channel|>commentary json<|message|>[1]"
+    for rest, statuses, content in (
+        (NEXT + other, ["ok", "malformed_structure"], ""),
+        (NEXT + FINAL + "4", ["ok"], "4"),
+        (
+            "<|start|>functions.now to=assistant<|channel|>commentary<|message|>1<|end|>" + NEXT + FINAL + "4",
+            ["ok"],
+            "",
+        ),
+        (FINAL + "4", ["ok"], ""),
+    ):
+        found = parsed(GPT, f"{BY_CHANNEL}<|call|>{rest}", TOOLS)
+        assert ([one.status for one in found.tool_calls], found.content) == (statuses, content)
 
 
 def test_a_preamble_before_a_call_is_content() -> None:

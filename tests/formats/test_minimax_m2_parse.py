@@ -157,7 +157,7 @@ STATUSES: dict[str, tuple[str, list[tuple[str, str | None, Any]]]] = {
     ),
     "a parameter left open": (
         block('\n<invoke name="search">\n<parameter name="query">cats</invoke>\n'),
-        [("malformed_structure", "search", None)],
+        [("malformed_structure", "search", {"query": "cats"})],
     ),
     "a parameter twice": (block("\n" + invoke(CATS, CATS)), [("malformed_structure", "search", None)]),
     "no integer": (block("\n" + invoke(("limit", "ten"))), [("invalid_json", "search", {"limit": "ten"})]),

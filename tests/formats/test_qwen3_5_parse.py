@@ -148,7 +148,7 @@ STATUSES: dict[str, tuple[str, str, str | None, Any]] = {
         call_text("\n<function=search>\n<parameter=query>\ncats\n</function>\n"),
         "malformed_structure",
         "search",
-        None,
+        {"query": "cats"},
     ),
     "text after the function": (
         call_text(f"\n<function=search>\n{QUERY}</function>\nDone."),

@@ -116,7 +116,7 @@ CALLS: dict[str, tuple[str, list[tuple[str, str | None, object]], str]] = {
     "cut after a pair": ("<c>f<k>a</k><v>x</v>", [("unclosed_block", "f", {"a": "x"})], ""),
     "cut in a value": ("<c>f<k>a</k><v>x", [("unclosed_block", "f", None)], ""),
     "an opener in an unclosed call": ("<c>f<c>g</c>", [("unclosed_block", "f", {}), ("ok", "g", {})], ""),
-    "a value left open": ("<c>f<k>a</k><v>x</c>", [("malformed_structure", "f", None)], ""),
+    "a value left open": ("<c>f<k>a</k><v>x</c>", [("malformed_structure", "f", {"a": "x"})], ""),
     "a key alone": ("<c>f<k>a</k></c>", [("malformed_structure", "f", None)], ""),
     "text between pairs": ("<c>f<k>a</k>-<v>x</v></c>", [("malformed_structure", "f", None)], ""),
     "a key twice": ("<c>f<k>a</k><v>x</v><k>a</k><v>x</v></c>", [("malformed_structure", "f", None)], ""),

@@ -45,13 +45,14 @@ def test_a_value_without_its_end_before_another_pair_is_malformed(
     whole = {"city": "Dallas", "state": "TX", "unit": "K"}
     assert read(family, call % f"{city}{state}{unit}") == [("ok", "f", whole)]
     for pairs in (f"{city.replace(end, '')}{state}{unit}", f"{city}{state.replace(end, '')}{unit}"):
-        assert read(family, call % pairs) == [("malformed_structure", "f", None)], pairs
+        assert read(family, call % pairs) == [("malformed_structure", "f", whole)], pairs
 
 
 @formats
 def test_a_last_value_without_its_end_is_malformed(family: isc.Family, call: str, pair: str, end: str) -> None:
     city, state = pair % ("city", "Dallas"), pair % ("state", "TX")
-    assert read(family, call % f"{city}{state.replace(end, '')}") == [("malformed_structure", "f", None)]
+    whole = {"city": "Dallas", "state": "TX"}
+    assert read(family, call % f"{city}{state.replace(end, '')}") == [("malformed_structure", "f", whole)]
 
 
 @formats
@@ -60,6 +61,23 @@ def test_a_missing_end_makes_no_call_after_it_wrong(family: isc.Family, call: st
     broken, good = call % (pair % ("city", "Dallas")).replace(end, ""), call % (pair % ("state", "TX"))
     for status, name, arguments in read(family, f"{broken}\n{good}"):
         assert status != "ok" or (name, arguments) == ("f", {"state": "TX"})
+
+
+@pytest.mark.parametrize("family", [isc.Qwen35(), isc.Qwen3Coder()])
+def test_a_call_without_its_opener_is_read_if_it_is_whole(family: isc.Family) -> None:
+    bare = XML.removeprefix("<tool_call>\n") % "<parameter=city>\nDallas\n</parameter>\n"
+    good: list[tuple[str, str | None, Any]] = [("ok", "f", {"city": "Dallas"})]
+    for text, calls, content in (
+        (bare, good, ""),
+        (f"So:\n\n{bare}", good, "So:"),
+        (f"So:\n{bare}\n{XML % ''}", [*good, ("ok", "f", {})], "So:"),
+        (bare.removesuffix("</tool_call>"), [], bare.removesuffix("</tool_call>").strip()),
+        (f"Say {bare}", [], f"Say {bare}"),
+        ("<function=f>\n</tool_call>", [], "<function=f>\n</tool_call>"),
+    ):
+        found = parsed(family, text, TOOLS)
+        assert [(call.status, call.name, call.arguments) for call in found.tool_calls] == calls, text
+        assert found.content.strip() == content
 
 
 @pytest.mark.parametrize("family", [isc.Qwen35(), isc.Qwen36(), isc.Nemotron3(), isc.Qwen3Coder()])

@@ -76,7 +76,7 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
     thoughts: list[str] = []
     contents: list[str] = []
     calls: list[ParsedToolCall] = []
-    messages = _messages(segments)
+    messages = _messages(segments, past_calls=True)
     for message in messages:
         if not message.is_own or (message.close is not None and message.after <= prompted):
             continue
@@ -121,17 +121,26 @@ def _turn(sampled: Sampled) -> tuple[int, tuple[Segment, ...]]:
     return len(prompted), (*prompted, *sampled.segments)
 
 
-def _messages(segments: tuple[Segment, ...]) -> list[_Spoken]:
-    """Split a turn into its messages, at least one, up to the first stop."""
+def _messages(segments: tuple[Segment, ...], *, past_calls: bool = False) -> list[_Spoken]:
+    """Split a turn into its messages, at least one, up to the first stop.
+
+    `past_calls`: or past the stop of a call, where another message of the model's own follows: nothing stopped there.
+    """
     turn = Sampled(segments, ())
     messages: list[_Spoken] = []
     position, stop = 0, find_special(turn, 0, *harmony.STOP_TOKENS)
     while position < len(segments):
         messages.append(_message(turn, position, stop))
         position = messages[-1].after
-        if messages[-1].close in harmony.STOP_TOKENS:
+        goes_on = past_calls and messages[-1].close == harmony.CALL and _is_own(segments[position : position + 2])
+        if messages[-1].close in harmony.STOP_TOKENS and not goes_on:
             break
     return messages
+
+
+def _is_own(segments: Sequence[Segment]) -> bool:
+    """Return whether a message of the model begins with these segments."""
+    return len(segments) == 2 and is_special(segments[0], harmony.START) and segments[1].text.startswith(harmony.ROLE)
 
 
 def _message(turn: Sampled, start: int, stop: int) -> _Spoken:
@@ -205,5 +214,5 @@ def _reading(message: _Spoken, raw: str) -> CallReading:
     arguments = value if isinstance(value, dict) else None
     if name is None:
         return "missing_name", None, arguments
-    well_ended = message.close in (None, harmony.CALL, harmony.END_OF_TEXT)
+    well_ended = message.close in (None, harmony.CALL, harmony.END, harmony.END_OF_TEXT)
     return ("ok" if well_ended and arguments is not None else "malformed_structure"), name, arguments

@@ -77,18 +77,23 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
         """Return the calls after the reasoning, in order."""
         patterns, text = _patterns(self), turn.text
         attempts: list[Attempt] = []
-        begins = patterns.start.search(text)
-        extents = _Extents(text, begins.end(), patterns) if begins else None
+        begins = _begin(text, 0, patterns)
+        extents = _Extents(text, begins[1], patterns) if begins else None
         while begins is not None and extents is not None:
-            extent = extents.of(begins.end())
-            attempts += self._block(turn, begins.span(), extent, tools)
-            begins = patterns.start.search(text, max(extent.end, begins.end()))
+            extent = extents.of(begins[1])
+            block = self._block(turn, begins, extent, tools)
+            if begins[0] < begins[1] or block[0].reading[0] != "malformed_structure":
+                attempts += block
+            begins = _begin(text, max(extent.end, begins[1]), patterns)
         return attempts
 
     def _block(self, turn: Coded, begins: Span, extent: _Extent, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Read the call between two markers, or the calls of a block. What cannot be read is one attempt."""
         patterns, inside = _patterns(self), (begins[1], extent.stop)
-        calls = list(_as_rendered(turn.text, inside, patterns) or _as_written(turn.text, inside, patterns))
+        calls = list(
+            _as_rendered(turn.text, inside, patterns)
+            or _as_written(turn.text, inside, patterns, is_closed=extent.closed)
+        )
         if self.block is None or not calls:
             reading = self._reading(turn, calls[0], tools) if calls else _BROKEN
             return [Attempt(begins[0], extent.end, inside, reading, closed=extent.closed)]
@@ -102,19 +107,20 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
         name = turn.spelled(*call.name) if call.name else None
         if call.pairs is None:
             return "malformed_structure", name and (name.strip() or None), None
-        if any(_lacks_end(turn.text, pair.value, _patterns(self)) for pair in call.pairs):
-            return "malformed_structure", name or None, None
+        pairs = [one for pair in call.pairs for one in _ended(turn.text, pair, _patterns(self))]
         declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
         properties = declared if isinstance(declared, Mapping) else {}
         arguments: dict[str, Json] = {}
         statuses: set[CallStatus] = set()
-        for pair in call.pairs:
+        for pair in pairs:
             key, text = turn.spelled(*pair.key), turn.spelled(*pair.value)
             status, value = ("ok", text) if pair.is_text else self._value(text, properties.get(key))
             if key in arguments:
                 return "malformed_structure", name or None, None
             arguments[key] = value
             statuses.add(status)
+        if call.is_torn or len(pairs) > len(call.pairs):
+            return "malformed_structure", name or None, arguments
         if not name:
             return "missing_name", None, arguments
         return "invalid_json" if "invalid_json" in statuses else "ok", name, arguments
@@ -142,6 +148,17 @@ def _literal(text: str) -> str:
         return text
 
 
+def _begin(text: str, position: int, patterns: _Patterns) -> Span | None:
+    """Return the place of the next opener: an empty one of a call whose opener is missing, but not its closer."""
+    start = patterns.start.search(text, position)
+    if patterns.bare is not None:
+        close = patterns.close.search(text, position, start.start() if start else len(text))
+        bare = patterns.bare.search(text, position, close.start()) if close else None
+        if bare is not None:
+            return bare.start(), bare.start()
+    return start.span() if start else None
+
+
 class _Pair(NamedTuple):
     """The places of a key and its value."""
 
@@ -151,11 +168,15 @@ class _Pair(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call in a text: its place, that of its name, its pairs if they can be made out."""
+    """A call in a text: its place, that of its name, its pairs if they can be made out.
+
+    `is_torn`: whether the last value lacks its end, and ends with the call.
+    """
 
     own: Span
     name: Span | None
     pairs: list[_Pair] | None
+    is_torn: bool = False
 
     @property
     def end(self) -> int:
@@ -163,12 +184,27 @@ class _Call(NamedTuple):
         return self.own[1]
 
 
-def _lacks_end(text: str, value: Span, patterns: _Patterns) -> bool:
-    """Return whether a value holds the head of another pair without an end of that."""
-    if text.find(patterns.tag, *value) < 0:
-        return False
-    heads = sum(1 for _ in patterns.another.finditer(text, *value))
-    return heads > 0 and heads > sum(1 for _ in patterns.after.finditer(text, *value))
+def _ended(text: str, pair: _Pair, patterns: _Patterns) -> Iterator[_Pair]:
+    """Yield a pair, or the pairs that its value holds if that has the heads of others and no end of any."""
+    position, stop = pair.value
+    head = patterns.another.search(text, position, stop) if text.find(patterns.tag, position, stop) >= 0 else None
+    if head is None or patterns.after.search(text, position, stop):
+        yield pair
+        return
+    while head is not None:
+        yield pair._replace(value=(position, _without_space(text, position, head.start())))
+        named = patterns.loose.pair.match(text, head.start(), stop)
+        if named is None:
+            return
+        position = named.end()
+        pair = _Pair(named.span("key"), (position, stop), named.lastgroup == "text")
+        head = patterns.another.search(text, position, stop)
+    yield pair
+
+
+def _without_space(text: str, start: int, stop: int) -> int:
+    """Return where a value that lacks its end ends: before white space."""
+    return start + len(text[start:stop].rstrip())
 
 
 class _Extent(NamedTuple):
@@ -263,7 +299,7 @@ def _as_rendered(text: str, inside: Span, patterns: _Patterns) -> list[_Call] | 
     return calls
 
 
-def _as_written(text: str, inside: Span, patterns: _Patterns) -> Iterator[_Call]:
+def _as_written(text: str, inside: Span, patterns: _Patterns, *, is_closed: bool) -> Iterator[_Call]:
     """Yield calls whose white space is not where a render has it. In a block each opener begins one, up to the next."""
     loose, (start, stop) = patterns.loose, inside
     starts = [start]
@@ -271,19 +307,24 @@ def _as_written(text: str, inside: Span, patterns: _Patterns) -> Iterator[_Call]
         starts = [opener.start() for opener in loose.opener.finditer(text, start, stop)]
     is_clean = not starts or not text[start : starts[0]].strip()
     for begin, end in zip(starts, [*starts[1:], stop], strict=False):
-        yield _written(text, (begin, end), patterns, is_clean=is_clean)
+        yield _written(text, (begin, end), patterns, is_clean=is_clean, is_closed=is_closed)
 
 
-def _written(text: str, inside: Span, patterns: _Patterns, *, is_clean: bool) -> _Call:
+def _written(text: str, inside: Span, patterns: _Patterns, *, is_clean: bool, is_closed: bool) -> _Call:
     """Read one call. Its last closer ends it; where it lacks that, or holds anything else, it has no pairs."""
     loose, (start, stop) = patterns.loose, inside
     closers = [closer.span() for closer in loose.closer.finditer(text, start, stop)] or [(stop, stop)]
     close, after = closers[-1]
     head = loose.head.match(text, start, close)
-    pairs = None
+    pairs: list[_Pair] | None = None
     if head is not None and is_clean and (close < after or not loose.needs_closer) and not text[after:stop].strip():
-        position, read = _pairs(text, head.end(), close, loose)
-        pairs = None if text[position:close].strip() else read
+        position, pairs = _pairs(text, head.end(), close, loose)
+        torn = loose.pair.match(text, position, close)
+        if torn is not None and is_closed and not patterns.edge.search(text, torn.end(), close):
+            value = torn.end(), _without_space(text, torn.end(), close)
+            pairs.append(_Pair(torn.span("key"), value, torn.lastgroup == "text"))
+            return _Call((start, after), head.span("name"), pairs, is_torn=True)
+        pairs = None if text[position:close].strip() else pairs
     named = head or loose.name.match(text, start, stop)
     return _Call((start, after), named.span("name") if named else None, pairs)
 
@@ -315,15 +356,19 @@ class _Words(Struct, frozen=True):
 
 
 class _Patterns(Struct, frozen=True):
-    """`event`: what opens and shuts values, closes a call and begins the next. `sure`: what surely shuts one, in text.
+    """`bare`: what a call without its opener begins with. `event`: what opens and shuts values, begins and ends calls.
 
-    `another`: the head of a pair where one may stand, which begins with `tag`. `after`: the end of a value, wherever.
+    `sure`: what surely shuts a value, in text. `another`: the head of a pair where one may stand, which begins with
+    `tag`. `after`: the end of a value, wherever. `edge`: what begins or ends a call.
     """
 
     start: re.Pattern[str]
+    close: re.Pattern[str]
+    bare: re.Pattern[str] | None
     event: re.Pattern[str]
     sure: re.Pattern[str] | None
     tag: str
+    edge: re.Pattern[str]
     another: re.Pattern[str]
     after: re.Pattern[str]
     loose: _Words
@@ -379,9 +424,14 @@ def _patterns(grammar: TaggedCalls) -> _Patterns:
     sure = rf"{after}(?=\s*+(?:{following}|{end}\s*+(?:{start}|\Z)))"
     return _Patterns(
         re.compile(start),
+        re.compile(end),
+        re.compile(rf"(?m:^)[ \t]*+{_loose(words.lead.strip())}")
+        if words.lead.strip() and not words.is_block
+        else None,
         _either({"open": opens, "shut": shut, "close": end, "again": start}),
         re.compile(sure) if is_text else None,
         _TAG_END.sub(" ", words.before.strip()).split()[0],
+        re.compile(f"{start}|{end}"),
         re.compile(another),
         re.compile(after),
         _loose_words(words, following),
