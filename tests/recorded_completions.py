@@ -7,7 +7,6 @@ reports of engines. Read through families and through traced templates alike.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
@@ -43,25 +42,31 @@ TOKENIZERS: Mapping[str, str] = {
 """The tokenizers of the reference whose ids are those of the record. The ids of other models are read from the text."""
 
 TEMPLATES: Mapping[str, str] = {
-    "Qwen/Qwen3-0.6B": "Qwen--Qwen3-8B",
-    "Qwen/Qwen3-4B-Instruct-2507": "Qwen--Qwen3-30B-A3B-Instruct-2507",
-    "Qwen/Qwen3-4B-Thinking-2507": "Qwen--Qwen3-30B-A3B-Thinking-2507",
-    "Qwen/Qwen3-Coder-30B-A3B-Instruct": "Qwen--Qwen3-Coder-30B-A3B-Instruct",
-    "Qwen/Qwen3.5-9B": "Qwen--Qwen3.5-9B",
-    "Qwen/Qwen3.8-27B": "Qwen--Qwen3.8-27B",
-    "zai-org/GLM-4.5": "zai-org--GLM-4.5",
-    "zai-org/GLM-4.7": "zai-org--GLM-4.7-Flash",
-    "openai/gpt-oss-20b": "openai--gpt-oss-20b",
-    "moonshotai/Kimi-K2.6": "moonshotai--Kimi-K2.6",
-    "meta-llama/Llama-3.3-70B-Instruct": "meta-llama--Llama-3.1-8B-Instruct",
-    "deepseek-ai/DeepSeek-V3-0324": "deepseek-ai--DeepSeek-V3-0324",
-    "deepseek-ai/DeepSeek-V3.1": "deepseek-ai--DeepSeek-V3.1",
-    "google/gemma-4-31B-it": "google--gemma-4-31B-it",
-    "mistralai/Devstral-Small-2507": "mistralai--Devstral-Small-2507",
-    "mistralai/Ministral-3-14B-Reasoning-2512": "mistralai--Ministral-3-14B-Reasoning-2512",
-    "mistralai/Mistral-7B-Instruct-v0.3": "mistralai--Mistral-7B-Instruct-v0.3",
-    "mistralai/Mistral-Small-3.2-24B-Instruct-2506": "mistralai--Mistral-Small-3.2-24B-Instruct-2506",
-}
+    "Qwen/Qwen3-0.6B": "Qwen--Qwen3-8B/chat_template.jinja",
+    "Qwen/Qwen3-4B-Instruct-2507": "Qwen--Qwen3-30B-A3B-Instruct-2507/chat_template.jinja",
+    "Qwen/Qwen3-4B-Thinking-2507": "Qwen--Qwen3-30B-A3B-Thinking-2507/chat_template.jinja",
+    "Qwen/Qwen3-Coder-30B-A3B-Instruct": "Qwen--Qwen3-Coder-30B-A3B-Instruct/chat_template.jinja",
+    "Qwen/Qwen3.5-9B": "Qwen--Qwen3.5-9B/chat_template.jinja",
+    "Qwen/Qwen3.8-27B": "Qwen--Qwen3.8-27B/chat_template.jinja",
+    "zai-org/GLM-4.5": "zai-org--GLM-4.5/chat_template.jinja",
+    "zai-org/GLM-4.7": "zai-org--GLM-4.7-Flash/chat_template.jinja",
+    "openai/gpt-oss-20b": "openai--gpt-oss-20b/chat_template.jinja",
+    "moonshotai/Kimi-K2.6": "moonshotai--Kimi-K2.6/chat_template.backport-miles.jinja",
+    "meta-llama/Llama-3.3-70B-Instruct": "meta-llama--Llama-3.1-8B-Instruct/chat_template.jinja",
+    "zai-org/GLM-5.3": "zai-org--GLM-5.3/chat_template.reassembled.jinja",
+    "moonshotai/Kimi-K2-Instruct-0905": "moonshotai--Kimi-K2-Instruct/chat_template.reconstructed.jinja",
+    "moonshotai/Kimi-K3": "moonshotai--Kimi-K3/chat_template.llama-cpp.jinja",
+    "deepseek-ai/DeepSeek-V3.2": "deepseek-ai--DeepSeek-V3.2/chat_template.llama-cpp.jinja",
+    "deepseek-ai/DeepSeek-V4-Flash": "deepseek-ai--DeepSeek-V4/chat_template.llama-cpp.jinja",
+    "deepseek-ai/DeepSeek-V3-0324": "deepseek-ai--DeepSeek-V3-0324/chat_template.jinja",
+    "deepseek-ai/DeepSeek-V3.1": "deepseek-ai--DeepSeek-V3.1/chat_template.jinja",
+    "google/gemma-4-31B-it": "google--gemma-4-31B-it/chat_template.jinja",
+    "mistralai/Devstral-Small-2507": "mistralai--Devstral-Small-2507/chat_template.unsloth.jinja",
+    "mistralai/Ministral-3-14B-Reasoning-2512": "mistralai--Ministral-3-14B-Reasoning-2512/chat_template.jinja",
+    "mistralai/Mistral-7B-Instruct-v0.3": "mistralai--Mistral-7B-Instruct-v0.3/chat_template.jinja",
+    "mistralai/Mistral-Small-3.2-24B-Instruct-2506":
+        "mistralai--Mistral-Small-3.2-24B-Instruct-2506/chat_template.jinja",
+}  # fmt: skip
 """The templates of the reference that are read as if nobody knew the format."""
 
 
@@ -114,8 +119,7 @@ def family_of(one: Recorded) -> isc.Family | None:
 def traced_of(one: Recorded) -> isc.Family | None:
     """The model's own template, traced."""
     name = TEMPLATES.get(one.model)
-    return traced_template(os.path.relpath(PLACE / "templates" / name / "chat_template.jinja", PLACE / "templates")) \
-        if name else None
+    return traced_template(name) if name else None
 
 
 @lru_cache(maxsize=12)

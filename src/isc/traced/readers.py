@@ -14,7 +14,7 @@ from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
 from isc.errors import TemplateError
-from isc.formats.reading.evidence import Call, Evidence, Reader, Shown, around_of, proven, reads_back, usual
+from isc.formats.reading.evidence import Call, Evidence, Reader, Shown, around_of, of_flags, proven, reads_back, usual
 from isc.formats.reading.scanners import past_head, until
 from isc.formats.segments import is_special, scaffold, special, spelled
 from isc.traced.conversation import conversation, prompt_segments
@@ -27,7 +27,7 @@ REASONINGS: Final[Mapping[str, tuple[str, str]]] = {
     "think_brackets": ("[THINK]", "[/THINK]"),
 }
 """Known ways to bracket reasoning, by name."""
-GRAMMARS: Final = ("json", "named_json", "tagged", "gemma", "pythonic", "harmony")
+GRAMMARS: Final = ("json", "named_json", "tagged", "gemma", "pythonic", "harmony", "llama")
 """Names of the grammars of calls."""
 
 _USER: Final[Mapping[str, Any]] = {"role": "user", "content": "x"}
@@ -42,6 +42,7 @@ _PROPERTIES: Final[Mapping[str, Json]] = {
     "isc_city": {"type": "string", "description": "d"},
     "isc_days": {"type": "integer", "description": "d"},
     "isc_deep": {"type": "object", "description": "d"},
+    "isc_flag": {"type": "boolean", "description": "d"},
     "isc_list": {"type": "array", "description": "d"},
     "isc_quoted": {"type": "string", "description": "d"},
     "isc_text": {"type": "string", "description": "d"},
@@ -92,6 +93,7 @@ _PLANS: Final[Mapping[str, _Plan]] = {
     "two, content": _Plan(((_NAME, _TEXTS), (_OTHER, {})), says=True),
     "thought": _Plan(((_NAME, _ONE),), thinks=True),
     "thought, content": _Plan(((_NAME, _ONE),), says=True, thinks=True),
+    "flags": _Plan(((_NAME, {"isc_flag": True}),)),
     "answer": _Plan(says=True),
     "answer, thought": _Plan(says=True, thinks=True),
 }
@@ -123,16 +125,17 @@ def _prompt(chosen: Format) -> Sequence[Segment]:
 def _reader_of(chosen: Format, shown: Mapping[str, Shown], markers: Reasoning | None, tool_calls: str | None) -> Reader:
     """Return the reader that is proven, else the usual one of the given name, else one that reads content only."""
     answers = tuple(shown[name] for name in ("answer", "answer, thought") if name in shown)
+    flags = shown.get("flags")
     first = next((name for name, plan in _PLANS.items() if plan.calls == _PLANS["one"].calls and name in shown), None)
     if first is not None:
         content = shown.get("content") if first != "content" else None
-        others = tuple(one for name, one in shown.items() if name not in (first, "two", "content"))
+        others = tuple(one for name, one in shown.items() if name not in (first, "two", "content", "flags"))
         if content is not None and not content.content:
             others, content = (*others, content), None
         evidence = Evidence(shown[first], shown.get("two"), content, others, chosen.specials, SPECS)
         reader = proven(evidence, markers, tool_calls)
         if reader is not None:
-            return reader
+            return reader if flags is None else of_flags(reader, flags, markers, SPECS)
     grammar = usual(tool_calls, chosen.specials)
     return Reader(grammar, around_of(answers, markers, grammar, SPECS), harmonic=tool_calls == "harmony")
 
@@ -217,7 +220,8 @@ def _sampled(chosen: Format, closing: Closing, turn: Mapping[str, Any], tools: D
 
 def _reasoning_of(chosen: Format, shown: Mapping[str, Shown], name: str | None) -> tuple[str | None, Reasoning | None]:
     """Return the brackets of this name, or those around planted thoughts, else those that the template spells."""
-    thoughts = [one for one in shown.values() if one.thought and not one.calls]
+    thoughtful = [one for one in shown.values() if one.thought]
+    thoughts = [one for one in thoughtful if not one.calls] or thoughtful  # some formats think beside calls only
     for known, (opener, closer) in REASONINGS.items():
         if name == known and {opener, closer} <= set(chosen.specials):
             return known, Reasoning(opener, closer, _closing(chosen, thoughts, closer))
@@ -234,6 +238,8 @@ def _reasoning_of(chosen: Format, shown: Mapping[str, Shown], name: str | None) 
 
 def _reads_thought(shown: Shown, markers: Reasoning) -> bool:
     opened = _opened(shown, markers)
+    if opened.calls:
+        return (Reader().read(opened.turn, markers, ()).reasoning_content or "").strip() == opened.thought
     around = around_of([opened], markers, None, ())
     return reads_back(Reader(around=around), opened, markers, ())
 
@@ -276,7 +282,8 @@ def _closing(chosen: Format, thoughts: Sequence[Shown], closer: str) -> tuple[Se
     """Return the segments between a thought and the content after it."""
     for shown in thoughts:
         text = "".join(segment.text for segment in shown.turn.segments)
-        start, end = text.find(_THOUGHT), text.find(_SAID)
+        start = text.find(_THOUGHT)
+        end = text.find(closer, start) + len(closer) if shown.calls else text.find(_SAID)
         if 0 <= start < end:
             return tuple(spelled(text[start + len(_THOUGHT) : end], chosen.specials))
     return (scaffold("\n"), special(closer), scaffold("\n\n"))

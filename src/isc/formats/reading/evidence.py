@@ -12,12 +12,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from isc.formats._harmony import CHANNEL, MESSAGE, START
 from isc.formats.reading import harmony
 from isc.formats.reading.coded import ANY_CODE, IDENTITY, MOST_MARKS, NAME, NUMBER, coded, decoded, marks_of
 from isc.formats.reading.gemma_calls import GemmaCalls
 from isc.formats.reading.grammars import Around, Grammar, read_turn
 from isc.formats.reading.json_calls import JsonCalls, json_call_of, keyed_call
+from isc.formats.reading.llama_calls import LlamaCalls
 from isc.formats.reading.pythonic_calls import PythonicCalls
 from isc.formats.reading.scanners import reasoning
 from isc.formats.reading.tagged_calls import TaggedCalls
@@ -94,6 +97,14 @@ def proven(evidence: Evidence, markers: Reasoning | None, name: str | None = Non
     return None
 
 
+def of_flags(reader: Reader, flags: Shown, markers: Reasoning | None, tools: Sequence[ToolSpec]) -> Reader:
+    """Return a reader, or that of Python's words if only so a flag that was planted is read."""
+    if isinstance(reader.grammar, TaggedCalls) and not reads_back(reader, flags, markers, tools):
+        other = reader._replace(grammar=replace(reader.grammar, python=True))
+        return other if reads_back(other, flags, markers, tools) else reader
+    return reader
+
+
 USUAL: Final[Mapping[str, Grammar]] = {
     "json": JsonCalls("<tool_call>", "</tool_call>", ("<tool_call>", "</tool_call>")),
     "named_json": JsonCalls("[TOOL_CALLS]", "", ("[TOOL_CALLS]", "[ARGS]"), "[ARGS]"),
@@ -103,6 +114,7 @@ USUAL: Final[Mapping[str, Grammar]] = {
     ),
     "gemma": GemmaCalls("<|tool_call>", "<tool_call|>", '<|"|>', ("<|tool_call>", "<tool_call|>", '<|"|>')),
     "pythonic": PythonicCalls("", ""),
+    "llama": LlamaCalls(),
 }  # fmt: skip
 """The best known grammar of each name, for templates that render no calls."""
 
@@ -173,8 +185,11 @@ def candidates(evidence: Evidence, markers: Reasoning | None) -> Iterator[Gramma
     one, two, content = map(text_of, (evidence.one, evidence.two, evidence.content))
     assert one is not None
     for drafts in (_json, _named, _tagged, _gemma, _pythonic):
-        for grammar in drafts(one, two, content):
-            yield grammar(marks, evidence.specials)
+        for draft in drafts(one, two, content):
+            grammar = draft(marks, evidence.specials)
+            if isinstance(grammar, JsonCalls) and not grammar.opener and LlamaCalls().marker in evidence.specials:
+                yield LlamaCalls()
+            yield grammar
 
 
 class _Draft(NamedTuple):
@@ -355,7 +370,8 @@ def _tagged(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_D
         "middle_of_text": None if same else middles[0],
     }
     if all(markers[key] for key in ("opener", "closer", "before")) and after.strip():
-        yield from (_Draft(TaggedCalls, markers, {"python": python}) for python in (False, True))
+        for marked in (True, False):  # the first only where opener and closer hold control tokens
+            yield from (_Draft(TaggedCalls, markers, {"python": python, "marked": marked}) for python in (False, True))
 
 
 def _gemma(one: _Text, two: _Text | None, content: _Text | None) -> Iterator[_Draft]:

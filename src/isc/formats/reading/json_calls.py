@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from isc._json import decode_json
-from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
+from isc.formats.reading.coded import ANY_CODE, IDENTITY, Coded, encoded, marker_pattern
 from isc.formats.reading.grammars import Attempt
 from isc.formats.reading.json_values import Value, after_space, value_at
 from isc.formats.reading.scanners import CallReading
@@ -262,6 +262,8 @@ def _patterns(grammar: JsonCalls) -> _Patterns:
     opener, closer, lead = (marker_pattern(text, marks) for text in (grammar.opener, grammar.closer, grammar.lead))
     separator = marker_pattern(grammar.separator or "", marks, named=True)
     between = encoded(grammar.separator or "", marks)
+    if IDENTITY in between and _CODE.match(between[-1:]):  # models leave out the id that history has
+        separator = f"(?:{separator}|{between[-1]})"
     others = "" if _CODE.match(between) else "\n" if between.strip() else "{}\n"
     end = re.escape(_last_mark(encoded(grammar.closer, marks)))
     opens = "|".join(
