@@ -109,11 +109,13 @@ def recorded() -> Iterator[Recorded]:
 
 
 def family_of(one: Recorded) -> isc.Family | None:
-    """The family that serves the model by its name."""
+    """The family that serves the model by its name, thinking where the prompt does."""
     try:
-        return isc.family_for(one.model)
+        family = isc.family_for(one.model)
     except isc.UnknownModelError:
         return None
+    thinks = one.prompt.endswith("<think>") and family.reasoning is None and "thinking" in family.__struct_fields__
+    return family.with_options({"thinking": True}) if thinks else family
 
 
 def traced_of(one: Recorded) -> isc.Family | None:
