@@ -54,7 +54,7 @@ test-hostile: $(VENV)/dev  ## the tests of docs/security.md, larger: a million f
 	ISC_PROFILE=nightly ISC_BODIES=$${ISC_BODIES:-1000000} ISC_GROWTH=$${ISC_GROWTH:-1000} $(BIN)/python -m pytest -n auto \
 	  tests/test_forged_bodies.py tests/test_growth.py tests/test_rendered_hostile.py tests/conversation/test_reject.py \
 	  tests/media/test_local_files.py tests/build/test_build_locks.py tests/encoding/test_vocabulary_hostile.py \
-	  tests/traced/test_traced_hostile.py
+	  tests/traced/test_traced_hostile.py tests/traced/test_template_overruns.py
 
 test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and the types of that suite; installs torch
 	$(BIN)/mypy --explicit-package-bases tests/engine/*.py

@@ -26,6 +26,7 @@ from isc.encoding.fold import unfold
 from isc.errors import TemplateError
 from isc.traced.conversation import conversation
 from isc.traced.format import Dicts, text_of, written_of
+from isc.traced.limits import one_limit
 from isc.traced.origins import Kind
 from isc.traced.ownership import finder
 from isc.traced.placeholders import placed
@@ -127,6 +128,19 @@ def plan_bridge_by_rendering(
     Raises:
         ConversationError: A new message cannot be rendered.
     """
+    with one_limit(len(given.messages)):
+        return _planned(template, encoder, retention, prompt_ids, completion_ids, given, add_generation_prompt)
+
+
+def _planned(
+    template: TracedTemplate,
+    encoder: Encoder,
+    retention: ThinkingRetention | None,
+    prompt_ids: Sequence[int],
+    completion_ids: Sequence[int],
+    given: Chat,
+    add_generation_prompt: bool,
+) -> Extension | Refusal:
     start = ending(template, encoder, retention or "all", prompt_ids, completion_ids, given)
     if isinstance(start, Refusal):
         return start

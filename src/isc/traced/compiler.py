@@ -20,6 +20,7 @@ LEAVE: Final = "isc leave"
 TAIL: Final = "isc tail"
 STEP: Final = "isc step"
 GENERATION: Final = "isc generation"
+SPREAD: Final = "isc spread"
 TEXT_METHODS: Final = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "split", "upper", "lower"))
 """Methods of texts that templates call most; what they give is a text, a list of texts, or a truth value."""
 _MARKS: Final = {
@@ -75,6 +76,11 @@ class TracingCodeGenerator(CodeGenerator):
         """Compile `a | b`, and marks."""
         if node.name in _MARKS:
             self.write(_MARKS[node.name])
+        elif node.name == SPREAD:
+            assert node.node is not None
+            self.write("environment.spread(")
+            self.visit(node.node, frame)
+            self.write(")")
         elif node.name == ENTER:
             self.write("environment.entered(")
             for item in (node.node or nodes.Const(None), *node.args):
@@ -128,6 +134,9 @@ class TracingCodeGenerator(CodeGenerator):
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         """Compile `a == b`. Values nested by a hostile template would make it endless, unless one side is simple."""
+        if any(operand.op in ("in", "notin") and not _is_simple(operand.expr) for operand in node.ops):
+            self._contained(node, frame)
+            return
         sides = (node.expr, *(operand.expr for operand in node.ops))
         if any(_is_simple(side) or isinstance(side, (nodes.Compare, nodes.Not)) for side in sides):
             self._compared(node, frame)
@@ -173,6 +182,24 @@ class TracingCodeGenerator(CodeGenerator):
                 self.visit(bound, frame)
             self.write(", ")
         self.write("))")
+
+    def _contained(self, node: nodes.Compare, frame: Frame) -> None:
+        """Compile `a in b`. What is looked through can be long, also where what is looked for is spelled."""
+        if len(node.ops) == 1:
+            self.write("(" if node.ops[0].op == "in" else "(not ")
+            self.write("environment.contained(")
+            self.visit(node.expr, frame)
+            self.write(", ")
+            self.visit(node.ops[0].expr, frame)
+            self.write("))")
+            return
+        self.write("environment.chained_comparison(")
+        self.visit(node.expr, frame)
+        for operand in node.ops:
+            self.write(f", ({operand.op!r}, lambda: ")
+            self.visit(operand.expr, frame)
+            self.write(")")
+        self.write(")")
 
     def _compared(self, node: nodes.Compare, frame: Frame) -> None:
         """Compile a comparison with a value that the template spells."""
@@ -242,8 +269,18 @@ def instrument(tree: nodes.Template, tail: int) -> None:
             continue
         start = _mark(ENTER, _loaded(loop.target), _subscripted(loop))
         loop.body = [start, *_with_leaves(loop.body), _mark(LEAVE)]
+    for call in tree.find_all((nodes.Call, nodes.Filter, nodes.Test, nodes.CallBlock)):
+        _meter_spread(call)
     tree.body = [*tree.body[:tail], _mark(TAIL), *tree.body[tail:]]
     tree.set_environment(tree.environment)  # type: ignore[arg-type]
+
+
+def _meter_spread(call: nodes.Node) -> None:
+    """Let what a call spreads by `*` and `**` pass the environment first."""
+    for name in ("dyn_args", "dyn_kwargs"):
+        values = getattr(call, name, None)
+        if values is not None:
+            setattr(call, name, nodes.Filter(values, SPREAD, [], [], None, None, lineno=values.lineno))
 
 
 _WRITING: Final = (nodes.Output, nodes.Add, nodes.Concat, nodes.Call, nodes.CallBlock, nodes.AssignBlock, nodes.Filter)

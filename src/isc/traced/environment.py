@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator as operators
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from types import BuiltinMethodType, MethodType
@@ -16,14 +17,33 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from isc.traced.compiler import Generation, TracingCodeGenerator
 from isc.traced.formatting import formatted, percent
 from isc.traced.language import TEMPLATE_TEXT, TemplateNamespace, attributes_of
-from isc.traced.limits import LONGEST, MOST_BITS, MOST_PARTS, Meter, bounded, within
-from isc.traced.markup import TracedMarkup
+from isc.traced.limits import (
+    LONGEST,
+    MOST_BITS,
+    MOST_PARTS,
+    RUN_WEIGHT,
+    SLOWER,
+    Meter,
+    bounded,
+    items_in,
+    weight,
+    within,
+)
+from isc.traced.markup import TracedMarkup, escaped_text, plain
 from isc.traced.origins import TEMPLATE, Kind, Place, Run, Runs, merged, place_of
 from isc.traced.printing import printed, put_together
 from isc.traced.regions import GENERATION, LEAVE, TAIL, Mark, assembled, enter, settle
 from isc.traced.strings import Traced, added, lost, runs_of, traced
 from isc.traced.values import SCALARS, Container, Inputs, scalar
 
+_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], object]]] = {
+    "eq": operators.eq,
+    "ne": operators.ne,
+    "gt": operators.gt,
+    "gteq": operators.ge,
+    "lt": operators.lt,
+    "lteq": operators.le,
+}
 _STORES: Final = (dict, list, tuple, Namespace, Cycler, Joiner, LoopContext, BlockReference, Macro, Generation)
 """Things whose methods give back what was put into them."""
 _BYTES: Final = frozenset(("decode", "hex", "startswith", "endswith", "find", "count", "index"))
@@ -31,8 +51,20 @@ _DICT_METHODS: Final = frozenset(dir(dict))
 _LOOP: Final = frozenset(("first", "index", "index0", "last", "length", "nextitem", "previtem", "revindex"))
 _CONTAINERS: Final = frozenset((dict, list, tuple))
 _TEXTS: Final = frozenset((str, Traced))
-_ITEM_WEIGHT: Final = 16
+_SIMPLE: Final = frozenset((int, float, bool, type(None), *SCALARS))
+"""Values that take no time to compare or hash."""
+ESCAPED: Final = 6
+"""How many times as long a text can be when it is escaped."""
 _SHORT: Final = 1 << 16
+_LOOKED_AT: Final = 1 << 12
+_FEW_RUNS: Final = 1 << 8
+_MADE_ITEM: Final = 4
+"""How much more an item weighs that was made for its list than one that is only held."""
+_BACKWARDS: Final = frozenset(("rfind", "rindex", "rpartition", "rsplit"))
+"""Searches from the end, which Python has only in a version of quadratic cost."""
+_BY_CHARACTER: Final = frozenset(("maketrans", "translate"))
+_CODECS: Final = frozenset(("utf-8", "utf8", "ascii", "latin-1", "utf-16", "utf-32"))
+"""Codecs of linear cost; `punycode` and `idna` are none."""
 
 
 class TracingEnvironment(ImmutableSandboxedEnvironment):
@@ -65,20 +97,30 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         kind = type(value)
         if kind is str or kind is Traced:
             return value  # type: ignore[return-value]
-        return printed(value, self.containers)
+        text = printed(value, self.containers)
+        self.meter.spend(len(text))
+        return text
 
     def escapable(self, value: object) -> object:
         """Return a value that Jinja's own escaping can print within bounds. The value loses every origin."""
-        return value if isinstance(value, str) or hasattr(value, "__html__") else str.__str__(self.printed(value))
+        if hasattr(value, "__html__"):
+            return value
+        text = value if isinstance(value, str) else str.__str__(self.printed(value))
+        if len(text) <= _LOOKED_AT:
+            return text
+        escaped = escaped_text(text)
+        self.meter.spend(len(escaped))
+        return escaped
 
     def concat(self, pieces: Iterable[str]) -> str:
         """Join the text of a macro or block."""
         parts = list(pieces)
+        self.meter.spend(within(sum(map(len, parts))))
         text = "".join(parts)
-        self.meter.spend(len(text))
         if all(type(part) is str for part in parts):
             return self._own(text)
         runs = assembled(parts)[0]
+        self.meter.spend(len(runs) * RUN_WEIGHT)
         here = self.here
         if here is not None:
             runs = [run if run[2] or run[1] is not TEMPLATE else (run[0], TEMPLATE, here) for run in runs]
@@ -88,6 +130,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         """Evaluate `a ~ b`."""
         parts = [self.printed(value) for value in values]
         self.meter.step(within(sum(map(len, parts))))
+        self.meter.spend(sum([len(part._runs) for part in parts if type(part) is Traced]) * RUN_WEIGHT)
         return put_together([self._own(part) if type(part) is str else part for part in parts])
 
     def summed(self, context: Context, values: tuple[Any, ...]) -> Any:  # noqa: ANN401 - whatever a template adds
@@ -98,6 +141,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             return reduce(lambda left, right: self.call_binop(context, "+", left, right), values)
         length = runs[0][0] if len(runs) == 1 else sum([run[0] for run in runs])
         self.meter.step(length if length <= _SHORT else within(length))
+        if len(runs) > _FEW_RUNS:
+            self.meter.spend(len(runs) * RUN_WEIGHT)
         text = "".join(values)
         return traced(text, runs) if here is not None or Traced in map(type, values) else text
 
@@ -117,21 +162,74 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def sliced(self, value: Any, bounds: slice) -> object:  # noqa: ANN401 - whatever a template slices
         """Evaluate `a[b:c]`."""
-        found = value[bounds]
-        self._weigh(found)
-        return found
+        self._look_at_runs(value)
+        part = value[bounds]
+        self.weigh(part)
+        return part
+
+    def _look_at_runs(self, value: object) -> None:
+        if type(value) is Traced and len(value._runs) > _FEW_RUNS:
+            self.meter.look()
 
     def small(self, value: object) -> object:
         """Return a value that may be compared or hashed."""
-        if type(value) in _CONTAINERS and id(value) not in (self.containers or ()) and id(value) not in self.owners:
-            bounded(value)
+        kind = type(value)
+        if kind in _TEXTS:
+            self.meter.see(len(value))  # type: ignore[arg-type]
+        elif kind not in _SIMPLE:
+            self.meter.step()
+            if not self._is_input(value):
+                self.meter.see(weight(value))
         return value
 
-    def _weigh(self, found: object) -> None:
-        if isinstance(found, str):
-            self.meter.spend(len(found))
-        elif isinstance(found, (list, tuple, dict, bytes)):
-            self.meter.spend(len(found) * _ITEM_WEIGHT)
+    def _is_input(self, value: object) -> bool:
+        """Return whether a value is a container of the caller's, which is as large as it is."""
+        return id(value) in (self.containers or ()) or id(value) in self.owners
+
+    def contained(self, item: object, values: Any) -> bool:  # noqa: ANN401 - whatever a template looks in
+        """Evaluate `item in values`."""
+        kind = type(values)
+        if kind in _TEXTS:
+            self.meter.see(len(values))
+        elif kind is dict:
+            self.small(item)
+        elif kind not in _SIMPLE:
+            self.meter.step()
+            self.meter.see(items_in(values) * (1 if self._is_input(item) else weight(item)))
+        return item in values
+
+    def chained_comparison(self, first: object, *others: tuple[str, Callable[[], object]]) -> bool:
+        """Evaluate `a < b in c`, each value when it is needed."""
+        left = self.small(first)
+        for operator, value in others:
+            right = value()
+            if operator in {"in", "notin"}:
+                holds = self.contained(left, right) == (operator == "in")
+            else:
+                holds = bool(_COMPARISONS[operator](left, self.small(right)))
+            if not holds:
+                return False
+            left = right
+        return True
+
+    def spread(self, values: Any) -> Any:  # noqa: ANN401 - whatever a template passes on
+        """Evaluate the values of `f(*values)` and `f(**values)`."""
+        self.meter.step(within(items_in(values), MOST_PARTS) * RUN_WEIGHT)
+        return values
+
+    def weigh(self, made: object) -> None:
+        """Count what an operation made."""
+        if isinstance(made, str):
+            self.meter.spend(len(made))
+            if isinstance(made, Traced) and len(made._runs) > _FEW_RUNS:
+                self.meter.spend(len(made._runs) * RUN_WEIGHT)
+        elif isinstance(made, (list, tuple)):
+            times = _MADE_ITEM if made and isinstance(made[0], Traced) else 1
+            self.meter.spend(len(made) * RUN_WEIGHT * times)
+        elif isinstance(made, (dict, bytes, set, frozenset)):
+            self.meter.spend(len(made) * RUN_WEIGHT)
+        elif isinstance(made, Namespace):
+            self.meter.spend(len(attributes_of(made)) * RUN_WEIGHT)
 
     # What Jinja's runtime calls.
 
@@ -156,6 +254,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             return super().getitem(_with_methods(obj), argument) if refused is None else refused
         if type(argument) is tuple:
             bounded(argument)
+        self._look_at_runs(obj)
         return super().getitem(obj, argument)
 
     def _refused(self, obj: object, attribute: str) -> Undefined | None:
@@ -173,15 +272,21 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         if not isinstance(value, (MethodType, BuiltinMethodType)) or value.__name__ not in ("format", "format_map"):
             return None
         pattern = value.__self__
-        if not isinstance(pattern, Traced) or isinstance(pattern, TracedMarkup):
+        if not isinstance(pattern, Traced):
             return super().wrap_str_format(value)
         by_map = value.__name__ == "format_map"
+        escaping = super().wrap_str_format(value) if isinstance(pattern, TracedMarkup) else None
 
         def wrapper(*values: object, **named: object) -> str:
             if by_map:
                 (mapping,) = values
-                return formatted(self, pattern, (), mapping, self.containers)  # type: ignore[arg-type]
-            return formatted(self, pattern, values, named, self.containers)
+                text = formatted(self, plain(pattern), (), mapping, self.containers)  # type: ignore[arg-type]
+            else:
+                text = formatted(self, plain(pattern), values, named, self.containers)
+            if escaping is None:
+                return text
+            within(len(text) * ESCAPED)
+            return escaping(*values, **named)
 
         return wrapper
 
@@ -189,11 +294,12 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         """Evaluate `a(b)`."""
         __self.meter.step()
         if not isinstance(__obj, Macro):
-            for value in args:
+            values = (*args, *kwargs.values()) if kwargs else args
+            for value in values:
                 __self.small(value)
-            __self.meter.see(within(_looked_at(__obj, args)))
+            __self.meter.see(_looked_at(__obj, values))
         found = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
-        __self._weigh(found)
+        __self.weigh(found)
         if not isinstance(found, str):
             return found
         own = _template_text(found)
@@ -219,11 +325,11 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             return __self.call(__context, __self.getattr(__value, __name), *args, **variables)
         text: Any = __value
         __self.meter.step()
-        __self.meter.see(within(len(text)))
+        __self.meter.see(len(text))
         if kind is str and (args or __name == "split" or __self.containers is not None):
             text = _with_methods(text)
         found = getattr(text, __name)(*args)
-        __self._weigh(found)
+        __self.weigh(found)
         return _template_text(found)
 
     def _of_macro(self, text: str, arguments: Sequence[object]) -> str:
@@ -254,19 +360,30 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
                 return text
             first = left._runs if type(left) is Traced else ((len(left), TEMPLATE, here),) if left else ()
             second = right._runs if type(right) is Traced else ((len(right), TEMPLATE, here),) if right else ()
+            if len(first) + len(second) > _FEW_RUNS:
+                self.meter.spend((len(first) + len(second)) * RUN_WEIGHT)
             return traced(text, added(first, second))
         self.meter.step()
         if operator == "%" and type(left) is int and type(right) is int:
             return left % right
+        result: Any
         if operator == "%" and isinstance(left, str):
-            found = left % right if isinstance(left, TracedMarkup) else percent(left, right, self.containers)
+            result = self.filled(left, right)
         else:
             _check_operands(operator, left, right)
-            found = self.binop_table[operator](left, right)
-        self._weigh(found)
-        if isinstance(found, str):
-            return self._own(found) if type(found) is str else found
-        return _as_number(found, left, right)
+            result = self.binop_table[operator](left, right)
+        self.weigh(result)
+        if isinstance(result, str):
+            return self._own(result) if type(result) is str else result
+        return _as_number(result, left, right)
+
+    def filled(self, pattern: str, values: object) -> str:
+        """Evaluate `pattern % values`. Markup escapes what is put into it."""
+        text = percent(pattern, values, self.containers)
+        if not isinstance(pattern, TracedMarkup):
+            return text
+        within(len(text) * ESCAPED)
+        return pattern % values
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:  # noqa: ANN401
         """Evaluate `-a`."""
@@ -337,13 +454,19 @@ def _runs_of_sum(values: Iterable[object], here: Place | None) -> Runs | None:
 def _looked_at(method: object, arguments: Sequence[object]) -> int:
     """Count the characters that a method of a text or list looks at.
 
-    For each item, the compared characters count too.
+    For each item of a list, what it is compared with counts too.
     """
-    holder = getattr(method, "__self__", None)
-    if not isinstance(holder, (str, list, tuple)):
-        return 0
-    compared = max((len(argument) for argument in arguments if isinstance(argument, str)), default=0)
-    return len(holder) if isinstance(holder, str) else len(holder) * (1 + compared)
+    holder, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
+    longest = max((len(argument) for argument in arguments if isinstance(argument, (str, bytes))), default=0)
+    if name in _BY_CHARACTER:
+        within(max(longest, len(holder) if isinstance(holder, str) else 0), MOST_PARTS)
+    if isinstance(holder, (list, tuple)):
+        return len(holder) * (1 + max(map(weight, arguments), default=0))
+    if not isinstance(holder, (str, bytes)):
+        return longest
+    if name in ("encode", "decode") and any(str(argument).lower() not in _CODECS for argument in arguments[:1]):
+        within(len(holder), SLOWER)
+    return len(holder) * max(1, longest // 16) if name in _BACKWARDS else max(len(holder), longest)
 
 
 def _with_methods(obj: object) -> object:
@@ -381,6 +504,9 @@ def _check_operands(operator: str, left: object, right: object) -> None:
                 within(len(value) * times, MOST_PARTS if isinstance(value, (list, tuple)) else LONGEST)
     elif operator == "+" and isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
         within(len(left) + len(right), MOST_PARTS)
+    elif operator == "-" and not isinstance(left, (int, float)):  # views of dicts and sets, whose items are hashed
+        bounded(left)
+        bounded(right)
     if operator in ("*", "**", "+", "-") and isinstance(left, int) and isinstance(right, int):
         bits = left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
         within(bits, MOST_BITS)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from jinja2.sandbox import SandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import Namespace
 
-from isc.traced.limits import within
+from isc.traced.limits import MOST_DIRECTIVES, bounded, within
 from isc.traced.markup import plain
 from isc.traced.origins import sole
 from isc.traced.printing import OWN_TEXT, Containers, Printed, matching, printed, represented
@@ -17,18 +17,19 @@ from isc.traced.strings import Traced, lost, runs_of, whole, whole_of
 from isc.traced.values import SCALARS
 
 _NUMBER: Final = re.compile(r"\d+")
+_NUMBER_LENGTH: Final = 400
+"""Characters of the longest number with a fraction."""
+_ITEM_LENGTH: Final = 8
+"""Characters around an item: quotes, a comma, a bracket; a digit of a short number."""
 _DIRECTIVE: Final = re.compile(
-    r"%(?:\((?P<key>[^)]*)\))?[#0\- +]*(?P<width>\*|\d*)(?:\.(?P<precision>\*|\d*))?[hlL]?(?P<kind>.)", re.DOTALL
+    r"%(?:\((?P<key>[^)]{0,256})\))?[#0\- +]*(?P<width>\*|\d*)(?:\.(?P<precision>\*|\d*))?[hlL]?(?P<kind>.)", re.DOTALL
 )
 
 
 def percent(pattern: str, values: object, containers: Containers) -> str:
     """Evaluate `pattern % values`."""
-    for match in _DIRECTIVE.finditer(pattern):
-        for size in (match["width"], match["precision"]):
-            if size == "*":
-                return lost(str.__str__(pattern) % _starred(values), "%")
-            within(int(size or 0))
+    if _check_sizes(pattern, values):
+        return lost(str.__str__(pattern) % _printable(values, containers), "%")
     text = str.__mod__(str.__str__(pattern), _printable(values, containers))
     waiting = iter(values) if isinstance(values, tuple) else None
     parts: list[str] = []
@@ -40,11 +41,33 @@ def percent(pattern: str, values: object, containers: Containers) -> str:
     return matching([*parts, pattern[position:]], text, "%")
 
 
-def _starred(values: object) -> object:
-    for value in values if isinstance(values, tuple) else (values,):
-        if isinstance(value, int):
-            within(abs(value))
-    return values
+def _check_sizes(pattern: str, values: object) -> bool:
+    """Refuse a pattern whose text may get too long. Return whether a value gives a width or precision."""
+    within(pattern.count("%"), MOST_DIRECTIVES)
+    starred = False
+    total = len(pattern)
+    shares = [_shown(value) for value in values] if isinstance(values, tuple) else None
+    for match in _DIRECTIVE.finditer(pattern):
+        for size in (match["width"], match["precision"]):
+            starred = starred or size == "*"
+            total += int(size or 0) if size != "*" else 0
+        if shares is None and match["kind"] != "%":
+            keyed = isinstance(values, dict) and match["key"] is not None
+            total += _shown(values.get(match["key"]) if keyed else values)  # type: ignore[attr-defined]
+        within(total)
+    within(total + sum(shares or ()))
+    if starred:
+        for value in values if isinstance(values, tuple) else (values,):
+            within(total + abs(value) * pattern.count("*") if isinstance(value, int) else 0)
+    return starred
+
+
+def _shown(value: object) -> int:
+    """Return how many characters a value takes at most, but for escapes of a representation."""
+    if isinstance(value, int):
+        return value.bit_length() + 1
+    size = bounded(value)
+    return _NUMBER_LENGTH + size.characters + size.nodes * _ITEM_LENGTH
 
 
 def _printable(values: object, containers: Containers) -> object:
@@ -97,12 +120,14 @@ class _Formatter(SandboxedFormatter):
     def __init__(self, environment: SandboxedEnvironment, pattern: str, containers: Containers) -> None:
         super().__init__(environment)
         self.pieces: list[str] = []
+        self._length = 0
         self._pattern = str.__str__(pattern)
         self._origin = sole(runs_of(pattern))
         self._own = type(pattern) is str
         self._containers = containers
 
     def text(self, values: Sequence[object], named: Mapping[str, object]) -> str:
+        within(self._pattern.count("{") + self._pattern.count("}"), MOST_DIRECTIVES)
         return str(self.vformat(self._pattern, values, named))
 
     def parse(self, format_string: str) -> Iterable[tuple[str, str | None, str | None, str | None]]:
@@ -124,12 +149,12 @@ class _Formatter(SandboxedFormatter):
         return lost(ascii(Printed(value, self._containers)), "format") if conversion == "a" else value
 
     def format_field(self, value: object, format_spec: str) -> str:
-        for number in _NUMBER.findall(format_spec):
-            within(int(number))
+        within(self._length + sum(map(int, _NUMBER.findall(format_spec))) + _shown(value))
         if format_spec.endswith("c"):
-            self.pieces.append(lost(format(value, format_spec), "format"))
-            return str.__str__(self.pieces[-1])
-        shown = one_value(value, lambda given: format(given, format_spec), self._containers, exact=not format_spec)
+            shown: str = lost(format(value, format_spec), "format")
+        else:
+            shown = one_value(value, lambda given: format(given, format_spec), self._containers, exact=not format_spec)
+        self._length += len(shown)
         self.pieces.append(shown)
         return str.__str__(shown)
 

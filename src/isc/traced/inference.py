@@ -15,6 +15,7 @@ from typing import Any, Final
 from isc.errors import TemplateError
 from isc.traced.conversation import conversation
 from isc.traced.format import Dicts, Format, text_of
+from isc.traced.limits import one_limit
 from isc.traced.sampled_turns import Closing
 from isc.types import Segment
 
@@ -44,6 +45,7 @@ def _segments(chosen: Format, messages: Dicts, tools: Dicts | None = None) -> li
 
 
 @lru_cache(maxsize=128)
+@one_limit()
 def closing_of(chosen: Format, turn_close: str | None, stop_tokens: tuple[str, ...]) -> Closing:
     """Infer how turns end. Given values are taken as they are. Keeps the last 128 formats."""
     own, next_marker = _trial(chosen)
@@ -103,6 +105,7 @@ def _next_markers(chosen: Format, marker: str | None) -> Iterator[str]:
 
 
 @lru_cache(maxsize=128)
+@one_limit()
 def keeps_history(chosen: Format) -> bool:
     """Return whether every shorter render of a handful of conversations is the start of each longer one."""
     thinking = {**ASSISTANT, "reasoning_content": _THOUGHT, "thinking": _THOUGHT}

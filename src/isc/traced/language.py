@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.utils import Namespace, generate_lorem_ipsum
 
-from isc.traced.limits import within
+from isc.traced.limits import MOST_PARTS, hashable, items_in, within
 from isc.traced.strings import lost
 
 TEMPLATE_TEXT: Final = "isc_template_text"
@@ -20,11 +20,20 @@ class _Dict:
     """`dict(...)` of a template: no way to the class behind it."""
 
     def __call__(self, *values: Any, **named: Any) -> dict[Any, Any]:  # noqa: ANN401 - as `dict`
-        return dict(*values, **named)
+        if len(values) != 1 or isinstance(values[0], (str, Mapping)):
+            return dict(*values, **named)
+        pairs = list(values[0])
+        hashable([pair[0] for pair in pairs if isinstance(pair, (list, tuple)) and pair])
+        return dict(pairs, **named)
 
     def fromkeys(self, *values: Any) -> dict[Any, Any]:  # noqa: ANN401 - as `dict.fromkeys`
         """Evaluate `dict.fromkeys(...)`."""
-        return dict.fromkeys(*values)
+        if not values:
+            return dict.fromkeys(*values)
+        within(items_in(values[0]), MOST_PARTS)
+        keys = list(values[0])
+        hashable(keys)
+        return dict.fromkeys(keys, *values[1:])
 
 
 class TemplateNamespace(Namespace):

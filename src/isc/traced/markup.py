@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType
-from typing import Any, SupportsIndex
+from typing import Any, Final, SupportsIndex
 
 from markupsafe import escape as markup_escape
 
+from isc.traced.limits import SLOW, within
 from isc.traced.origins import TEMPLATE
 from isc.traced.strings import Traced, lost, mapped, runs_of, traced, whole_of
+
+_ENTITY: Final = 4
+"""Characters that an escaped one has more."""
 
 
 def _escaping(name: str, escaped: Sequence[int] = ()) -> Callable[..., Any]:
@@ -79,6 +83,7 @@ class TracedMarkup(Traced):
 
     def striptags(self) -> str:
         """Return the text without tags and entities."""
+        within(len(self), SLOW)
         return whole_of(self, str(markup_safe(self).striptags()), "striptags")
 
     __getitem__ = _escaping("__getitem__")
@@ -132,6 +137,8 @@ def escaped_text(value: object) -> TracedMarkup:
     if isinstance(value, TracedMarkup):
         return value
     text = value if isinstance(value, str) else str(value)
+    if len(text) > SLOW:
+        within(len(text) + _ENTITY * sum(map(text.count, "&<>'\"")))
     result = str.__str__(markup_escape(text))
     if hasattr(value, "__html__") or not isinstance(value, (str, int, float, NoneType)):
         return markup(lost(result, "escape"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from typing import Any, Final, TypeAlias
 
@@ -79,28 +80,39 @@ def _literal(value: object, containers: Containers) -> Iterator[str]:
         yield "{"
         for position, (key, item) in enumerate(value.items()):
             yield ", " if position else ""
-            yield represented(key, containers)
+            yield from _represented_pieces(key, containers)
             yield ": "
-            yield represented(item, containers)
+            yield from _represented_pieces(item, containers)
         yield "}"
     elif isinstance(value, (list, tuple)):
         yield "[" if isinstance(value, list) else "("
         for position, item in enumerate(value):
             yield ", " if position else ""
-            yield represented(item, containers)
+            yield from _represented_pieces(item, containers)
         yield "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
+
+
+def _represented_pieces(value: object, containers: Containers) -> Iterator[str]:
+    """Yield the pieces of an item's representation, so that each is made once, however deep it is nested."""
+    if type(value) in (list, tuple, dict) and id(value) not in (containers or ()):
+        return _literal(value, containers)
+    return iter((represented(value, containers),))
 
 
 def as_json(value: object, containers: Containers, **options: Any) -> str:  # noqa: ANN401 - as `json.dumps`
     """Return `json.dumps` of a value."""
     if type(value) in (list, tuple, dict):
         bounded(value)
+    if type(value) is int:
+        return int.__repr__(value)
     if containers is None:
         return json.dumps(untraced(value) if isinstance(value, SCALARS) else value, **options)
     container = containers.get(id(value))
     if container is not None:
         return whole(json.dumps(container.original, **options), container.origin)
-    text = json.dumps(untraced(value), **options)
+    plain_value = untraced(value)
+    nested = isinstance(plain_value, (dict, list))
+    text = json.dumps(plain_value, **options) if nested else _json_scalar(plain_value, options)
     if isinstance(value, SCALARS):
         return whole(text, value._origin)
     if isinstance(value, Traced):
@@ -112,6 +124,16 @@ def as_json(value: object, containers: Containers, **options: Any) -> str:  # no
     step = " " * indent if isinstance(indent, int) else indent
     pieces = _json_pieces(value, containers, options, (separators[0], separators[1], step), "\n")
     return matching(list(pieces), text, "tojson")
+
+
+def _json_scalar(value: object, options: Mapping[str, Any]) -> str:
+    return _encoder(bool(options.get("ensure_ascii", False))).encode(value)
+
+
+@lru_cache(maxsize=2)
+def _encoder(ensure_ascii: bool) -> json.JSONEncoder:
+    """Return an encoder of texts and numbers, which `json.dumps` would make anew for each. Both are kept."""
+    return json.JSONEncoder(ensure_ascii=ensure_ascii)
 
 
 def _json_text(value: Traced, text: str, options: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from isc.formats.reading.scanners import past_head, until
 from isc.formats.segments import is_special, scaffold, special, spelled
 from isc.traced.conversation import conversation, prompt_segments
 from isc.traced.format import Dicts, Format
+from isc.traced.limits import one_limit
 from isc.traced.sampled_turns import Closing
 from isc.types import Json, Reasoning, Sampled, Segment, ToolSpec
 
@@ -100,6 +101,7 @@ _PLANS: Final[Mapping[str, _Plan]] = {
 
 
 @lru_cache(maxsize=128)
+@one_limit()
 def reading_of(chosen: Format, closing: Closing, reasoning: str | None, tool_calls: str | None) -> Reading:
     """Infer how a template's turns are read. Names select reasoning and grammar. Keeps the last 128."""
     shown = _shown(chosen, closing)

@@ -67,6 +67,7 @@ class Traced(str):
             return traced(text, next(cut(self._runs, [(start, stop)])))
         if step == -1:
             return traced(text, next(cut(self._runs, [(stop + 1, start + 1)]))[::-1])
+        within(len(range(start, stop, step)), MOST_PARTS)
         places = sorted(range(start, stop, step))
         runs = list(chain.from_iterable(cut(self._runs, ((place, place + 1) for place in places))))
         return traced(text, tuple(merged(runs if step > 0 else runs[::-1])))
@@ -116,6 +117,7 @@ class Traced(str):
     def splitlines(self, keepends: bool = False) -> list[str]:
         within(len(self), LONGEST >> 4)
         lines = str.splitlines(self, True)
+        within(len(lines), MOST_PARTS)
         starts = [0, *accumulate(map(len, lines))]
         ends = starts[1:] if keepends else map(sum, zip(starts, map(len, str.splitlines(self)), strict=False))
         return self._cut(list(zip(starts, ends, strict=False)))
@@ -149,6 +151,8 @@ class Traced(str):
         ]
 
     def join(self, items: Iterable[str], /) -> str:
+        if isinstance(items, str):
+            within(len(items), MOST_PARTS)
         parts = list(items)
         within(sum(map(len, parts)) + len(self) * len(parts))
         text = str.join(self, parts)
@@ -303,10 +307,7 @@ def whole_of(original: Traced, text: str, operation: str) -> str:
 
 
 def mapped(original: Traced, text: str, each: Callable[[str], str], operation: str) -> str:
-    """Return a text that an operation made character by character.
-
-    `each` gives the length that each character became.
-    """
+    """Return a text that an operation made character by character. `each` does the same to a piece of the text."""
     runs = original._runs
     if len(text) == len(original) and operation != "translate":
         return traced(text, runs)
@@ -314,7 +315,7 @@ def mapped(original: Traced, text: str, each: Callable[[str], str], operation: s
         return traced(text, resized(runs, len(text)))
     bounds = [0, *accumulate(length for length, _, _ in runs)]
     pieces = (str.__getitem__(original, slice(*span)) for span in pairwise(bounds))
-    lengths = [sum(len(each(character)) for character in str.__iter__(piece)) for piece in pieces]
+    lengths = [len(each(piece)) for piece in pieces]
     if sum(lengths) != len(text):
         return whole_of(original, text, operation)
     return traced(text, tuple((n, origin, place) for n, (_, origin, place) in zip(lengths, runs, strict=True) if n))

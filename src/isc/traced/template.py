@@ -27,6 +27,7 @@ from isc.traced.conversation import conversation, lost_pieces, prompt_segments
 from isc.traced.format import Dicts, Format, options_of, written_of
 from isc.traced.ignored import tell_ignored_tools
 from isc.traced.inference import closing_of, keeps_history
+from isc.traced.limits import one_limit
 from isc.traced.placeholders import placed
 from isc.traced.prompts import USER
 from isc.traced.readers import GRAMMARS, Reading, reading_of
@@ -244,7 +245,10 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         chat = convert.chat(given, tools, reads_key=self.reads_key)
         dicts = template_messages(given)  # type: ignore[arg-type]
         listed = None if tools is None else _tool_dicts(chat.tools)
-        return iter(conversation(self.format, self.closing, dicts, listed, add_generation_prompt=add_generation_prompt))
+        with one_limit(len(dicts)):
+            return iter(
+                conversation(self.format, self.closing, dicts, listed, add_generation_prompt=add_generation_prompt)
+            )
 
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> list[Segment]:
         """Return `stream` of a converted chat, in the form that the template takes.
@@ -255,14 +259,15 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         Raises:
             TemplateError: The template refuses the conversation; carries its message.
         """
-        messages = with_arguments_as_taken(self.format, chat_messages(chat))
-        try:
-            return self._rendered(chat, messages, add_generation_prompt)
-        except TemplateError:
-            for other in other_forms(chat, messages):
-                with suppress(TemplateError):
-                    return self._rendered(chat, other, add_generation_prompt)
-            raise
+        with one_limit(len(chat.messages)):
+            messages = with_arguments_as_taken(self.format, chat_messages(chat))
+            try:
+                return self._rendered(chat, messages, add_generation_prompt)
+            except TemplateError:
+                for other in other_forms(chat, messages):
+                    with suppress(TemplateError):
+                        return self._rendered(chat, other, add_generation_prompt)
+                raise
 
     def template_variables(self, chat: Chat) -> Mapping[str, Json]:
         """Return the messages in the form that the template is given, where that is not the caller's.

@@ -13,16 +13,15 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import Undefined
 from jinja2.utils import pass_environment, pass_eval_context, url_quote
 
-from isc.traced.environment import TracingEnvironment
-from isc.traced.formatting import percent
-from isc.traced.limits import within
+from isc.traced.environment import ESCAPED, TracingEnvironment
+from isc.traced.limits import LONGEST, SLOW, bounded, within
 from isc.traced.markup import TracedMarkup, escaped_text, markup, markup_safe, plain
 from isc.traced.printing import as_json, put_together
 from isc.traced.strings import Traced, lost, mapped, runs_of, traced, whole_of
 from isc.traced.values import TracedNone
 
-SLOW: Final = 1 << 16
-"""Characters that a filter of more than linear cost may be given."""
+_BY_PIECES: Final = LONGEST >> 5
+"""Characters that a filter may be given that makes a list of small pieces of them first."""
 
 
 def _text(environment: TracingEnvironment, value: object) -> Traced:
@@ -38,9 +37,10 @@ def _of(state: EvalContext) -> TracingEnvironment:
 
 
 def counted(environment: TracingEnvironment, items: Iterable[Any]) -> Iterator[Any]:
-    """Yield items and count a step for each. A text weighs its characters, since it may have been made for this."""
+    """Yield items and count a step for each, and its weight, since it may have been made for this."""
     for item in items:
-        environment.meter.step(len(item) if isinstance(item, str) else 0)
+        environment.meter.step()
+        environment.weigh(item)
         yield item
 
 
@@ -69,6 +69,7 @@ def _trim(environment: TracingEnvironment, value: object, chars: str | None = No
 @pass_environment
 def _title(environment: TracingEnvironment, value: object) -> str:
     text = _text(environment, value)
+    within(len(text), _BY_PIECES)
     return mapped(text, jinja_filters.do_title(str.__str__(text)), str.title, "title")
 
 
@@ -76,6 +77,8 @@ def _title(environment: TracingEnvironment, value: object) -> str:
 def _replace(state: EvalContext, value: object, old: object, new: object, count: int | None = None) -> str:
     environment = _of(state)
     if state.autoescape:
+        for item in (value, old, new):
+            within(bounded(item).characters, SLOW)
         return jinja_filters.do_replace(state, value, old, new, count)  # type: ignore[arg-type]
     text = plain(_text(environment, environment.printed(value)))
     return text.replace(environment.printed(old), environment.printed(new), -1 if count is None else count)
@@ -89,9 +92,12 @@ def _string(environment: TracingEnvironment, value: object) -> str:
 @pass_eval_context
 def _join(state: EvalContext, value: Any, d: Any = "", attribute: str | int | None = None) -> str:  # noqa: ANN401
     environment = _of(state)
-    if state.autoescape:
-        return jinja_filters.sync_do_join(state, value, d, attribute)
     items = map(make_attrgetter(environment, attribute), value) if attribute is not None else value
+    if state.autoescape:
+        texts = [environment.escapable(item) for item in counted(environment, items)]
+        sizes = sum(len(text) for text in texts if isinstance(text, str))
+        within((sizes + bounded(d).characters * len(texts)) * ESCAPED)
+        return jinja_filters.sync_do_join(state, texts, d)
     between = environment.printed(d)
     parts = [environment.printed(item) for item in counted(environment, items)]
     within(sum(map(len, parts)) + len(between) * len(parts))
@@ -133,9 +139,7 @@ def _format(environment: TracingEnvironment, value: object, *arguments: object, 
     if arguments and named:
         raise FilterArgumentError("can't handle positional and keyword arguments at the same time")
     pattern = value if isinstance(value, str) else environment.printed(value)
-    if isinstance(pattern, TracedMarkup):
-        return pattern % (named or arguments)
-    return percent(pattern, named or arguments, environment.containers)
+    return environment.filled(pattern, named or arguments)
 
 
 @pass_environment
@@ -183,6 +187,7 @@ def _urlencode(environment: TracingEnvironment, value: Any) -> str:  # noqa: ANN
 
 def _quoted(environment: TracingEnvironment, value: object, *, query: bool = False) -> str:
     text = plain(_text(environment, value))
+    within(len(text), _BY_PIECES)
     return mapped(
         text, url_quote(str.__str__(text), for_qs=query), lambda each: url_quote(each, for_qs=query), "urlencode"
     )
@@ -192,6 +197,7 @@ def _quoted(environment: TracingEnvironment, value: object, *, query: bool = Fal
 def _xmlattr(state: EvalContext, d: Mapping[str, object], autospace: bool = True) -> str:
     environment = _of(state)
     if state.autoescape:
+        within(bounded(d).characters, SLOW)
         return jinja_filters.do_xmlattr(state, d, autospace)
     parts: list[str] = []
     for key, value in d.items():
@@ -211,9 +217,10 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    within(indent if isinstance(indent, int) else len(indent or ""), 64)
-    for separator in separators or ():
-        within(len(separator), 64)
+    margin = within(indent if isinstance(indent, int) else len(indent or ""), 64)
+    between = max((within(len(separator), 64) for separator in separators or ()), default=2)
+    size = bounded(x)
+    within(size.nodes * (margin * (size.deepest + 1) + between))
     options = {"ensure_ascii": ensure_ascii, "indent": indent, "separators": separators, "sort_keys": sort_keys}
     return as_json(x, environment.containers, **options)
 
