@@ -21,6 +21,7 @@ from isc.traced.limits import (
     LONGEST,
     MOST_BITS,
     MOST_PARTS,
+    NESTING,
     RUN_WEIGHT,
     SLOWER,
     Meter,
@@ -46,6 +47,8 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], object]]] = {
 }
 _STORES: Final = (dict, list, tuple, Namespace, Cycler, Joiner, LoopContext, BlockReference, Macro, Generation)
 """Things whose methods give back what was put into them."""
+_VARIABLES: Final = frozenset(("_loop_vars", "_block_vars"))
+"""What Jinja passes along with a call."""
 _BYTES: Final = frozenset(("decode", "hex", "startswith", "endswith", "find", "count", "index"))
 _DICT_METHODS: Final = frozenset(dir(dict))
 _LOOP: Final = frozenset(("first", "index", "index0", "last", "length", "nextitem", "previtem", "revindex"))
@@ -176,7 +179,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         kind = type(value)
         if kind in _TEXTS:
             self.meter.see(len(value))  # type: ignore[arg-type]
-        elif kind not in _SIMPLE:
+        elif kind not in _SIMPLE and isinstance(value, NESTING):
             self.meter.step()
             if not self._is_input(value):
                 self.meter.see(weight(value))
@@ -294,7 +297,8 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         """Evaluate `a(b)`."""
         __self.meter.step()
         if not isinstance(__obj, Macro):
-            values = (*args, *kwargs.values()) if kwargs else args
+            named = [value for name, value in kwargs.items() if name not in _VARIABLES] if kwargs else []
+            values = (*args, *named) if named else args
             for value in values:
                 __self.small(value)
             __self.meter.see(_looked_at(__obj, values))
