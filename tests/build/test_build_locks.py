@@ -179,3 +179,30 @@ def test_a_directory_that_stands_where_the_partial_output_goes_is_told(
     paths.partial.mkdir()
     assert run(many, paths.output) == 2
     assert f"{paths.partial}: Is a directory" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unloaded")
+@pytest.mark.parametrize("name", ["out.jsonl.partial", "out.jsonl.rejects.partial", "out.jsonl.state.json"])
+@pytest.mark.parametrize("place", ["input", "rejects"])
+def test_a_file_that_the_build_itself_writes_is_no_input_and_no_rejects_file(
+    tmp_path: Path, name: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such an input would be emptied before a line of it was read."""
+    target, taken = tmp_path / "out.jsonl", tmp_path / name
+    source = taken if place == "input" else EXAMPLE
+    if place == "input":
+        taken.write_bytes(EXAMPLE.read_bytes())
+    more = ["--rejects", str(taken)] if place == "rejects" else []
+    assert main(["build", str(source), "-o", str(target), *OPTIONS, "--overwrite", *more]) == 2
+    assert "different files" in capsys.readouterr().err
+    assert source.read_bytes() == EXAMPLE.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["out.jsonl.partial", "out.jsonl"])
+def test_a_render_does_not_empty_its_input(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / name
+    source.write_bytes(EXAMPLE.read_bytes())
+    command = ["render", str(EXAMPLE), str(source), "-o", str(tmp_path / "out.jsonl"), "--family", "qwen3"]
+    assert main([*command, "--overwrite"]) == 2
+    assert "different files" in capsys.readouterr().err
+    assert source.read_bytes() == EXAMPLE.read_bytes()

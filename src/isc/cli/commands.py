@@ -170,7 +170,7 @@ def render(
     renderer, vocabulary = _chosen(format)
     errors = console(errors=True)
     rendered = rejected = 0
-    target = whole_file(output, overwrite=overwrite) if output else nullcontext(sys.stdout.buffer)
+    target = whole_file(output, overwrite=overwrite, sources=files) if output else nullcontext(sys.stdout.buffer)
     with target as stream:
         for line in _rendered(files, renderer, generation_prompt):
             if isinstance(line, Error):

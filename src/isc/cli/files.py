@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -59,14 +59,17 @@ def opened(source: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def whole_file(target: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def whole_file(target: Path, *, overwrite: bool, sources: Sequence[str] = ()) -> Iterator[BinaryIO]:
     """Open a file for writing. It takes its name only once all of it is written.
 
     Raises:
-        OptionError: It exists already, and is not to be overwritten.
+        OptionError: It exists already, and is not to be overwritten; or one of the sources is what it would be written
+            to, and would be emptied before it is read.
     """
     refuse_existing([target], overwrite=overwrite)
     partial = _beside(target, ".partial")
+    if any(source != STDIN and Path(source).resolve() in (target.resolve(), partial.resolve()) for source in sources):
+        raise OptionError(f"{target}: input and output must be different files, and none of them {partial.name}")
     with locked(partial, target):
         try:
             with partial.open("wb") as stream:
@@ -155,9 +158,13 @@ class BuildPaths(Struct, frozen=True):
         for path in (self.output, self.rejects):
             if path.is_dir():
                 raise OptionError(f"{path} is a directory; name a file")
-        names = [str(self.output), str(self.rejects), *([] if self.source == STDIN else [self.source])]
-        if len({Path(name).resolve() for name in names}) < len(names):
-            raise OptionError("input, output and rejects file must be different files")
+        working = (self.partial, self.partial_rejects, self.state)
+        named = [self.output, self.rejects, *([] if self.source == STDIN else [Path(self.source)])]
+        if len({path.resolve() for path in (*named, *working)}) < len(named) + len(working):
+            own = ", ".join(path.name for path in working)
+            raise OptionError(
+                f"input, output and rejects file must be different files, and none of the build's own: {own}"
+            )
 
 
 class State(Struct, frozen=True):
