@@ -241,3 +241,22 @@ def test_a_file_on_disk_is_named_in_the_error(tmp_path: Path) -> None:
     path.write_text(with_word(byte_level(), 10**9))
     with pytest.raises(isc.EncoderError, match=r"tokenizer\.json: .*token 'zqx' must be a whole number below"):
         isc.encoders.from_file(path)
+
+
+def test_replacements_that_multiply_are_refused() -> None:
+    """Five that make a thousand of one would make a text 10^15 times as long."""
+    document = byte_level()
+    rule = {"type": "Replace", "pattern": {"String": "q"}, "content": "q" * 1000}
+    document["normalizer"] = {"type": "Sequence", "normalizers": [rule] * 5}
+    with pytest.raises(isc.EncoderError, match="times as long"):
+        from_tokenizer_json(json.dumps(document))
+
+
+def test_a_pattern_that_backtracks_without_end_is_an_encoder_error() -> None:
+    document = byte_level()
+    split = {"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated", "invert": False}
+    bytes_of = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, bytes_of]}
+    encoder = from_tokenizer_json(json.dumps(document))
+    with pytest.raises(isc.EncoderError, match="cannot encode a text"):
+        list(encoder.encode_batch(["a" * 40 + "b"]))

@@ -123,7 +123,10 @@ class FastokensEngine:
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
         known, encode = self._known, self.tokenizer.encode
-        return (known(text) if len(text) <= _REPEATED else encode(text).ids for text in texts)
+        try:
+            yield from (known(text) if len(text) <= _REPEATED else encode(text).ids for text in texts)
+        except ValueError as error:  # a pattern of the file that backtracks without end
+            raise EncoderError(f"the engine cannot encode a text with this tokenizer: {shown(str(error))}") from None
 
 
 class TiktokenEngine:

@@ -30,6 +30,7 @@ _BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
 LARGEST_VOCABULARY = 1 << 22
 """Ids of a vocabulary; what it holds is a list by id, and a file may name any id it likes."""
 _DEEPEST_STEPS = 32
+_MOST_GROWTH = 64  # of models: a space becomes one character, an ellipsis three
 _FORMS = frozenset(("NFC", "NFD", "NFKC", "NFKD"))
 _KEEPING = frozenset(("ByteLevel", "Metaspace", "Digits", "Split", "Punctuation", "UnicodeScripts", "Sequence"))
 
@@ -132,6 +133,7 @@ def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
     vocabulary = _token_ids(model)
     steps = _steps(parsed, "pre_tokenizer", "pretokenizers")
     normalizers = _steps(parsed, "normalizer", "normalizers")
+    _check_growth(normalizers)
     tokens = _by_id(vocabulary, specials)
     levels = [step for step in steps if step.get("type") == "ByteLevel"]
     plain = bool(levels) and not any(step.get("add_prefix_space") for step in levels)
@@ -269,6 +271,17 @@ def _steps(parsed: Mapping[str, Any], name: str, nested: str) -> list[dict[str, 
         if not level:
             return steps
     raise EncoderError(f"its {name} is nested more than {_DEEPEST_STEPS} deep")
+
+
+def _check_growth(normalizers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse replacements that let a text grow without bounds, one after another."""
+    growth = 1.0
+    for step in normalizers:
+        if _kind(step) == "Replace":
+            replaced = (step.get("pattern") or {}).get("String") or ""
+            growth *= max(1.0, len(step.get("content") or "") / max(1, len(replaced)))
+    if growth > _MOST_GROWTH:
+        raise EncoderError(f"this tokenizer cannot be used: its replacements make a text {growth:.0f} times as long")
 
 
 def _is_byte_alphabet(tokens: set[str]) -> bool:
