@@ -128,6 +128,7 @@ def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
 
 def joined(segments: Segments) -> list[Segment]:
     """Put neighbouring texts of one attribution together."""
+    # no `_runs.merge`: what is added up are texts, joined once each
     merged: list[Segment] = []
     texts: list[str] = []
     body, message = False, UNOWNED
@@ -146,7 +147,8 @@ def joined(segments: Segments) -> list[Segment]:
 
 
 def _as_body(segments: Sequence[Segment], message: int) -> list[Segment]:
-    """Make all of it body, texts between specials one text: `joined`, but every answer comes through here."""
+    """Make all of it body, texts between specials one text."""
+    # `joined` of segments made body, in one pass without the segments between: every answer comes through here
     merged: list[Segment] = []
     texts: list[str] = []
     for segment in segments:

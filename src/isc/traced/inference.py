@@ -16,13 +16,13 @@ from isc.errors import TemplateError
 from isc.traced.conversation import conversation
 from isc.traced.format import Dicts, Format, text_of
 from isc.traced.limits import one_limit
+from isc.traced.prompts import USER
 from isc.traced.sampled_turns import Closing
 from isc.types import Segment
 
 _PROBE: Final = "isc probe"
 _THOUGHT: Final = "isc thought"
 _ID: Final = "probe0001"
-USER: Final[Mapping[str, Any]] = {"role": "user", "content": "x"}
 _SYSTEM: Final[Mapping[str, Any]] = {"role": "system", "content": "s"}
 ASSISTANT: Final[Mapping[str, Any]] = {"role": "assistant", "content": _PROBE}
 _TOOL: Final[Mapping[str, Any]] = {"role": "tool", "content": "y", "tool_call_id": _ID, "name": "f"}

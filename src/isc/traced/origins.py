@@ -73,6 +73,8 @@ def place_of(message: int, firm: bool) -> Place:
 
 def merged(runs: Iterable[Run]) -> list[Run]:
     """Merge neighbouring runs of one origin and place, and leave out empty ones."""
+    # `_runs.merge` for runs of three, whose origins and places are shared objects: by way of pairs it takes 3 times as
+    # long (measured), and every text of a render passes here. A property holds both to the same.
     joined: list[Run] = []
     for run in runs:
         if not run[0]:
@@ -86,6 +88,7 @@ def merged(runs: Iterable[Run]) -> list[Run]:
 
 def cut(runs: Runs, spans: Iterable[tuple[int, int]]) -> Iterator[Runs]:
     """Yield the runs of each of these ascending, non-overlapping spans of characters, in one pass over the runs."""
+    # `_runs.cut_at` for spans with gaps between them: by way of pairs it takes 1.6 times as long (measured).
     position, current = 0, 0
     for start, stop in spans:
         while current < len(runs) and position + runs[current][0] <= start:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise, takewhile
+from itertools import accumulate, chain, pairwise, takewhile
 from typing import TypeAlias
 
 from msgspec import Struct, structs
 
 from isc.formats.segments import MEDIA_TOKENS, joined, specials_pattern
-from isc.traced.origins import BODY, NAME, TEMPLATE, TOOLS, Kind, Origin, Place, Run, unknown
+from isc.traced.origins import BODY, NAME, TEMPLATE, TOOLS, Kind, Origin, Place, Run, Runs, cut, unknown
 from isc.traced.rendering import Written
 from isc.types import UNOWNED, Segment
 
@@ -112,7 +112,7 @@ def _pieces(written: Written, layout: Layout) -> list[_Piece]:
     position = start = 0
     lengths: list[int] = []
     places: list[Place | None] = []
-    runs = written.runs if layout.prompt_start >= len(text) else _split_at(written.runs, layout.prompt_start)
+    runs = written.runs if layout.prompt_start >= len(text) else _cut_once(written.runs, layout.prompt_start, len(text))
     for length, origin, place in (*runs, _END):
         if origin is TEMPLATE:
             lengths.append(length)
@@ -131,16 +131,9 @@ def _pieces(written: Written, layout: Layout) -> list[_Piece]:
     return found
 
 
-def _split_at(runs: Sequence[Run], place: int) -> Iterator[Run]:
-    """Yield the runs, one of them cut at this character."""
-    position = 0
-    for run in runs:
-        if position < place < position + run[0]:
-            yield (place - position, run[1], run[2])
-            yield (position + run[0] - place, run[1], run[2])
-        else:
-            yield run
-        position += run[0]
+def _cut_once(runs: Runs, place: int, length: int) -> Iterator[Run]:
+    """Yield the runs of so many characters, one of them cut at this character."""
+    return chain.from_iterable(cut(runs, pairwise((0, place, length))))
 
 
 def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:

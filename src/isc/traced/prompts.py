@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -20,7 +20,9 @@ from isc.traced.format import Dicts, Format, text_of, untraced_of, written_of
 from isc.traced.rendering import Written, compiled
 
 _MOST_KEPT = 6
-USER: Dicts = ({"role": "user", "content": "x"},)
+USER: Final[Mapping[str, Any]] = {"role": "user", "content": "x"}
+"""The user of trial conversations."""
+LONE_USER: Final[Dicts] = (USER,)
 """What a prompt is read off where it is the same after anything, or where the template refuses what came before."""
 _TURN: Mapping[str, Any] = {"role": "assistant", "content": "x"}
 
@@ -70,7 +72,7 @@ def _by_what_is_said(chosen: Format, messages: Dicts, tools: Dicts | None, group
     """
     same: list[int] = []
     for index, kept in _recent_places(messages, group.indices):
-        recent = [messages[place] for place in kept] or USER
+        recent = [messages[place] for place in kept] or LONE_USER
         asked = _asked(chosen, recent, tools)
         if group.prompt is not None and group.prompt.text and asked is not None and asked.endswith(group.prompt.text):
             same.append(index)
@@ -95,7 +97,7 @@ def text_before(chosen: Format, messages: Dicts, tools: Dicts | None, index: int
 @lru_cache(maxsize=64)
 def _independent(chosen: Format, tools: str) -> Prompt | None:
     """Return the prompt of a template that gives the same after any messages. Keeps the last 64."""
-    return _asked_for(chosen, USER, json.loads(tools))
+    return _asked_for(chosen, LONE_USER, json.loads(tools))
 
 
 def _asked_for(chosen: Format, messages: Dicts, tools: Dicts | None) -> Prompt | None:
@@ -112,7 +114,7 @@ def _asked_for(chosen: Format, messages: Dicts, tools: Dicts | None) -> Prompt |
 def exact_prompt(chosen: Format, messages: Dicts, tools: Dicts | None, index: int) -> Prompt:
     """Render everything before message `index` for its prompt. Where that fails, render a lone user message."""
     turn = messages[index] if index < len(messages) else _TURN
-    found = _prompt_after(chosen, messages[:index], turn, tools) or _prompt_after(chosen, USER, _TURN, tools)
+    found = _prompt_after(chosen, messages[:index], turn, tools) or _prompt_after(chosen, LONE_USER, _TURN, tools)
     return Prompt("") if found is None else found
 
 
@@ -124,7 +126,7 @@ def _prompt_after_placeholder(chosen: Format, placeholder: str, tools: str) -> P
 
 def _prompt_after(chosen: Format, before: Dicts, turn: Mapping[str, Any], tools: Dicts | None) -> Prompt | None:
     """Return the text that the template adds after messages when it is asked for a turn."""
-    before = before or USER
+    before = before or LONE_USER
     try:
         asked = text_of(chosen, before, tools, add_generation_prompt=True)
         silent = text_of(chosen, before, tools, add_generation_prompt=False)

@@ -20,6 +20,7 @@ from isc.formats.segments import is_special, scaffold, special, spelled
 from isc.traced.conversation import conversation, prompt_segments
 from isc.traced.format import Dicts, Format
 from isc.traced.limits import one_limit
+from isc.traced.prompts import USER
 from isc.traced.sampled_turns import Closing
 from isc.types import Json, Reasoning, Sampled, Segment, ToolSpec
 
@@ -31,7 +32,6 @@ REASONINGS: Final[Mapping[str, tuple[str, str]]] = {
 GRAMMARS: Final = ("json", "named_json", "tagged", "gemma", "pythonic", "harmony", "llama")
 """Names of the grammars of calls."""
 
-_USER: Final[Mapping[str, Any]] = {"role": "user", "content": "x"}
 _SAID: Final = "isc says"
 _THOUGHT: Final = "isc thought"
 _NAME: Final = "get_isc_weather"
@@ -119,7 +119,7 @@ def reading_of(chosen: Format, closing: Closing, reasoning: str | None, tool_cal
 
 def _prompt(chosen: Format) -> Sequence[Segment]:
     try:
-        return prompt_segments(chosen, [_USER], None)
+        return prompt_segments(chosen, [USER], None)
     except TemplateError:
         return ()
 
@@ -212,11 +212,11 @@ def _turn_of(plan: _Plan, identities: tuple[str, str], *, as_text: bool) -> dict
 
 def _sampled(chosen: Format, closing: Closing, turn: Mapping[str, Any], tools: Dicts | None) -> Sampled:
     """Render a turn after a user's message and return the sampled part of it, up to its stop."""
-    own = [s for s in conversation(chosen, closing, [_USER, turn], tools) if s.message == 1]
+    own = [s for s in conversation(chosen, closing, [USER, turn], tools) if s.message == 1]
     prompted = tuple(takewhile(lambda segment: not segment.body, own))
     segments = tuple(segment for segment in own if segment.body)
     sampled = Sampled(segments, tuple(range(len(segments) + 1)), prompted=prompted)
-    prompt = prompt_segments(chosen, [_USER], tools)
+    prompt = prompt_segments(chosen, [USER], tools)
     return past_head(until(sampled, closing.stop_tokens), lambda: prompt)
 
 

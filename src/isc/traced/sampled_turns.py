@@ -63,6 +63,7 @@ def with_sampled_turns(
 
 def _cut_at(segments: Sequence[Segment], edges: Sequence[int]) -> tuple[list[Segment], list[int]]:
     """Cut segments at these ascending characters, and return where each begins. A special is never cut."""
+    # no `_runs.cut_at`: segments hold texts, not lengths, and the few that are cut are found without a walk over all
     begins = [0, *accumulate([len(segment.text) for segment in segments])]
     pieces: list[Segment] = []
     done = 0

@@ -29,7 +29,7 @@ from isc.traced.ignored import tell_ignored_tools
 from isc.traced.inference import closing_of, keeps_history
 from isc.traced.limits import one_limit
 from isc.traced.placeholders import placed
-from isc.traced.prompts import USER
+from isc.traced.prompts import LONE_USER
 from isc.traced.readers import GRAMMARS, Reading, reading_of
 from isc.traced.rendering import compiled, options_read
 from isc.traced.sampled_turns import Closing
@@ -306,9 +306,9 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         """
         tools = _tool_dicts(chat.tools) or None
         try:
-            return iter(prompt_segments(self.format, chat_messages(chat) or USER, tools))
+            return iter(prompt_segments(self.format, chat_messages(chat) or LONE_USER, tools))
         except TemplateError:
-            return iter(prompt_segments(self.format, USER, tools))
+            return iter(prompt_segments(self.format, LONE_USER, tools))
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back by the grammars that were given or recognized; otherwise it is all content."""
