@@ -145,16 +145,16 @@ def tool_names(messages: Sequence[Message]) -> tuple[str | None, ...]:
     if ToolMessage not in set(map(type, messages)):
         return (None,) * len(messages)
     names: dict[str | None, str] = {}
-    found: list[str | None] = []
+    by_message: list[str | None] = []
     for message in messages:
         if type(message) is ToolMessage:
-            found.append(names.get(message.tool_call_id or "", message.name))
+            by_message.append(names.get(message.tool_call_id or "", message.name))
             continue
         if type(message) is AssistantMessage:
             for call in message.tool_calls:
                 names[call.id] = call.name
-        found.append(None)
-    return tuple(found)
+        by_message.append(None)
+    return tuple(by_message)
 
 
 def _check_tool_results(messages: Sequence[Message]) -> None:

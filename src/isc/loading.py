@@ -85,14 +85,14 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
         EncoderError: The tokenizer is corrupt or cannot be accounted for.
     """
     model = Source(os.fspath(source), revision)
-    given = chosen_family(family)
-    _check_one_given(given, template)
-    found = given if given is not None else known_family(model, template)
+    named = chosen_family(family)
+    _check_one_given(named, template)
+    known = named if named is not None else known_family(model, template)
     encoder = load_encoder(model.name, revision, engine)
-    own = found or traced(model, encoder, tool_calls=tool_calls, template=template)
-    found = fitted(own.with_options(options), encoder)
-    images = _image_processor(model, found, resolve_media, local_files)
-    return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
+    own = known or traced(model, encoder, tool_calls=tool_calls, template=template)
+    chosen = fitted(own.with_options(options), encoder)
+    images = _image_processor(model, chosen, resolve_media, local_files)
+    return Renderer(chosen, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
 def fitted(family: Family, encoder: Encoder) -> Family:
@@ -271,15 +271,15 @@ def create_renderer(
         EncoderError: Not a tokenizer isc knows, or one it cannot account for.
     """
     encoder = as_encoder(tokenizer)
-    given = chosen_family(family)
-    _check_one_given(given, template)
-    own = given or _family_of_tokenizer(tokenizer, encoder, template)
-    found = fitted(own.with_options(options), encoder)
-    if images is None and found.placeholders_per_image is not None:
+    named = chosen_family(family)
+    _check_one_given(named, template)
+    own = named or _family_of_tokenizer(tokenizer, encoder, template)
+    chosen = fitted(own.with_options(options), encoder)
+    if images is None and chosen.placeholders_per_image is not None:
         from isc.media import image_processor
 
-        images = image_processor({}, found)
-    return Renderer(found, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
+        images = image_processor({}, chosen)
+    return Renderer(chosen, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
 
 
 def family_of_tokenizer(tokenizer: object, template: str | None = None) -> Family | None:

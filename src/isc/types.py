@@ -160,8 +160,8 @@ class Chat(Struct, frozen=True, dict=True):
         known = self.__dict__
         if name not in known:
             known[name] = find(self)
-        found: _Found = known[name]
-        return found
+        kept: _Found = known[name]
+        return kept
 
     def running(self, name: str, find: Callable[[Chat], Sequence[_Found]]) -> Sequence[_Found]:
         """Return what was found out under a name about each message, searched for once.

@@ -48,9 +48,9 @@ _COMMON = frozenset(("base", "catalogue", "segments"))
 
 
 def _modules() -> Iterator[ModuleType]:
-    for found in pkgutil.iter_modules(formats.__path__):
-        if not (found.ispkg or found.name.startswith("_") or found.name in _COMMON):
-            module = importlib.import_module(f"{formats.__name__}.{found.name}")
+    for module_found in pkgutil.iter_modules(formats.__path__):
+        if not (module_found.ispkg or module_found.name.startswith("_") or module_found.name in _COMMON):
+            module = importlib.import_module(f"{formats.__name__}.{module_found.name}")
             check_family_module(module)
             yield module
 
@@ -183,8 +183,8 @@ def _serving(names: Iterable[str], kinds: Iterable[str]) -> list[Family]:
     called = {name.rpartition("/")[2] for name in names if name}
     by_name = [family for model, family in models().items() if model.rpartition("/")[2] in called]
     plain = {_plain(kind) for kind in kinds} - _SHARED_KINDS
-    found = by_name or [family() for name, family in list_families().items() if _plain(name) in plain]
-    return [family for place, family in enumerate(found) if family not in found[:place]]
+    serving = by_name or [family() for name, family in list_families().items() if _plain(name) in plain]
+    return [family for place, family in enumerate(serving) if family not in serving[:place]]
 
 
 def _plain(kind: str) -> str:

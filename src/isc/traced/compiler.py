@@ -104,8 +104,8 @@ class TracingCodeGenerator(CodeGenerator):
         for argument in node.args:
             self.write(", ")
             self.visit(argument, frame)
-        for variables, given in (("_loop_vars", frame.loop_frame), ("_block_vars", frame.block_frame)):
-            if given:
+        for variables, is_inside in (("_loop_vars", frame.loop_frame), ("_block_vars", frame.block_frame)):
+            if is_inside:
                 self.write(f", {variables}={variables}")
         self.write(")")
 
@@ -232,13 +232,13 @@ _OPERATORS: Final = {
 
 def _operands(node: nodes.Expr) -> list[nodes.Expr]:
     """Return the operands of a sum, in the order of addition. Texts of the template's behind the first are joined."""
-    found: list[nodes.Expr] = []
+    reversed_operands: list[nodes.Expr] = []
     while isinstance(node, nodes.Add):
-        found.append(node.right)
+        reversed_operands.append(node.right)
         node = node.left
-    found.append(node)
-    operands = [found.pop()]
-    for operand in reversed(found):
+    reversed_operands.append(node)
+    operands = [reversed_operands.pop()]
+    for operand in reversed(reversed_operands):
         last = operands[-1]
         if len(operands) > 1 and _is_text(last) and _is_text(operand):
             operands[-1] = nodes.Const(last.value + operand.value, lineno=last.lineno)  # type: ignore[attr-defined]
@@ -318,10 +318,10 @@ def _subscripted(loop: nodes.For) -> list[nodes.Expr]:
 
 def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
     """Return the statements of a loop's body with a mark wherever the body is left early."""
-    found: list[nodes.Node] = []
+    statements_and_marks: list[nodes.Node] = []
     for statement in statements:
         if isinstance(statement, (nodes.Break, nodes.Continue)):
-            found.append(_mark(LEAVE))
+            statements_and_marks.append(_mark(LEAVE))
         elif isinstance(statement, nodes.For):
             statement.else_ = _with_leaves(statement.else_)
         elif isinstance(statement, nodes.If):
@@ -330,5 +330,5 @@ def _with_leaves(statements: Iterable[nodes.Node]) -> list[nodes.Node]:
             statement.else_ = _with_leaves(statement.else_)
         elif isinstance(statement, (nodes.With, nodes.Scope, nodes.ScopedEvalContextModifier)):
             statement.body = _with_leaves(statement.body)
-        found.append(statement)
-    return found
+        statements_and_marks.append(statement)
+    return statements_and_marks

@@ -18,7 +18,7 @@ Influence: TypeAlias = tuple[str, tuple[nodes.Node, ...]]
 
 def heeds_content(tree: nodes.Template, tail: int) -> bool:
     """Return whether content may decide about the text from statement `tail` on, or about a generation prompt."""
-    influences = [found for statement in tree.body for found in _assignments(statement, ())]
+    influences = [influence for statement in tree.body for influence in _assignments(statement, ())]
     heeding: set[str] = set()
     before = -1
     while before < len(heeding):

@@ -60,10 +60,10 @@ def tail_of(tree: nodes.Template) -> Tail:
 def _reads_more(statement: nodes.Node, macros: Mapping[str, _Uses]) -> frozenset[str]:
     """Return the names that a statement reads for more than the role of the last message."""
     roles = sum(1 for item in _with_self(statement, (nodes.Getitem, nodes.Getattr)) if _is_last_role(item))
-    given = sum(1 for name in _read(statement) if name == "messages")
+    times_read = sum(1 for name in _read(statement) if name == "messages")
     reads = _uses(statement, macros).reads
     through_macros = any("messages" in macros[name].reads for name in reads & macros.keys())
-    return reads - {"messages"} if roles == given and not through_macros else reads
+    return reads - {"messages"} if roles == times_read and not through_macros else reads
 
 
 def _is_last_role(node: nodes.Node) -> bool:

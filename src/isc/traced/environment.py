@@ -87,11 +87,11 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def copy_for(self, inputs: Inputs, meter: Meter) -> TracingEnvironment:
         """Return the environment of one render."""
-        found = copy.copy(self)
-        found.meter, found.owners = meter, inputs.owners
-        found.containers = inputs.containers if inputs.owners else None
-        found.regions, found.here = [], None
-        return found
+        environment = copy.copy(self)
+        environment.meter, environment.owners = meter, inputs.owners
+        environment.containers = inputs.containers if inputs.owners else None
+        environment.regions, environment.here = [], None
+        return environment
 
     # What compiled code calls.
 
@@ -302,18 +302,18 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
             for value in values:
                 __self.small(value)
             __self.meter.see(_looked_at(__obj, values))
-        found = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
-        __self.weigh(found)
-        if not isinstance(found, str):
-            return found
-        own = _template_text(found)
-        if own is not found:
+        result = SandboxedEnvironment.call(__self, __context, __obj, *args, **kwargs)
+        __self.weigh(result)
+        if not isinstance(result, str):
+            return result
+        own = _template_text(result)
+        if own is not result:
             return own
         if isinstance(__obj, Macro):
-            return __self._of_macro(found, [*args, *kwargs.values()])
-        if type(found) is str and found and not _gives_back(__obj):
-            return lost(found, getattr(__obj, "__name__", type(__obj).__name__))
-        return found
+            return __self._of_macro(result, [*args, *kwargs.values()])
+        if type(result) is str and result and not _gives_back(__obj):
+            return lost(result, getattr(__obj, "__name__", type(__obj).__name__))
+        return result
 
     def called(
         __self,  # noqa: N805 - as its base
@@ -332,9 +332,9 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         __self.meter.see(len(text))
         if kind is str and (args or __name == "split" or __self.containers is not None):
             text = _with_methods(text)
-        found = getattr(text, __name)(*args)
-        __self.weigh(found)
-        return _template_text(found)
+        result = getattr(text, __name)(*args)
+        __self.weigh(result)
+        return _template_text(result)
 
     def _of_macro(self, text: str, arguments: Sequence[object]) -> str:
         """Give a macro's text to the message that was passed to the macro, if only one was."""
@@ -440,12 +440,12 @@ def _runs_of_sum(values: Iterable[object], here: Place | None) -> Runs | None:
             if source is TEMPLATE and turn is here:
                 size += len(value)
                 continue
-            given: Runs = ((len(value), TEMPLATE, here),) if value else ()
+            value_runs: Runs = ((len(value), TEMPLATE, here),) if value else ()
         elif type(value) is Traced:
-            given = value._runs
+            value_runs = value._runs
         else:
             return None
-        for length, origin, place in given:
+        for length, origin, place in value_runs:
             if origin is source and place is turn:
                 size += length
                 continue

@@ -34,11 +34,11 @@ def _itemwise(name: str) -> Callable[..., object]:
     @pass_context
     def item_filter(context: Context, value: Any, *arguments: Any, **named: Any) -> object:  # noqa: ANN401
         environment: Any = context.environment
-        given = (*arguments, *named.values())
-        _check_items(name, value, given)
-        environment.meter.see(_looked_at(name, value, given))
+        passed = (*arguments, *named.values())
+        _check_items(name, value, passed)
+        environment.meter.see(_looked_at(name, value, passed))
         if name in _COMPARING:
-            value = _comparable(environment, name, value, given)
+            value = _comparable(environment, name, value, passed)
         filtered = function(*_passed(function, context), value, *arguments, **named)
         if isinstance(filtered, Iterator):
             return iter(list(counted(environment, filtered)))

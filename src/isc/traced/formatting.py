@@ -153,7 +153,7 @@ class _Formatter(SandboxedFormatter):
         if format_spec.endswith("c"):
             shown: str = lost(format(value, format_spec), "format")
         else:
-            shown = one_value(value, lambda given: format(given, format_spec), self._containers, exact=not format_spec)
+            shown = one_value(value, lambda one: format(one, format_spec), self._containers, exact=not format_spec)
         self._length += len(shown)
         self.pieces.append(shown)
         return str.__str__(shown)

@@ -41,10 +41,10 @@ class TemplateNamespace(Namespace):
 
     def __init__(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - `self` is a valid name in it
         self, *values = arguments
-        found = dict(*values, **named)
-        for name in found:
+        attributes = dict(*values, **named)
+        for name in attributes:
             _check_attribute(name)
-        Namespace.__init__(self, found)
+        Namespace.__init__(self, attributes)
 
     def __setitem__(self, name: str, value: object) -> None:
         if name[:1] == "_":

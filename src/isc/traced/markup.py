@@ -25,8 +25,8 @@ def _escaping(name: str, escaped: Sequence[int] = ()) -> Callable[..., Any]:
     method = getattr(Traced, name)
 
     def wrapper(self: TracedMarkup, *values: object, **named: object) -> object:
-        given = [escaped_text(value) if place in escaped else value for place, value in enumerate(values)]
-        return _marked(method(plain(self), *given, **named))
+        arguments = [escaped_text(value) if place in escaped else value for place, value in enumerate(values)]
+        return _marked(method(plain(self), *arguments, **named))
 
     wrapper.__name__ = name
     return wrapper

@@ -36,17 +36,17 @@ def finder(specials: tuple[str, ...]) -> Find:
     def find(text: str, lengths: tuple[int, ...]) -> tuple[tuple[str, bool, int], ...]:
         ends = list(accumulate(lengths))
         position = 0
-        found: list[tuple[str, bool, int]] = []
+        pieces: list[tuple[str, bool, int]] = []
         for start, end in [*(match.span() for match in pattern.finditer(text)), (len(text), len(text))]:
             while position < start:
                 run = bisect_right(ends, position)
                 stop = min(start, ends[run])
-                found.append((text[position:stop], False, run))
+                pieces.append((text[position:stop], False, run))
                 position = stop
             if start < end:
-                found.append((text[start:end], True, bisect_right(ends, start)))
+                pieces.append((text[start:end], True, bisect_right(ends, start)))
                 position = end
-        return tuple(found)
+        return tuple(pieces)
 
     return find
 
@@ -108,7 +108,7 @@ def _segment(piece: _Piece, owner: int) -> Segment:
 def _pieces(written: Written, layout: Layout) -> list[_Piece]:
     """Yield the runs of a text. The template's wording is cut at specials, and a run is cut where the prompt begins."""
     text, find = written.text, layout.find
-    found: list[_Piece] = []
+    pieces: list[_Piece] = []
     position = start = 0
     lengths: list[int] = []
     places: list[Place | None] = []
@@ -121,14 +121,14 @@ def _pieces(written: Written, layout: Layout) -> list[_Piece]:
             continue
         if lengths:
             for piece, special, run in find(text[start:position], tuple(lengths)):
-                found.append(_Piece(start, piece, special, TEMPLATE, places[run]))
+                pieces.append(_Piece(start, piece, special, TEMPLATE, places[run]))
                 start += len(piece)
             lengths, places = [], []
         start = position + length
-        found.append(_Piece(position, text[position:start], False, origin, place))
+        pieces.append(_Piece(position, text[position:start], False, origin, place))
         position = start
-    found.pop()
-    return found
+    pieces.pop()
+    return pieces
 
 
 def _cut_once(runs: Runs, place: int, length: int) -> Iterator[Run]:
@@ -263,18 +263,18 @@ def _separated(segments: list[Segment], closers: frozenset[str]) -> list[Segment
         for position, (closed, segment) in enumerate(pairwise(segments), 1)
         if closed.kind == "special" and closed.text in closers and _is_space_of_next(segment, closed.message)
     ]
-    found: list[Segment] = []
+    separated: list[Segment] = []
     done = 0
     for position in spaced:
         segment = segments[position]
         rest = segment.text.lstrip()
-        found += segments[done:position]
+        separated += segments[done:position]
         space = segment.text[: len(segment.text) - len(rest)]
-        found.append(Segment(space, "text", False, segments[position - 1].message))
+        separated.append(Segment(space, "text", False, segments[position - 1].message))
         if rest:
-            found.append(Segment(rest, "text", False, segment.message))
+            separated.append(Segment(rest, "text", False, segment.message))
         done = position + 1
-    return found + segments[done:]
+    return separated + segments[done:]
 
 
 def _is_space_of_next(segment: Segment, closed: int) -> bool:

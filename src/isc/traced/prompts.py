@@ -56,13 +56,13 @@ def expected_prompts(
     groups: dict[str, list[int]] = {}
     for index, placeholder in _placeholders(messages, indices):
         groups.setdefault(placeholder, []).append(index)
-    found = [
+    expected = [
         Expected(_prompt_after_placeholder(chosen, text, listed), tuple(group), proven=tail.by_role)
         for text, group in groups.items()
     ]
     if not tail.heeds_content or tail.by_role:
-        return found
-    return [part for group in found for part in _by_what_is_said(chosen, messages, tools, group)]
+        return expected
+    return [part for group in expected for part in _by_what_is_said(chosen, messages, tools, group)]
 
 
 def _by_what_is_said(chosen: Format, messages: Dicts, tools: Dicts | None, group: Expected) -> Iterator[Expected]:
@@ -114,8 +114,8 @@ def _asked_for(chosen: Format, messages: Dicts, tools: Dicts | None) -> Prompt |
 def exact_prompt(chosen: Format, messages: Dicts, tools: Dicts | None, index: int) -> Prompt:
     """Render everything before message `index` for its prompt. Where that fails, render a lone user message."""
     turn = messages[index] if index < len(messages) else _TURN
-    found = _prompt_after(chosen, messages[:index], turn, tools) or _prompt_after(chosen, LONE_USER, _TURN, tools)
-    return Prompt("") if found is None else found
+    prompt = _prompt_after(chosen, messages[:index], turn, tools) or _prompt_after(chosen, LONE_USER, _TURN, tools)
+    return Prompt("") if prompt is None else prompt
 
 
 @lru_cache(maxsize=512)
@@ -200,16 +200,16 @@ def _shape(message: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _short(message: Mapping[str, Any], numbers: dict[object, str]) -> dict[str, Any]:
     """Return a message without its content. `numbers` gives the ids of calls to their results."""
-    found = dict(message)
+    shortened = dict(message)
     for key in ("reasoning_content", "thinking", "reasoning", "content", "name"):
-        found.update({key: "x"} if isinstance(found.get(key), str) and found[key] else {})
-    if isinstance(found.get("content"), list):
-        found["content"] = [_short_part(part) for part in found["content"]]
-    if found.get("tool_calls"):
-        found["tool_calls"] = [_short_call(call, numbers) for call in found["tool_calls"]]
-    if found.get("tool_call_id"):
-        found["tool_call_id"] = numbers.setdefault(found["tool_call_id"], f"call{len(numbers):05d}")
-    return found
+        shortened.update({key: "x"} if isinstance(shortened.get(key), str) and shortened[key] else {})
+    if isinstance(shortened.get("content"), list):
+        shortened["content"] = [_short_part(part) for part in shortened["content"]]
+    if shortened.get("tool_calls"):
+        shortened["tool_calls"] = [_short_call(call, numbers) for call in shortened["tool_calls"]]
+    if shortened.get("tool_call_id"):
+        shortened["tool_call_id"] = numbers.setdefault(shortened["tool_call_id"], f"call{len(numbers):05d}")
+    return shortened
 
 
 def _short_part(part: object) -> object:
@@ -219,9 +219,9 @@ def _short_part(part: object) -> object:
 
 
 def _short_call(call: Mapping[str, Any], numbers: dict[object, str]) -> dict[str, Any]:
-    found = dict(call)
-    if found.get("id"):
-        found["id"] = numbers.setdefault(found["id"], f"call{len(numbers):05d}")
-    if isinstance(found.get("function"), Mapping):
-        return {**found, "function": _short_call(found["function"], numbers)}
-    return {**found, "name": "x", "arguments": "{}" if isinstance(found.get("arguments"), str) else {}}
+    shortened = dict(call)
+    if shortened.get("id"):
+        shortened["id"] = numbers.setdefault(shortened["id"], f"call{len(numbers):05d}")
+    if isinstance(shortened.get("function"), Mapping):
+        return {**shortened, "function": _short_call(shortened["function"], numbers)}
+    return {**shortened, "name": "x", "arguments": "{}" if isinstance(shortened.get("arguments"), str) else {}}

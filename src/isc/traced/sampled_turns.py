@@ -50,15 +50,15 @@ def with_sampled_turns(
     bounds = [bisect_left(begins, position) for position, _ in places]
     # a turn that the next one's marker closes is closed by that of the generation prompt too
     bounds.append(min(bisect_left(begins, prompt_start) + closing.by_next, len(pieces)))
-    found: list[Segment] = []
+    marked: list[Segment] = []
     done = 0
     for (_, owner), (first, limit) in zip(places, pairwise(bounds), strict=True):
         for begin, end in _sampled_parts(pieces, owner, (first, max(first, limit)), closing):
-            found += pieces[done:begin]
-            found += _as_body(pieces[begin:end], owner)
+            marked += pieces[done:begin]
+            marked += _as_body(pieces[begin:end], owner)
             done = end
-    found += pieces[done:]
-    return joined(found) if len(pieces) > len(segments) else found
+    marked += pieces[done:]
+    return joined(marked) if len(pieces) > len(segments) else marked
 
 
 def _cut_at(segments: Sequence[Segment], edges: Sequence[int]) -> tuple[list[Segment], list[int]]:

@@ -143,18 +143,18 @@ def _exact(text: _Text, rules: list[_Rule], index: int) -> Start | None:
 
     A prompt that was not known becomes a rule.
     """
-    given = text_before(text.chosen, text.messages, text.tools, index)
+    before = text_before(text.chosen, text.messages, text.tools, index)
     whole, turn = text.written.text, text.turns.get(index)
-    if given is not None and whole.startswith(given):
+    if before is not None and whole.startswith(before):
         known = _by_rules(text, rules, index)
-        if known is not None and known.position == len(given):
+        if known is not None and known.position == len(before):
             return known
         if turn is None:
-            return Start(len(given), len(given)) if index in text.spoken else None
-        end = len(given)
+            return Start(len(before), len(before)) if index in text.spoken else None
+        end = len(before)
         rules.insert(0, _Rule(Prompt(whole[turn:end])) if end >= turn else _Rule(Prompt(""), whole[end:turn]))
         return Start(end, turn)
-    if not any(given is not None and rule.prompt.text and given.endswith(rule.prompt.text) for rule in rules):
+    if not any(before is not None and rule.prompt.text and before.endswith(rule.prompt.text) for rule in rules):
         rules.insert(0, _Rule(exact_prompt(text.chosen, text.messages, text.tools, index)))
     return None
 

@@ -167,8 +167,8 @@ class Traced(str):
         if not most:
             return self
         text = str.replace(self, old, new, times)
-        own, given = sole(self._runs), sole(runs_of(new))
-        if own is not None and (not new or given is own or given is TEMPLATE):
+        own, put = sole(self._runs), sole(runs_of(new))
+        if own is not None and (not new or put is own or put is TEMPLATE):
             return traced(text, resized(self._runs[:1], len(text)))
         return self._replaced(text, old, new, most) if old else lost(text, "replace")
 

@@ -241,9 +241,9 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
             TemplateError: The template refuses the conversation; carries its message.
             TemplateLimitError: The template used more than any honest one.
         """
-        given = list(messages) if not isinstance(messages, (str, bytes, Mapping)) else messages
-        chat = convert.chat(given, tools, reads_key=self.reads_key)
-        dicts = template_messages(given)  # type: ignore[arg-type]
+        listed_messages = list(messages) if not isinstance(messages, (str, bytes, Mapping)) else messages
+        chat = convert.chat(listed_messages, tools, reads_key=self.reads_key)
+        dicts = template_messages(listed_messages)  # type: ignore[arg-type]
         listed = None if tools is None else _tool_dicts(chat.tools)
         with one_limit(len(dicts)):
             return iter(
@@ -280,9 +280,9 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
     def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
         tools = _tool_dicts(chat.tools) or None
-        found = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
-        tell_ignored_tools(self.format.source, chat.tools, found)
-        return placed(found, chat, self.specials)
+        segments = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+        tell_ignored_tools(self.format.source, chat.tools, segments)
+        return placed(segments, chat, self.specials)
 
     def reads_key(self, key: str) -> bool:
         """Return whether the template may read a key of a message: whether the template names that key."""
@@ -361,8 +361,8 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
 
 
 def _rebuilt(chosen: Format, choices: Choices) -> TracedTemplate:
-    found: TracedTemplate = FamilyMeta.__call__(TracedTemplate, chosen, choices)
-    return found
+    template: TracedTemplate = FamilyMeta.__call__(TracedTemplate, chosen, choices)
+    return template
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -72,15 +72,15 @@ SCALARS: Final = (TracedInt, TracedFloat, TracedBool, TracedNone)
 
 def scalar(value: int | float | None, origin: Origin) -> Scalar:
     """Return a number, truth value or None with its origin."""
-    found: Scalar
+    value_with_origin: Scalar
     if value is None:
-        found = TracedNone()
+        value_with_origin = TracedNone()
     elif isinstance(value, bool):
-        found = TracedBool(value)
+        value_with_origin = TracedBool(value)
     else:
-        found = TracedInt(value) if isinstance(value, int) else TracedFloat(value)
-    found._origin = origin
-    return found
+        value_with_origin = TracedInt(value) if isinstance(value, int) else TracedFloat(value)
+    value_with_origin._origin = origin
+    return value_with_origin
 
 
 def untraced(value: object) -> object:
@@ -151,26 +151,26 @@ def _as_mapping(message: Message | Mapping[str, Any]) -> Mapping[str, Any]:
 
 def chat_messages(chat: Chat, *, null_content: bool = False) -> list[dict[str, Any]]:
     """Return the messages of a chat. Content that is None is left out, or null."""
-    found = template_messages(chat.messages)
+    dicts = template_messages(chat.messages)
     if null_content:
-        for position, message in enumerate(found):
+        for position, message in enumerate(dicts):
             if "content" not in message:
-                found[position] = {"role": message["role"], "content": None, **message}
-    return found
+                dicts[position] = {"role": message["role"], "content": None, **message}
+    return dicts
 
 
 def _as_dict(message: Message) -> dict[str, Any]:
-    found: dict[str, Any] = {"role": message.__struct_config__.tag}
+    fields: dict[str, Any] = {"role": message.__struct_config__.tag}
     if message.content is not None:
         content = message.content
-        found["content"] = content if isinstance(content, str) else [_part(part) for part in content]
+        fields["content"] = content if isinstance(content, str) else [_part(part) for part in content]
     if message.name is not None:
-        found["name"] = message.name
+        fields["name"] = message.name
     if isinstance(message, AssistantMessage):
         if message.reasoning_content is not None:
-            found["reasoning_content"] = message.reasoning_content
+            fields["reasoning_content"] = message.reasoning_content
         if message.tool_calls:
-            found["tool_calls"] = [
+            fields["tool_calls"] = [
                 {
                     **({"id": call.id} if call.id is not None else {}),
                     "type": "function",
@@ -179,8 +179,8 @@ def _as_dict(message: Message) -> dict[str, Any]:
                 for call in message.tool_calls
             ]
     elif isinstance(message, ToolMessage) and message.tool_call_id is not None:
-        found["tool_call_id"] = message.tool_call_id
-    return {**found, **message.extra}
+        fields["tool_call_id"] = message.tool_call_id
+    return {**fields, **message.extra}
 
 
 def _part(part: TextPart | MediaPart) -> Mapping[str, Any]:
@@ -216,8 +216,8 @@ class Inputs:
         if type(value) is str:
             return whole(value, origin)
         if type(value) is dict:
-            found = {whole(key, origin): self.data(item, origin, scalars=scalars) for key, item in value.items()}
-            return self._kept(found, origin, value)
+            items_by_key = {whole(key, origin): self.data(item, origin, scalars=scalars) for key, item in value.items()}
+            return self._kept(items_by_key, origin, value)
         if type(value) in (list, tuple):
             items = [self.data(item, origin, scalars=scalars) for item in value]  # type: ignore[attr-defined]
             return self._kept(items if type(value) is list else tuple(items), origin, value)
@@ -233,44 +233,44 @@ class Inputs:
 
     def _message(self, index: int, message: Mapping[str, Any]) -> dict[str, object]:
         body = of_message(Kind.BODY, index)
-        found: dict[str, object] = {}
+        fields: dict[str, object] = {}
         for key, value in message.items():
             if key == "role":
-                found[key] = value
+                fields[key] = value
             elif type(value) is str and key in _TEXTS:
-                found[key] = traced(value, ((len(value), body, None),) if value else ())
+                fields[key] = traced(value, ((len(value), body, None),) if value else ())
             elif key in _METADATA:
-                found[key] = self.data(value)
+                fields[key] = self.data(value)
             elif key == "content" and isinstance(value, list):
-                found[key] = self._kept([self._content_part(part, body) for part in value], body, value)
+                fields[key] = self._kept([self._content_part(part, body) for part in value], body, value)
             elif key == "tool_calls" and isinstance(value, list):
-                found[key] = self._kept([self._call(call, body) for call in value], body, value)
+                fields[key] = self._kept([self._call(call, body) for call in value], body, value)
             else:
-                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
-        self.owners[id(found)] = index
-        self._alive.append(found)
-        return found
+                fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
+        self.owners[id(fields)] = index
+        self._alive.append(fields)
+        return fields
 
     def _content_part(self, part: object, body: Origin) -> object:
         if not isinstance(part, dict):
             return self.data(part, body)
-        found = {key if key in _KNOWN else whole(key, body): self.data(item, body) for key, item in part.items()}
+        fields = {key if key in _KNOWN else whole(key, body): self.data(item, body) for key, item in part.items()}
         if "type" in part:
-            found["type"] = part["type"]
-        return self._kept(found, body, part)
+            fields["type"] = part["type"]
+        return self._kept(fields, body, part)
 
     def _call(self, call: object, body: Origin) -> object:
         if not isinstance(call, dict):
             return self.data(call, body)
         name = of_message(Kind.NAME, body.message)
-        found: dict[str, object] = {}
+        fields: dict[str, object] = {}
         for key, value in call.items():
             if key == "function":
-                found[key] = self._call(value, body)
+                fields[key] = self._call(value, body)
             elif key == "type" and value == "function":
-                found[key] = value
+                fields[key] = value
             elif key in ("name", "id"):
-                found[key] = self.data(value, name)
+                fields[key] = self.data(value, name)
             else:
-                found[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
-        return self._kept(found, body, call)
+                fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
+        return self._kept(fields, body, call)
