@@ -20,6 +20,7 @@ ROOMS = (
     "build",
     "cli",
     "client",
+    "compat",
     "conversation",
     "convert.py",
     "encoding",

@@ -46,7 +46,7 @@ _FILES = ("base", "client", "configs", "custom", "parsers")
 
 
 def install() -> None:
-    """Let `import renderers` in this process mean this package, for code that cannot be edited, such as verifiers.
+    """Make `import renderers` in this process mean this package, for code that cannot be edited, such as verifiers.
 
     Raises:
         OptionError: `renderers` was imported before: some of its objects are in use already.
@@ -64,7 +64,7 @@ def install() -> None:
 
 
 def _module(name: str) -> ModuleType:
-    """A module of `renderers` that holds one format: there each imports what it needs of the others, so it has all."""
+    """Make a module of `renderers` that holds one format. It has all names: there each imports what it needs."""
     module = ModuleType(f"renderers.{name}", f"The classes of `renderers.{name}`.")
     configs = import_module(f"{__name__}.configs")
     vars(module).update({shared: getattr(base, shared) for shared in base.__all__})
@@ -77,7 +77,7 @@ def _module(name: str) -> ModuleType:
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for a configuration
 
     def __getattr__(name: str) -> object:
-        """A configuration, and with it pydantic, when one is first asked for."""
+        """Import a configuration, and with it pydantic, when one is first asked for."""
         if name == "config_from_name" or name.endswith("Config"):
             try:
                 return getattr(import_module(f"{__name__}.configs"), name)

@@ -104,7 +104,7 @@ class RenderedConversation:
 
     @property
     def token_ids(self) -> list[int]:
-        """Prompt and completion."""
+        """Return prompt and completion."""
         return [*self.prompt_ids, *self.completion_ids]
 
     def with_completion(
@@ -124,7 +124,7 @@ class RenderedConversation:
 
 
 def _populate_registry() -> None:
-    """Do nothing: every class is in `RENDERER_REGISTRY` from the start."""
+    """Keep `RENDERER_REGISTRY` as it is: every class is in it from the start."""
 
 
 def is_multimodal(renderer: object) -> bool:
@@ -133,14 +133,14 @@ def is_multimodal(renderer: object) -> bool:
 
 
 def merge_chat_template_kwargs(config: Any, chat_template_kwargs: Mapping[str, Any] | None) -> Any:  # noqa: ANN401
-    """See `isc.compat.configs.merge_chat_template_kwargs`."""
+    """Run `isc.compat.configs.merge_chat_template_kwargs`."""
     from isc.compat import configs
 
     return configs.merge_chat_template_kwargs(config, chat_template_kwargs)
 
 
 def template_field_names(config: Any) -> frozenset[str]:  # noqa: ANN401
-    """See `isc.compat.configs.template_field_names`."""
+    """Run `isc.compat.configs.template_field_names`."""
     from isc.compat import configs
 
     return configs.template_field_names(config)

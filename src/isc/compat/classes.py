@@ -146,7 +146,7 @@ class GptOssRenderer(FamilyRenderer):
 
 
 def is_super(tokenizer: object) -> bool:
-    """Whether a tokenizer is that of a Nemotron 3 Super, by its name."""
+    """Return whether a tokenizer is that of a Nemotron 3 Super, by its name."""
     return "Nemotron-3-Super" in str(getattr(tokenizer, "name_or_path", ""))
 
 
@@ -228,7 +228,7 @@ def create_renderer(
 
 
 def _found(tokenizer: object, config: Any) -> Any:  # noqa: ANN401
-    """The configuration of a tokenizer's model, with the retention that was asked for."""
+    """Return the configuration of a tokenizer's model, with the retention that was asked for."""
     from isc.compat.configs import config_class_for
 
     name = MODEL_RENDERER_MAP.get(str(getattr(tokenizer, "name_or_path", "")))

@@ -122,14 +122,14 @@ def _check_media(renderer: Renderer, media: object, *, process_multimodal: bool)
 
 
 def _params(renderer: Renderer, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The caller's sampling parameters, with those that are never the caller's."""
+    """Return the caller's sampling parameters, with those that are never the caller's."""
     ours = {"logprobs": 1, "stop_token_ids": renderer.get_stop_token_ids(), "skip_special_tokens": False}
     return {**(given or {}), **ours}
 
 
 @contextmanager
 def _errors_as_there(client: object) -> Iterator[None]:
-    """The errors of `isc.client` as those of `renderers.client` and of the openai package."""
+    """Raise the errors of `isc.client` as those of `renderers.client` and of the openai package."""
     try:
         yield
     except PromptTooLongError as error:
@@ -164,7 +164,7 @@ def _result(generation: Generation, renderer: FamilyRenderer, attribution: Rende
 
 
 def _retries(client: object) -> Retries:
-    """As often and as long as an `AsyncOpenAI` is told to; once, and however long it takes, with an httpx client."""
+    """Return attempts and time of an `AsyncOpenAI`. With an httpx client: once, however long it takes."""
     timeout = getattr(client, "timeout", None)
     seconds = getattr(timeout, "read", timeout)
     whole = float(seconds) if isinstance(seconds, (int, float)) else math.inf
@@ -172,7 +172,7 @@ def _retries(client: object) -> Retries:
 
 
 def _as_openai(error: ClientError, client: object) -> Exception:
-    """The error that the openai package raises for this; the error itself where the client is not of that package."""
+    """Return the error that the openai package raises for this. Return it as it is if the client is another's."""
     openai: Any = sys.modules.get(type(client).__module__.partition(".")[0])
     if not hasattr(openai, "APIStatusError"):
         return error

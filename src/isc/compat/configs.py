@@ -71,7 +71,7 @@ class BaseRendererConfig(BaseModel):
 
 
 def implied_retention(field: str, value: bool) -> ThinkingRetention:
-    """The retention that a field of `KEEPS_THINKING` implies."""
+    """Return the retention that a field of `KEEPS_THINKING` implies."""
     return "all" if value is KEEPS_THINKING[field] else "tool_cycle"
 
 

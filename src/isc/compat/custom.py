@@ -39,7 +39,7 @@ def load_target(import_path: str) -> Any:  # noqa: ANN401 - whatever the caller 
 
 
 def _file_module(path: Path) -> ModuleType:
-    """The module of a file, under a name that its place determines."""
+    """Import a file as a module, under a name that its place determines."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path} for a custom renderer")
     place = path.resolve()

@@ -49,7 +49,7 @@ _GRAMMARS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[str, Any]) -> Family:  # noqa: ANN401
-    """The family that a configuration asks for on this tokenizer.
+    """Return the family that a configuration asks for on this tokenizer.
 
     Args:
         config: A configuration, or None for `auto`.
@@ -85,7 +85,7 @@ def implied_retention(family: Family) -> ThinkingRetention | None:
 
 
 def config_name_of(family: Family) -> str:
-    """The name of the configuration that asks for a family; `default` where `renderers` has none for it.
+    """Return the name of the configuration that asks for a family; `default` where `renderers` has none for it.
 
     >>> from isc.formats.catalogue import family_for
     >>> config_name_of(family_for("nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16"))
@@ -99,14 +99,14 @@ def config_name_of(family: Family) -> str:
 
 
 def resolved(config: Any, family: Family) -> Any:  # noqa: ANN401
-    """The configuration with the family's value in every field that left it to the model."""
+    """Return the configuration with the family's value in every field that left it to the model."""
     left = (field for field, value in config if value is None and hasattr(family, field))
     values = {field: getattr(family, field) for field in left}
     return config.model_copy(update={field: value for field, value in values.items() if value is not None})
 
 
 def reading(family: Family) -> Family:
-    """The family by which turns are read: where only a sibling thinks, the sibling, so that thinking is no content.
+    """Return the family by which turns are read: the sibling where only that thinks, so that thinking is no content.
 
     >>> from isc.formats.catalogue import family_for
     >>> reading(family_for("Qwen/Qwen3-VL-8B-Instruct")).variant
@@ -117,7 +117,7 @@ def reading(family: Family) -> Family:
 
 
 def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The fields of a configuration that say something of the format; None leaves it to the template."""
+    """Return the fields of a configuration that say something of the format. None leaves it to the template."""
     fields: dict[str, Any] = config.model_dump(exclude_none=True)
     return {
         field: value
@@ -136,7 +136,7 @@ def _grammar(field: str, name: str | None) -> str | None:
 
 
 def _named(name: str, of_model: Family | None) -> Family | None:
-    """The family of a configuration's name, as the model has it; None where isc has no such family."""
+    """Return the family of a configuration's name, as the model has it. None: isc has no such family."""
     family_name, variant = OTHER_NAMES.get(name, (name, None))
     kind = catalogue.list_families().get(family_name)
     if kind is None:
@@ -147,7 +147,7 @@ def _named(name: str, of_model: Family | None) -> Family | None:
 
 
 def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
-    """The family with these options, checked as a decoder does."""
+    """Return the family with these options, checked as a decoder does."""
     name, kind = catalogue.family_name(family), type(family)
     values: dict[str, Any] = structs.asdict(family)
     fields = [field for field in values if field != "variant"]
@@ -165,7 +165,7 @@ def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
 
 
 def _made(kind: type[Family], values: Mapping[str, Any]) -> Family | OptionError:
-    """The family with these values, checked as a decoder does, or what is wrong with them."""
+    """Return the family with these values, checked as a decoder does, or what is wrong with them."""
     name = kind.__struct_config__.tag
     try:
         return msgspec.convert({"family": name, **values}, kind)
@@ -174,7 +174,7 @@ def _made(kind: type[Family], values: Mapping[str, Any]) -> Family | OptionError
 
 
 def _without_a_siblings(kind: type[Family], values: Mapping[str, Any], options: Mapping[str, Any]) -> Family | None:
-    """The family without the one option that only another variant has; None where something else is wrong."""
+    """Return the family without the one option that only another variant has. None: something else is wrong."""
     variants = [get_args(field.type) for field in structs.fields(kind) if field.name == "variant"]
     siblings = ({**values, **options, "variant": variant} for known in variants for variant in known)
     if all(isinstance(_made(kind, sibling), OptionError) for sibling in siblings):
@@ -187,7 +187,7 @@ def _without_a_siblings(kind: type[Family], values: Mapping[str, Any], options: 
 
 
 def _traced(name: str, tokenizer: object, encoder: Encoder, options: Mapping[str, Any]) -> Family:
-    """The model's own template for a format that has no family, said by a notice."""
+    """Return the model's own template for a format that has no family, and say so by a notice."""
     family = _template(tokenizer, encoder, options)
     found = family.report()
     read = f"calls are read as {found.tool_calls}" if found.tool_calls else "calls are left in the content"
@@ -206,7 +206,7 @@ def _template(
     reasoning: str | None = None,
     tool_calls: str | None = None,
 ) -> WholeFormat:
-    """A tokenizer's own chat templates as a family."""
+    """Return a tokenizer's own chat templates as a family."""
     chosen = loading.tokenizer_templates(tokenizer)
     if chosen is None:
         raise UnknownModelError(

@@ -65,7 +65,7 @@ def _without_what_is_left_out(render: Callable[[Messages, Tools], T], given: Giv
 
 
 def _without(given: Given, error: ConversationError) -> Given | None:
-    """The conversation without what an error is about; None where the template would not leave that out."""
+    """Return the conversation without what an error is about. None: the template would not leave that out."""
     if error.path == "tools" and given.tools and _NOT_SHOWN in error.problem:
         return Given(given.messages, None)
     field = _FIELD.fullmatch(error.path)
@@ -81,7 +81,7 @@ def _without(given: Given, error: ConversationError) -> Given | None:
 
 
 def _with_objects(messages: Messages) -> Messages | None:
-    """The conversation with every call's arguments as an object; None where no JSON text of one is among them."""
+    """Return the conversation with every call's arguments as an object. None: none of them is JSON text of one."""
     if not isinstance(messages, Sequence):
         return None
     read = [_read(message) for message in messages]
@@ -89,7 +89,7 @@ def _with_objects(messages: Messages) -> Messages | None:
 
 
 def _read(message: Any) -> Any:  # noqa: ANN401 - as the caller gave it
-    """The message with objects for arguments, itself where it has no other."""
+    """Return the message with objects for arguments, itself where it has no other."""
     calls = message.get("tool_calls") if isinstance(message, Mapping) else None
     if not isinstance(calls, Sequence):
         return message

@@ -41,7 +41,7 @@ _IMAGES: Final = ("qwen3.5", "qwen3.6", "qwen3.8", "qwen3-vl", "gemma4", "kimi-k
 
 
 def _names(models: str) -> list[str]:
-    """The full names of a row."""
+    """Return the full names of a row."""
     groups = (group.split(": ") for group in models.split("; "))
     return [beginning + rest for beginning, ends in groups for rest in ends.split()]
 

@@ -55,7 +55,7 @@ class Renderer(Protocol):
 
     @property
     def is_prefix_stable(self) -> bool:
-        """Whether appending turns never changes how earlier ones are rendered."""
+        """Return whether appending turns never changes how earlier ones are rendered."""
         ...
 
     def render(
@@ -98,7 +98,7 @@ class MultimodalRenderer(Renderer, Protocol):
 
     @property
     def mm_token_type_id_map(self) -> dict[int, int]:
-        """The type of each placeholder token."""
+        """Return the type of each placeholder token."""
         ...
 
     def bridge_to_next_turn(

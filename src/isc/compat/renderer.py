@@ -94,12 +94,12 @@ class FamilyRenderer:
         return self._told(rendered)
 
     def _told(self, rendered: isc.RenderedTokens) -> RenderedTokens:
-        """The columns; that of content is empty where the caller's tokenizer gives no offsets, as there."""
+        """Return the columns. That of content is empty where the caller's tokenizer gives no offsets, as there."""
         columns = RenderedTokens.of(rendered)
         return columns if self._tells_content else replace_columns(columns, is_content=[])
 
     def _rendered(self, messages: Messages, tools: Tools, add_generation_prompt: bool) -> isc.RenderedTokens:
-        """The conversation as isc has it, without what the template leaves out."""
+        """Return the conversation as isc has it, without what the template leaves out."""
         whole = partial(self.renderer.render, add_generation_prompt=add_generation_prompt)
         return leniently(whole, messages, tools)
 
@@ -126,7 +126,7 @@ class FamilyRenderer:
         return response(found, names_checked=checked)
 
     def _assumed_prompt(self, opener: int | None) -> list[int] | None:
-        """The prompt that a completion without one is taken to follow: for GLM one that opened reasoning."""
+        """Return the prompt that a completion without one is taken to follow. GLM's opened reasoning."""
         if opener is None or not self._is_glm or not getattr(self.renderer.family, "enable_thinking", True):
             return None
         return [opener]
@@ -156,22 +156,22 @@ class FamilyRenderer:
 
     @property
     def checks_names(self) -> bool:
-        """Whether a call of a tool that was not offered is marked: for GLM, whose calls engines then drop."""
+        """Return whether a call of a tool that was not offered is marked: for GLM, whose calls engines drop."""
         return self._is_glm
 
     @property
     def supports_tools(self) -> bool:
-        """Whether calls are read: not from a template of which no grammar was named."""
+        """Return whether calls are read. They are not from a template of which no grammar was named."""
         return self.config is None or self.config.name != "default" or self.config.tool_parser is not None
 
     @property
     def is_prefix_stable(self) -> bool:
-        """Whether appending turns never changes how earlier ones are rendered."""
+        """Return whether appending turns never changes how earlier ones are rendered."""
         return self.renderer.is_prefix_stable
 
     @property
     def effective_thinking_retention(self) -> ResolvedThinkingRetention:
-        """When a bridge may keep earlier reasoning, as the configuration and the family's options say."""
+        """Return when a bridge may keep earlier reasoning, by the configuration and the family's options."""
         stated = self.renderer.thinking_retention
         if stated is not None:
             return stated
@@ -181,7 +181,7 @@ class FamilyRenderer:
 
 
 def _bound(encoder: Encoder, family: Family, retention: ThinkingRetention | None) -> isc.Renderer:
-    """Isc's renderer as this package's callers expect it.
+    """Return isc's renderer as this package's callers expect it.
 
     Ids are those of the template's text encoded at once. Arguments that are no JSON stay what a model wrote.
     """

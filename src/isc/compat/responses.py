@@ -45,13 +45,13 @@ class ParsedResponse:
 
 
 def response(parsed: isc.ParsedResponse, *, names_checked: bool = True) -> ParsedResponse:
-    """A turn that isc parsed."""
+    """Return a turn that isc parsed."""
     calls = tool_calls(parsed.tool_calls, names_checked=names_checked)
     return ParsedResponse(parsed.content, parsed.reasoning_content, calls, parsed.reasoning_complete)
 
 
 def tool_calls(parsed: Sequence[isc.ParsedToolCall], *, names_checked: bool = True) -> list[ParsedToolCall]:
-    """The calls of a turn that isc parsed. One that was cut off has no name: verifiers runs whatever has one.
+    """Return the calls of a turn that isc parsed. One that was cut off has no name: verifiers runs whatever has one.
 
     Args:
         parsed: The calls.

@@ -36,7 +36,7 @@ def build_training_sample(
     ensure_final_stop: bool = False,
     message_loss_mask: Sequence[bool | int] | None = None,
 ) -> RenderedTrainingSample:
-    """A conversation with the tokens to train on: what is sampled, and the content of `content_sft_roles`.
+    """Return a conversation with the tokens to train on: what is sampled, and the content of `content_sft_roles`.
 
     Args:
         renderer: Format and vocabulary.
@@ -65,7 +65,7 @@ def build_training_sample(
 
 
 def _checked(mask: Sequence[bool | int], count: int) -> list[bool]:
-    """A mask of so many truth values, each False, True, 0 or 1.
+    """Return a mask of so many truth values. Each may be False, True, 0 or 1.
 
     Raises:
         OptionError: It is not.
@@ -115,7 +115,7 @@ def build_trajectory_step(
     *,
     tools: Tools = None,
 ) -> dict[str, Any]:
-    """A rollout kept as messages, as the ids its sampler saw.
+    """Return a rollout kept as messages, as the ids its sampler saw.
 
     Nothing was sampled here, so no log probability is known: each is NaN, in the place of the number it stands for.
 

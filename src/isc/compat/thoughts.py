@@ -41,7 +41,7 @@ def keeps_calls_in_thoughts(config: Any) -> bool:  # noqa: ANN401 - a configurat
 
 
 def markers_of(family: Family, *, kept_open: bool = False) -> Reasoning | None:
-    """What brackets reasoning where it is read otherwise than by the format itself; None where it is not.
+    """Return what brackets reasoning where it is read otherwise than by the format itself. None: it is not.
 
     Args:
         family: The format.
@@ -85,12 +85,12 @@ def parsed(
 
 
 def _cut_off(thought: str | None) -> ParsedResponse:
-    """A turn that is reasoning to its end."""
+    """Return a turn that is reasoning to its end."""
     return ParsedResponse("", None if thought is None else thought.strip("\n"), (), reasoning_complete=False)
 
 
 def _opened(markers: Reasoning, encoder: Encoder, prompt_ids: Sequence[int]) -> bool:
-    """Whether the turn that a prompt ends in begins with reasoning that is not closed there."""
+    """Return whether the turn that a prompt ends in begins with reasoning that is not closed there."""
     marks = {encoder.specials.get(text) for text in (markers.opener, markers.closer)}
     others = set(encoder.specials.values()) - marks
     start = next((k for k in range(len(prompt_ids), 0, -1) if prompt_ids[k - 1] in others), 0)

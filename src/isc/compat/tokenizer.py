@@ -31,28 +31,28 @@ class LoadedTokenizer(Struct, frozen=True):
 
     @property
     def chat_template(self) -> str | dict[str, str] | None:
-        """The model's chat template; several by their names, as transformers has them."""
+        """Return the model's chat template; several by their names, as transformers has them."""
         templates = self.source.chat_templates()
         return templates.get(DEFAULT) if templates.keys() <= {DEFAULT} else templates
 
     @property
     def bos_token(self) -> str | None:
-        """The special that begins a text, where the model has one."""
+        """Return the special that begins a text, where the model has one."""
         return self.source.special("bos_token") or None
 
     @property
     def eos_token(self) -> str | None:
-        """The special that ends a text, where the model has one."""
+        """Return the special that ends a text, where the model has one."""
         return self.source.special("eos_token") or None
 
     @property
     def eos_token_id(self) -> int | None:
-        """Its id."""
+        """Return the id of `eos_token`."""
         return self.encoder.specials.get(self.eos_token or "")
 
     @property
     def unk_token_id(self) -> int | None:
-        """None: a byte-level vocabulary has no unknown token."""
+        """Return None: a byte-level vocabulary has no unknown token."""
         return None
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
@@ -73,7 +73,7 @@ class LoadedTokenizer(Struct, frozen=True):
         return self.encoder.decode_bytes(kept).decode("utf-8", "replace")
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever transformers has
-        """What transformers' tokenizer has under this name.
+        """Return what transformers' tokenizer has under this name.
 
         Raises:
             AttributeError: It has no such thing, or cannot be loaded.
@@ -101,7 +101,7 @@ _BASIC = ("encode", "decode", "convert_tokens_to_ids")
 
 
 def encoder_of(tokenizer: object) -> Encoder:
-    """The encoder of a tokenizer, or of what a caller's own class wraps and hands its attributes on from.
+    """Return the encoder of a tokenizer, or of what a caller's own class wraps and hands its attributes on from.
 
     Raises:
         EncoderError: A tokenizer that isc does not know or cannot account for.
@@ -111,7 +111,7 @@ def encoder_of(tokenizer: object) -> Encoder:
 
 
 def tells_offsets(tokenizer: object) -> bool:
-    """Whether callers of `renderers` expect content to be told: not with a class of theirs that gives no offsets."""
+    """Return whether callers expect content to be told: not with a class of theirs that gives no offsets."""
     if isinstance(tokenizer, LoadedTokenizer) or callable(tokenizer):
         return True
     return not all(hasattr(tokenizer, method) for method in _BASIC)

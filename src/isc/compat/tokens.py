@@ -27,7 +27,7 @@ class MultiModalData:
     mm_items: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def is_empty(self) -> bool:
-        """Whether there is no media."""
+        """Return whether there is no media."""
         return not any((*self.mm_hashes.values(), *self.mm_placeholders.values(), *self.mm_items.values()))
 
 
@@ -50,7 +50,7 @@ class RenderedTokens:
 
     @classmethod
     def of(cls, rendered: isc.RenderedTokens) -> RenderedTokens:
-        """The columns of isc's value.
+        """Make the columns of isc's value.
 
         >>> RenderedTokens.of(isc.RenderedTokens.from_columns([7], [0], [True], ["assistant"])).sampled_mask
         [True]
@@ -66,7 +66,7 @@ class RenderedTokens:
         )
 
     def to_isc(self) -> isc.RenderedTokens:
-        """The columns as isc's value, checked; `sampled_mask` follows from the others there.
+        """Return the columns as isc's value, checked. There `sampled_mask` follows from the others.
 
         Raises:
             AttributionError: Columns differ in length, or an owner does not exist.
@@ -75,7 +75,7 @@ class RenderedTokens:
         return isc.RenderedTokens.from_columns(*columns, self.message_tool_names or None)
 
     def tokens_per_message(self, n_messages: int | None = None, *, sampled_only: bool = False) -> list[int]:
-        """Number of tokens of each of the first `n_messages` messages, of all unless given."""
+        """Count the tokens of each of the first `n_messages` messages, of all unless given."""
         known = len(self.message_roles)
         counts = [0] * (known if n_messages is None else min(n_messages, known))
         for place, message in enumerate(self.message_indices):
@@ -84,7 +84,7 @@ class RenderedTokens:
         return counts
 
     def message_token_spans(self) -> list[Span | None]:
-        """From the first to the last token of each message; None for a message without tokens."""
+        """Return the span from the first to the last token of each message. None: a message without tokens."""
         count = len(self.message_roles) or max(self.message_indices, default=UNOWNED) + 1
         found: list[Span | None] = [None] * count
         for place, message in enumerate(self.message_indices):
@@ -94,14 +94,14 @@ class RenderedTokens:
         return found
 
     def role_token_spans(self) -> dict[str, list[Span]]:
-        """`message_token_spans` by role."""
+        """Return `message_token_spans` by role."""
         spans: dict[str, list[Span]] = {}
         for role, span in zip(self.message_roles, self.message_token_spans(), strict=False):
             spans.setdefault(role, []).extend([] if span is None else [span])
         return spans
 
     def tokens_by_role(self, *, sampled_only: bool = False) -> dict[str, int]:
-        """Number of tokens of each role that occurs."""
+        """Count the tokens of each role that occurs."""
         counts = dict.fromkeys(self.message_roles, 0)
         counted = self.tokens_per_message(sampled_only=sampled_only)
         for role, tokens in zip(self.message_roles, counted, strict=True):
@@ -109,7 +109,7 @@ class RenderedTokens:
         return counts
 
     def content_token_spans_by_role(self) -> dict[str, list[Span]]:
-        """Spans of each role's content, none of which crosses a message; empty where content is not known."""
+        """Return spans of each role's content, none of which crosses a message. Empty: content is not known."""
         if not self.is_content:
             return {}
         spans: dict[str, list[Span]] = {role: [] for role in self.message_roles}
@@ -124,14 +124,14 @@ class RenderedTokens:
         return spans
 
     def content_mask_for_roles(self, roles: Collection[str]) -> list[bool]:
-        """For each token whether it is content of a message with one of these roles."""
+        """Return for each token whether it is content of a message with one of these roles."""
         mask = [False] * len(self.token_ids)
         for place, message in self._content():
             mask[place] = self.message_roles[message] in roles
         return mask
 
     def _content(self) -> Iterator[Span]:
-        """Places of content tokens, with their messages."""
+        """Yield the places of content tokens, with their messages."""
         count = len(self.message_roles)
         pairs = zip(self.message_indices, self.is_content, strict=False)
         return ((place, message) for place, (message, body) in enumerate(pairs) if body and 0 <= message < count)

@@ -32,7 +32,7 @@ def extract_message_tool_names(messages: Sequence[Mapping[str, Any]]) -> list[st
 
 
 def _named_calls(message: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Ids and names of a message's calls, where a call has both."""
+    """Return ids and names of a message's calls, where a call has both."""
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call
         if call.get("id") and function.get("name"):

@@ -276,7 +276,7 @@ def instrument(tree: nodes.Template, tail: int) -> None:
 
 
 def _meter_spread(call: nodes.Node) -> None:
-    """Let what a call spreads by `*` and `**` pass the environment first."""
+    """Wrap what a call spreads by `*` and `**`, so that it passes the environment first."""
     for name in ("dyn_args", "dyn_kwargs"):
         values = getattr(call, name, None)
         if values is not None:

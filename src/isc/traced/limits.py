@@ -60,7 +60,7 @@ _SHARED: Final[ContextVar[tuple[float, float] | None]] = ContextVar("shared", de
 
 @contextmanager
 def one_limit(messages: int = 0) -> Iterator[None]:
-    """Let all renders of one question share the time of one, whatever trial conversations it takes to answer it.
+    """Give all renders of one question the time of one, whatever trial conversations it takes to answer it.
 
     Inside another such block the time is that one's.
     """
