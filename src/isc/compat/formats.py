@@ -75,7 +75,7 @@ def family_of(config: Any, tokenizer: object, encoder: Encoder, given: Mapping[s
 
 
 def implied_retention(family: Family) -> ThinkingRetention | None:
-    """When a bridge may keep earlier reasoning where no configuration says so; None leaves it to the family.
+    """Return when a bridge may keep earlier reasoning if no configuration says so. None: the family says.
 
     A user turn is bridged where nothing of the turns before it is taken off: they have empty think blocks, or all of
     their analysis.

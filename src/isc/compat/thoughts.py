@@ -36,7 +36,7 @@ _KEPT_OPEN: Final = ("deepseek-r1", "laguna-xs.2", "laguna-xs-2.1", "laguna-m.1"
 
 
 def keeps_calls_in_thoughts(config: Any) -> bool:  # noqa: ANN401 - a configuration
-    """Whether a call in open reasoning is reasoning: in these formats, and where a parser of reasoning was named."""
+    """Return whether a call in open reasoning is reasoning: in these formats, and if a reasoning parser was named."""
     return config is not None and (config.name in _KEPT_OPEN or getattr(config, "reasoning_parser", None) is not None)
 
 
