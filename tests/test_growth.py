@@ -89,8 +89,6 @@ def test_reading_grows_with_the_ids(name: str) -> None:
 @pytest.mark.parametrize("name", list_families())
 def test_trajectories_and_episodes_grow_with_their_turns(name: str) -> None:
     """A turn costs what it adds: the history is copied as a whole, and not walked."""
-    if name == "deepseek-v4":
-        pytest.skip("it sorts the results of all turns anew for every part of a chat, see docs/benchmarks.md")
     works = [work for work in (stepping(renderer_of(name)), rolling(renderer_of(name))) if work is not None]
     if not works:
         pytest.skip("the format has no such episodes")

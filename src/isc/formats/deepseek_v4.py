@@ -28,8 +28,10 @@ generation prompt after any message.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from functools import partial
+from itertools import takewhile
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from isc.errors import ConversationError, OptionError
 from isc.formats import _deepseek as deepseek
@@ -235,50 +237,50 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
         return _CALLS.read(until(sampled, self.stop_tokens), self.reasoning, tools)
 
 
-class _Turns(NamedTuple):
-    """For each message the first one of the turn it shares, and whose content stands in its place."""
-
-    first: tuple[int, ...]
-    shown: tuple[int, ...]
+def _first(chat: Chat, index: int) -> int:
+    """Return the first message of the turn that a message shares: users and results in a row are merged."""
+    return chat.running("deepseek_v4_firsts", _firsts)[index]
 
 
-def _turns(chat: Chat) -> _Turns:
-    """Return which messages share a turn, worked out once a chat."""
-    return chat.once("deepseek_v4_turns", _merged)
-
-
-def _merged(chat: Chat) -> _Turns:
-    """Merge what users say and tools return, and put the results of each turn in the order of the calls before."""
+def _firsts(chat: Chat) -> list[int]:
     first: list[int] = []
-    shown = list(range(len(chat.messages)))
-    order: dict[str, int] = {}
-    results: list[int] = []
+    for index in range(len(chat.messages)):
+        first.append(first[-1] if index and _shares_turn(chat, index, first[-1]) else index)
+    return first
+
+
+def _shown(chat: Chat, index: int) -> int:
+    """Return the result that stands in the place of a message: those of a turn are in the order of the calls before."""
+    first = _first(chat, index)
+    caller = chat.running("deepseek_v4_callers", _callers)[first]
+    if caller < 0 or not isinstance(chat.messages[index], ToolMessage):
+        return index
+    return chat.once(f"deepseek_v4_results_{first}", partial(_in_order, first=first, caller=caller))[index]
+
+
+def _callers(chat: Chat) -> list[int]:
+    """Return for each message the last one before it that calls with ids, or -1."""
+    callers = [-1]
     for index, message in enumerate(chat.messages):
-        start = first[-1] if index and _shares_turn(chat, index, first[-1]) else index
-        first.append(start)
-        if start == index:
-            _sort(chat, results, order, shown)
-            results = []
-        if isinstance(message, ToolMessage):
-            results.append(index)
-        if isinstance(message, AssistantMessage) and message.tool_calls:
-            order = {call.id: place for place, call in enumerate(message.tool_calls) if call.id}
-    _sort(chat, results, order, shown)
-    return _Turns(tuple(first), tuple(shown))
+        calls = message.tool_calls if isinstance(message, AssistantMessage) else ()
+        callers.append(index if calls else callers[-1])
+    return callers
+
+
+def _in_order(chat: Chat, first: int, caller: int) -> dict[int, int]:
+    """Return the result that stands in each result's place of a turn; one of no known call is with the first."""
+    calling = chat.messages[caller]
+    calls = calling.tool_calls if isinstance(calling, AssistantMessage) else ()
+    order = {call.id: place for place, call in enumerate(calls) if call.id}
+    turn = takewhile(lambda index: _first(chat, index) == first, range(first, len(chat.messages)))
+    results = [index for index in turn if isinstance(chat.messages[index], ToolMessage)]
+    return dict(zip(results, sorted(results, key=lambda index: order.get(_answered(chat, index), 0)), strict=True))
 
 
 def _shares_turn(chat: Chat, index: int, first: int) -> bool:
     """Return whether a message goes on with the turn before it, which began at `first`."""
     both = all(isinstance(chat.messages[k], (UserMessage, ToolMessage)) for k in (index - 1, index))
     return both and (isinstance(chat.messages[index], ToolMessage) or chat.messages[first].extra.get("task") is None)
-
-
-def _sort(chat: Chat, results: Sequence[int], order: dict[str, int], shown: list[int]) -> None:
-    """Put the results of a turn in the order of the calls they answer, one of no known call with the first."""
-    if len(results) > 1 and order:
-        in_order = sorted(results, key=lambda index: order.get(_answered(chat, index), 0))
-        for place, index in zip(results, in_order, strict=True):
-            shown[place] = index
 
 
 def _answered(chat: Chat, index: int) -> str:
@@ -288,9 +290,8 @@ def _answered(chat: Chat, index: int) -> str:
 
 def _said_by_user(chat: Chat, index: int) -> list[Segment]:
     """Return what a user says, or a result: the first of a turn after the user's marker, the others apart."""
-    turns = _turns(chat)
-    shown = turns.shown[index]
-    said = [special(deepseek.USER) if turns.first[index] == index else _APART]
+    shown = _shown(chat, index)
+    said = [special(deepseek.USER) if _first(chat, index) == index else _APART]
     if isinstance(chat.messages[index], UserMessage):
         return [*said, body(content_text(chat, index))]
     said.append(scaffold("<tool_result>"))
@@ -301,7 +302,7 @@ def _said_by_user(chat: Chat, index: int) -> list[Segment]:
 
 def _task(chat: Chat, index: int) -> str | None:
     """Return the task that the turn of message `index` ends with."""
-    task = chat.messages[_turns(chat).first[index]].extra.get("task")
+    task = chat.messages[_first(chat, index)].extra.get("task")
     return str(task) if task is not None else None
 
 
@@ -313,9 +314,9 @@ def _check_task(chat: Chat, index: int) -> None:
     path = f"messages[{index}].task"
     if not isinstance(task, str) or task not in _TASKS:
         raise ConversationError(path, f"must be one of {', '.join(_TASKS)}", task)
-    if isinstance(chat.messages[index], ToolMessage) or _turns(chat).first[index] != index:
+    if isinstance(chat.messages[index], ToolMessage) or _first(chat, index) != index:
         raise ConversationError(path, "is lost in a turn that a result or another user message began", task)
-    after = next((k for k in range(index, len(chat.messages)) if _turns(chat).first[k] != index), len(chat.messages))
+    after = next((k for k in range(index, len(chat.messages)) if _first(chat, k) != index), len(chat.messages))
     if chat.role(after) not in ("assistant", "latest_reminder", None):
         raise ConversationError(path, f"is asked of an answer; here a {chat.role(after)} message follows", task)
 
