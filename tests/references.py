@@ -206,6 +206,7 @@ class TemplateReference:
     ) -> str:
         """What the model's template renders."""
         if self.twin is not None:
+            assert not continue_final_message, "only transformers leaves a message open"
             return self._encoded(conversation, add_generation_prompt=add_generation_prompt)
         from transformers.utils.chat_template_utils import render_jinja_template
 

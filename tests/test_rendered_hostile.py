@@ -100,7 +100,9 @@ def test_a_flag_that_is_none(body: object) -> None:
 def test_a_role_that_nobody_has(role: object) -> None:
     refused_by_all(changed(message_roles=[role]))
     construct: Any = RenderedTokens
-    with pytest.raises(AttributionError, match="message_roles are of assistant, developer, latest_reminder, system, tool, user"):
+    with pytest.raises(
+        AttributionError, match="message_roles are of assistant, developer, latest_reminder, system, tool, user"
+    ):
         construct(GOOD.token_ids, GOOD.runs, (role,), (None,))
 
 
