@@ -318,3 +318,32 @@ def test_a_close_that_is_given_in_the_models_place_is_no_body() -> None:
         assert rendered.token_ids[len(prompt) + len(cut_off)] == end
         assert [t for t, own in zip(rendered.token_ids, rendered.sampled_mask, strict=True) if own] == trained
         assert rendered.message_indices[len(prompt) + len(cut_off)] == 1
+
+
+NUMBERED = (
+    "{% set ns = namespace(calls=0) %}{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<call>{{ c.function.name }}</call>{% endfor %}"
+    "{% if m.role == 'tool' %} of call {{ ns.calls }}{% set ns.calls = ns.calls + 1 %}{% endif %}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
+)
+"""Cohere's way: results are numbered by the calls of the whole conversation."""
+
+
+def test_a_result_numbered_by_earlier_calls_is_that_of_a_fresh_render() -> None:
+    template = TracedTemplate(NUMBERED, specials=(*SPECIALS, "<call>", "</call>"), stop_tokens=("<|im_end|>",))
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    earlier: list[dict[str, Any]] = [QUESTION, calling("a"), {**RESULT, "tool_call_id": "a"}]
+    result = {**RESULT, "tool_call_id": "b"}
+    renderer = isc.create_renderer(embedded(template.specials), template)
+    prompt = renderer.render(earlier, [tool], add_generation_prompt=True).token_ids
+    completion = fold(spelled("<call>look</call><|im_end|>", template.specials), renderer.encoder).token_ids
+    fresh = renderer.render([*earlier, calling("b"), result], [tool], add_generation_prompt=True)
+    bridged = renderer.bridge_to_next_turn(prompt, completion, [result], [tool])
+    assert bridged is not None
+    assert bridged.token_ids == fresh.token_ids
+
+
+def calling(identity: str) -> dict[str, Any]:
+    """A turn that looks, and says nothing."""
+    call = {"id": identity, "type": "function", "function": {"name": "look", "arguments": {}}}
+    return {"role": "assistant", "content": "", "tool_calls": [call]}

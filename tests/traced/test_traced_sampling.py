@@ -197,3 +197,18 @@ def test_a_turn_that_the_next_marker_closes_is_closed_by_a_generation_prompt_too
         [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], None, True
     )
     assert [(s.text, s.body, s.message) for s in shown][-2:] == [("a", True, 1), ("<|assistant|>", True, 1)]
+
+
+def test_a_prompt_behind_the_last_message_is_not_sampled_though_nobody_asks_for_it() -> None:
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>"
+        "{% if loop.last and m.role != 'assistant' %}<|im_start|>assistant {% endif %}{% endfor %}"
+    )
+    chosen = TracedTemplate(source, specials=("<|im_start|>", "<|im_end|>"))
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "r"},
+    ]
+    sampled = "".join(piece.text for piece in chosen.stream(messages) if piece.body and piece.message == 1)
+    assert sampled == "a<|im_end|>"

@@ -24,6 +24,7 @@ from isc.conversation.bridge import (
 from isc.encoding.base import Encoder
 from isc.encoding.fold import unfold
 from isc.errors import TemplateError
+from isc.traced.arguments import with_arguments_as_taken
 from isc.traced.conversation import conversation
 from isc.traced.format import Dicts, text_of, written_of
 from isc.traced.limits import one_limit
@@ -45,9 +46,22 @@ _CONTEXTS: Sequence[Dicts] = (
     ({"role": "user", "content": "y"}, {"role": "assistant", "content": "z"}, {"role": "user", "content": "x y"}),
     ({"role": "system", "content": "s"}, {"role": "user", "content": "z"}),
 )
+_CALL: Json = {"id": "iscid0000", "type": "function", "function": {"name": "isc_earlier", "arguments": "{}"}}
+_CYCLE: Dicts = (
+    {"role": "user", "content": "x"},
+    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+    {"role": "tool", "content": "w", "tool_call_id": "iscid0000", "name": "isc_earlier"},
+)
+_THINKING: Mapping[str, Json] = {"thinking": "isc thought", "reasoning_content": "isc thought"}
+_REASONED: Dicts = (_CYCLE[0], {**_CYCLE[1], **_THINKING}, _CYCLE[2])
+_NEXT: Dicts = ({"role": "assistant", "content": "z"}, {"role": "user", "content": "x y"})
+_CALLING: Sequence[Dicts] = (_CYCLE, _REASONED, (*_CYCLE, *_NEXT), (*_REASONED, {**_NEXT[0], **_THINKING}, _NEXT[1]))
+"""Contexts of which a prompt can only be one where there are tools."""
 _SHOWN: Dicts = ({"role": "user", "content": [{"type": "image", "image": "x"}, {"type": "text", "text": "x"}]},)
 _SAID = ("isc says", "more")
 _THOUGHT = "isc thinks"
+_INVENTED = "isc_called_"
+_SAID_BY_MESSAGES = frozenset((Kind.BODY, Kind.NAME, Kind.DATA))
 _REWRITES = Refusal(
     "rewrites_history",
     "with the new messages the template renders the sampled turn, or what was before it, differently; render the "
@@ -177,39 +191,59 @@ def _agreed(request: _Request, encoder: Encoder, prompt_ids: Sequence[int]) -> l
 
     They must be the same after every context that the prompt can come from.
     """
-    contexts = (*_CONTEXTS, _SHOWN) if request.given.images_before(len(request.given.messages)) else _CONTEXTS
+    contexts = list(_CONTEXTS)
+    if request.given.images_before(len(request.given.messages)):
+        contexts.append(_SHOWN)
+    if request.tools:
+        contexts += [with_arguments_as_taken(request.template.format, context) for context in _CALLING]
     outcomes = [(context, _outcome(request, context)) for context in contexts]
     outcomes = [(context, outcome) for context, outcome in outcomes if outcome is not None]
     if not outcomes:
         return _NOTHING_TAKEN
     if any(outcome != outcomes[0][1] for _, outcome in outcomes):
         prompt = unfold(prompt_ids, encoder).segments
-        outcomes = [pair for pair in outcomes if _can_be(request, pair[0], prompt)] or outcomes
+        outcomes = _possible(request, outcomes, prompt) or outcomes
     refusal = next((outcome for _, outcome in outcomes if isinstance(outcome, Refusal)), None)
     if refusal is not None:
         return refusal
     followings = [outcome for _, outcome in outcomes if isinstance(outcome, list)]
-    return followings[0] if all(outcome == followings[0] for outcome in followings) else _DEPENDS
+    agreed = followings[0] if all(outcome == followings[0] for outcome in followings) else _DEPENDS
+    invented = isinstance(agreed, list) and any(_INVENTED in piece.text and not piece.body for piece in agreed)
+    return _DEPENDS if invented else agreed
 
 
-def _can_be(request: _Request, context: Dicts, prompt: Sequence[Segment]) -> bool:
-    """Return whether a prompt can be a render of messages like these.
+def _possible(
+    request: _Request, outcomes: Sequence[tuple[Dicts, _Outcome]], prompt: Sequence[Segment]
+) -> list[tuple[Dicts, _Outcome]]:
+    """Return the outcomes of contexts that the prompt can be a render of.
 
-    All text but content must be there, in this order.
+    Where there is none, leave out only contexts with calls that the prompt does not show.
     """
+    specials = [segment.text for segment in prompt if segment.kind == "special"]
+    text = "".join(segment.text for segment in prompt)
+    alike: list[tuple[Dicts, _Outcome]] = []
+    holding: list[tuple[Dicts, _Outcome]] = []
+    for context, outcome in outcomes:
+        wording, shown = _wording(request, context)
+        if shown == specials and _holds_in_order(text, wording):
+            alike.append((context, outcome))
+        if not any("tool_calls" in message for message in context) or all(part in text for part in wording[1:]):
+            holding.append((context, outcome))
+    return alike or holding
+
+
+def _wording(request: _Request, context: Dicts) -> tuple[list[str], list[str]]:
+    """Return what a template writes around the content of messages, and the specials in that."""
     written = written_of(request.template.format, context, request.tools, add_generation_prompt=True)
     wording, position = [""], 0
     for length, origin, _ in written.runs:
-        if origin.kind is Kind.BODY:
+        if origin.kind in _SAID_BY_MESSAGES:
             wording.append("")
         else:
             wording[-1] += written.text[position : position + length]
         position += length
     find = finder(request.template.format.specials)
-    specials = [piece for part in wording for piece, special, _ in find(part, (len(part),)) if special]
-    if specials != [segment.text for segment in prompt if segment.kind == "special"]:
-        return False
-    return _holds_in_order("".join(segment.text for segment in prompt), wording)
+    return wording, [piece for part in wording for piece, special, _ in find(part, (len(part),)) if special]
 
 
 def _holds_in_order(text: str, parts: Sequence[str]) -> bool:
@@ -236,7 +270,7 @@ def _outcome(request: _Request, context: Dicts) -> _Outcome:
         asked = text_of(request.template.format, context, request.tools, add_generation_prompt=True)
     except TemplateError:
         return None
-    for turn in _as_read(request, _close_written(request, context)):
+    for turn in _as_read(request, _said_in(context), _close_written(request, context)):
         try:
             following = _behind_turn_as_read(request, context, turn, asked)
         except TemplateError:
@@ -248,7 +282,7 @@ def _outcome(request: _Request, context: Dicts) -> _Outcome:
 
 def _behind_turns_like_it(request: _Request, context: Dicts, asked: str) -> _Outcome:
     """Return the segments after placeholder turns, if they are the same for all of these turns."""
-    said = _SAID[context is _CONTEXTS[1]]
+    said = _said_in(context)
     agreed: list[Segment] | None = None
     for turn in _like_it(request, said, silent=_says_nothing(request, context, asked)):
         try:
@@ -261,6 +295,11 @@ def _behind_turns_like_it(request: _Request, context: Dicts, asked: str) -> _Out
             return _DEPENDS
         agreed = agreed if following is None else following
     return agreed
+
+
+def _said_in(context: Dicts) -> str:
+    """Return what a placeholder turn says. Not the same after every context, so that it shows where it matters."""
+    return _SAID[context[-1]["content"] == "x y"]
 
 
 def _says_nothing(request: _Request, context: Dicts, asked: str) -> bool | None:
@@ -290,11 +329,15 @@ def _close_written(request: _Request, context: Dicts) -> str:
     return said.rpartition(_THOUGHT)[2].removesuffix(request.sampled.stop or "")
 
 
-def _as_read(request: _Request, close: str) -> Iterator[_Message]:
-    """Yield the sampled turn as it was read back, then as content only. No result is left without its call."""
+def _as_read(request: _Request, unseen: str, close: str) -> Iterator[_Message]:
+    """Yield the sampled turn as it was read back, then as content only. No result is left without its call.
+
+    A turn in which no call was read may have had one that the template does not show, and one that says nothing may
+    have said what it does not show (`unseen`): some templates fail without that.
+    """
     parsed, said = request.sampled.parsed, request.sampled.said
     calls = [call for call in parsed.tool_calls if call.status == "ok"]
-    if len(calls) < len(parsed.tool_calls) or (request.results and len(calls) != len(request.results)):
+    if len(calls) < len(parsed.tool_calls) or (request.results and calls and len(calls) != len(request.results)):
         return
     reasoned: dict[str, Json] = {}
     if parsed.reasoning_content is not None:
@@ -304,20 +347,34 @@ def _as_read(request: _Request, close: str) -> Iterator[_Message]:
         if not request.sampled.stop:
             return
     turn: dict[str, Json] = {"role": "assistant", "content": parsed.content, **reasoned}
+    if request.results and not calls:
+        if len(request.results) == 1:
+            yield from ({**turn, "tool_calls": likely} for likely in _likely_calls(request, unseen))
+        return
     if calls:
         turn["tool_calls"] = list(_calls(request, [(call.name, call.arguments) for call in calls]))
     yield turn
     if not calls:
         yield {"role": "assistant", "content": said}
+    elif not parsed.content:
+        yield {**turn, "content": unseen}
 
 
 def _calls(request: _Request, calls: Sequence[tuple[str | None, object]]) -> Iterator[dict[str, Json]]:
-    """Yield calls with the ids that the new results answer to."""
-    ids = [result.tool_call_id for result in request.results]
+    """Yield calls with the ids that the new results answer to: those of its name, else those that are left."""
+    left = list(request.results)
+    answers = [_answer(left, name) for name, _ in calls]
     for place, (name, arguments) in enumerate(calls):
-        identity = ids[place] if place < len(ids) else None
+        result = answers[place] or (left.pop(0) if left else None)
+        identity = result.tool_call_id if result is not None else None
         function: dict[str, Json] = {"name": name, "arguments": plain_data(arguments)}
-        yield {"id": identity or f"call{place:05d}", "type": "function", "function": function}
+        yield {"id": identity or f"isc{place:06d}", "type": "function", "function": function}
+
+
+def _answer(results: list[ToolMessage], name: str | None) -> ToolMessage | None:
+    """Take the first result of a function's name out of results, if one tells a name."""
+    place = next((place for place, result in enumerate(results) if result.name and result.name == name), None)
+    return None if place is None else results.pop(place)
 
 
 def _behind_turn_as_read(
@@ -328,16 +385,22 @@ def _behind_turn_as_read(
     segments = _with_new(request, context, turn)
     full = "".join(segment.text for segment in segments)
     if full.startswith(asked + sampled.text):
-        following = _from(segments, len(asked) + len(sampled.text), len(context))
-        doubled = sampled.stop is None and following and sampled.last == following[0].text
+        following = _from(segments, len(asked) + len(sampled.text), len(context), whole=True)
+        doubled = sampled.stop is None and _begins_with(following, sampled.last)
         return None if doubled else following
     alone = text_of(chosen, [*context, turn], request.tools, add_generation_prompt=False)
     if alone.startswith(asked + sampled.text):
         return _REWRITES if request.keep else None
     if sampled.stop is None or not full.startswith(asked + sampled.said):
         return None
-    following = _from(segments, len(asked) + len(sampled.said), len(context))
-    return _after_stop(request, following) if following and following[0].kind == "special" else None
+    following = _from(segments, len(asked) + len(sampled.said), len(context), whole=True)
+    if not isinstance(following, list) or not following or following[0].kind != "special":
+        return following if isinstance(following, Refusal) else None
+    return _after_stop(request, following)
+
+
+def _begins_with(following: _Outcome, special: str | None) -> bool:
+    return isinstance(following, list) and bool(following) and following[0].text == special
 
 
 def _with_new(request: _Request, context: Dicts, turn: _Message) -> list[Segment]:
@@ -353,8 +416,12 @@ def _with_new(request: _Request, context: Dicts, turn: _Message) -> list[Segment
     )
 
 
-def _from(segments: Sequence[Segment], position: int, turn: int) -> list[Segment] | None:
-    """Return the segments from a character on, renumbered. None: a new message has text before that character."""
+def _from(segments: Sequence[Segment], position: int, turn: int, *, whole: bool = False) -> _Outcome:
+    """Return the segments from a character on, renumbered.
+
+    None: a new message has text before that character, or the turn says more behind it that should have been `whole`.
+    What an earlier message says there depends on that message.
+    """
     rest: list[Segment] = []
     for segment in segments:
         if position >= len(segment.text):
@@ -364,6 +431,10 @@ def _from(segments: Sequence[Segment], position: int, turn: int) -> list[Segment
             continue
         cut = Segment(segment.text[position:], segment.kind, segment.body, segment.message) if position else segment
         position = 0
+        if whole and cut.message == turn and cut.body and cut.kind == "text" and not cut.text.isspace():
+            return None
+        if cut.message < turn and cut.body and cut.kind == "text":
+            return _DEPENDS
         rest.append(_renumbered(cut, turn))
     return rest
 
@@ -411,13 +482,19 @@ def _like_it(request: _Request, said: str, *, silent: bool | None) -> Iterator[_
 def _likely_calls(request: _Request, said: str) -> Iterator[list[dict[str, Json]]]:
     """Yield the calls that tool results answer: as they were sampled, where they could be read."""
     results = request.results
-    read = [call for call in request.sampled.parsed.tool_calls if call.status == "ok"]
+    read = [(call.name, call.arguments) for call in request.sampled.parsed.tool_calls if call.status == "ok"]
     if len(read) == len(results):
-        yield list(_calls(request, [(call.name, call.arguments) for call in read]))
+        yield list(_calls(request, read))
         return
+    left = list(results)
+    for name, _ in read:
+        if _answer(left, name) is None and left:
+            left.pop(0)
+    names = [result.name or f"{_INVENTED}{len(said)}" for result in left]
     forms: tuple[Json, ...] = ({}, "{}")
     for arguments in forms:
-        yield list(_calls(request, [(result.name or f"f{len(said)}", arguments) for result in results]))
+        for order in (names, names[::-1]) if len(set(names)) > 1 else (names,):
+            yield list(_calls(request, [*read, *((name, arguments) for name in order)]))
 
 
 def _behind_turn_like_it(request: _Request, context: Dicts, turn: _Message, asked: str) -> _Outcome:
@@ -427,7 +504,7 @@ def _behind_turn_like_it(request: _Request, context: Dicts, turn: _Message, aske
     segments = _with_new(request, context, turn)
     start = _end_of_turn(segments, len(context), request.template.closing)
     following = _from(segments, sum(len(segment.text) for segment in segments[:start]), len(context))
-    return following if following is None else _after_stop(request, following)
+    return _after_stop(request, following) if isinstance(following, list) else following
 
 
 def _kept(request: _Request, context: Dicts, turn: _Message, asked: str) -> bool:

@@ -8,6 +8,7 @@ What Jinja would compile to operations on plain strings (`~`, slices) goes throu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from jinja2 import nodes
@@ -23,6 +24,7 @@ GENERATION: Final = "isc generation"
 SPREAD: Final = "isc spread"
 TEXT_METHODS: Final = frozenset(("strip", "lstrip", "rstrip", "startswith", "endswith", "split", "upper", "lower"))
 """Methods of texts that templates call most; what they give is a text, a list of texts, or a truth value."""
+DICT_METHODS: Final = frozenset(dir(dict))
 _MARKS: Final = {
     LEAVE: "environment.left()",
     TAIL: "environment.tail",
@@ -51,6 +53,28 @@ class Generation(Extension):
 
 class TracingCodeGenerator(CodeGenerator):
     """Jinja's compiler, with every operation on text and every size left to the environment."""
+
+    def visit_Output(self, node: nodes.Output, frame: Frame) -> None:
+        """Compile `{{ a }}`. The operands of a sum of texts are written one by one, since nothing needs their sum."""
+        escaping = frame.eval_ctx.volatile or frame.eval_ctx.autoescape
+        if escaping or frame.require_output_check:
+            super().visit_Output(node, frame)
+            return
+        for is_sum, children in groupby(node.nodes, lambda child: isinstance(child, nodes.Add)):
+            if not is_sum:
+                super().visit_Output(nodes.Output(list(children), lineno=node.lineno), frame)
+                continue
+            for child in children:
+                self.writeline("yield from " if frame.buffer is None else f"{frame.buffer}.extend(", child)
+                self._with_operands("parts_of_sum", _operands(child), frame)
+                self.write("" if frame.buffer is None else ")")
+
+    def _with_operands(self, method: str, operands: Sequence[nodes.Expr], frame: Frame) -> None:
+        self.write(f"environment.{method}(context, (")
+        for operand in operands:
+            self.visit(operand, frame)
+            self.write(", ")
+        self.write("))")
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
         escaping = frame.eval_ctx.volatile or frame.eval_ctx.autoescape
@@ -115,11 +139,7 @@ class TracingCodeGenerator(CodeGenerator):
         if len(operands) == 2:
             super().visit_Add(nodes.Add(*operands, lineno=node.lineno, environment=node.environment), frame)
             return
-        self.write("environment.summed(context, (")
-        for operand in operands:
-            self.visit(operand, frame)
-            self.write(", ")
-        self.write("))")
+        self._with_operands("summed", operands, frame)
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         """Compile `a ~ b`."""
@@ -169,6 +189,9 @@ class TracingCodeGenerator(CodeGenerator):
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
         """Compile `a[b]` and `a[b:c]`."""
+        if isinstance(node.arg, nodes.Const) and type(node.arg.value) is str:
+            self._looked_up(node.node, node.arg.value, "getitem", frame)
+            return
         if not isinstance(node.arg, nodes.Slice):
             super().visit_Getitem(node, frame)
             return
@@ -200,6 +223,20 @@ class TracingCodeGenerator(CodeGenerator):
             self.visit(operand.expr, frame)
             self.write(")")
         self.write(")")
+
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:
+        """Compile `a.b`."""
+        of_loop = isinstance(node.node, nodes.Name) and node.node.name == "loop"
+        if of_loop or node.attr in DICT_METHODS:
+            super().visit_Getattr(node, frame)
+        else:
+            self._looked_up(node.node, node.attr, "getattr", frame)
+
+    def _looked_up(self, held: nodes.Expr, key: str, method: str, frame: Frame) -> None:
+        """Compile a key that the template spells: looked up on the spot in a dict that has it, as messages are."""
+        self.write(f"(_held[{key!r}] if type(_held := ")
+        self.visit(held, frame)
+        self.write(f") is dict and {key!r} in _held else environment.{method}(_held, {key!r}))")
 
     def _compared(self, node: nodes.Compare, frame: Frame) -> None:
         """Compile a comparison with a value that the template spells."""

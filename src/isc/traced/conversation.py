@@ -6,10 +6,11 @@ import os.path
 
 from isc.traced.format import Dicts, Format, text_of, written_of
 from isc.traced.origins import Kind
-from isc.traced.ownership import Layout, finder, owned_segments
+from isc.traced.ownership import Layout, finder, owned_pieces
+from isc.traced.pieces import as_segments
 from isc.traced.prompts import expected_prompts
 from isc.traced.rendering import Written, compiled
-from isc.traced.sampled_turns import Closing, with_sampled_turns
+from isc.traced.sampled_turns import Closing, edges_of, mark_sampled_turns
 from isc.traced.sampling import sampling_starts
 from isc.types import UNOWNED, Segment
 
@@ -29,10 +30,13 @@ def conversation(
         TemplateError: The template raised.
     """
     written = written_of(chosen, messages, tools, add_generation_prompt=add_generation_prompt)
-    prompt_start = len(written.text)
-    if add_generation_prompt:
-        prompt_start = _prompt_start(chosen, messages, tools, written)
+    asked = add_generation_prompt
+    prompt_start = _prompt_start(chosen, messages, tools, written) if asked else len(written.text)
     find = finder(chosen.specials)
+    assistants = [
+        index for index, message in enumerate(messages) if with_sampled and message.get("role") == "assistant"
+    ]
+    starts = sampling_starts(chosen, messages, tools, written, assistants, find)
     layout = Layout(
         find,
         closing.closers,
@@ -40,13 +44,12 @@ def conversation(
         0 if messages and messages[0].get("role") == "system" else UNOWNED,
         len(messages) - 1,
         prompt_start,
+        edges_of(starts, prompt_start),
     )
-    segments = owned_segments(written, layout)
-    assistants = [index for index, message in enumerate(messages) if message.get("role") == "assistant"]
-    if not with_sampled or not assistants:
-        return segments
-    starts = sampling_starts(chosen, messages, tools, written, assistants, find)
-    return with_sampled_turns(segments, starts, closing, prompt_start)
+    pieces = owned_pieces(written, layout)
+    if starts:
+        mark_sampled_turns(pieces, starts, closing, prompt_start)
+    return as_segments(pieces)
 
 
 def prompt_segments(chosen: Format, messages: Dicts, tools: Dicts | None) -> list[Segment]:
@@ -57,9 +60,9 @@ def prompt_segments(chosen: Format, messages: Dicts, tools: Dicts | None) -> lis
     """
     written = written_of(chosen, messages, tools, add_generation_prompt=True)
     start = _prompt_start(chosen, messages, tools, written)
-    layout = Layout(finder(chosen.specials), frozenset(), chosen.bos_token, UNOWNED, len(messages) - 1, start)
+    layout = Layout(finder(chosen.specials), frozenset(), chosen.bos_token, UNOWNED, len(messages) - 1, start, (start,))
     prompt: list[Segment] = []
-    for segment in owned_segments(written, layout):
+    for segment in as_segments(owned_pieces(written, layout)):
         if start <= 0:
             prompt.append(segment)
         elif len(segment.text) > start:

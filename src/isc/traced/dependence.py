@@ -13,6 +13,8 @@ from msgspec import Struct
 from isc.traced.content import heeds_content
 
 _PROMPT = "add_generation_prompt"
+_AHEAD = frozenset(("last", "length", "nextitem", "revindex", "revindex0"))
+_COUNTING = frozenset(("length", "count", "last", "reverse"))
 
 
 class Tail(Struct, frozen=True):
@@ -21,12 +23,14 @@ class Tail(Struct, frozen=True):
     `independent`: its text is the same after any messages, and `add_generation_prompt` changes nothing else.
     `by_role`: its text is the same after any messages whose last has the same role.
     `heeds_content`: what messages say, not only their roles and shape, may decide about the generation prompt.
+    `looks_ahead`: a turn may be written otherwise where more messages follow, such as with a prompt behind the last.
     """
 
     start: int
     independent: bool
     heeds_content: bool
     by_role: bool = False
+    looks_ahead: bool = False
 
 
 class _Uses(Struct, frozen=True):
@@ -54,7 +58,29 @@ def tail_of(tree: nodes.Template) -> Tail:
         and not any("messages" in use.writes for use in uses)
         and not any(_reads_more(statement, macros) & tainted for statement in tree.body[start:])
     )
-    return Tail(start, independent, not independent and heeds_content(tree, start), by_role)
+    ahead = len(turns) > 1 or any(_looks_ahead(statement) for statement in tree.body[:start])
+    return Tail(start, independent, not independent and heeds_content(tree, start), by_role, ahead)
+
+
+def _looks_ahead(statement: nodes.Node) -> bool:
+    """Return whether a statement may read how many messages there are, the last of them, or one that follows another.
+
+    What is not known to look only at the messages before counts.
+    """
+    for item in _with_self(statement, (nodes.Getattr, nodes.Getitem, nodes.Filter, nodes.Slice)):
+        if isinstance(item, nodes.Getattr):
+            ahead = item.attr in _AHEAD and isinstance(item.node, nodes.Name)
+        elif isinstance(item, nodes.Filter):
+            ahead = item.name in _COUNTING
+        elif isinstance(item, nodes.Slice):
+            ahead = item.stop is not None or item.step is not None
+        else:
+            assert isinstance(item, nodes.Getitem)
+            later = next(_with_self(item.arg, (nodes.Neg, nodes.Add)), None) is not None
+            ahead = later or (isinstance(item.arg, nodes.Const) and item.arg.value in _AHEAD)
+        if ahead:
+            return True
+    return False
 
 
 def _reads_more(statement: nodes.Node, macros: Mapping[str, _Uses]) -> frozenset[str]:

@@ -14,7 +14,7 @@ from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefine
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.utils import Cycler, Joiner, Namespace
 
-from isc.traced.compiler import Generation, TracingCodeGenerator
+from isc.traced.compiler import DICT_METHODS, Generation, TracingCodeGenerator
 from isc.traced.formatting import formatted, percent
 from isc.traced.language import TEMPLATE_TEXT, TemplateNamespace, attributes_of
 from isc.traced.limits import (
@@ -50,7 +50,6 @@ _STORES: Final = (dict, list, tuple, Namespace, Cycler, Joiner, LoopContext, Blo
 _VARIABLES: Final = frozenset(("_loop_vars", "_block_vars"))
 """What Jinja passes along with a call."""
 _BYTES: Final = frozenset(("decode", "hex", "startswith", "endswith", "find", "count", "index"))
-_DICT_METHODS: Final = frozenset(dir(dict))
 _LOOP: Final = frozenset(("first", "index", "index0", "last", "length", "nextitem", "previtem", "revindex"))
 _CONTAINERS: Final = frozenset((dict, list, tuple))
 _TEXTS: Final = frozenset((str, Traced))
@@ -149,6 +148,15 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
         text = "".join(values)
         return traced(text, runs) if here is not None or Traced in map(type, values) else text
 
+    def parts_of_sum(self, context: Context, values: tuple[Any, ...]) -> Sequence[str]:
+        """Return the texts that printing `a + b + c` writes: the operands themselves, where all of them are texts."""
+        self.meter.step()
+        for value in values:
+            kind = type(value)
+            if kind is not str and kind is not Traced:
+                return (self.printed(self.summed(context, values)),)
+        return values
+
     def _own(self, text: str) -> str:
         """Give the template's own text to the current turn.
 
@@ -238,7 +246,7 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401 - whatever a template holds
         """Evaluate `a.b`."""
-        if type(obj) is dict and attribute not in _DICT_METHODS:
+        if type(obj) is dict and attribute not in DICT_METHODS:
             return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
         if type(obj) is LoopContext and attribute in _LOOP:
             return getattr(obj, attribute)

@@ -7,16 +7,17 @@ turn closes, or to nobody.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, pairwise, takewhile
+from itertools import accumulate, takewhile
 from typing import TypeAlias
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from isc.formats.segments import MEDIA_TOKENS, joined, specials_pattern
-from isc.traced.origins import BODY, NAME, TEMPLATE, TOOLS, Kind, Origin, Place, Run, Runs, cut, unknown
+from isc.formats.segments import MEDIA_TOKENS, specials_pattern
+from isc.traced.origins import BODY, NAME, TEMPLATE, TOOLS, Kind, Origin, Place, Run, unknown
+from isc.traced.pieces import Pieces, divided
 from isc.traced.rendering import Written
 from isc.types import UNOWNED, Segment
 
@@ -61,7 +62,7 @@ class Layout(Struct, frozen=True):
 
     `find` finds the specials of a text, `opening_owner` owns what stands before the first turn, `last` is the last
     message, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which
-    the generation prompt begins.
+    the generation prompt begins. At `edges`, ascending characters, text is cut, since something else begins there.
     """
 
     find: Find
@@ -70,213 +71,247 @@ class Layout(Struct, frozen=True):
     opening_owner: int
     last: int
     prompt_start: int
+    edges: Sequence[int] = ()
 
 
-class _Piece(Struct, frozen=True, gc=False):
-    start: int
-    text: str
-    special: bool
-    origin: Origin
-    place: Place | None
+class _Cut(Struct, frozen=True):
+    """A text cut into pieces, as lists side by side. `origins` and `places` tell of each what its run does."""
+
+    starts: list[int]
+    texts: list[str]
+    specials: list[bool]
+    origins: list[Origin]
+    places: list[Place | None]
 
 
 _END: Run = (0, unknown("end"), None)
 
 
-def owned_segments(written: Written, layout: Layout) -> list[Segment]:
-    """Return the text as segments with owners. The sampled text of assistants is not yet body."""
-    pieces = _pieces(written, layout)
-    owners = _owners(pieces, layout, written.tail)
+def owned_pieces(written: Written, layout: Layout) -> Pieces:
+    """Return the text in pieces with owners. The sampled text of assistants is not yet body."""
+    cut = _cut(written, layout)
+    owners = _owners(cut, layout, written.tail)
     if any(run[1] is TOOLS for run in written.runs):
-        _give_tools(pieces, owners, layout)
-    _give_defaults(pieces, owners, layout)
-    return joined(_separated(list(map(_segment, pieces, owners)), layout.closers))
+        _give_tools(cut, owners, layout)
+    _give_defaults(cut, owners, layout)
+    pieces = Pieces(cut.texts, cut.specials, owners, _bodies(cut, owners))
+    return _separated(pieces, layout.closers)
 
 
-def _segment(piece: _Piece, owner: int) -> Segment:
-    text, origin = piece.text, piece.origin
-    if piece.special:
-        shown = text in MEDIA_TOKENS and piece.place is not None and owner != UNOWNED
-        return Segment(text, "special", shown, owner)
-    if origin is TEMPLATE:
-        return Segment(text, "text", False, owner)
-    if origin.kind is BODY:
-        return Segment(text, "text", True, origin.message)
-    return Segment(text, "text", origin.kind is NAME and owner == origin.message, owner)
+def _bodies(cut: _Cut, owners: list[int]) -> list[bool]:
+    """Return which pieces are body, and give those to the message that they are the body of."""
+    bodies = [False] * len(owners)
+    for number, origin in enumerate(cut.origins):
+        if origin is TEMPLATE:
+            continue
+        if origin.kind is BODY:
+            owners[number], bodies[number] = origin.message, True
+        elif origin.kind is NAME:
+            bodies[number] = owners[number] == origin.message
+    if not MEDIA_TOKENS.isdisjoint(cut.texts):
+        for number, text in enumerate(cut.texts):
+            if text in MEDIA_TOKENS and cut.specials[number]:
+                bodies[number] = cut.places[number] is not None and owners[number] != UNOWNED
+    return bodies
 
 
-def _pieces(written: Written, layout: Layout) -> list[_Piece]:
-    """Yield the runs of a text. The template's wording is cut at specials, and a run is cut where the prompt begins."""
+def _cut(written: Written, layout: Layout) -> _Cut:
+    """Cut a text at the ends of its runs and at edges, and the template's wording at specials."""
     text, find = written.text, layout.find
-    pieces: list[_Piece] = []
+    cut = _Cut([], [], [], [], [])
+    texts, specials, origins, places = cut.texts, cut.specials, cut.origins, cut.places
     position = start = 0
     lengths: list[int] = []
-    places: list[Place | None] = []
-    runs = written.runs if layout.prompt_start >= len(text) else _cut_once(written.runs, layout.prompt_start, len(text))
-    for length, origin, place in (*runs, _END):
+    turns: list[Place | None] = []
+    for length, origin, place in (*_split_at(written.runs, layout.edges), _END):
         if origin is TEMPLATE:
             lengths.append(length)
-            places.append(place)
+            turns.append(place)
             position += length
             continue
         if lengths:
             for piece, special, run in find(text[start:position], tuple(lengths)):
-                pieces.append(_Piece(start, piece, special, TEMPLATE, places[run]))
-                start += len(piece)
-            lengths, places = [], []
+                texts.append(piece)
+                specials.append(special)
+                origins.append(TEMPLATE)
+                places.append(turns[run])
+            lengths, turns = [], []
         start = position + length
-        pieces.append(_Piece(position, text[position:start], False, origin, place))
+        texts.append(text[position:start])
+        specials.append(False)
+        origins.append(origin)
+        places.append(place)
         position = start
-    pieces.pop()
-    return pieces
+    for column in (texts, specials, origins, places):
+        column.pop()
+    cut.starts.extend(accumulate(map(len, texts), initial=0))
+    return cut
 
 
-def _cut_once(runs: Runs, place: int, length: int) -> Iterator[Run]:
-    """Yield the runs of so many characters, one of them cut at this character."""
-    return chain.from_iterable(cut(runs, pairwise((0, place, length))))
+def _split_at(runs: Sequence[Run], edges: Sequence[int]) -> Iterator[Run]:
+    """Yield the runs, cut at these ascending characters."""
+    waiting = iter(edges)
+    edge = next(waiting, None)
+    position = 0
+    for run in runs:
+        start, end = position, position + run[0]
+        while edge is not None and edge < end:
+            if edge > position:
+                yield (edge - position, run[1], run[2])
+                position = edge
+            edge = next(waiting, None)
+        yield run if position == start else (end - position, run[1], run[2])
+        position = end
 
 
-def _owners(pieces: Sequence[_Piece], layout: Layout, tail: int) -> list[int]:
+def _owners(cut: _Cut, layout: Layout, tail: int) -> list[int]:
     """Return the owner of each piece that is scaffold: by its place, or by the pieces around it."""
-    owners: list[int] = []
-    stretch: list[_Piece] = []
+    count = len(cut.texts)
+    asked = bisect_left(cut.starts, layout.prompt_start, 0, count)  # the prompt is nobody's
+    owners = [UNOWNED if place is None else place.message for place in cut.places]
+    owners[asked:] = [UNOWNED] * (count - asked)
+    unplaced = [number for number in range(asked) if cut.places[number] is None]
+    if not unplaced:
+        return owners
+    last = next((place.message for place in reversed(cut.places) if place is not None), layout.last)
+    after = bisect_left(cut.starts, tail, 0, count)
+    if any(origin.kind is BODY for origin in cut.origins[after:]):
+        after = count  # turns are gathered first and written at the end
+    foreign = (number for number in range(asked) if cut.places[number] and owners[number] != layout.opening_owner)
+    opening_ends = next(foreign, count)
     outside = layout.opening_owner
-    turns = (piece.place.message for piece in reversed(pieces) if piece.place is not None)
-    layout = structs.replace(layout, last=next(turns, layout.last))  # a message that is hoisted has no turn
-    after = takewhile(lambda piece: piece.start >= tail, reversed(pieces))
-    if any(piece.origin.kind is BODY for piece in after):
-        tail = len(pieces[-1].text) + pieces[-1].start  # turns are gathered first and written at the end
-    prompt_start, opening_owner = layout.prompt_start, layout.opening_owner
-    for piece in pieces:
-        place, before_prompt = piece.place, piece.start < prompt_start
-        if place is None and before_prompt:
-            stretch.append(piece)
-            continue
-        if stretch:
-            outside = _unplaced(stretch, layout, tail, outside, owners)
-            stretch = []
-        if place is None or not before_prompt:
-            owners.append(UNOWNED)
-        else:
-            message = place.message
-            owners.append(message)
-            outside = outside if message == opening_owner else UNOWNED
-    if stretch:
-        _unplaced(stretch, layout, tail, outside, owners)
+    for first, end in _stretches(unplaced):
+        outside = UNOWNED if first > opening_ends else outside
+        outside = _give_unplaced(cut, owners, layout, (first, end, after, last, outside))
     return owners
 
 
-def _unplaced(stretch: Sequence[_Piece], layout: Layout, tail: int, outside: int, owners: list[int]) -> int:
-    """Assign owners to text that the template writes outside its message loop.
+def _stretches(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of consecutive numbers in an ascending sequence."""
+    first = before = numbers[0]
+    for number in numbers[1:]:
+        if number != before + 1:
+            yield first, before + 1
+            first = number
+        before = number
+    yield first, before + 1
 
-    A block between two turn closes that contains the body of exactly one message belongs to that message. Anything else
-    belongs to `outside`, the opening's owner until another message's body is written. Return `outside` as it is then.
+
+def _give_unplaced(cut: _Cut, owners: list[int], layout: Layout, stretch: tuple[int, int, int, int, int]) -> int:
+    """Assign owners to text that the template writes outside its message loop, from one piece up to another.
+
+    A block between two turn closes that contains the body of exactly one message belongs to that message. What says
+    nothing from piece `after` on belongs to the `last` message with a turn. Anything else belongs to `outside`, the
+    opening's owner until another message's body is written. Return `outside` as it is then.
     """
-    for block in _blocks(stretch, layout):
-        said = {piece.origin.message for piece in block if piece.origin.kind is BODY}
-        if block[0].start >= tail and not said:
-            owners += [layout.last] * len(block)
+    first, end, after, last, outside = stretch
+    for start, stop in _blocks(cut, layout, first, end):
+        said = {origin.message for origin in cut.origins[start:stop] if origin.kind is BODY}
+        if start >= after and not said:
+            owners[start:stop] = [last] * (stop - start)
             continue
-        for piece in block:
-            if piece.origin.kind is BODY and piece.origin.message != layout.opening_owner:
+        for number in range(start, stop):
+            if cut.origins[number].kind is BODY and cut.origins[number].message != layout.opening_owner:
                 outside = UNOWNED
-            owners.append(next(iter(said)) if len(said) == 1 else outside)
+            owners[number] = next(iter(said)) if len(said) == 1 else outside
     return outside
 
 
-def _blocks(stretch: Sequence[_Piece], layout: Layout) -> Iterator[list[_Piece]]:
+def _blocks(cut: _Cut, layout: Layout, first: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield blocks of pieces up to and with each turn close. A special that begins the text is a block of its own."""
-    block: list[_Piece] = []
-    for piece in stretch:
-        block.append(piece)
-        if piece.special and (piece.text in layout.closers or (piece.text == layout.bos and piece.start == 0)):
-            yield block
-            block = []
-    if block:
-        yield block
+    start = first
+    for number in range(first, end):
+        if cut.specials[number] and _ends_block(cut, layout, number):
+            yield start, number + 1
+            start = number + 1
+    if start < end:
+        yield start, end
 
 
-def _give_tools(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> None:
+def _ends_block(cut: _Cut, layout: Layout, number: int) -> bool:
+    text = cut.texts[number]
+    return text in layout.closers or (text == layout.bos and cut.starts[number] == 0)
+
+
+def _give_tools(cut: _Cut, owners: list[int], layout: Layout) -> None:
     """Give tools to the message whose turn holds them. In a turn of their own they belong to nobody (law 2).
 
     A turn that says nothing of a message is the leading system message's only where that has no other. What begins a
     text before the special that opens such a turn is no part of it.
     """
-    schema = next((place for place, piece in enumerate(pieces) if piece.origin.kind is Kind.TOOLS), None)
-    if schema is None or pieces[schema].place is not None:
+    schema = next((number for number, origin in enumerate(cut.origins) if origin.kind is Kind.TOOLS), None)
+    if schema is None or cut.places[schema] is not None:
         return
-    turn = _turn_around(pieces, schema, layout)
-    said = {pieces[place].origin.message for place in turn if pieces[place].origin.kind is BODY}
+    turn = _turn_around(cut, schema, layout)
+    said = {origin.message for origin in cut.origins[turn.start : turn.stop] if origin.kind is BODY}
     start, owner = turn.start, next(iter(said), UNOWNED)
-    others = (piece for place, piece in enumerate(pieces) if place not in turn)
-    if len(said) > 1 or (not said and not any(_is_of(piece, layout.opening_owner) for piece in others)):
+    others = (number for number in range(len(cut.texts)) if number not in turn)
+    if len(said) > 1 or (not said and not any(_is_of(cut, number, layout.opening_owner) for number in others)):
         return
     if not said and not start:
-        start += max(0, sum(1 for _ in takewhile(lambda piece: piece.special, pieces[:schema])) - 1)
+        start += max(0, sum(1 for _ in takewhile(bool, cut.specials[:schema])) - 1)
     owners[start : turn.stop] = [owner] * (turn.stop - start)
 
 
-def _turn_around(pieces: Sequence[_Piece], place: int, layout: Layout) -> range:
+def _turn_around(cut: _Cut, number: int, layout: Layout) -> range:
     """Return the pieces around one: between turn closes, or between the turns of messages."""
-    start, stop = place, place + 1
-    while start and not _ends_turn(pieces[start - 1], layout):
+    start, stop = number, number + 1
+    while start and not _ends_turn(cut, start - 1, layout):
         start -= 1
-    while stop < len(pieces) and not _begins_turn(pieces[stop], layout) and pieces[stop].start < layout.prompt_start:
+    while stop < len(cut.texts) and not _begins_turn(cut, stop, layout) and cut.starts[stop] < layout.prompt_start:
         stop += 1
-        if _ends_turn(pieces[stop - 1], layout):
+        if _ends_turn(cut, stop - 1, layout):
             break
     return range(start, stop)
 
 
-def _ends_turn(piece: _Piece, layout: Layout) -> bool:
-    begins_text = piece.text == layout.bos and piece.start == 0
-    return _begins_turn(piece, layout) or (piece.special and (piece.text in layout.closers or begins_text))
+def _ends_turn(cut: _Cut, number: int, layout: Layout) -> bool:
+    begins_text = cut.texts[number] == layout.bos and cut.starts[number] == 0
+    closes = cut.specials[number] and cut.texts[number] in layout.closers
+    return closes or begins_text or _begins_turn(cut, number, layout)
 
 
-def _begins_turn(piece: _Piece, layout: Layout) -> bool:
+def _begins_turn(cut: _Cut, number: int, layout: Layout) -> bool:
     """Return whether a piece was written in another message's turn, or is a special of the leading system message's."""
-    return piece.place is not None and (piece.special or piece.place.message != layout.opening_owner)
+    place = cut.places[number]
+    return place is not None and (cut.specials[number] or place.message != layout.opening_owner)
 
 
-def _is_of(piece: _Piece, message: int) -> bool:
+def _is_of(cut: _Cut, number: int, message: int) -> bool:
     """Return whether a piece stands in the turn of a message, or is part of its body."""
-    said = piece.origin.kind is BODY and piece.origin.message == message
-    return said or (piece.place is not None and piece.place.message == message)
+    origin, place = cut.origins[number], cut.places[number]
+    return (origin.kind is BODY and origin.message == message) or (place is not None and place.message == message)
 
 
-def _give_defaults(pieces: Sequence[_Piece], owners: list[int], layout: Layout) -> None:
+def _give_defaults(cut: _Cut, owners: list[int], layout: Layout) -> None:
     """Give the opening a turn in the template's words that the first message's iteration writes before its own turn."""
     if layout.opening_owner == 0 or 0 not in owners:
         return
     start = owners.index(0)
-    turn = takewhile(lambda place: owners[place] == 0, range(start, len(pieces)))
-    closes = [place for place in turn if pieces[place].special and pieces[place].text in layout.closers]
-    if len(closes) < 2 or any(pieces[place].origin is not TEMPLATE for place in range(start, closes[0])):
+    turn = takewhile(lambda number: owners[number] == 0, range(start, len(owners)))
+    closes = [number for number in turn if cut.specials[number] and cut.texts[number] in layout.closers]
+    if len(closes) < 2 or any(origin is not TEMPLATE for origin in cut.origins[start : closes[0]]):
         return
     owners[start : closes[0] + 1] = [layout.opening_owner] * (closes[0] + 1 - start)
 
 
-def _separated(segments: list[Segment], closers: frozenset[str]) -> list[Segment]:
+def _separated(pieces: Pieces, closers: frozenset[str]) -> Pieces:
     """Give white space after a turn close to the turn that was closed."""
-    spaced = [
-        position
-        for position, (closed, segment) in enumerate(pairwise(segments), 1)
-        if closed.kind == "special" and closed.text in closers and _is_space_of_next(segment, closed.message)
-    ]
-    separated: list[Segment] = []
-    done = 0
-    for position in spaced:
-        segment = segments[position]
-        rest = segment.text.lstrip()
-        separated += segments[done:position]
-        space = segment.text[: len(segment.text) - len(rest)]
-        separated.append(Segment(space, "text", False, segments[position - 1].message))
-        if rest:
-            separated.append(Segment(rest, "text", False, segment.message))
-        done = position + 1
-    return separated + segments[done:]
-
-
-def _is_space_of_next(segment: Segment, closed: int) -> bool:
-    foreign = segment.message not in (closed, UNOWNED)
-    return foreign and segment.kind == "text" and not segment.body and segment.text[:1].isspace()
+    edges: list[tuple[int, int]] = []
+    owned = list(pieces.owners)
+    for number, text in enumerate(pieces.texts[:-1]):
+        if text not in closers or not pieces.specials[number]:
+            continue
+        following, closed = pieces.texts[number + 1], owned[number]
+        if not pieces.is_scaffold(number + 1) or owned[number + 1] in (closed, UNOWNED) or not following[:1].isspace():
+            continue
+        space = len(following) - len(following.lstrip())
+        if space < len(following):
+            edges.append((number + 1, space))
+        pieces.owners[number + 1] = closed
+    if not edges:
+        return pieces
+    parted = divided(pieces, edges)
+    for count, (number, _) in enumerate(edges):
+        parted.owners[number + count + 1] = owned[number]
+    return parted

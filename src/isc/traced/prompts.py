@@ -20,6 +20,7 @@ from isc.traced.format import Dicts, Format, text_of, untraced_of, written_of
 from isc.traced.rendering import Written, compiled
 
 _MOST_KEPT = 6
+_LONGEST_KEPT = 1 << 12  # characters of messages that are kept with what the template asks after them
 USER: Final[Mapping[str, Any]] = {"role": "user", "content": "x"}
 """The user of trial conversations."""
 LONE_USER: Final[Dicts] = (USER,)
@@ -52,7 +53,8 @@ def expected_prompts(
     tail = compiled(chosen.source).tail
     if tail.independent:
         prompt = _independent(chosen, listed) or _asked_for(chosen, messages, tools)
-        return [Expected(prompt, tuple(indices), proven=True)]
+        if not tail.looks_ahead or (prompt is not None and prompt.text):
+            return [Expected(prompt, tuple(indices), proven=True)]
     groups: dict[str, list[int]] = {}
     for index, placeholder in _placeholders(messages, indices):
         groups.setdefault(placeholder, []).append(index)
@@ -71,15 +73,33 @@ def _by_what_is_said(chosen: Format, messages: Dicts, tools: Dicts | None, group
     Each prompt is rendered after these messages.
     """
     same: list[int] = []
+    listed, prompt = json.dumps(tools), "" if group.prompt is None else group.prompt.text
     for index, kept in _recent_places(messages, group.indices):
         recent = [messages[place] for place in kept] or LONE_USER
-        asked = _asked(chosen, recent, tools)
-        if group.prompt is not None and group.prompt.text and asked is not None and asked.endswith(group.prompt.text):
+        if prompt and _asks_with(chosen, recent, listed, prompt):
             same.append(index)
         else:
             yield Expected(_prompt_after(chosen, recent, _TURN, tools), (index,))
     if same:
         yield Expected(group.prompt, tuple(same))
+
+
+def _asks_with(chosen: Format, messages: Dicts, tools: str, prompt: str) -> bool:
+    """Return whether the template asks for a turn after these messages with this prompt."""
+    said = json.dumps(messages)
+    if len(said) <= _LONGEST_KEPT:
+        return _asks_with_after(chosen, said, tools, prompt)
+    return _ends_with(_asked(chosen, messages, json.loads(tools)), prompt)
+
+
+@lru_cache(maxsize=512)
+def _asks_with_after(chosen: Format, messages: str, tools: str, prompt: str) -> bool:
+    """Return the same for short messages, given as JSON. Keeps the last 512."""
+    return _ends_with(_asked(chosen, json.loads(messages), json.loads(tools)), prompt)
+
+
+def _ends_with(asked: str | None, prompt: str) -> bool:
+    return asked is not None and asked.endswith(prompt)
 
 
 def _asked(chosen: Format, messages: Dicts, tools: Dicts | None) -> str | None:

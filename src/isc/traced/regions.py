@@ -75,14 +75,14 @@ def settle(runs: list[Run], start: int, message: int) -> None:
     Loops may be nested. An inner iteration over message j does not steal text from the outer turn of message i, once i
     has printed some of its own content ("firm").
     """
-    firm = False
-    for position in range(start, len(runs)):
+    count, firm = len(runs), False
+    for position in range(start, count):
         origin = runs[position][1]
         if origin is not TEMPLATE and origin.kind is BODY and origin.message == message:
             firm = True
             break
     here = place_of(message, firm)
-    for position in range(start, len(runs)):
+    for position in range(start, count):
         length, origin, place = runs[position]
         if place is None or not place.firm:
             runs[position] = (length, origin, here)

@@ -175,7 +175,7 @@ def _collected(pieces: Iterator[str], meter: Meter) -> Written:
     text = "".join(parts)
     meter.spend(total)
     runs, tail_run, generation_runs = assembled(parts)
-    tail = len(text) if tail_run is None else sum(length for length, _, _ in runs[:tail_run])
+    tail = total if tail_run is None else total - sum([length for length, _, _ in runs[tail_run:]])
     ends = [0, *accumulate(length for length, _, _ in runs)] if generation_runs else []
     return Written(text, tuple(merged(runs)), tail, tuple(ends[number] for number in generation_runs))
 

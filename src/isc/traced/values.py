@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
-from isc.traced.origins import DATA, TOOLS, Kind, Origin, of_message
-from isc.traced.strings import Traced, traced, whole
+from isc.traced.origins import BODY, DATA, TOOLS, Kind, Origin, of_message
+from isc.traced.strings import Traced, whole
 from isc.types import AssistantMessage, Chat, MediaPart, Message, TextPart, ToolMessage
 
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
@@ -232,13 +232,15 @@ class Inputs:
         return value
 
     def _message(self, index: int, message: Mapping[str, Any]) -> dict[str, object]:
-        body = of_message(Kind.BODY, index)
+        body = of_message(BODY, index)
         fields: dict[str, object] = {}
+        new_text = str.__new__  # `traced`, without a call: most of what a message holds comes by here
         for key, value in message.items():
             if key == "role":
                 fields[key] = value
             elif type(value) is str and key in _TEXTS:
-                fields[key] = traced(value, ((len(value), body, None),) if value else ())
+                fields[key] = text = new_text(Traced, value)
+                text._runs = ((len(value), body, None),) if value else ()
             elif key in _METADATA:
                 fields[key] = self.data(value)
             elif key == "content" and isinstance(value, list):
