@@ -347,3 +347,22 @@ def calling(identity: str) -> dict[str, Any]:
     """A turn that looks, and says nothing."""
     call = {"id": identity, "type": "function", "function": {"name": "look", "arguments": {}}}
     return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+def test_a_bridge_shows_nothing_that_an_earlier_message_says() -> None:
+    """A result that waits for the next user's turn is written there, and no context knows its words."""
+    source = (
+        "{% set ns = namespace(held='') %}{% for m in messages %}{% if m.role == 'tool' %}{% set ns.held = ns.held + m.content %}"
+        "{% else %}<|im_start|>{{ m.role }} {{ (ns.held if m.role == 'user' else '') + m.content }}<|im_end|>"
+        "{% set ns.held = '' if m.role == 'user' else ns.held %}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
+    )
+    template = TracedTemplate(source, specials=SPECIALS, stop_tokens=("<|im_end|>",))
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    renderer = isc.create_renderer(embedded(template.specials), template)
+    earlier: list[dict[str, Any]] = [QUESTION, calling("a"), {**RESULT, "tool_call_id": "a"}]
+    prompt = renderer.render(earlier, [tool], add_generation_prompt=True).token_ids
+    completion = fold(spelled("well<|im_end|>", template.specials), renderer.encoder).token_ids
+    plan = renderer.plan_bridge(prompt, completion, [NEXT], [tool])
+    assert isinstance(plan, Refusal)
+    assert plan.reason == "depends_on_history"
