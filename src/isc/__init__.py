@@ -65,7 +65,7 @@ from isc.types import (
 
 if TYPE_CHECKING:
     from isc import client, media
-    from isc.conversation import rollout
+    from isc.conversation import reading, rollout
     from isc.formats.deepseek_r1 import DeepSeekR1
     from isc.formats.deepseek_v3 import DeepSeekV3
     from isc.formats.deepseek_v3_1 import DeepSeekV31
@@ -196,6 +196,7 @@ __all__ = [
     "list_families",
     "load",
     "media",
+    "reading",
     "rollout",
     "template",
     "unfold",
@@ -204,6 +205,7 @@ __all__ = [
 _LATER = {
     "client": "isc.client",
     "media": "isc.media",
+    "reading": "isc.conversation.reading",
     "rollout": "isc.conversation.rollout",
     "template": "isc.traced.template",
 }

@@ -15,6 +15,7 @@ from isc._options import checked
 from isc.conversation import bridge
 from isc.conversation.bridge import Appended, Extension, Refusal, WholeFormat
 from isc.conversation.prefill import Ending, OpenField, ended
+from isc.conversation.reading import Question, TurnReader, reader_of
 from isc.conversation.spelled import refuse_spelled
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
@@ -246,8 +247,24 @@ class Renderer(Struct, frozen=True):
             prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
         """
         prompt = () if prompt_ids is None else ids_of(prompt_ids, "prompt_ids")
-        turn = bridge.sampled_turn(self.family, self.encoder, prompt, ids_of(token_ids))
-        return self.family.parse(turn, convert.tool_specs(tools))
+        return Question(self.family, self.encoder, convert.tool_specs(tools), prompt).read(ids_of(token_ids))
+
+    def reader(self, prompt_ids: Sequence[int] | None = None, tools: Tools = None) -> TurnReader:
+        """Return a reader of one turn while it is sampled. It ends in what `parse_response` says of all ids.
+
+        Args:
+            prompt_ids: The ids before, as for `parse_response`.
+            tools: The tools offered, likewise.
+
+        >>> import isc
+        >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+        >>> ids = tuple(next(iter(renderer.encoder.encode_batch(["Good day"]))))
+        >>> reader, events = renderer.reader().feed(ids)
+        >>> events, reader.finish() == renderer.parse_response(ids)
+        ((ContentDelta(text='Good day'),), True)
+        """
+        prompt = () if prompt_ids is None else ids_of(prompt_ids, "prompt_ids")
+        return reader_of(self.family, self.encoder, convert.tool_specs(tools), prompt)
 
     def plan_bridge(
         self,

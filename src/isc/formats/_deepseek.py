@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from isc.errors import ConversationError
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import Around, read_parts
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.scanners import after_special
@@ -161,6 +164,11 @@ def fenced_calls(calls: Sequence[ToolCall], *, on_new_line: bool = False) -> Ite
         if position or on_new_line:
             yield NEWLINE
         yield from fenced_call(call)
+
+
+def follows(stops: Sequence[str], markers: Reasoning | None, calls: JsonCalls) -> Follows:
+    """Return what tells how a turn goes on while it is sampled."""
+    return replace(followed(stops, calls, markers, _AROUND), heads=(ASSISTANT,))
 
 
 def parse(turn: Sampled, markers: Reasoning | None, calls: JsonCalls, tools: Sequence[ToolSpec]) -> ParsedResponse:

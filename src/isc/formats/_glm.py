@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from isc._json import json_text
+from isc.formats.reading.following import followed
 from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.scanners import until
 from isc.formats.reading.tagged_calls import TaggedCalls
@@ -232,9 +233,13 @@ def answer(content: str, calls: Sequence[ToolCall], layout: Segment) -> Iterator
         yield _END_CALL
 
 
+FOLLOWS: Final = followed((*STOP_TOKENS, SYSTEM, ASSISTANT), CALLS, REASONING)
+"""What tells how a turn goes on while it is sampled."""
+
+
 def parse(sampled: Sampled, tools: Sequence[ToolSpec], layout: Segment) -> ParsedResponse:
     """Read a sampled turn back, up to whichever role's marker closes it."""
-    parts = read_parts(until(sampled, (*STOP_TOKENS, SYSTEM, ASSISTANT)), REASONING, CALLS, tools=tools)
+    parts = read_parts(until(sampled, FOLLOWS.stops), REASONING, CALLS, tools=tools)
     content = parts.pieces[0].removeprefix(layout.text)
     content = content.removesuffix(layout.text) if parts.calls else content
     return ParsedResponse(content + parts.rest, parts.thought, parts.calls, parts.complete)

@@ -14,6 +14,7 @@ from typing import Final
 from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats._kimi_typescript import declarations
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import Around, read_parts
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.scanners import until
@@ -174,6 +175,11 @@ def native_id(name: str, number: int) -> str:
     'functions.search:0'
     """
     return f"functions.{name}:{number}"
+
+
+def follows(markers: Reasoning | None) -> Follows:
+    """Return what tells how a turn goes on while it is sampled."""
+    return followed(STOP_TOKENS, CALLS, markers, _AROUND)
 
 
 def parse(sampled: Sampled, tools: Sequence[ToolSpec], markers: Reasoning | None) -> ParsedResponse:

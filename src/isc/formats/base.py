@@ -11,6 +11,7 @@ from msgspec import Struct, StructMeta, structs, to_builtins
 
 from isc._options import check_fields, no_option
 from isc.formats._shape import ANY, Shape, asked
+from isc.formats.reading.following import Follows
 from isc.formats.segments import opening_owner, owned, sampled
 from isc.types import (
     AssistantMessage,
@@ -133,6 +134,14 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     @abstractmethod
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Parse a sampled turn, as the inverse of `turn`. Never raises."""
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows | None:
+        """Return what tells how a turn goes on while it is sampled, with these tools offered.
+
+        By default None: then a reader tells all of a turn at its end.
+        """
+        del tools
+        return None
 
     @final
     def __post_init__(self) -> None:

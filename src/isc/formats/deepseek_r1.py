@@ -17,6 +17,7 @@ from typing import ClassVar, Final, Literal
 
 from isc.formats import _deepseek as deepseek
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, scaffold, special
 from isc.types import (
@@ -134,6 +135,11 @@ class DeepSeekR1(Family, frozen=True, tag_field="family", tag="deepseek-r1"):
             return response
         thought, content = response.reasoning_content.strip("\n"), response.content.lstrip("\n")
         return ParsedResponse(content, thought, response.tool_calls, response.reasoning_complete)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return deepseek.follows(self.stop_tokens, self.reasoning, deepseek.FENCED_CALLS)
 
 
 FAMILY: Final = DeepSeekR1

@@ -17,6 +17,7 @@ from typing import ClassVar, Final, Literal
 
 from isc.formats import _deepseek as deepseek
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import find_special, until
 from isc.formats.segments import body, content_text, is_special, special
 from isc.types import (
@@ -143,6 +144,12 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
         """Read a sampled turn back."""
         turn = _until_last_call(sampled) if self.variant == "v3" else until(sampled, self.stop_tokens)
         return deepseek.parse(turn, None, deepseek.FENCED_CALLS, tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        stops = () if self.variant == "v3" else self.stop_tokens
+        return deepseek.follows(stops, None, deepseek.FENCED_CALLS)
 
 
 def _until_last_call(sampled: Sampled) -> Sampled:

@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 
 from isc.formats import _deepseek as deepseek
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, special
 from isc.types import (
@@ -115,6 +116,11 @@ class DeepSeekV31(Family, frozen=True, tag_field="family", tag="deepseek-v3.1"):
         """Read a sampled turn back."""
         turn = until(sampled, self.stop_tokens)
         return deepseek.parse(turn, _REASONING, deepseek.PLAIN_CALLS, tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return deepseek.follows(self.stop_tokens, _REASONING, deepseek.PLAIN_CALLS)
 
 
 FAMILY: Final = DeepSeekV31

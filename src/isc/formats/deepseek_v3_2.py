@@ -41,6 +41,7 @@ from isc.formats import _dsml as dsml
 from isc.formats._shape import Shape, asked
 from isc.formats.base import Family
 from isc.formats.reading.dsml_calls import DSML, KEYS, TEXTS, DsmlCalls
+from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, is_special, scaffold, special, unsupported_role
 from isc.types import (
@@ -234,6 +235,11 @@ class DeepSeekV32(Family, frozen=True, tag_field="family", tag="deepseek-v3.2"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; nothing is trimmed."""
         return self._calls.read(until(sampled, self.stop_tokens), self.reasoning, tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return self._calls.follows(self.stop_tokens, self.reasoning)
 
 
 def _result(chat: Chat, index: int) -> Iterator[Segment]:

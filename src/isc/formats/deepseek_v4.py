@@ -39,6 +39,7 @@ from isc.formats import _dsml as dsml
 from isc.formats._shape import Shape, asked
 from isc.formats.base import Family
 from isc.formats.reading.dsml_calls import DSML, KEYS, TEXTS, DsmlCalls
+from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, content_texts, owned, scaffold, special
 from isc.types import (
@@ -235,6 +236,11 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; nothing is trimmed."""
         return _CALLS.read(until(sampled, self.stop_tokens), self.reasoning, tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return _CALLS.follows(self.stop_tokens, self.reasoning)
 
 
 def _first(chat: Chat, index: int) -> int:

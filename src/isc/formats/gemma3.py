@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from isc.errors import ConversationError
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import spelling, until
 from isc.formats.segments import body, content_text, content_texts, scaffold, special, unsupported_role
 from isc.types import (
@@ -87,6 +88,11 @@ class Gemma3(Family, frozen=True, tag_field="family", tag="gemma-3"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back: all of it is content."""
         return ParsedResponse(spelling(until(sampled, self.stop_tokens).segments))
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return Follows(self.stop_tokens)
 
 
 def _system_before(chat: Chat, index: int) -> tuple[Segment, ...]:

@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from isc.errors import ConversationError
 from isc.formats._gemma4_declarations import QUOTE, Revision, declaration, in_order, value
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.gemma_calls import GemmaCalls
 from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import reasoning, until
@@ -233,6 +234,11 @@ class Gemma4(Family, frozen=True, tag_field="family", tag="gemma-4"):
         )
         said = read_turn(rest, None, _CALLS, tools=tools)
         return ParsedResponse(said.content.strip(), thought, said.tool_calls, complete)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, _CALLS, replace(self.reasoning, label=_LABEL))
 
 
 class _Result(NamedTuple):

@@ -16,6 +16,7 @@ from isc._json import json_text
 from isc.formats import _glm as glm
 from isc.formats._chatml import split_inline_reasoning
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.formats.segments import body, content_text, special
 from isc.types import (
     AssistantMessage,
@@ -103,6 +104,11 @@ class Glm45(Family, frozen=True, tag_field="family", tag="glm-4.5"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return glm.parse(sampled, tools, glm.LINES)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return glm.FOLLOWS
 
 
 FAMILY: Final = Glm45

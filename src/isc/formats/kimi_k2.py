@@ -17,6 +17,7 @@ from msgspec import structs
 
 from isc.formats import _kimi as kimi
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.formats.segments import arguments_written, scaffold, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -126,6 +127,11 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return kimi.parse(sampled, tools, self.reasoning)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return kimi.follows(self.reasoning)
 
 
 FAMILY: Final = KimiK2

@@ -25,6 +25,7 @@ from isc.errors import ConversationError, OptionError
 from isc.formats._chatml import END_THINK, THINK, split_inline_reasoning
 from isc.formats._shape import ANY
 from isc.formats.base import Family
+from isc.formats.reading.following import ANYWHERE, Follows, followed
 from isc.formats.reading.grammars import Around, read_parts
 from isc.formats.reading.scanners import reasoning_start, spelling, until
 from isc.formats.reading.tagged_calls import TaggedCalls
@@ -270,6 +271,14 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         if self.render_assistant_messages_raw:
             content = spelling(whole.segments).removesuffix("\n")
         return ParsedResponse(content, thought, parts.calls, parts.complete)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        if self.render_assistant_messages_raw:
+            return Follows(self.stop_tokens, begins=ANYWHERE)
+        texts = Around(text_enders=tuple(tag for tag in _CALL[:1] if tag not in self.tokens))
+        return followed(self.stop_tokens, self._calls, self._thinking, texts)
 
 
 def _without_inline_reasoning(content: str, thought: str) -> tuple[str, str, bool]:

@@ -22,6 +22,7 @@ from isc._json import json_text, json_value
 from isc.errors import ConversationError, OptionError
 from isc.formats._dates import today
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.llama_calls import LlamaCalls, built_in_text, json_call_text
 from isc.formats.reading.scanners import until
@@ -207,6 +208,11 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
         known = (*offered, *built_in) if offered else ()
         parts = read_parts(until(sampled, self.stop_tokens), None, LlamaCalls(_PYTHON.text), tools=known)
         return ParsedResponse("".join(parts.pieces).strip(), None, parts.calls)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, LlamaCalls(_PYTHON.text))
 
 
 @lru_cache(maxsize=8)

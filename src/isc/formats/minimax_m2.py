@@ -18,6 +18,7 @@ from isc.errors import ConversationError
 from isc.formats._chatml import split_inline_reasoning
 from isc.formats._glm import last_user_index
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.invoke_calls import INVOKE_CALLS, invokes
 from isc.formats.reading.scanners import until
@@ -151,6 +152,11 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
             content = content.removeprefix("\n\n") if content.startswith("\n\n") else content.lstrip("\n")
         content = content.removesuffix("\n") if parts.calls else content
         return ParsedResponse(content + parts.rest, thought, parts.calls, parts.complete)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, INVOKE_CALLS, self.reasoning)
 
 
 def _check_results(chat: Chat) -> None:

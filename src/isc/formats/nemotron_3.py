@@ -18,6 +18,7 @@ from isc._json import json_text
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.scanners import until
 from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TEXTS, TOOLS_HEAD, TOOLS_TAIL, printed, xml_calls
@@ -186,6 +187,11 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
         if thought and not (sampled.reasoning_open and self.enable_thinking):  # else the prompt broke the line
             thought = thought.removeprefix("\n")
         return ParsedResponse(content.rstrip(), thought and thought.removesuffix(line), parts.calls, parts.complete)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, PRINTED_XML_CALLS, self.reasoning)
 
 
 def _last_user(chat: Chat) -> int:

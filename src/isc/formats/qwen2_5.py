@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.segments import arguments_written, body, content_text, scaffold
@@ -93,6 +94,11 @@ class Qwen25(Family, frozen=True, tag_field="family", tag="qwen2.5"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, chatml.HERMES_CALLS, self.reasoning)
 
 
 def _as_text(segment: Segment) -> Segment:

@@ -12,6 +12,7 @@ from typing import ClassVar, Final, Literal
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
@@ -77,6 +78,11 @@ class Qwen3(Family, frozen=True, tag_field="family", tag="qwen3"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, chatml.HERMES_CALLS, self.reasoning)
 
 
 FAMILY: Final = Qwen3

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from isc._json import json_text
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TEXTS, TOOLS_TAIL, xml_calls
@@ -111,6 +112,11 @@ class Qwen3Coder(Family, frozen=True, tag_field="family", tag="qwen3-coder"):
         """Read a sampled turn back; pass `tools`, or text that is a JSON value or one of Python's is not text."""
         response = read_turn(until(sampled, self.stop_tokens), None, PRINTED_XML_CALLS, tools=tools)
         return replace(response, content=response.content.strip()) if response.tool_calls else response
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return replace(followed(self.stop_tokens, PRINTED_XML_CALLS), trims_before_calls=True)
 
 
 def _printed(value: Json) -> str:

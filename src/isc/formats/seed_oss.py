@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.reading.tagged_calls import TaggedCalls
@@ -177,6 +178,11 @@ class SeedOss(Family, frozen=True, tag_field="family", tag="seed-oss"):
         response = read_turn(until(sampled, self.stop_tokens), self.reasoning, _CALLS, tools=tools)
         thought = response.reasoning_content
         return replace(response, content=response.content.strip(), reasoning_content=thought and thought.strip())
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, _CALLS, self.reasoning)
 
 
 def _head(role: str) -> tuple[Segment, ...]:

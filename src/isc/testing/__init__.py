@@ -36,6 +36,7 @@ from isc.testing.laws import (
     sampled,
 )
 from isc.testing.strategies import Writer, bodies, conversations, shape_of
+from isc.testing.streams import streaming
 from isc.testing.twins import Conversation
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "parsing",
     "sampled",
     "shape_of",
+    "streaming",
 ]
 
 

@@ -12,6 +12,7 @@ from isc._options import no_option
 from isc.conversation.bridge import Extension, Refusal, WholeFormat
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
+from isc.formats.reading.following import Follows
 from isc.traced.template import TracedTemplate
 from isc.types import (
     Chat,
@@ -145,8 +146,14 @@ class NamedTemplates(WholeFormat, frozen=True, tag_field="family", tag="NamedTem
 
         A call is read although no tools are given here, where only the template of chats with tools tells how.
         """
-        template = self._of(tools) if self.without_tools.report().tool_calls else self.with_tools
-        return template.parse(sampled, tools)
+        return self._read_by(tools).parse(sampled, tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows | None:
+        """Return what tells how a turn goes on while it is sampled, by the same template."""
+        return self._read_by(tools).follows(tools)
+
+    def _read_by(self, tools: tuple[ToolSpec, ...]) -> TracedTemplate:
+        return self._of(tools) if self.without_tools.report().tool_calls else self.with_tools
 
     def plan_bridge(
         self,

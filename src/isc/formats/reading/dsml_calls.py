@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
-from isc.formats.reading.grammars import Attempt, calls_of
+from isc.formats.reading.following import Follows, followed
+from isc.formats.reading.grammars import Attempt, calls_of, text_begins
 from isc.formats.reading.scanners import CallReading, find_special, reasoning, reasoning_start
 from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import arguments_object, body, spelled
@@ -88,6 +89,12 @@ class DsmlCalls(Struct, frozen=True, cache_hash=True):
         turn = coded(sampled, position, self.marks)
         attempts = self._cut_off(turn, _grammar(self).attempts(turn, tools)) or self._without_calls(turn)
         return ParsedResponse(self._content(turn, attempts), thought, calls_of(turn, attempts, tools), complete)
+
+    def follows(self, stops: Sequence[str], markers: Reasoning | None) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        known = followed(stops, _grammar(self), markers)
+        texts = text_begins(self.tag(self.block), self.marks)
+        return replace(known, closes_unopened=True, begins=known.begins._replace(texts=(*known.begins.texts, *texts)))
 
     def _cut_off(self, turn: Coded, attempts: list[Attempt]) -> list[Attempt]:
         """Add the call in whose first tag the turn ends, where it ends so after others."""

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
-from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.grammars import Attempt, Begins, text_begins
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
 
@@ -50,6 +50,11 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
     def enders(self) -> tuple[str, ...]:
         """Return the special that the opener begins with."""
         return tuple(mark for mark in self.marks if self.opener.startswith(mark))
+
+    @property
+    def begins(self) -> Begins:
+        """Return what the opener begins with."""
+        return Begins(text_begins(self.opener, self.marks))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

@@ -7,13 +7,14 @@ white space in its own way takes a turn apart with `read_parts`; `read_turn` is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from isc.formats.reading.coded import Coded, coded, decoded, encoded
+from isc.formats.reading.coded import IDENTITY, NAME, NUMBER, Coded, coded, decoded, encoded
 from isc.formats.reading.scanners import CallReading, known, reasoning, reasoning_start
 from isc.formats.reading.text_markers import cut_markers
-from isc.formats.segments import special
+from isc.formats.segments import special, specials_pattern
 from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Sampled, Span, ToolSpec
 
 
@@ -32,6 +33,21 @@ class Attempt(NamedTuple):
     own: Span | None = None
 
 
+class Begins(NamedTuple):
+    """What a call begins with besides the specials of its grammar, so that text before it is known to be content.
+
+    `texts`: what its markers begin with, where they are text. `front`: what a call at the very front of the text begins
+    with, which no marker tells; `may_be_front` matches a text that may become that. `names`: whether a word before a
+    marker may belong to the call. `anywhere`: whether nothing tells a call from text.
+    """
+
+    texts: tuple[str, ...] = ()
+    front: re.Pattern[str] | None = None
+    may_be_front: re.Pattern[str] | None = None
+    names: bool = False
+    anywhere: bool = False
+
+
 class Grammar(Protocol):
     """A format's spelling of calls: a frozen Struct, its fields the markers."""
 
@@ -46,6 +62,10 @@ class Grammar(Protocol):
     @property
     def enders(self) -> tuple[str, ...]:
         """Return the specials that end reasoning without a closer."""
+
+    @property
+    def begins(self) -> Begins:
+        """Return what a call begins with that is no special."""
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
@@ -65,6 +85,23 @@ class Around(NamedTuple):
 
 
 NOTHING_AROUND: Final = Around()
+_FIRST_WORD: Final = re.compile(rf"[^\s>{NAME}{IDENTITY}{NUMBER}]+>?")
+
+
+def text_begins(marker: str, marks: Sequence[str]) -> tuple[str, ...]:
+    """Return what a marker begins with, where that is text: its first word, up to a tag's end or a control token.
+
+    >>> text_begins("<tool_call> <function=", ()), text_begins("<tool_call> <function=", ("<tool_call>",))
+    (('<tool_call>',), ())
+    >>> text_begins("<|x|invoke", ("|x|",))
+    ('<|x|',)
+    """
+    first, *others = specials_pattern(tuple(marks)).split(marker) if marks else [marker]
+    match = _FIRST_WORD.match(first.lstrip())
+    if match is None:
+        return ()
+    is_glued = bool(others) and first.lstrip() == match.group()
+    return (match.group() + (others[0] if is_glued else ""),)
 
 
 class Parts(NamedTuple):

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from isc._json import decode_json
 from isc.formats.reading.coded import ANY_CODE, IDENTITY, Coded, encoded, marker_pattern
-from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.grammars import Attempt, Begins, text_begins
 from isc.formats.reading.json_values import Value, after_space, value_at
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
@@ -27,6 +27,7 @@ NAME_KEYS: Final = ("name", "tool_name", "function_name", "tool", "function", "a
 ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs", "tool_input", "action_input", "params")
 _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _JSON: Final = re.compile(r"\s*+[{\[]")
+_BRACKET: Final = re.compile(r"[{\[]")
 _NAME_CHARACTER: Final = re.compile(rf"[^\s{ANY_CODE}]")
 _CODE: Final = re.compile(f"[{ANY_CODE}]")
 _NATIVE_ID: Final = re.compile(r"\s*functions\.(.+):[0-9]+\s*", re.DOTALL)
@@ -63,6 +64,14 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
     def enders(self) -> tuple[str, ...]:
         """Return the special that the opener begins with."""
         return tuple(mark for mark in self.marks if self.opener.startswith(mark))
+
+    @property
+    def begins(self) -> Begins:
+        """Return what the opener begins with, or the brackets that a call without one begins with."""
+        if not self.opener:
+            return Begins(front=_BRACKET)
+        texts = text_begins(self.opener, self.marks)
+        return Begins(texts, names=self.echoes, anywhere=not texts and not self.enders)
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

@@ -17,7 +17,7 @@ from msgspec import Struct
 from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats.reading.coded import Coded, encoded
-from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.grammars import Attempt, Begins
 from isc.formats.reading.json_calls import strict_call
 from isc.formats.reading.json_values import after_space, value_at
 from isc.formats.reading.scanners import CallReading
@@ -53,6 +53,11 @@ class LlamaCalls(Struct, frozen=True, cache_hash=True):
     def enders(self) -> tuple[str, ...]:
         """Return the marker."""
         return (self.marker,)
+
+    @property
+    def begins(self) -> Begins:
+        """Return the bracket: a call without the marker is a turn's first object, or a line's that is offered."""
+        return Begins(("{",))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls, in order: each that a marker begins, or those of a turn without a marker."""

@@ -13,11 +13,12 @@ from msgspec import Struct
 
 from isc._json import decode_json
 from isc.formats.reading.coded import Coded, marker_pattern
-from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.grammars import Attempt, Begins, text_begins
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
 
 _CALL: Final = re.compile(r"\s*\[?\s*[A-Za-z_][\w.\-]*\(")
+_MAY_BE_CALL: Final = re.compile(r"\s*\[?\s*(?:[A-Za-z_][\w.\-]*)?")
 _WORDS: Final = {"true": True, "false": False, "null": None}
 _LONGEST: Final = 1_000_000
 _DEEPEST: Final = 60
@@ -39,6 +40,13 @@ class PythonicCalls(Struct, frozen=True, cache_hash=True):
     def enders(self) -> tuple[str, ...]:
         """Return the special that the opener begins with."""
         return tuple(mark for mark in self.marks if self.opener.startswith(mark))
+
+    @property
+    def begins(self) -> Begins:
+        """Return what the opener begins with, or what a turn without one does that is all calls."""
+        if not self.opener:
+            return Begins(front=_CALL, may_be_front=_MAY_BE_CALL)
+        return Begins(text_begins(self.opener, self.marks))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

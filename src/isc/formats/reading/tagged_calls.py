@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
-from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.grammars import Attempt, Begins, text_begins
 from isc.formats.reading.scanners import CallReading, argument, unquoted
 from isc.types import CallStatus, Json, Span, ToolSpec
 
@@ -72,6 +72,15 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
         """Return the special that the opener begins with."""
         first = self.block[0] if self.block is not None else self.opener
         return tuple(mark for mark in self.marks if first.startswith(mark))
+
+    @property
+    def begins(self) -> Begins:
+        """Return what an opener begins with, and what follows its control token, which may be missing."""
+        marker = self.opener if self.block is None else self.block[0]
+        texts = text_begins(marker, self.marks)
+        for mark in self.enders if self.marked and self.block is None else ():
+            texts += text_begins(marker.removeprefix(mark), self.marks)
+        return Begins(texts, anywhere=not texts and not self.enders)
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

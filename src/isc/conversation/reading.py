@@ -1,0 +1,175 @@
+"""`TurnReader`: a sampled turn read while it is sampled. `isc.reading` has it with the events that it tells.
+
+What a turn means is said by the family's `parse` alone, which reads all ids at the end. A reader tells before what is
+known to be so, and never takes anything back (law 8).
+"""
+
+from __future__ import annotations
+
+from codecs import utf_8_decode
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from isc.conversation.bridge import sampled_turn, turn_head
+from isc.encoding.base import Encoder
+from isc.formats.base import Family
+from isc.formats.reading.events import (
+    ArgumentsDelta,
+    CallEnded,
+    CallStarted,
+    ContentDelta,
+    ReadingEvent,
+    ReasoningDelta,
+    ReasoningEnded,
+    Stopped,
+)
+from isc.formats.reading.following import ANYWHERE, Follows, Place, appended, follow, untold
+from isc.formats.segments import special
+from isc.rendered import ids_of
+from isc.types import ParsedResponse, Segment, ToolSpec
+
+__all__ = [
+    "ArgumentsDelta",
+    "CallEnded",
+    "CallStarted",
+    "ContentDelta",
+    "ReadingEvent",
+    "ReasoningDelta",
+    "ReasoningEnded",
+    "Stopped",
+    "TurnReader",
+]
+
+Events: TypeAlias = tuple[ReadingEvent, ...]
+_Ids: TypeAlias = tuple[int, ...]
+
+
+class Question(Struct, frozen=True):
+    """What a completion is sampled from, and how it is read: a format, a vocabulary, the tools offered, the prompt."""
+
+    family: Family
+    encoder: Encoder
+    tools: tuple[ToolSpec, ...]
+    prompt_ids: _Ids
+
+    def read(self, token_ids: Sequence[int]) -> ParsedResponse:
+        """Read a whole completion."""
+        return self.family.parse(sampled_turn(self.family, self.encoder, self.prompt_ids, token_ids), self.tools)
+
+
+class _Known(Struct, frozen=True):
+    """What is found out once a turn: the specials by id, how the format is followed, whether reasoning is open."""
+
+    specials: dict[int, str]
+    follows: Follows
+    is_open: bool
+
+
+class TurnReader(Struct, frozen=True):
+    """Reads one sampled turn in any pieces: `renderer.reader(...)` makes one, `feed` returns the next.
+
+    Immutable: to feed a reader twice is to read two turns that begin alike. It keeps every id, in few pieces.
+
+    >>> import isc
+    >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+    >>> ids = renderer.render_ids([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Good day."}])
+    >>> prompt = renderer.render_ids([{"role": "user", "content": "hi"}], add_generation_prompt=True)
+    >>> reader, told = renderer.reader(prompt_ids=prompt), []
+    >>> for token_id in ids[len(prompt) :]:
+    ...     reader, events = reader.feed([token_id])
+    ...     told += events
+    >>> "".join(event.text for event in told if isinstance(event, isc.reading.ContentDelta)), told[-1]
+    ('Good day.', Stopped(token='<|im_end|>'))
+    >>> reader.finish().content
+    'Good day.'
+    """
+
+    question: Question
+    known: _Known
+    place: Place = Place()
+    pieces: tuple[_Ids, ...] = ()
+    undecoded: bytes = b""
+
+    def feed(self, token_ids: Sequence[int]) -> tuple[TurnReader, Events]:
+        """Read more ids. Never raises on ids.
+
+        Args:
+            token_ids: What was sampled since; any number, one as well as none.
+
+        Returns:
+            The reader of the turn with them, and what they made certain.
+        """
+        ids = ids_of(token_ids)
+        place, told, rest = self.place, list[ReadingEvent](), self.undecoded
+        if not self.pieces and ids and place.phase != "held" and self._repeats_head(ids[0]):
+            place = replace(place, phase="held")
+        for end, piece, undecoded in _pieces(ids, self.undecoded, self):
+            rest = undecoded
+            probe = partial(self._read, ids, end)
+            place, events = follow(place, piece, self.known.follows, probe, is_open=self.known.is_open)
+            told += events
+        return TurnReader(self.question, self.known, place, appended(self.pieces, ids), rest), tuple(told)
+
+    def finish(self) -> ParsedResponse:
+        """Return the turn that the ids read so far are: what `parse_response` reads of them at once."""
+        return self._read((), 0)
+
+    def finished(self) -> tuple[Events, ParsedResponse]:
+        """Return what is left to tell where no more ids come, and the turn.
+
+        A turn that was stopped has told all that there is.
+        """
+        response = self.finish()
+        if self.place.phase == "stopped":
+            return (), response
+        stops = frozenset(self.question.family.stop_tokens)
+        names = (self.known.specials.get(token_id) for token_id in chain.from_iterable(self.pieces))
+        stop = next((name for name in names if name in stops), None)
+        return (*untold(self.place, response), *((Stopped(stop),) if stop is not None else ())), response
+
+    def _read(self, more: _Ids, end: int) -> ParsedResponse:
+        """Read the ids so far and these up to `end` as a whole turn."""
+        return self.question.read(tuple(chain(*self.pieces, more[:end])))
+
+    def _repeats_head(self, first: int) -> bool:
+        """Return whether a turn begins as a prompt does, with a special: what that is shows later."""
+        name = self.known.specials.get(first)
+        head = turn_head(self.question.family) if name is not None else ()
+        return name is not None and head[:1] == (special(name),)
+
+
+def reader_of(family: Family, encoder: Encoder, tools: tuple[ToolSpec, ...], prompt_ids: _Ids) -> TurnReader:
+    """Return a reader of a turn of which nothing was read."""
+    follows = family.follows(tools)
+    is_open = sampled_turn(family, encoder, prompt_ids, ()).reasoning_open
+    specials = {token_id: text for text, token_id in encoder.specials.items()}
+    known = _Known(specials, follows or Follows((), begins=ANYWHERE), is_open)
+    return TurnReader(Question(family, encoder, tools, prompt_ids), known)
+
+
+def _pieces(ids: _Ids, undecoded: bytes, reader: TurnReader) -> Iterator[tuple[int, Segment, bytes]]:
+    """Yield the pieces that ids go on with: where each ends, its text, and the bytes that are no character yet."""
+    names, encoder = reader.known.specials, reader.question.encoder
+    position = 0
+    marks = [k for k, is_special in enumerate(map(names.__contains__, ids)) if is_special]
+    for mark in (*marks, len(ids)):
+        if position < mark:
+            text, undecoded = _decoded(undecoded + encoder.decode_bytes(ids[position:mark]))
+            yield mark, Segment(text), undecoded
+        if mark < len(ids):
+            if undecoded:
+                yield mark, Segment(undecoded.decode("utf-8", "replace")), b""
+            undecoded = b""
+            yield mark + 1, special(names[ids[mark]]), undecoded
+        position = mark + 1
+
+
+def _decoded(data: bytes) -> tuple[str, bytes]:
+    """Decode whole characters, and return the bytes of one that lacks its end."""
+    text, size = utf_8_decode(data, "replace", False)
+    return text, data[size:]

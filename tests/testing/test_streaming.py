@@ -1,0 +1,149 @@
+"""The law `streaming`: every family and every traced template, on turns whole, torn and mixed up, in any pieces."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+import isc
+from cases import CASES, Case
+from growing import RATIO, grown
+from isc.encoding.encoders import embedded
+from isc.errors import ConversationError, TemplateError
+from isc.testing.streams import streaming
+from spelled_ids import ids_of
+from traced_references import TEMPLATES, traced_template
+
+USER = {"role": "user", "content": "hi"}
+TOOLS = [
+    {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {"x": {"type": "string"}}}},
+    {"name": "g", "description": "d", "parameters": {"type": "object", "properties": {}}},
+]
+CALLS = [
+    {"id": f"functions.{name}:{k}", "type": "function", "function": {"name": name, "arguments": arguments}}
+    for k, (name, arguments) in enumerate([("f", {"x": 'a "b"\n</x> {', "y": [1, {"z": None}]}), ("g", {})])
+]
+ANSWERS: list[dict[str, object]] = [
+    {"role": "assistant", "content": "Good  day\n\n é🎉 <too <tool_", "reasoning_content": "so\n\nso  ü "},
+    {"role": "assistant", "content": "Good day"},
+    {"role": "assistant", "content": "I look \n", "reasoning_content": "hm", "tool_calls": CALLS},
+    {"role": "assistant", "content": "", "tool_calls": CALLS[:1]},
+    {"role": "assistant", "content": "  x", "tool_calls": CALLS[1:]},
+]
+NOISE = (" ", "\n", "\n\n", "x", "say ", "{", "[", '"', "<", "é", "🎉", "<tool_call>", "thought\n", " to=functions.f")
+
+
+def turns(renderer: isc.Renderer) -> list[tuple[int, ...]]:
+    """What would be sampled of the answers that the format takes, and what follows them in a render."""
+    sampled: list[tuple[int, ...]] = []
+    for answer in ANSWERS:
+        for tools in (TOOLS, None):
+            try:
+                prompt = renderer.render_ids([USER], tools, True)
+                whole = renderer.render_ids([USER, answer], tools)
+            except (ConversationError, TemplateError):
+                continue
+            start = next((k for k, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
+            sampled.append(whole[start:])
+            break
+    return sampled
+
+
+def mixed(source: random.Random, renderer: isc.Renderer, sampled: Sequence[tuple[int, ...]]) -> list[int]:
+    """Pieces of turns, specials and noise, in any order."""
+    specials = [k for text in renderer.family.specials if (k := renderer.encoder.specials.get(text)) is not None]
+    ids: list[int] = []
+    for _ in range(source.randint(1, 5)):
+        kind = source.random()
+        turn = source.choice(sampled) if sampled else ()
+        if kind < 0.5 and turn:
+            start, end = sorted(source.choices(range(len(turn) + 1), k=2))
+            ids += turn[start:end] if source.random() < 0.6 else turn[: source.randint(0, len(turn))]
+        elif kind < 0.7 and specials:
+            ids += source.choices(specials, k=source.randint(1, 3))
+        else:
+            for text in source.choices(NOISE, k=source.randint(1, 5)):
+                ids += next(iter(renderer.encoder.encode_batch([text])))
+    if source.random() < 0.2:
+        ids.insert(source.randint(0, len(ids)), source.choice((-1, 10**9, source.randrange(200))))
+    return ids
+
+
+def check(renderer: isc.Renderer, count: int) -> None:
+    prompts: list[tuple[int, ...]] = [()]
+    for tools in (None, TOOLS):
+        try:
+            prompts.append(renderer.render_ids([USER], tools, True))
+        except (ConversationError, TemplateError):
+            continue
+    sampled = turns(renderer)
+    assert sampled
+    for seed in range(count):
+        source = random.Random(seed)
+        ids = list(sampled[seed]) if seed < len(sampled) else mixed(source, renderer, sampled)
+        sizes = (1,) if seed % 2 else tuple(source.choices((1, 2, 3, 7, 1000), k=3))
+        tools = source.choice((None, TOOLS))
+        streaming(renderer, ids, source.choice(prompts), tools, sizes)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_turn_in_pieces_is_the_turn_at_once(case: Case) -> None:
+    check(case.renderer(embedded(case.family.specials)), 60)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_turn_of_a_traced_template_in_pieces_is_the_turn_at_once(name: str) -> None:
+    template = traced_template(name)
+    check(isc.create_renderer(embedded(template.specials), template), 40)
+
+
+WAITING = {
+    "gpt-oss": "its messages are read to the end",
+    "kimi-k3": "its elements are read to the end",
+    "deepseek-v3.2": "a closer ends reasoning that nothing opened",
+    "deepseek-v4": "a closer ends reasoning that nothing opened",
+}
+"""Families whose content is told at the end, where the prompt opened no reasoning."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_content_waits_for_no_more_than_a_marker_and_white_space(case: Case) -> None:
+    renderer = case.renderer(embedded(case.family.specials))
+    family = renderer.family
+    if "raw" in repr(family) and getattr(family, "render_assistant_messages_raw", False):
+        pytest.skip("all that was sampled is content, reasoning too")
+    text = "Good day,  here \n is  a < b <tool and é🎉 <| more"
+    ids = tuple(next(iter(renderer.encoder.encode_batch([text]))))
+    markers = family.reasoning
+    closer = renderer.encoder.specials.get(markers.closer) if markers is not None else None
+    for before in ((), (closer,)) if closer is not None else ((),):
+        reader, told = renderer.reader(), ""
+        for k, token_id in enumerate((*before, *ids)):
+            reader, events = reader.feed([token_id])
+            told += "".join(event.text for event in events if isinstance(event, isc.reading.ContentDelta))
+            known = renderer.parse_response((*before, *ids)[: k + 1]).content.rstrip("\ufffd").rstrip()
+            if isc.formats.catalogue.family_name(family) in WAITING and not (before and "deepseek" in case.name):
+                assert told == ""
+            else:
+                assert known.startswith(told) and known[len(told) :] in MARKER_BEGINNINGS, (k, told, known)
+
+
+MARKER_BEGINNINGS = {"", *("<tool_call>"[:size] for size in range(1, 6)), "<|"}
+
+
+@pytest.mark.parametrize("family", [isc.Qwen3(), isc.KimiK25(), isc.Qwen35()], ids=repr)
+@pytest.mark.parametrize("start", ["<think>x", "<think>x</think>y", "</think>", "x<tool_call>{", ""])
+@pytest.mark.parametrize("piece", ["word ", " ", "<tool", "🎉", "word<tool_call>"])
+def test_a_feed_costs_the_same_however_much_was_read(family: isc.Family, start: str, piece: str) -> None:
+    renderer = isc.create_renderer(embedded(family.specials), family)
+    first, more = ids_of(renderer, start), ids_of(renderer, piece)
+
+    def work(count: int) -> isc.reading.TurnReader:
+        reader, _ = renderer.reader().feed(first)
+        for token_id in more * (count // len(more)):
+            reader, _ = reader.feed([token_id])
+        return reader
+
+    assert grown(work) <= RATIO
