@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from isc.formats import _glm as glm
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.formats.segments import body, content_text
 from isc.types import (
     AssistantMessage,
@@ -105,6 +106,11 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return glm.parse(sampled, tools, glm.ONE_LINE)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return glm.FOLLOWS
 
 
 def _query_was_reasoned_about(chat: Chat, index: int) -> bool:

@@ -20,6 +20,7 @@ from typing import ClassVar, Final, Literal, TypeAlias
 from isc.errors import ConversationError
 from isc.formats import _glm as glm
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows
 from isc.types import (
     AssistantMessage,
     Chat,
@@ -90,6 +91,11 @@ class Glm53(Family, frozen=True, tag_field="family", tag="glm-5.3"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return glm.parse(sampled, tools, glm.ONE_LINE)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return glm.FOLLOWS
 
 
 def _shown_at(chat: Chat, index: int) -> int:
