@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from isc.formats.laguna_xs_2 import LagunaXS2
     from isc.formats.llama_3 import Llama3
     from isc.formats.minimax_m2 import MiniMaxM2
+    from isc.formats.mistral import Mistral
     from isc.formats.nemotron_3 import Nemotron3
     from isc.formats.qwen2_5 import Qwen25
     from isc.formats.qwen3 import Qwen3
@@ -143,6 +144,7 @@ __all__ = [
     "Message",
     "MiniMaxM2",
     "MissingSpecialError",
+    "Mistral",
     "MultiModalData",
     "Nemotron3",
     "NothingToTrainError",

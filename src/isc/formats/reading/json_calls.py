@@ -41,7 +41,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
     before that name. `keyed`: the JSON is `{name: arguments}`. `keys`: the keys that arguments may have beside `name`
     (none: any usual one, arguments may be given as JSON text, and calls in a list). `echoes`: the name is said once
     more before the opener. `native`: the name is a call's id, `functions.name:number`. `breaks`: specials that end a
-    call that was not closed.
+    call that was not closed. `id_key`: the key of a call's id in its object, "" where there is none.
     """
 
     opener: str
@@ -54,6 +54,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
     lead: str = ""
     keys: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
+    id_key: str = ""
 
     @property
     def name(self) -> str:
@@ -120,7 +121,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
             value = value_at(text, place)
             if value.state != "whole":
                 break
-            items += [_Item(place, value.end, one) for one in self._readings(turn.spelled(place, value.end))]
+            items += self._items(turn.spelled(place, value.end), place, value.end)
             position = value.end
         if value.state == "open":
             return [self._open(turn, start, inside)]
@@ -181,17 +182,24 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
             return False
         return True
 
-    def _readings(self, raw: str) -> Iterator[CallReading]:
+    def _items(self, raw: str, start: int, end: int) -> Iterator[_Item]:
+        """Yield the calls of one value: an object, or a list of them."""
         try:
             value = decode_json(raw)
         except ValueError:
-            yield "invalid_json", None, None
+            yield _Item(start, end, ("invalid_json", None, None))
             return
         if self.keys:
-            yield strict_call(value, self.keys)
+            yield _Item(start, end, strict_call(value, self.keys))
             return
         for item in value if isinstance(value, list) and value else [value]:
-            yield keyed_call(item) if self.keyed else json_call_of(item)
+            reading = keyed_call(item) if self.keyed else json_call_of(item)
+            yield _Item(start, end, reading, self._id_of(item))
+
+    def _id_of(self, item: object) -> str | None:
+        """Return the id that a call's object says, if it is a text."""
+        said = item.get(self.id_key) if self.id_key and isinstance(item, dict) else None
+        return said if isinstance(said, str) else None
 
     def _named(self, turn: Coded, start: int, inside: int, tools: Sequence[ToolSpec]) -> Attempt:
         """Read a name, its separator, and the JSON of its arguments."""
@@ -239,20 +247,21 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
 
 
 class _Item(NamedTuple):
-    """A call's object: its place and what was read of it."""
+    """A call's object: its place, what was read of it, and its id."""
 
     start: int
     end: int
     reading: CallReading
+    identity: str | None = None
 
 
 def _shared(items: Sequence[_Item], start: int, end: int, whole: tuple[int, int]) -> list[Attempt]:
     """Return calls that share a block. Markers belong to the first and the last; one alone has all that is inside."""
     if len(items) == 1:
-        return [Attempt(start, end, whole, items[0].reading)]
+        return [Attempt(start, end, whole, items[0].reading, identity=items[0].identity)]
     places = [start, *(item.start for item in items[1:])]
     return [
-        Attempt(place, max(until, place), (item.start, item.end), item.reading)
+        Attempt(place, max(until, place), (item.start, item.end), item.reading, identity=item.identity)
         for place, until, item in zip(places, [*places[1:], end], items, strict=True)
     ]
 
