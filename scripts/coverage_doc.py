@@ -55,11 +55,16 @@ not here is rendered by its own chat template: [any-model.md](any-model.md) says
 def coverage() -> list[Coverage]:
     """Every known model, with what is proven of the family value that serves it."""
     proven = {case.family: case for case in CASES}
-    return [_coverage(model, family, proven) for model, family in sorted(models().items())]
+    return [_coverage(model, family, _case_of(family, proven)) for model, family in sorted(models().items())]
 
 
-def _coverage(model: str, family: Family, proven: Mapping[Family, Case]) -> Coverage:
-    case = proven.get(family)
+def _case_of(family: Family, proven: Mapping[Family, Case]) -> Case | None:
+    """The case of a value, or of the same value on the day that the case's clock tells."""
+    days = {case.now for case in proven.values() if case.now}
+    return next((proven[one] for one in (family, *map(family.dated, sorted(days))) if one in proven), None)
+
+
+def _coverage(model: str, family: Family, case: Case | None) -> Coverage:
     twin = case is not None and case.twin is not None
     kept = "always" if family.keeps_history else "tool cycle"
     bridge = kept if case is None or case.bridges else "none"

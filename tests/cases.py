@@ -33,7 +33,8 @@ class Case(Struct, frozen=True):
     `template_takes`: the fields of the family's shape in which its template takes less. With `images` bodies spell no
     placeholder, which no processor expects; `image_settings` are those of the model's. `untraced`: whether messages
     leave too little trace in the template's text to tell who owns it. `twin`: what renders where a model ships Python
-    instead; the template is then its FORMAT.md.
+    instead; the template is then its FORMAT.md. `thinks_in_parts`: whether the template reads reasoning as parts of the
+    content alone, which neither transformers continues nor a traced template is given.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Case(Struct, frozen=True):
     image_settings: Mapping[str, Any] = field(default_factory=lambda: QWEN3_VL)
     untraced: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False
     twin: FormatEncoder | None = None
+    thinks_in_parts: bool = False
 
     def shape(self) -> Shape:
         """Conversations this format and its template take; bodies spell its specials and some of others.

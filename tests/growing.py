@@ -27,8 +27,8 @@ Tool: TypeAlias = Mapping[str, Any]
 Shape: TypeAlias = Callable[[int], tuple[Messages, list[Tool]]]
 Work: TypeAlias = Callable[[int], object]
 USER: dict[str, Any] = {"role": "user", "content": "hi"}
-RESULT: dict[str, Any] = {"role": "tool", "content": "ok", "tool_call_id": "functions.f:0", "name": "f"}
-CALL: dict[str, Any] = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": {"x": "y"}}}
+RESULT: dict[str, Any] = {"role": "tool", "content": "ok", "tool_call_id": "call00000", "name": "f"}
+CALL: dict[str, Any] = {"id": "call00000", "type": "function", "function": {"name": "f", "arguments": {"x": "y"}}}
 CALLING: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [CALL]}
 
 
@@ -180,7 +180,7 @@ def converting(shape: Shape) -> Work:
 
 def answered(count: int) -> tuple[Messages, list[Tool]]:
     """One turn of many calls, and a result for each."""
-    calls = [{**CALL, "id": f"call-{number}"} for number in range(2 * count)]
+    calls = [{**CALL, "id": f"call{number:05d}"} for number in range(2 * count)]
     results = [{"role": "tool", "content": "ok", "tool_call_id": call["id"]} for call in calls]
     return [USER, {"role": "assistant", "content": "", "tool_calls": calls}, *results], []
 

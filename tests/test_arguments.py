@@ -24,7 +24,7 @@ def called(*arguments: object) -> list[dict[str, Any]]:
     function: dict[str, Any] = {"name": "f"}
     if arguments:
         function["arguments"] = arguments[0]
-    call = {"id": "functions.f:0", "type": "function", "function": function}
+    call = {"id": "call00000", "type": "function", "function": function}
     return [USER, {"role": "assistant", "content": "", "tool_calls": [call]}]
 
 
@@ -97,7 +97,7 @@ def test_text_that_is_json_is_rendered_alike_under_both_policies(case: Case) -> 
 @cases
 def test_a_rollout_goes_on_after_a_model_wrote_bad_arguments(case: Case) -> None:
     renderer = isc.create_renderer(embedded(case.family.specials), case.family)
-    answer = {"role": "tool", "tool_call_id": "functions.f:0", "name": "f", "content": "no JSON"}
+    answer = {"role": "tool", "tool_call_id": "call00000", "name": "f", "content": "no JSON"}
     given = [*called('{"city": '), answer]
     with pytest.raises(isc.ConversationError):
         renderer.render(given)
@@ -108,9 +108,7 @@ def test_a_rollout_goes_on_after_a_model_wrote_bad_arguments(case: Case) -> None
 
 def test_turns_given_in_the_place_of_the_model_keep_their_bad_arguments(small: isc.Renderer) -> None:
     rollout = Rollout.start(small, [USER]).after_completion([small.get_stop_token_ids()[0]])
-    rollout = rollout.after_messages(
-        [*called("{oops"), {"role": "tool", "tool_call_id": "functions.f:0", "content": "x"}]
-    )
+    rollout = rollout.after_messages([*called("{oops"), {"role": "tool", "tool_call_id": "call00000", "content": "x"}])
     assert "{oops" in small.encoder.decode_bytes(rollout.prompt_ids).decode()
 
 

@@ -95,6 +95,12 @@ CASES = (
         prepare=identified,
         now=DAY,
     ),
-    _case("mistral-v13", "v13", refuses=_IN_ORDER, adaptations=(*_JOINED, thoughts_as_parts, marked_names_with_text)),
+    _case(
+        "mistral-v13",
+        "v13",
+        refuses=_IN_ORDER,
+        adaptations=(*_JOINED, thoughts_as_parts, marked_names_with_text),
+        thinks_in_parts=True,
+    ),
     _case("mistral-devstral", "devstral", refuses={}, adaptations=_JOINED),
 )

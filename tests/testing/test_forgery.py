@@ -198,13 +198,14 @@ def test_parts_names_and_bridges_forge_nothing(case: Case) -> None:
         messages, tools = in_parts(conversation)
         named = [{**message, "name": f"speaker {message['role']}"} for message in messages]
         answer: dict[str, object] = {"role": "assistant", "content": "well"}
-        if case.shape().results_at_once:
+        role = "user" if case.family.keeps_history or "tool" not in case.shape().roles else "tool"
+        calls = case.shape().results_at_once and role == "tool"
+        if calls:
             answer["tool_calls"] = [{"function": {"name": "find", "arguments": {"path": "a"}}}]
-        new = said_after(
-            "user" if case.family.keeps_history or "tool" not in case.shape().roles else "tool",
-            alternates=case.shape().alternates,
-        )
-        is_open = named[-1]["role"] == "user" or case.shape().results_at_once
+            answer["content"] = "" if case.shape().calls_alone else "well"
+        new = said_after(role, alternates=case.shape().alternates)
+        unanswered = case.shape().alternates and bool(named[-1].get("tool_calls"))
+        is_open = named[-1]["role"] == "user" or calls or unanswered
         testing.no_forgery(renderer, ([*named, answer] if is_open else named, tools), new)
 
     check()

@@ -162,8 +162,9 @@ class _Asking:
 
     def refuses_late_results(self) -> bool:
         """Return whether a result is refused after a user's message where another message is not."""
-        left = [call for call in self.calls() if self(_USER, call, _USER, _SAID)]
-        return bool(left) and not any(self(_USER, call, _USER, _RESULT) for call in left)
+        between: tuple[tuple[Message, ...], ...] = ((_USER,), (_RESULT, _SAID, _USER))
+        left = [(call, *rest) for rest in between for call in self.calls() if self(_USER, call, *rest, _SAID)]
+        return bool(left) and not any(self(_USER, *said, _RESULT) for said in left)
 
     def calling(self) -> AssistantMessage | None:
         """Return the first of `calls` that can be history, or None."""

@@ -1,23 +1,24 @@
 """Mistral: users speak between `[INST]` and `[/INST]`, answers end with `</s>`, a call begins with `[TOOL_CALLS]`.
 
-Follows `mistralai/Mistral-7B-Instruct-v0.3` (v3, template sha256 e16746b40344d6c5), `mistralai/Mistral-Nemo-Instruct-2407`
-(v3-tekken, e4676cb56dffea77), `mistralai/Mistral-Small-3.2-24B-Instruct-2506` (v11, 5b8f31f111986965),
-`mistralai/Ministral-3-14B-Reasoning-2512` (v13, 39f03c383413f531) and Unsloth's template of Devstral-Small-2507 (devstral,
-039a4710e2aabaa7). v3 says a system message inside the user's turn that ends the conversation, and, as its template does,
-drops the message where an answer or a result ends it; the other versions have a system turn, with a default. Up to v11
-tools stand before the last user's turn, and before every equal one. So a bridge to a new user's turn shows tools once
-more, and leaves the system's words where they were. Up to v11 ids of calls are text of the turn, and a turn that calls
-says nothing else: its template drops the content, so isc refuses it. Reasoning is said in v13; the others drop it.
+Follows `mistralai/Mistral-7B-Instruct-v0.3` (v3, template sha256 e16746b40344d6c5),
+`mistralai/Mistral-Nemo-Instruct-2407` (v3-tekken, e4676cb56dffea77), `mistralai/Mistral-Small-3.2-24B-Instruct-2506`
+(v11, 5b8f31f111986965), `mistralai/Ministral-3-14B-Reasoning-2512` (v13, 39f03c383413f531) and Unsloth's template of
+`mistralai/Devstral-Small-2507` (devstral, 039a4710e2aabaa7). v3 says a system message inside the user's turn that ends
+the conversation; as in its template, the message is not there where an answer or a result ends it. The others have a
+system turn, with a default. Up to v11 tools stand before the last user's turn, and before every equal one. So a bridge
+to a new user's turn shows tools once more, and leaves the system's words where they were. Up to v11 the ids of calls
+are text of the turn, and a turn that calls says nothing else: its template drops the content, so isc refuses it.
+Reasoning is said in v13; the templates of the others drop it. Users and assistants take turns, but for Unsloth's.
 
 Deviations: a call without an id has its number in the conversation, nine digits, and a result without one has the id of
 the call at its place, where the templates up to v11 fail; arguments given as JSON text are rendered up to v11 as what
 the text says, where the template quotes the text once more; content None is no content, where the templates fail or
 print "None"; all texts of content given as a list are said, where some templates take the first; reasoning_content is
-said like thinking parts before the content; an answer that says nothing is closed, where that of v13 fails; a name is
-said as it is, where that of v13 escapes `<`, `>`, `&` and quotes in it, as in HTML, beside arguments given as an object; an
-empty list of tools, or of calls, is none. isc refuses ids up to v11 that are not nine letters, digits, `_` or `-`, results that follow
-no call and turns of users and assistants that do not alternate, all but the last as the templates do or mistral-common
-does (Unsloth's takes any order); other parts than text are refused.
+said like thinking parts before the content; an answer that says nothing is closed, where the template of v13 fails; a
+name is said as it is, where that template escapes HTML in it if arguments are an object; an empty list of tools, or of
+calls, is none; isc refuses ids up to v11 that are not nine letters, digits, `_` or `-`, where the templates count the
+characters alone; isc refuses results that follow no call and calls before the first user, as mistral-common does, where
+some templates take them; other parts than text are refused.
 """
 
 from __future__ import annotations
@@ -251,7 +252,10 @@ class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
             _check_id(identity, f"messages[{index}].tool_calls[{position}].id")
         named = list(zip(message.tool_calls, ids, strict=True))
         if self._is_v3 and named:
-            yield from (_CALLS, body(f"{self._space}[{', '.join(_listed(call, identity) for call, identity in named)}]"))
+            yield from (
+                _CALLS,
+                body(f"{self._space}[{', '.join(_listed(call, identity) for call, identity in named)}]"),
+            )
             return
         for call, identity in named:
             yield from (_CALLS, body(call.name), _CALL_ID, body(identity), _ARGUMENTS, body(arguments_written(call)))
@@ -348,7 +352,9 @@ def _check_id(identity: str | None, path: str) -> None:
     if identity is None:
         raise ConversationError(path, "is missing, and no call is at the place of this result: give the call's id")
     if _ID.fullmatch(identity) is None:
-        problem = "must be nine letters, digits, '_' or '-' in mistral's format up to v11: rename the call and its result"
+        problem = (
+            "must be nine letters, digits, '_' or '-' in mistral's format up to v11: rename the call and its result"
+        )
         raise ConversationError(path, problem, identity)
 
 
