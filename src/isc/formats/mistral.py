@@ -8,7 +8,9 @@ the conversation; as in its template, the message is not there where an answer o
 system turn, with a default. Up to v11 tools stand before the last user's turn, and before every equal one. So a bridge
 to a new user's turn shows tools once more, and leaves the system's words where they were. Up to v11 the ids of calls
 are text of the turn, and a turn that calls says nothing else: its template drops the content, so isc refuses it.
-Reasoning is said in v13; the templates of the others drop it. Users and assistants take turns, but for Unsloth's.
+Reasoning is said in v13; the templates of the others drop it. Users and assistants take turns, but for Unsloth's. The
+ids are those of mistral-common, which differs from v3's template: it says a system message in the last user's turn
+whatever follows, quotes results that are no JSON, shows tools once, and it has no default system message.
 
 Deviations: a call without an id has its number in the conversation, nine digits, and a result without one has the id of
 the call at its place, where the templates up to v11 fail; arguments given as JSON text are rendered up to v11 as what
@@ -17,8 +19,8 @@ print "None"; all texts of content given as a list are said, where some template
 said like thinking parts before the content; an answer that says nothing is closed, where the template of v13 fails; a
 name is said as it is, where that template escapes HTML in it if arguments are an object; an empty list of tools, or of
 calls, is none; isc refuses ids up to v11 that are not nine letters, digits, `_` or `-`, where the templates count the
-characters alone; isc refuses results that follow no call and calls before the first user, as mistral-common does, where
-some templates take them; other parts than text are refused.
+characters alone; isc refuses results that follow no call, as mistral-common does where it serves, and turns before the
+first user's, which some templates take; other parts than text are refused.
 """
 
 from __future__ import annotations
