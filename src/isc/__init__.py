@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from isc.formats.glm5_2 import Glm52
     from isc.formats.glm5_3 import Glm53
     from isc.formats.gpt_oss import GptOss
+    from isc.formats.hy3 import Hy3
     from isc.formats.kimi_k2 import KimiK2
     from isc.formats.kimi_k2_5 import KimiK25
     from isc.formats.kimi_k3 import KimiK3
@@ -131,6 +132,7 @@ __all__ = [
     "Glm52",
     "Glm53",
     "GptOss",
+    "Hy3",
     "IgnoredToolsWarning",
     "KimiK2",
     "KimiK3",

@@ -22,6 +22,7 @@ TEXT_MARKERS: dict[str, tuple[str, ...]] = {
     "seed-oss": ("</parameter>", "<function=look>", "</seed:think>"),
     "qwen2.5": ("<tool_response>", "</tool_response>"),
     "qwen3": ("</think>", "<tool_call>"),
+    "hy3": ("</think:opensource>", "<tool_call:opensource>"),
     "glm-4.5": ("</think>", "</arg_value>"),
     "glm-5": ("</think>",),
     "glm-5.1": ("</think>",),

@@ -36,6 +36,8 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
 """Configurations whose format is a variant of another's family."""
 _WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)
 """Fields of formats whose template does not look at them, whatever their value."""
+_NEUTRAL: Final = (("hy3", "raw_last_assistant", False),)
+"""Fields that the family does not have, with the value that changes nothing."""
 _THINKING: Final[Mapping[tuple[str, object], str]] = {
     ("qwen3", "instruct_2507"): "thinking_2507",
     ("qwen3-vl", "instruct"): "thinking",
@@ -122,7 +124,9 @@ def _options(config: Any) -> dict[str, Any]:  # noqa: ANN401
     return {
         field: value
         for field, value in fields.items()
-        if field not in _NO_OPTIONS and (config.name, field) not in _WITHOUT_EFFECT
+        if field not in _NO_OPTIONS
+        and (config.name, field) not in _WITHOUT_EFFECT
+        and (config.name, field, value) not in _NEUTRAL
     }
 
 

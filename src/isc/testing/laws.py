@@ -413,8 +413,9 @@ def _spelling(wanted: Sequence[str], also: Sequence[str], never: Collection[str]
 def extension(renderer: Renderer, conversation: Conversation, new: Conversation) -> bool:
     """Check that a bridge keeps every previous id, and where the format keeps history equals a fresh render.
 
-    The conversation ends with an assistant turn, which is taken as sampled with its close. A completion that lacks the
-    close gives the same ids. Where a bridge raises, a render raises too.
+    The conversation ends with an assistant turn, which is taken as sampled with its close, unless it follows another
+    one and nothing asks for it there. A completion that lacks the close gives the same ids. Where a bridge raises, a
+    render raises too.
 
     Returns:
         Whether the bridge was granted.
@@ -424,11 +425,12 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         return False
     prompt = renderer.render(messages[:-1], tools, True)
     full = renderer.render(messages, tools)
-    if full.token_ids[: len(prompt)] != prompt.token_ids:
+    if full.token_ids[: len(prompt)] != prompt.token_ids or _is_unasked(renderer, conversation, prompt):
         return False
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
     media = prompt.multi_modal_data
-    close = _close_by_next(renderer, renderer.chat([*messages, *new[0]], tools), len(messages))
+    chat = renderer.chat([*messages, *new[0]], tools)
+    close = _close_by_next(renderer, chat, len(messages)) or _missing_close(renderer, completion)
     try:
         bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools, media)
     except ConversationError:
@@ -448,6 +450,14 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     if renderer.family.keeps_history:
         _check_fresh(extended, renderer.render([*messages, *new[0]], tools, True), conversation, new)
     return True
+
+
+def _is_unasked(renderer: Renderer, conversation: Conversation, prompt: RenderedTokens) -> bool:
+    """Return whether the last turn follows another answer without a generation prompt."""
+    messages, tools = conversation
+    if messages[-2]["role"] != "assistant":
+        return False
+    return renderer.render(messages[:-1], tools).token_ids == prompt.token_ids
 
 
 def _check_fresh(extended: RenderedTokens, fresh: RenderedTokens, *facts: object) -> None:
@@ -470,6 +480,13 @@ def _sampled_end(rendered: RenderedTokens, start: int) -> int:
     """Return the position at which sampling of the last message stopped, at least `start`."""
     last = len(rendered.message_roles) - 1
     return max((stop for run, (_, stop) in rendered.spans() if run.body and run.message == last), default=start)
+
+
+def _missing_close(renderer: Renderer, completion: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the close of a turn that the format leaves open where it is last."""
+    family, specials = renderer.family, renderer.encoder.specials
+    closed = not completion or completion[-1] in {specials.get(text) for text in family.stop_tokens}
+    return () if family.turn_close is None or closed else (specials[family.turn_close],)
 
 
 def _close_by_next(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
