@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from cases import Case, Oddity, Reading
 from golden_conversations import Message, assistant, call, system, tool, user
 from isc.formats.hy3 import Hy3
 from references import arguments_as_objects
+
+
+def _unlike_its_prompt(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a turn does not begin as its prompt does: traced, it then owns what stands before it, and is sampled.
+
+    After results it begins with their close, and after an answer there is no prompt.
+    """
+    roles = [message["role"] for message in messages]
+    return "tool" in roles or ("assistant", "assistant") in pairwise(roles)
 
 
 def _case(name: str, family: Hy3, **options: Any) -> Case:  # noqa: ANN401 - a template's own
@@ -19,6 +30,7 @@ def _case(name: str, family: Hy3, **options: Any) -> Case:  # noqa: ANN401 - a t
         options=options,
         refuses={"tool_first": "messages[0].role", "system_in_the_middle": "messages[1].role"},
         adaptations=(arguments_as_objects,),
+        untraced=_unlike_its_prompt,
     )
 
 
