@@ -429,8 +429,7 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         return False
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
     media = prompt.multi_modal_data
-    chat = renderer.chat([*messages, *new[0]], tools)
-    close = _close_by_next(renderer, chat, len(messages)) or _missing_close(renderer, completion)
+    close = _close_of(renderer, renderer.chat([*messages, *new[0]], tools), len(messages), completion)
     try:
         bridged = renderer.bridge_to_next_turn(prompt.token_ids, completion + close, new[0], tools, media)
     except ConversationError:
@@ -482,11 +481,13 @@ def _sampled_end(rendered: RenderedTokens, start: int) -> int:
     return max((stop for run, (_, stop) in rendered.spans() if run.body and run.message == last), default=start)
 
 
-def _missing_close(renderer: Renderer, completion: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the close of a turn that the format leaves open where it is last."""
+def _close_of(renderer: Renderer, chat: Chat, index: int, completion: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the close that a completion lacks: message `index` has it, or the format leaves its last turn open."""
     family, specials = renderer.family, renderer.encoder.specials
+    if family.turn_close is None:
+        return _close_by_next(renderer, chat, index)
     closed = not completion or completion[-1] in {specials.get(text) for text in family.stop_tokens}
-    return () if family.turn_close is None or closed else (specials[family.turn_close],)
+    return () if closed else (specials[family.turn_close],)
 
 
 def _close_by_next(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:
