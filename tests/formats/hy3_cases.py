@@ -13,13 +13,12 @@ from isc.formats.hy3 import Hy3
 from references import arguments_as_objects
 
 
-def _unlike_its_prompt(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a turn does not begin as its prompt does: traced, it then owns what stands before it, and is sampled.
+def _closed_by_a_user(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a user speaks after results: traced, the user's turn then owns their close, which it begins with.
 
-    After results it begins with their close, and after an answer there is no prompt.
+    Before an answer the prompt tells whose it is, but a user's turn has none.
     """
-    roles = [message["role"] for message in messages]
-    return "tool" in roles or ("assistant", "assistant") in pairwise(roles)
+    return ("tool", "user") in pairwise(message["role"] for message in messages)
 
 
 def _case(name: str, family: Hy3, **options: Any) -> Case:  # noqa: ANN401 - a template's own
@@ -30,7 +29,7 @@ def _case(name: str, family: Hy3, **options: Any) -> Case:  # noqa: ANN401 - a t
         options=options,
         refuses={"tool_first": "messages[0].role", "system_in_the_middle": "messages[1].role"},
         adaptations=(arguments_as_objects,),
-        untraced=_unlike_its_prompt,
+        untraced=_closed_by_a_user,
     )
 
 

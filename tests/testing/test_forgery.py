@@ -199,11 +199,12 @@ def test_parts_names_and_bridges_forge_nothing(case: Case) -> None:
         named = [{**message, "name": f"speaker {message['role']}"} for message in messages]
         answer: dict[str, object] = {"role": "assistant", "content": "well"}
         role = "user" if case.family.keeps_history or "tool" not in case.shape().roles else "tool"
-        calls = case.shape().results_at_once and role == "tool"
-        if calls:
-            answer["tool_calls"] = [{"function": {"name": "find", "arguments": {"path": "a"}}}]
-            answer["content"] = "" if case.shape().calls_alone else "well"
+        calls = (case.shape().results_at_once or case.shape().results_follow_calls) and role == "tool"
         new = said_after(role, alternates=case.shape().alternates)
+        if calls:
+            call = {"function": {"name": "find", "arguments": {"path": "a"}}}
+            answer["tool_calls"] = [call] * min(len(new[0]), case.shape().most_calls)
+            answer["content"] = "" if case.shape().calls_alone else "well"
         unanswered = case.shape().alternates and bool(named[-1].get("tool_calls"))
         is_open = named[-1]["role"] == "user" or calls or unanswered
         testing.no_forgery(renderer, ([*named, answer] if is_open else named, tools), new)

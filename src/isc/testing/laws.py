@@ -21,7 +21,7 @@ from isc.encoding._boundaries import joins
 from isc.encoding.base import Prefix
 from isc.encoding.fold import fold
 from isc.errors import ConversationError, TemplateError
-from isc.formats.segments import IMAGE_TOKENS, arguments_object, closing
+from isc.formats.segments import IMAGE_TOKENS, arguments_object, closing, is_special
 from isc.rendered import RenderedTokens
 from isc.testing import twins
 from isc.testing.twins import Conversation
@@ -413,8 +413,8 @@ def _spelling(wanted: Sequence[str], also: Sequence[str], never: Collection[str]
 def extension(renderer: Renderer, conversation: Conversation, new: Conversation) -> bool:
     """Check that a bridge keeps every previous id, and where the format keeps history equals a fresh render.
 
-    The conversation ends with an assistant turn, which is taken as sampled with its close, unless it follows another
-    one and nothing asks for it there. A completion that lacks the close gives the same ids. Where a bridge raises, a
+    The conversation ends with an assistant turn, which is taken as sampled with its close, unless the one
+    before it is not at its end there. A completion that lacks the close gives the same ids. Where a bridge raises, a
     render raises too.
 
     Returns:
@@ -425,7 +425,7 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         return False
     prompt = renderer.render(messages[:-1], tools, True)
     full = renderer.render(messages, tools)
-    if full.token_ids[: len(prompt)] != prompt.token_ids or _is_unasked(renderer, conversation, prompt):
+    if full.token_ids[: len(prompt)] != prompt.token_ids or _goes_on(full, len(prompt)):
         return False
     completion = full.token_ids[len(prompt) : _sampled_end(full, len(prompt))]
     media = prompt.multi_modal_data
@@ -451,14 +451,6 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     return True
 
 
-def _is_unasked(renderer: Renderer, conversation: Conversation, prompt: RenderedTokens) -> bool:
-    """Return whether the last turn follows another answer without a generation prompt."""
-    messages, tools = conversation
-    if messages[-2]["role"] != "assistant":
-        return False
-    return renderer.render(messages[:-1], tools).token_ids == prompt.token_ids
-
-
 def _check_fresh(extended: RenderedTokens, fresh: RenderedTokens, *facts: object) -> None:
     """Check that an extension equals a fresh render, except that nobody owns its generation prompt."""
     require(extended.token_ids == fresh.token_ids, "a bridge is no fresh render", *facts)
@@ -481,13 +473,24 @@ def _sampled_end(rendered: RenderedTokens, start: int) -> int:
     return max((stop for run, (_, stop) in rendered.spans() if run.body and run.message == last), default=start)
 
 
+def _goes_on(rendered: RenderedTokens, position: int) -> bool:
+    """Return whether what stands at a position is sampled, and not of the last message."""
+    last = len(rendered.message_roles) - 1
+    return position < len(rendered) and rendered.sampled_mask[position] and rendered.message_indices[position] != last
+
+
 def _close_of(renderer: Renderer, chat: Chat, index: int, completion: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the close that a completion lacks: message `index` has it, or the format leaves its last turn open."""
+    """Return the close that a completion lacks: message `index` has it, or the turn has it where a message follows."""
     family, specials = renderer.family, renderer.encoder.specials
     if family.turn_close is None:
         return _close_by_next(renderer, chat, index)
-    closed = not completion or completion[-1] in {specials.get(text) for text in family.stop_tokens}
-    return () if closed else (specials[family.turn_close],)
+    if not completion or completion[-1] in {specials.get(text) for text in family.stop_tokens}:
+        return ()
+    try:
+        followed = list(family.turn(chat, index - 1))
+    except (ConversationError, TemplateError):
+        return ()
+    return (specials[family.turn_close],) if followed and is_special(followed[-1], family.turn_close) else ()
 
 
 def _close_by_next(renderer: Renderer, chat: Chat, index: int) -> tuple[int, ...]:

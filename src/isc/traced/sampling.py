@@ -152,6 +152,8 @@ def _exact(text: _Text, rules: list[_Rule], index: int) -> Start | None:
         if turn is None:
             return Start(len(before), len(before)) if index in text.spoken else None
         end = len(before)
+        if _role(text, index - 1) == "assistant":
+            end = max(end, turn)  # the close of an answer is that answer's, also where one that is last has none
         rules.insert(0, _Rule(Prompt(whole[turn:end])) if end >= turn else _Rule(Prompt(""), whole[end:turn]))
         return Start(end, turn)
     if not any(before is not None and rule.prompt.text and before.endswith(rule.prompt.text) for rule in rules):
@@ -185,7 +187,12 @@ def _shared(text: _Text, rules: Sequence[_Rule], index: int) -> Start | None:
                 length = position + piece[: length - position].rfind("\n") + 1
             break
         position = end
-    return Start(first + length if length or not prompt else turn, turn)
+    closing = expected.closing if prompt is expected.text and first + length >= turn + expected.closing else 0
+    return Start(first + length if length or not prompt else turn, turn, closing)
+
+
+def _role(text: _Text, index: int) -> object:
+    return text.messages[index].get("role") if index >= 0 else None
 
 
 def _ends_piece(prompt: str, length: int, find: Find) -> bool:
