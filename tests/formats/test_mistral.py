@@ -227,6 +227,7 @@ def test_thoughts_stand_before_what_is_said_in_v13() -> None:
         ("v3-tekken", " Hi </s>", None, " Hi ", []),
         ("v3-tekken", '[TOOL_CALLS][{"name": "now", "arguments": {"a": ', None, "", [("unclosed_block", None)]),
         ("v11", '[TOOL_CALLS]now[CALL_ID]abcdef123[ARGS]{"a": "[ARGS]"}</s>', None, "", [("ok", "abcdef123")]),
+        ("v11", "[TOOL_CALLS]now[ARGS]{}</s>", None, "", [("ok", None)]),  # the id is left out, as the models do
         ("v11", "[TOOL_CALLS]find[CALL_ID]abcdef123[ARGS]{}</s>", None, "", [("unknown_tool", "abcdef123")]),
         ("v11", "[TOOL_CALLS]now[CALL_ID]abcdef123</s>", None, "", [("unclosed_block", None)]),
         ("v13", "[THINK]hm[/THINK]so[TOOL_CALLS]now[ARGS]{}</s>", "hm", "so", [("ok", None)]),
