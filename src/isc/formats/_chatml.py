@@ -254,9 +254,9 @@ def _spelled_content(chat: Chat, index: int) -> str:
     return content or ""
 
 
-def split_inline_reasoning(text: str) -> tuple[str, str]:
+def split_inline_reasoning(text: str, opener: str = THINK, closer: str = END_THINK) -> tuple[str, str]:
     """Split a text that spells its think block into reasoning and content, as the templates do."""
-    if END_THINK not in text:
+    if closer not in text:
         return "", text
-    pieces = text.split(END_THINK)
-    return pieces[0].rstrip("\n").split(THINK)[-1].lstrip("\n"), pieces[-1].lstrip("\n")
+    pieces = text.split(closer)
+    return pieces[0].rstrip("\n").split(opener)[-1].lstrip("\n"), pieces[-1].lstrip("\n")

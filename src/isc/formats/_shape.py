@@ -48,7 +48,8 @@ class Shape(Struct, frozen=True):
     only stands first. `user_first`: a user speaks first, after a leading system message, and says something.
     `alternates`: users and assistants take turns, a call and its results between them. `needs_query`: one user message
     is not a tool result in disguise. `keys`, `values`: what names and texts of arguments match, for formats that quote
-    nothing and so cannot tell all from their tags. `images`: whether users and tools show some.
+    nothing and so cannot tell all from their tags. `tells_kinds`: whether an argument tells its kind wherever it
+    stands, be it null, empty or a text that reads as a number. `images`: whether users and tools show some.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -70,6 +71,7 @@ class Shape(Struct, frozen=True):
     needs_query: bool = False
     keys: str = ANY
     values: str = ANY
+    tells_kinds: bool = True
     images: bool = False
 
 
@@ -117,6 +119,7 @@ def asked(family: Family) -> Shape:
         needs_query=not user_first and not takes(_SAID),
         keys=family.argument_keys,
         values=family.argument_texts,
+        tells_kinds=family.tells_kinds,
     )
 
 

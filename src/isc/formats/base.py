@@ -67,6 +67,9 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     sorts_arguments: ClassVar[bool] = False
     """Whether the keys of arguments are written in an order of the format's own, so that a call reads back in that."""
 
+    tells_kinds: ClassVar[bool] = True
+    """Whether an argument tells its kind wherever it stands. Where all is tags and text, what is empty does not."""
+
     placeholders_per_image: ClassVar[int | None] = None
     """How many tokens stand for an image, where that does not depend on its size."""
 

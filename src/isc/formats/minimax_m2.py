@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from isc._json import json_text
 from isc.errors import ConversationError
 from isc.formats._chatml import split_inline_reasoning
 from isc.formats._glm import last_user_index
+from isc.formats._minimax import BEGIN, CLOSE, NEWLINE, ROLE, TURNS, check_result, tool_list
 from isc.formats.base import Family
 from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
@@ -45,17 +45,10 @@ from isc.types import (
     UserMessage,
 )
 
-_SPECIALS: Final = (
-    "]~!b[", "]~b]", "[e~[", "<think>", "</think>", "<minimax:tool_call>", "</minimax:tool_call>"
-)  # fmt: skip
-_BEGIN, _ROLE, _CLOSE, _THINK, _END_THINK, _CALLS, _END_CALLS = map(special, _SPECIALS)
-_NEWLINE: Final = scaffold("\n")
-_END_REASONING: Final = (_NEWLINE, _END_THINK, scaffold("\n\n"))
+_SPECIALS: Final = (*TURNS, "<think>", "</think>", "<minimax:tool_call>", "</minimax:tool_call>")
+_THINK, _END_THINK, _CALLS, _END_CALLS = map(special, _SPECIALS[len(TURNS) :])
+_END_REASONING: Final = (NEWLINE, _END_THINK, scaffold("\n\n"))
 
-_TOOLS_HEAD: Final = scaffold(
-    "\n\n# Tools\nYou may call one or more tools to assist with the user query.\n"
-    "Here are the tools available in JSONSchema format:\n\n<tools>\n"
-)
 _TOOLS_TAIL: Final = spelled(
     "</tools>\n\nWhen making tool calls, use XML format to invoke tools and pass parameters:\n\n<minimax:tool_call>\n"
     '<invoke name="tool-name-1">\n<parameter name="param-key-1">param-value-1</parameter>\n'
@@ -84,12 +77,12 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
     model_identity: str = "You are a helpful assistant."
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
-    turn_close: ClassVar[str] = _CLOSE.text
+    turn_close: ClassVar[str] = CLOSE.text
     one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = (
         *("<invoke", "</invoke>", "<parameter", "</parameter>", "<tools>", "</tools>", "<response>", "</response>"),
     )
-    stop_tokens: ClassVar[tuple[str, ...]] = (_CLOSE.text,)
+    stop_tokens: ClassVar[tuple[str, ...]] = (CLOSE.text,)
     argument_keys: ClassVar[str] = r'(?s:(?!.*">).*)'  # else a name cannot be told from the end of its tag
     # NFC composes the end of a tag with U+0338; a line that begins as a parameter may be one whose value lacks its end
     argument_texts: ClassVar[str] = r'(?s:(?!\u0338|.*\n<parameter name=").*)'
@@ -106,10 +99,12 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """Yield the system turn, which is always there: the system message's text or the identity, then the tools."""
-        _check_results(chat)
+        for index, message in enumerate(chat.messages):
+            if isinstance(message, ToolMessage):
+                check_result(chat, index, "minimax-m2")
         first = chat.messages[0]
         asks = isinstance(first, SystemMessage)
-        yield from (_BEGIN, _ROLE, scaffold("system\n"))
+        yield from (BEGIN, ROLE, scaffold("system\n"))
         yield body(content_text(chat, 0)) if asks and first.content else scaffold(self.model_identity)
         for key, wording in _FACTS.items():
             fact = first.extra.get(key) if asks else None
@@ -119,11 +114,9 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
                 yield scaffold(wording)
                 yield body(fact)
         if chat.tools:
-            yield _TOOLS_HEAD
-            for tool in chat.tools:
-                yield scaffold(f"<tool>{json_text(tool.function)}</tool>\n")
+            yield from tool_list(chat)
             yield from _TOOLS_TAIL
-        yield from (_CLOSE, _NEWLINE)
+        yield from (CLOSE, NEWLINE)
 
     def turn(self, chat: Chat, index: int) -> Segments:
         """Yield one message. Results in a row share a turn. A leading system message belongs to the opening."""
@@ -133,14 +126,14 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         if isinstance(message, ToolMessage):
             return _responses(chat, index)
         if isinstance(message, UserMessage):
-            return (_ROLE, scaffold("user\n"), body(content_text(chat, index)), _CLOSE, _NEWLINE)
+            return (ROLE, scaffold("user\n"), body(content_text(chat, index)), CLOSE, NEWLINE)
         if index == 0 and isinstance(message, SystemMessage):
             return ()
         raise unsupported_role(chat, index, "minimax-m2", "a system message must be the first, there is no developer")
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """Yield the head of an assistant turn with its think block opened."""
-        return (_ROLE, scaffold("ai\n"), _THINK, _NEWLINE)
+        return (ROLE, scaffold("ai\n"), _THINK, NEWLINE)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
@@ -159,41 +152,31 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         return followed(self.stop_tokens, INVOKE_CALLS, self.reasoning)
 
 
-def _check_results(chat: Chat) -> None:
-    """Raise for a tool result where the last assistant turn made no call."""
-    calls = False
-    for index, message in enumerate(chat.messages):
-        if isinstance(message, AssistantMessage):
-            calls = bool(message.tool_calls)
-        elif isinstance(message, ToolMessage) and not calls:
-            raise unsupported_role(chat, index, "minimax-m2", "the last assistant turn before it must make a call")
-
-
 def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
     """Yield an assistant's turn, with its reasoning where no user message follows."""
     thought, content = message.reasoning_content, content_text(chat, index)
     if thought is None and _END_THINK.text in content:
         thought, content = split_inline_reasoning(content)
         content = content.rstrip("\n")
-    yield from (_ROLE, scaffold("ai\n"))
+    yield from (ROLE, scaffold("ai\n"))
     if thought and index > last_user_index(chat):
-        yield from (_THINK, _NEWLINE, body(thought), *_END_REASONING)
+        yield from (_THINK, NEWLINE, body(thought), *_END_REASONING)
     yield body(content)
     if message.tool_calls:
-        yield from (_NEWLINE, _CALLS, *invokes(message.tool_calls), _END_CALLS)
-    yield from (_CLOSE, _NEWLINE)
+        yield from (NEWLINE, _CALLS, *invokes(message.tool_calls), _END_CALLS)
+    yield from (CLOSE, NEWLINE)
 
 
 def _responses(chat: Chat, index: int) -> Iterator[Segment]:
     """Yield a tool result. A list has a response for each item and then ends on a line of its own."""
     content = chat.messages[index].content
     if chat.role(index - 1) != "tool":
-        yield from (_ROLE, scaffold("tool"))
+        yield from (ROLE, scaffold("tool"))
     for text in content_texts(chat, index) if content is not None else [""]:
         yield from (scaffold("\n<response>"), body(text))
         yield scaffold("\n</response>" if isinstance(content, tuple) else "</response>")
     if chat.role(index + 1) != "tool":
-        yield from (_CLOSE, _NEWLINE)
+        yield from (CLOSE, NEWLINE)
 
 
 FAMILY: Final = MiniMaxM2

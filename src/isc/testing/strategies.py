@@ -16,6 +16,7 @@ from zlib import crc32
 from isc._later import Later
 from isc.formats._shape import Shape
 from isc.formats.base import Family
+from isc.formats.reading.scanners import unquoted
 from isc.testing import twins
 from isc.testing.twins import Conversation
 
@@ -140,7 +141,10 @@ class Writer:
         ]
         values = {key: self.value(depth) for key in keys if re.fullmatch(self.shape.keys, key)}
         texts = {key for key, value in values.items() if isinstance(value, str)}
-        return {key: values[key] for key in values if key not in texts or re.fullmatch(self.shape.values, values[key])}
+        said = {key: values[key] for key in values if key not in texts or re.fullmatch(self.shape.values, values[key])}
+        if self.shape.tells_kinds:
+            return said
+        return {key: value for key, value in said.items() if _tells_its_kind(value, inside=depth > 0)}
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Write tool specs, or none. Descriptions spell specials too."""
@@ -261,6 +265,14 @@ class Writer:
         call_ids.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
+
+
+def _tells_its_kind(value: Any, *, inside: bool) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether tags and text tell a value from all others. What stands inside another has no schema."""
+    if isinstance(value, (dict, list)):
+        held = value.values() if isinstance(value, dict) else value
+        return bool(value) and all(_tells_its_kind(one, inside=True) for one in held)
+    return value is not None and not (inside and isinstance(value, str) and unquoted(value) != value)
 
 
 def _calls(messages: list[dict[str, Any]]) -> bool:
