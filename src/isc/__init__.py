@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from isc.formats.laguna_xs_2 import LagunaXS2
     from isc.formats.llama_3 import Llama3
     from isc.formats.minimax_m2 import MiniMaxM2
+    from isc.formats.minimax_m3 import MiniMaxM3
     from isc.formats.mistral import Mistral
     from isc.formats.nemotron_3 import Nemotron3
     from isc.formats.qwen2_5 import Qwen25
@@ -145,6 +146,7 @@ __all__ = [
     "MediaPart",
     "Message",
     "MiniMaxM2",
+    "MiniMaxM3",
     "MissingSpecialError",
     "Mistral",
     "MultiModalData",

@@ -19,6 +19,7 @@ TEXT_MARKERS: dict[str, tuple[str, ...]] = {
     "qwen3-coder": ("</parameter>", "<function=look>", "</tools>"),
     "nemotron-3": ("</parameter>", "<parameter=x>", "</think>"),
     "minimax-m2": ("</parameter>", '<invoke name="look">', "</response>", "</think>"),
+    "minimax-m3": ("</response>", "<tools>", "<thinking_instructions>", "</mm:think>"),
     "seed-oss": ("</parameter>", "<function=look>", "</seed:think>"),
     "qwen2.5": ("<tool_response>", "</tool_response>"),
     "qwen3": ("</think>", "<tool_call>"),

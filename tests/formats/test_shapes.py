@@ -19,6 +19,10 @@ TOLD: dict[str, dict[str, Any]] = {
     "qwen3-vl": {"reasoning": False, "system_first": True},
     "qwen3.5": {"system_first": True, "needs_query": True},
     "minimax-m2": {"system_first": True, "results_follow_calls": True},
+    "minimax-m3": {
+        "roles": ("system", "developer", "user", "assistant", "tool"),
+        **{"system_first": True, "results_follow_calls": True, "tells_kinds": False},
+    },
     "deepseek-v3": {"reasoning": False, "offers_tools": False, "calls_alone": True},
     "deepseek-v3-0324": {"reasoning": False, "offers_tools": False},
     "kimi-k2.5": {"roles": ("system", "developer", "user", "assistant", "tool")},

@@ -23,10 +23,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final, Literal, TypeAlias
 
+from msgspec.structs import replace
+
 from isc._json import json_text
 from isc.formats._chatml import split_inline_reasoning
 from isc.formats._minimax import BEGIN, CLOSE, NEWLINE, ROLE, TURNS, check_result, tool_list
 from isc.formats.base import Family
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.nested_calls import ITEM, NestedCalls
 from isc.formats.reading.scanners import until
@@ -183,6 +186,11 @@ class MiniMaxM3(Family, frozen=True, tag_field="family", tag="minimax-m3"):
         """Read a sampled turn back; pass `tools`, or what is empty and texts that are JSON are not told apart."""
         parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, _CALLS, tools=tools)
         return ParsedResponse(parts.content, parts.thought, parts.calls, parts.complete)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled: of the control tokens only one begins calls."""
+        del tools
+        return replace(followed(self.stop_tokens, _CALLS, self.reasoning), marks=_CALLS.enders)
 
 
 def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:

@@ -26,6 +26,10 @@ INVOKE = (
     '<minimax:tool_call>\n<invoke name="f">\n<parameter name="x">%s</parameter>\n<parameter name="y">1</parameter>\n'
     "</invoke>\n</minimax:tool_call>"
 )
+NESTED = (
+    ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="f">]<]minimax[>[<x>%s]<]minimax[>[</x>]<]minimax[>[<y>1'
+    "]<]minimax[>[</y>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>"
+)
 FENCED = '<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"x": "%s", "y": 1}\n```<｜tool▁call▁end｜>'
 PLAIN = '<｜tool▁call▁begin｜>f<｜tool▁sep｜>{"x": "%s", "y": 1}<｜tool▁call▁end｜>'
 LLAMA = '<|python_tag|>{"name": "f", "parameters": {"x": "%s", "y": 1}}'
@@ -46,6 +50,7 @@ FAMILIES: list[tuple[isc.Family, str, str]] = [  # with what stands before the c
     (isc.KimiK2(), "", KIMI),
     (isc.KimiK25(), "<think></think>", KIMI),
     (isc.MiniMaxM2(), "", INVOKE),
+    (isc.MiniMaxM3(), "", NESTED),
     (isc.DeepSeekV3(), "", FENCED),
     (isc.DeepSeekR1(), "<think></think>", FENCED),
     (isc.DeepSeekV31(), "", PLAIN),

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from isc.formats.reading.coded import ANY_CODE, Coded, encoded
-from isc.formats.reading.grammars import Attempt
+from isc.formats.reading.grammars import Attempt, Begins
 from isc.formats.reading.scanners import CallReading, argument, declared_types
 from isc.types import CallStatus, Json, Span, ToolSpec
 
@@ -56,6 +56,11 @@ class NestedCalls(Struct, frozen=True, cache_hash=True):
     def enders(self) -> tuple[str, ...]:
         """Return the mark of tags."""
         return (self.mark,)
+
+    @property
+    def begins(self) -> Begins:
+        """Return nothing: every call begins with the mark."""
+        return Begins()
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
