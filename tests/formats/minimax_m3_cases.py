@@ -5,6 +5,7 @@ The lines are those of `MiniMaxAI--MiniMax-M3/chat_template.jinja`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cases import Case, Oddity, Reading
@@ -17,6 +18,11 @@ _MARK = "]<]minimax[>["
 _TAGS = (f"{_MARK}</q>", f"{_MARK}<q>", f'{_MARK}<invoke name="now">', "</invoke>", "</q>", '">', "<item>")
 
 
+def _is_developed(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a developer speaks first: a trace takes what stands around their words for the opening."""
+    return bool(messages[0]["role"] == "developer")
+
+
 def _case(name: str, family: MiniMaxM3, **options: str) -> Case:
     return Case(
         name,
@@ -26,6 +32,7 @@ def _case(name: str, family: MiniMaxM3, **options: str) -> Case:
         refuses={"system_in_the_middle": "messages[1].role", "tool_first": "messages[0].role"},
         adaptations=(none_as_empty, arguments_as_objects),
         spells=_TAGS,
+        untraced=_is_developed,
     )
 
 

@@ -65,7 +65,7 @@ ThinkingMode: TypeAlias = Literal["adaptive", "enabled", "disabled"]
 
 _SPECIALS: Final = (*TURNS, "<mm:think>", "</mm:think>", "]<]minimax[>[")
 _THINK, _END_THINK, _MARK = map(special, _SPECIALS[len(TURNS) :])
-_CALLS: Final = NestedCalls(_MARK.text, "tool_call", "invoke")
+_CALLS: Final = NestedCalls(_MARK.text, "tool_call", "invoke", _SPECIALS)
 
 _IDENTITY: Final = (
     "Your model version is MiniMax-M3, developed by MiniMax. Knowledge cutoff: January 2026. Founded in early 2022, "

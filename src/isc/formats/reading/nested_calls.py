@@ -36,21 +36,20 @@ _BROKEN: Final[tuple[CallStatus, Json]] = ("malformed_structure", None)
 
 
 class NestedCalls(Struct, frozen=True, cache_hash=True):
-    """`mark` stands before every tag; `block` brackets calls in a row, `call` one of them, which has a name."""
+    """`mark` stands before every tag; `block` brackets calls in a row, `call` one of them, which has a name.
+
+    `marks`: the mark, and the other control tokens of the format, which are part of no tag however they are spelled.
+    """
 
     mark: str
     block: str
     call: str
+    marks: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """Return the name of the grammar."""
         return "nested"
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """Return the mark of tags."""
-        return (self.mark,)
 
     @property
     def enders(self) -> tuple[str, ...]:
@@ -266,7 +265,7 @@ def _schema_inside(schema: Json, key: str, depth: int = 0) -> Json:
 
 
 def _partners(tags: Sequence[_Tag], strong: tuple[str, ...]) -> list[int | None]:
-    """Pair openers and closers. A closer of one of these names also ends whatever is open inside it."""
+    """Return the partner of each tag. A closer of one of these names also ends whatever is open inside it."""
     partners: list[int | None] = [None] * len(tags)
     opened: list[int] = []
     count = dict.fromkeys(strong, 0)
