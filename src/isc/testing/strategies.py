@@ -144,7 +144,16 @@ class Writer:
         said = {key: values[key] for key in values if key not in texts or re.fullmatch(self.shape.values, values[key])}
         if self.shape.tells_kinds:
             return said
-        return {key: value for key, value in said.items() if _tells_its_kind(value, inside=depth > 0)}
+        return {key: value for key, value in said.items() if self._tells_its_kind(value, inside=depth > 0)}
+
+    def _tells_its_kind(self, value: Any, *, inside: bool) -> bool:  # noqa: ANN401 - any JSON value
+        """Return whether tags and text tell a value from all others. What stands inside another has no schema."""
+        if isinstance(value, (dict, list)):
+            held = value.values() if isinstance(value, dict) else value
+            return bool(value) and all(self._tells_its_kind(one, inside=True) for one in held)
+        if inside and isinstance(value, str):
+            return unquoted(value) == value and re.fullmatch(self.shape.values, value) is not None
+        return value is not None
 
     def tools(self) -> list[dict[str, Any]] | None:
         """Write tool specs, or none. Descriptions spell specials too."""
@@ -265,14 +274,6 @@ class Writer:
         call_ids.append(identity)
         function = {"name": self.random.choice(_NAMES), "arguments": arguments}
         return {"id": identity, "type": "function", "function": function}
-
-
-def _tells_its_kind(value: Any, *, inside: bool) -> bool:  # noqa: ANN401 - any JSON value
-    """Return whether tags and text tell a value from all others. What stands inside another has no schema."""
-    if isinstance(value, (dict, list)):
-        held = value.values() if isinstance(value, dict) else value
-        return bool(value) and all(_tells_its_kind(one, inside=True) for one in held)
-    return value is not None and not (inside and isinstance(value, str) and unquoted(value) != value)
 
 
 def _calls(messages: list[dict[str, Any]]) -> bool:
