@@ -177,8 +177,15 @@ def test_nesting_of_any_depth_is_read_or_told() -> None:
 )
 def test_what_is_sampled_over_and_over_is_read_in_time_that_grows_with_it(repeated: str) -> None:
     def seconds(count: int) -> float:
+        ids = ids_of(renderer, f"</mm:think>{repeated * count}")
         start = time.process_time()
-        parsed(FAMILY, f"</mm:think>{repeated * count}")
+        renderer.parse_response(ids)
         return time.process_time() - start
 
-    assert seconds(4_000) < 8 * max(seconds(1_000), 0.02)
+    renderer = renderer_of(FAMILY)
+    ratio = 0.0
+    for _ in range(5):  # a busy machine may slow the longer one
+        ratio = seconds(4_000) / max(seconds(1_000), 0.005)
+        if ratio <= 8:
+            break
+    assert ratio <= 8
