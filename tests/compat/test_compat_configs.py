@@ -17,7 +17,9 @@ from isc.compat.tokenizer import LoadedTokenizer
 from isc.compat.unthinking import keeping
 from isc.encoding.encoders import embedded
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
+from isc.formats.deepseek_v4 import DeepSeekV4
 from isc.formats.glm5 import Glm5
+from isc.formats.hy3 import Hy3
 from isc.formats.qwen3 import Qwen3
 from isc.formats.qwen3_5 import Qwen35
 from isc.traced.template import TracedTemplate
@@ -120,7 +122,9 @@ def named(name: str) -> Any:  # noqa: ANN401 - stands for a transformers tokeniz
 
     class Named:
         name_or_path = name
-        backend_tokenizer = stand_in(tuple(dict.fromkeys((*Qwen3.specials, *Glm5().specials))))
+        backend_tokenizer = stand_in(
+            tuple(dict.fromkeys((*Qwen3.specials, *Glm5().specials, *Hy3.specials, *DeepSeekV4.specials)))
+        )
 
     return Named()
 
@@ -173,6 +177,16 @@ def test_a_configuration_is_a_family(
     assert type(renderer) is classes.RENDERER_REGISTRY[renderer.config.name]
 
 
+def test_a_field_that_changes_nothing_is_taken_where_the_family_does_not_have_it() -> None:
+    renderer = create_renderer(named("x"), configs.Hy3RendererConfig(reasoning_effort="high"))
+    assert renderer.renderer.family == Hy3(reasoning_effort="high")
+
+
+def test_a_field_by_another_name_is_the_familys_option() -> None:
+    config = configs.DeepSeekV4RendererConfig(enable_thinking=True, reasoning_effort="max")
+    assert create_renderer(named("x"), config).renderer.family == DeepSeekV4(thinking=True, reasoning_effort="max")
+
+
 def test_retention_is_handed_on() -> None:
     config = configs.Qwen3RendererConfig(thinking_retention="all")
     assert create_renderer(named("x"), config).renderer.thinking_retention == "all"
@@ -190,6 +204,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "options of an unknown format": (None, {"enable_thinking": False}, "no format is known"),
     "a wrong type": (configs.Qwen3RendererConfig(), {"enable_thinking": "perhaps"}, "valid boolean"),
     "None for what cannot be left open": (configs.Qwen3RendererConfig(), {"enable_thinking": None}, "valid boolean"),
+    "a field that the family does not have": (
+        configs.Hy3RendererConfig(raw_last_assistant=True),
+        {},
+        "hy3 has no option 'raw_last_assistant'",
+    ),
     "a parser of a format": (configs.DefaultRendererConfig(tool_parser="glm"), {}, "where the format has a family"),
 }
 
@@ -245,7 +264,7 @@ def test_without_a_family_and_a_template_there_is_no_renderer(tmp_path: Path) ->
         pytest.warns(TracedTemplateNotice, match="no format"),
     ):
         create_renderer(tokenizer)
-    for config in (configs.DeepSeekV4RendererConfig(), configs.DefaultRendererConfig()):
+    for config in (configs.InklingRendererConfig(), configs.DefaultRendererConfig()):
         with pytest.raises(UnknownModelError, match="no chat template"):
             create_renderer(tokenizer, config)
 

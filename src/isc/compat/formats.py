@@ -38,6 +38,8 @@ _WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)
 """Fields of formats whose template does not look at them, whatever their value."""
 _NEUTRAL: Final = (("hy3", "raw_last_assistant", False),)
 """Fields that the family does not have, with the value that changes nothing."""
+_OTHER_OPTIONS: Final[Mapping[tuple[str, str], str]] = {("deepseek-v4", "enable_thinking"): "thinking"}
+"""Fields that the family has by another name."""
 _THINKING: Final[Mapping[tuple[str, object], str]] = {
     ("qwen3", "instruct_2507"): "thinking_2507",
     ("qwen3-vl", "instruct"): "thinking",
@@ -153,6 +155,7 @@ def _named(name: str, of_model: Family | None) -> Family | None:
 def _with_options(family: Family, options: Mapping[str, Any]) -> Family:
     """Return the family with these options, checked as a decoder does."""
     name, kind = catalogue.family_name(family), type(family)
+    options = {_OTHER_OPTIONS.get((name, option), option): value for option, value in options.items()}
     values: dict[str, Any] = structs.asdict(family)
     fields = [field for field in values if field != "variant"]
     unknown = [option for option in options if option not in fields]
