@@ -101,7 +101,7 @@ def test_a_turn_of_a_traced_template_in_pieces_is_the_turn_at_once(name: str) ->
 
 
 WAITING = {
-    "gpt-oss": "its messages are read to the end",
+    "gpt-oss": "a text without a header is no message",
     "kimi-k3": "its elements are read to the end",
     "deepseek-v3.2": "a closer ends reasoning that nothing opened",
     "deepseek-v4": "a closer ends reasoning that nothing opened",
@@ -133,6 +133,23 @@ def test_content_waits_for_no_more_than_a_marker_and_white_space(case: Case, *, 
 
 
 MARKER_BEGINNINGS = ("", "<", "<t", "<to", "<too", "<tool", "<|")
+
+
+def test_messages_of_harmony_are_told_as_they_come() -> None:
+    renderer = isc.create_renderer(embedded(isc.GptOss().specials), isc.GptOss())
+    text = (
+        "<|channel|>analysis<|message|>So é,<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|>"
+        "<|start|>assistant<|channel|>analysis<|message|> then<|end|><|start|>assistant<|channel|>final<|message|>4 "
+    )
+    reader, seen = renderer.reader(prompt_ids=renderer.render_ids([USER], None, True)), []
+    for token_id in ids_of(renderer, text):
+        reader, events = reader.feed([token_id])
+        seen += events
+    thoughts = "".join(event.text for event in seen if isinstance(event, isc.reading.ReasoningDelta))
+    contents = "".join(event.text for event in seen if isinstance(event, isc.reading.ContentDelta))
+    assert (thoughts, contents) == ("So é,\n then", "I look.\n4 ")
+    _, events = reader.feed(ids_of(renderer, "<|return|>"))
+    assert events == (isc.reading.ReasoningEnded(), isc.reading.Stopped("<|return|>"))
 
 
 @pytest.mark.parametrize("family", [isc.Qwen3(), isc.KimiK25(), isc.Qwen35()], ids=repr)

@@ -146,10 +146,10 @@ class TurnReader(Struct, frozen=True):
 def reader_of(family: Family, encoder: Encoder, tools: tuple[ToolSpec, ...], prompt_ids: _Ids) -> TurnReader:
     """Return a reader of a turn of which nothing was read."""
     follows = family.follows(tools)
-    is_open = sampled_turn(family, encoder, prompt_ids, ()).reasoning_open
+    turn = sampled_turn(family, encoder, prompt_ids, ())
     specials = {token_id: text for text, token_id in encoder.specials.items()}
-    known = _Known(specials, follows or Follows((), begins=ANYWHERE), is_open)
-    return TurnReader(Question(family, encoder, tools, prompt_ids), known)
+    known = _Known(specials, follows or Follows((), begins=ANYWHERE), turn.reasoning_open)
+    return TurnReader(Question(family, encoder, tools, prompt_ids), known, Place(header=turn.prompted))
 
 
 def _pieces(ids: _Ids, undecoded: bytes, reader: TurnReader) -> Iterator[tuple[int, Segment, bytes]]:

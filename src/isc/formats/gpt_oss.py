@@ -27,6 +27,7 @@ from isc.formats._harmony_builtin import TOOLS, BuiltinTool
 from isc.formats._harmony_typescript import namespace
 from isc.formats.base import Family
 from isc.formats.reading import harmony as reading
+from isc.formats.reading.following import Follows
 from isc.formats.segments import arguments_text, body, content_text, scaffold, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -145,6 +146,11 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; a message without a recipient that is not analysis is content, in any channel."""
         return reading.parse(sampled, tools)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return reading.FOLLOWS
 
     @property
     def day(self) -> str | None:

@@ -148,7 +148,7 @@ class NamedTemplates(WholeFormat, frozen=True, tag_field="family", tag="NamedTem
         """
         return self._read_by(tools).parse(sampled, tools)
 
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows | None:
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
         """Return what tells how a turn goes on while it is sampled, by the same template."""
         return self._read_by(tools).follows(tools)
 

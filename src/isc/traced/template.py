@@ -20,6 +20,7 @@ from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TemplateError, TemplateLimitError
 from isc.formats.base import FamilyMeta
+from isc.formats.reading import harmony
 from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.scanners import until
 from isc.traced.arguments import other_forms, with_arguments_as_taken
@@ -319,12 +320,12 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
             turn = structs.replace(turn, reasoning_open=True)
         return reading.reader.read(turn, reading.reasoning, tools)
 
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows | None:
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
         """Return what tells how a turn goes on while it is sampled."""
         del tools
         reading = self._reading
         if reading.reader.harmonic:
-            return None
+            return structs.replace(harmony.FOLLOWS, stops=self.stop_tokens)
         known = followed(self.stop_tokens, reading.reader.grammar, reading.reasoning, reading.reader.around)
         return structs.replace(known, is_open=reading.prefilled)
 

@@ -34,7 +34,7 @@ ANYWHERE: Final = Begins(anywhere=True)
 _LONGEST: Final = 1_024
 """Characters of one word that may wait for its end. A longer one is told when the turn stops."""
 
-Phase: TypeAlias = Literal["start", "reasoning", "drafted", "content", "held", "stopped"]
+Phase: TypeAlias = Literal["start", "header", "reasoning", "drafted", "content", "ignored", "held", "stopped"]
 Pieces = TypeVar("Pieces", str, tuple[int, ...])
 Probe: TypeAlias = Callable[[], ParsedResponse]
 """Reads the turn as far as it goes."""
@@ -48,7 +48,7 @@ class Follows(Struct, frozen=True):
     no content. `heads`: specials that a turn may begin with. `text_enders`: texts that end reasoning without a closer.
     `is_open`: whether every prompt leaves reasoning open. `closes_unopened`: whether a closer ends reasoning that
     nothing opened, so that content is not known to be such. `trims_before_calls`: whether white space before content
-    is content only where no call follows.
+    is content only where no call follows. `follow_piece`: how a format goes on whose turns are messages of their own.
     """
 
     stops: tuple[str, ...]
@@ -61,6 +61,7 @@ class Follows(Struct, frozen=True):
     is_open: bool = False
     closes_unopened: bool = False
     trims_before_calls: bool = False
+    follow_piece: Callable[[Place, Segment, Probe], Step] | None = None
 
     @property
     def text_brackets(self) -> tuple[str, ...]:
@@ -95,7 +96,8 @@ class Place(Struct, frozen=True):
     """How far a turn was followed: what is being said, what was told of it, what waits.
 
     `blank` is white space that waits, in pieces, `half` what follows it and may become a marker. `is_lead`: whether
-    nothing of this phase was told yet. `has_head`: whether a head of the turn was passed.
+    nothing of this phase was told yet. `has_head`: whether a head of the turn was passed. `header`: what stands before
+    the text of a message, in formats whose turns are messages; before the first piece what the prompt said of the turn.
     """
 
     phase: Phase = "start"
@@ -108,6 +110,7 @@ class Place(Struct, frozen=True):
     content_told: int = 0
     reasoning_ended: bool = False
     calls_told: int = 0
+    header: tuple[Segment, ...] = ()
 
 
 Step: TypeAlias = tuple[Place, tuple[ReadingEvent, ...]]
@@ -143,6 +146,8 @@ def follow(place: Place, piece: Segment, follows: Follows, probe: Probe, *, is_o
         return place, ()
     if piece.kind == "special" and piece.text in follows.stops:
         return replace(place, phase="stopped"), (*untold(place, probe()), Stopped(piece.text))
+    if follows.follow_piece is not None and place.phase != "held":
+        return follows.follow_piece(place, piece, probe)
     pieces: tuple[Segment, ...] = (piece,)
     if place.phase == "start":
         place, pieces = _begun(place, piece, follows, is_open=is_open or follows.is_open)

@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc._json import decode_json
 from isc.formats import _harmony as harmony
+from isc.formats.reading.events import ContentDelta, ReasoningDelta, Stopped
+from isc.formats.reading.following import Follows, Phase, Place, Probe, Step, untold
 from isc.formats.reading.scanners import CallReading, find_special, known, spelling
 from isc.formats.reading.values import JsonText, past_values
 from isc.formats.segments import is_special
@@ -23,6 +26,8 @@ from isc.types import AssistantMessage, Ended, ParsedResponse, ParsedToolCall, S
 _ENDS: Final = (harmony.END, harmony.RETURN, harmony.CALL)
 _BREAKS: Final = (*_ENDS, harmony.END_OF_TEXT, harmony.START)
 _TO: Final = re.compile(r"(?:^|\s)to=(\S*)")
+_LONGEST_HEADER: Final = 1_024
+"""Characters of a header's text. A longer one is no header, and is told when the turn is read."""
 _NOBODY: Final = ("all", "assistant")
 
 
@@ -90,6 +95,73 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
     complete = not (messages[-1].thinks and messages[-1].close != harmony.END)
     thought = "\n".join(filter(None, thoughts)) if thoughts else None
     return ParsedResponse("\n".join(filter(None, contents)), thought, tuple(calls), complete)
+
+
+def follow_piece(place: Place, piece: Segment, probe: Probe) -> Step:
+    """Go on with a piece of a turn: messages of reasoning and content are told as they come.
+
+    A message to a recipient, and one that lacks its header, waits with all that follows.
+    """
+    if place.phase == "start":
+        place = _started(place)
+    if place.phase == "held":
+        return place, ()
+    if place.phase == "header":
+        return _header_piece(place, piece), ()
+    if not is_special(piece, *_BREAKS):
+        return _text_piece(place, piece.text)
+    if piece.text in (harmony.RETURN, harmony.END_OF_TEXT):
+        return replace(place, phase="stopped"), (*untold(place, probe()), Stopped(piece.text))
+    if piece.text == harmony.CALL:  # a message of the model's may follow
+        return replace(place, phase="held"), ()
+    return replace(place, phase="header", header=(piece,) if piece.text == harmony.START else ()), ()
+
+
+def _started(place: Place) -> Place:
+    """Return where the prompt left a turn."""
+    segments = place.header or harmony.PROMPT
+    last = _messages(segments)[-1]
+    if last.text is not None and last.close is None:
+        return _at_text(place, last)
+    phase: Phase = "held" if last.close in harmony.STOP_TOKENS else "header"
+    return replace(place, phase=phase, header=segments[last.after :] if last.close else segments[last.start :])
+
+
+def _header_piece(place: Place, piece: Segment) -> Place:
+    """Return where a turn goes on after a piece of a header."""
+    if is_special(piece, harmony.MESSAGE):
+        return _at_text(place, _messages((*place.header, piece))[-1])
+    if is_special(piece, *_BREAKS) and (place.header or piece.text != harmony.START):
+        return replace(place, phase="held")
+    header = place.header
+    if header and header[-1].kind == piece.kind == "text":
+        header, piece = header[:-1], replace(piece, text=header[-1].text + piece.text)
+    return replace(place, phase="held" if len(piece.text) > _LONGEST_HEADER else "header", header=(*header, piece))
+
+
+def _at_text(place: Place, message: _Spoken) -> Place:
+    """Return where the text of a message begins."""
+    phase: Phase = "reasoning" if message.thinks else "content"
+    if not message.is_own:
+        phase = "ignored"
+    elif message.header.recipient is not None:
+        phase = "held"
+    return replace(place, phase=phase, is_lead=True, header=())
+
+
+def _text_piece(place: Place, text: str) -> Step:
+    """Tell a piece of a message's text. Messages of one kind are lines of one text."""
+    if place.phase == "ignored" or not text:
+        return place, ()
+    if place.phase == "reasoning":
+        text = "\n" * (place.is_lead and place.reasoning_told > 0) + text
+        return replace(place, is_lead=False, reasoning_told=place.reasoning_told + len(text)), (ReasoningDelta(text),)
+    text = "\n" * (place.is_lead and place.content_told > 0) + text
+    return replace(place, is_lead=False, content_told=place.content_told + len(text)), (ContentDelta(text),)
+
+
+FOLLOWS: Final = Follows((), follow_piece=follow_piece)
+"""What tells how a turn goes on while it is sampled."""
 
 
 def ended(sampled: Sampled) -> Ended:
