@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import chain, groupby
 
 import pytest
+from hypothesis import given, settings, strategies
 
 import isc
 from cases import CASES, Case
@@ -52,17 +54,24 @@ def turns(renderer: isc.Renderer) -> list[tuple[int, ...]]:
     return sampled
 
 
+def pieces_of(renderer: isc.Renderer, turn: Sequence[int]) -> list[tuple[int, ...]]:
+    """A turn cut at its specials."""
+    specials = set(renderer.encoder.specials.values())
+    return [tuple(group) for _, group in groupby(turn, key=lambda token_id: token_id if token_id in specials else -1)]
+
+
 def mixed(source: random.Random, renderer: isc.Renderer, sampled: Sequence[tuple[int, ...]]) -> list[int]:
     """Pieces of turns, specials and noise, in any order."""
     specials = [k for text in renderer.family.specials if (k := renderer.encoder.specials.get(text)) is not None]
     ids: list[int] = []
     for _ in range(source.randint(1, 5)):
-        kind = source.random()
-        turn = source.choice(sampled) if sampled else ()
-        if kind < 0.5 and turn:
+        kind, turn = source.random(), source.choice(sampled)
+        if kind < 0.4:
             start, end = sorted(source.choices(range(len(turn) + 1), k=2))
             ids += turn[start:end] if source.random() < 0.6 else turn[: source.randint(0, len(turn))]
-        elif kind < 0.7 and specials:
+        elif kind < 0.6:
+            ids += chain.from_iterable(source.choices(pieces_of(renderer, turn), k=source.randint(1, 6)))
+        elif kind < 0.75 and specials:
             ids += source.choices(specials, k=source.randint(1, 3))
         else:
             for text in source.choices(NOISE, k=source.randint(1, 5)):
@@ -70,6 +79,36 @@ def mixed(source: random.Random, renderer: isc.Renderer, sampled: Sequence[tuple
     if source.random() < 0.2:
         ids.insert(source.randint(0, len(ids)), source.choice((-1, 10**9, source.randrange(200))))
     return ids
+
+
+def check(renderer: isc.Renderer, examples: int) -> None:
+    """The law, on whole turns and on any mixture of their pieces, after no prompt, a prompt, and one that goes on."""
+    prompts: list[tuple[int, ...]] = [()]
+    for tools in (None, TOOLS):
+        try:
+            prompts.append(renderer.render_ids([USER], tools, True))
+        except (ConversationError, TemplateError):
+            continue
+    sampled = turns(renderer)
+    assert sampled
+    for ids in sampled:
+        streaming(renderer, ids, prompts[-1], TOOLS)
+
+    @given(strategies.randoms(use_true_random=False))
+    @settings(max_examples=examples)
+    def hold(source: random.Random) -> None:
+        ids, prompt = mixed(source, renderer, sampled), source.choice(prompts)
+        if source.random() < 0.2:
+            prompt += source.choice(sampled)[: source.randint(0, 20)]
+        sizes = (1,) if source.random() < 0.5 else (*source.choices((0, 1, 2, 3, 7), k=3), 1)
+        streaming(renderer, ids, prompt, source.choice((None, TOOLS)), sizes)
+
+    hold()
+
+
+def test_a_turn_that_begins_with_its_own_head_is_not_stopped_by_it() -> None:
+    renderer = isc.create_renderer(embedded(isc.Glm5().specials), isc.Glm5())
+    streaming(renderer, ids_of(renderer, "<|assistant|></think>Good <|assistant|>day"))
 
 
 def check(renderer: isc.Renderer, count: int) -> None:
@@ -91,13 +130,13 @@ def check(renderer: isc.Renderer, count: int) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_turn_in_pieces_is_the_turn_at_once(case: Case) -> None:
-    check(case.renderer(embedded(case.family.specials)), 60)
+    check(case.renderer(embedded(case.family.specials)), settings().max_examples)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_turn_of_a_traced_template_in_pieces_is_the_turn_at_once(name: str) -> None:
     template = traced_template(name)
-    check(isc.create_renderer(embedded(template.specials), template), 40)
+    check(isc.create_renderer(embedded(template.specials), template), max(settings().max_examples // 2, 1))
 
 
 WAITING = {
@@ -141,7 +180,7 @@ def test_messages_of_harmony_are_told_as_they_come() -> None:
         "<|channel|>analysis<|message|>So é,<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|>"
         "<|start|>assistant<|channel|>analysis<|message|> then<|end|><|start|>assistant<|channel|>final<|message|>4 "
     )
-    reader, seen = renderer.reader(prompt_ids=renderer.render_ids([USER], None, True)), []
+    reader, seen = renderer.reader(prompt_ids=renderer.render_ids([USER], None, True)), list[isc.reading.ReadingEvent]()
     for token_id in ids_of(renderer, text):
         reader, events = reader.feed([token_id])
         seen += events
@@ -150,6 +189,23 @@ def test_messages_of_harmony_are_told_as_they_come() -> None:
     assert (thoughts, contents) == ("So é,\n then", "I look.\n4 ")
     _, events = reader.feed(ids_of(renderer, "<|return|>"))
     assert events == (isc.reading.ReasoningEnded(), isc.reading.Stopped("<|return|>"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_call_is_told_where_its_closer_stands(case: Case) -> None:
+    renderer = case.renderer(embedded(case.family.specials))
+    follows = renderer.family.follows(())
+    if follows is None or not follows.begins.closers:
+        pytest.skip("the closers of its calls are text")
+    sampled = [ids for ids in turns(renderer) if renderer.parse_response(ids, TOOLS).tool_calls]
+    assert sampled
+    for ids in sampled:
+        (*_, last) = (
+            k for k, token_id in enumerate(ids) if token_id == renderer.encoder.specials[follows.begins.closers[0]]
+        )
+        _, events = renderer.reader(tools=TOOLS).feed(ids[: last + 1])
+        calls = tuple(event.call for event in events if isinstance(event, isc.reading.CallEnded))
+        assert calls == renderer.parse_response(ids, TOOLS).tool_calls
 
 
 @pytest.mark.parametrize("family", [isc.Qwen3(), isc.KimiK25(), isc.Qwen35()], ids=repr)

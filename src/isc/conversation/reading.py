@@ -106,10 +106,12 @@ class TurnReader(Struct, frozen=True):
         """
         ids = ids_of(token_ids)
         place, told, rest = self.place, list[ReadingEvent](), self.undecoded
-        if not self.pieces and ids and place.phase != "held" and self._repeats_head(ids[0]):
-            place = replace(place, phase="held")
+        is_head = not self.pieces and bool(ids) and self._repeats_head(ids[0])
+        place = replace(place, phase="held") if is_head else place
         for end, piece, undecoded in _pieces(ids, self.undecoded, self):
             rest = undecoded
+            if is_head and end == 1:  # no stop, even where it is one of other turns
+                continue
             probe = partial(self._read, ids, end)
             place, events = follow(place, piece, self.known.follows, probe, is_open=self.known.is_open)
             told += events

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -31,10 +32,12 @@ from isc.formats.segments import special, specials_pattern
 from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Segment
 
 ANYWHERE: Final = Begins(anywhere=True)
+_PROBES: Final = 32
+"""Closers of calls at which a turn is read. At later ones it is read only where it has grown by much since."""
 _LONGEST: Final = 1_024
 """Characters of one word that may wait for its end. A longer one is told when the turn stops."""
 
-Phase: TypeAlias = Literal["start", "header", "reasoning", "drafted", "content", "ignored", "held", "stopped"]
+Phase: TypeAlias = Literal["start", "header", "reasoning", "drafted", "content", "calls", "ignored", "held", "stopped"]
 Pieces = TypeVar("Pieces", str, tuple[int, ...])
 Probe: TypeAlias = Callable[[], ParsedResponse]
 """Reads the turn as far as it goes."""
@@ -98,6 +101,7 @@ class Place(Struct, frozen=True):
     `blank` is white space that waits, in pieces, `half` what follows it and may become a marker. `is_lead`: whether
     nothing of this phase was told yet. `has_head`: whether a head of the turn was passed. `header`: what stands before
     the text of a message, in formats whose turns are messages; before the first piece what the prompt said of the turn.
+    `probes`: how often the turn was read for its calls. `grown`: how many characters came since.
     """
 
     phase: Phase = "start"
@@ -111,6 +115,8 @@ class Place(Struct, frozen=True):
     reasoning_ended: bool = False
     calls_told: int = 0
     header: tuple[Segment, ...] = ()
+    probes: int = 0
+    grown: int = 0
 
 
 Step: TypeAlias = tuple[Place, tuple[ReadingEvent, ...]]
@@ -218,6 +224,8 @@ def _said(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Said:
     """Go on with a piece of reasoning or content."""
     if place.phase == "content":
         return _of_content(place, piece, follows, probe)
+    if place.phase == "calls":
+        return (*_of_calls(place, piece, follows, probe), "")
     markers = follows.reasoning
     if markers is not None and piece.kind == "special":
         if piece.text == markers.closer:
@@ -263,7 +271,7 @@ def _of_content(place: Place, piece: Segment, follows: Follows, probe: Probe) ->
     """Go on with content. What may be a call waits, with all that follows."""
     held = replace(place, phase="held", half="")
     if piece.kind == "special" and piece.text in follows.marks:
-        return held, (), ""
+        return replace(held, phase="calls" if follows.begins.closers else "held"), (), ""
     if piece.kind == "special" and piece.text in follows.skipped:
         return (place if place.is_lead and not place.half else held), (), ""
     begins, text = follows.begins, place.half + piece.text
@@ -280,6 +288,21 @@ def _of_content(place: Place, piece: Segment, follows: Follows, probe: Probe) ->
             cut = len(text) - len(text.lstrip())
     place, told = _told(place, text, cut, follows, probe)
     return replace(place, phase="held", half="") if marker else place, told, ""
+
+
+def _of_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
+    """Give the calls that have ended where a closer stands. One that is not as it should be may go on: it waits.
+
+    The whole turn is read for that, so only the first closers are tried, and later ones where the turn has grown.
+    """
+    grown = place.grown + len(piece.text)
+    is_due = place.probes < _PROBES or 8 * grown > place.content_told + place.reasoning_told
+    if piece.kind == "text" or piece.text not in follows.begins.closers or not is_due:
+        return replace(place, grown=grown), ()
+    calls = probe().tool_calls[place.calls_told :]
+    ended = tuple(takewhile(lambda call: call.status in ("ok", "unknown_tool"), calls))
+    events = [event for index, call in enumerate(ended, place.calls_told) for event in call_events(index, call)]
+    return replace(place, probes=place.probes + 1, grown=0, calls_told=place.calls_told + len(ended)), tuple(events)
 
 
 def _last_word(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
-from isc.formats.reading.grammars import Attempt, Begins, text_begins
+from isc.formats.reading.grammars import Attempt, Begins, last_mark, text_begins
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
 
@@ -54,7 +54,7 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
     @property
     def begins(self) -> Begins:
         """Return what the opener begins with."""
-        return Begins(text_begins(self.opener, self.marks))
+        return Begins(text_begins(self.opener, self.marks), closers=last_mark(self.closer, self.marks))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

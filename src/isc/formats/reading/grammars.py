@@ -38,7 +38,8 @@ class Begins(NamedTuple):
 
     `texts`: what its markers begin with, where they are text. `front`: what a call at the very front of the text begins
     with, which no marker tells; `may_be_front` matches a text that may become that. `names`: whether a word before a
-    marker may belong to the call. `anywhere`: whether nothing tells a call from text.
+    marker may belong to the call. `anywhere`: whether nothing tells a call from text. `closers`: the specials at whose
+    place a call that is read as it should be has ended, whatever follows.
     """
 
     texts: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Begins(NamedTuple):
     may_be_front: re.Pattern[str] | None = None
     names: bool = False
     anywhere: bool = False
+    closers: tuple[str, ...] = ()
 
 
 class Grammar(Protocol):
@@ -102,6 +104,15 @@ def text_begins(marker: str, marks: Sequence[str]) -> tuple[str, ...]:
         return ()
     is_glued = bool(others) and first.lstrip() == match.group()
     return (match.group() + (others[0] if is_glued else ""),)
+
+
+def last_mark(marker: str, marks: Sequence[str]) -> tuple[str, ...]:
+    r"""Return the control token that a marker ends with, if it does.
+
+    >>> last_mark("</function>\\n</tool_call>\\n", ("<tool_call>", "</tool_call>"))
+    ('</tool_call>',)
+    """
+    return tuple(mark for mark in marks if marker.rstrip().endswith(mark))[:1]
 
 
 class Parts(NamedTuple):

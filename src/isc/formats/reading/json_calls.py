@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from isc._json import decode_json
 from isc.formats.reading.coded import ANY_CODE, IDENTITY, Coded, encoded, marker_pattern
-from isc.formats.reading.grammars import Attempt, Begins, text_begins
+from isc.formats.reading.grammars import Attempt, Begins, last_mark, text_begins
 from isc.formats.reading.json_values import Value, after_space, value_at
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
@@ -72,7 +72,9 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         if not self.opener:
             return Begins(front=_BRACKET)
         texts = text_begins(self.opener, self.marks)
-        return Begins(texts, names=self.echoes, anywhere=not texts and not self.enders)
+        return Begins(
+            texts, names=self.echoes, anywhere=not texts and not self.enders, closers=last_mark(self.closer, self.marks)
+        )
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

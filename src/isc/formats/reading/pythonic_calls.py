@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from isc._json import decode_json
 from isc.formats.reading.coded import Coded, marker_pattern
-from isc.formats.reading.grammars import Attempt, Begins, text_begins
+from isc.formats.reading.grammars import Attempt, Begins, last_mark, text_begins
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
 
@@ -46,7 +46,7 @@ class PythonicCalls(Struct, frozen=True, cache_hash=True):
         """Return what the opener begins with, or what a turn without one does that is all calls."""
         if not self.opener:
             return Begins(front=_CALL, may_be_front=_MAY_BE_CALL)
-        return Begins(text_begins(self.opener, self.marks))
+        return Begins(text_begins(self.opener, self.marks), closers=last_mark(self.closer, self.marks))
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

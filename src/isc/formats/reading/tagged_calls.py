@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, Coded, encoded, marker_pattern
-from isc.formats.reading.grammars import Attempt, Begins, text_begins
+from isc.formats.reading.grammars import Attempt, Begins, last_mark, text_begins
 from isc.formats.reading.scanners import CallReading, argument, unquoted
 from isc.types import CallStatus, Json, Span, ToolSpec
 
@@ -80,7 +80,8 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
         texts = text_begins(marker, self.marks)
         for mark in self.enders if self.marked and self.block is None else ():
             texts += text_begins(marker.removeprefix(mark), self.marks)
-        return Begins(texts, anywhere=not texts and not self.enders)
+        closers = last_mark(self.closer if self.block is None else self.block[1], self.marks)
+        return Begins(texts, anywhere=not texts and not self.enders, closers=closers)
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
