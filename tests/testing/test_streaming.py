@@ -111,23 +111,6 @@ def test_a_turn_that_begins_with_its_own_head_is_not_stopped_by_it() -> None:
     streaming(renderer, ids_of(renderer, "<|assistant|></think>Good <|assistant|>day"))
 
 
-def check(renderer: isc.Renderer, count: int) -> None:
-    prompts: list[tuple[int, ...]] = [()]
-    for tools in (None, TOOLS):
-        try:
-            prompts.append(renderer.render_ids([USER], tools, True))
-        except (ConversationError, TemplateError):
-            continue
-    sampled = turns(renderer)
-    assert sampled
-    for seed in range(count):
-        source = random.Random(seed)
-        ids = list(sampled[seed]) if seed < len(sampled) else mixed(source, renderer, sampled)
-        sizes = (1,) if seed % 2 else tuple(source.choices((1, 2, 3, 7, 1000), k=3))
-        tools = source.choice((None, TOOLS))
-        streaming(renderer, ids, source.choice(prompts), tools, sizes)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_turn_in_pieces_is_the_turn_at_once(case: Case) -> None:
     check(case.renderer(embedded(case.family.specials)), settings().max_examples)

@@ -37,6 +37,7 @@ from isc.formats._dates import today
 from isc.formats._mistral_prompts import DEVSTRAL_2507, MINISTRAL_3_REASONING, SMALL_3_2
 from isc.formats.base import Family
 from isc.formats.reading.coded import IDENTITY
+from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.scanners import until
@@ -316,6 +317,11 @@ class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
         content = "".join(parts.pieces)
         content = content.strip() if self.variant == "v3" else content
         return ParsedResponse(content, parts.thought, parts.calls, parts.complete)
+
+    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
+        """Return what tells how a turn goes on while it is sampled."""
+        del tools
+        return followed(self.stop_tokens, _GRAMMARS[self.variant], self.reasoning)
 
 
 class _Place(NamedTuple):
