@@ -109,7 +109,7 @@ def text_begins(marker: str, marks: Sequence[str]) -> tuple[str, ...]:
 def last_mark(marker: str, marks: Sequence[str]) -> tuple[str, ...]:
     r"""Return the control token that a marker ends with, if it does.
 
-    >>> last_mark("</function>\\n</tool_call>\\n", ("<tool_call>", "</tool_call>"))
+    >>> last_mark("</function>\n</tool_call>\n", ("<tool_call>", "</tool_call>"))
     ('</tool_call>',)
     """
     return tuple(mark for mark in marks if marker.rstrip().endswith(mark))[:1]

@@ -150,7 +150,7 @@ def _at_text(place: Place, message: _Spoken) -> Place:
 
 
 def _text_piece(place: Place, text: str) -> Step:
-    """Tell a piece of a message's text. Messages of one kind are lines of one text."""
+    """Give a piece of a message's text. Messages of one kind are lines of one text."""
     if place.phase == "ignored" or not text:
         return place, ()
     if place.phase == "reasoning":
