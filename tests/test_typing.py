@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 import sys
+from functools import cache
 from pathlib import Path
 
 from mypy import api
