@@ -18,6 +18,8 @@ from isc.conversation.rollout import Rollout
 from isc.formats.catalogue import list_families
 
 SIZE = int(os.environ.get("ISC_GROWTH", "200"))
+TURNS = min(SIZE, 200)
+"""For what copies its ids each turn as one block, since they are immutable: with thousands of turns that shows."""
 RATIO = 5.0
 ATTEMPTS = 6
 SHORTEST = 0.004  # seconds: what is done sooner is repeated, so that the clock and the caches do not count
@@ -185,6 +187,6 @@ def answered(count: int) -> tuple[Messages, list[Tool]]:
     return [USER, {"role": "assistant", "content": "", "tool_calls": calls}, *results], []
 
 
-def grown(work: Work) -> float:
+def grown(work: Work, size: int = SIZE) -> float:
     """Return how much longer four times as many take."""
-    return ratio(lambda: work(SIZE), lambda: work(4 * SIZE))
+    return ratio(lambda: work(size), lambda: work(4 * size))

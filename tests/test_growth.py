@@ -16,6 +16,7 @@ from growing import (
     RATIO,
     SHAPES,
     SIZE,
+    TURNS,
     Shape,
     answered,
     bridging,
@@ -92,7 +93,7 @@ def test_trajectories_and_episodes_grow_with_their_turns(name: str) -> None:
     works = [work for work in (stepping(renderer_of(name)), rolling(renderer_of(name))) if work is not None]
     if not works:
         pytest.skip("the format has no such episodes")
-    assert [work for work in works if grown(work) > RATIO] == []
+    assert [work for work in works if grown(work, TURNS) > RATIO] == []
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, answered])
