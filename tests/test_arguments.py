@@ -82,7 +82,9 @@ def test_every_format_shows_raw_text_as_it_stands_or_as_the_one_argument(case: C
     assert text in renderer.encoder.decode_bytes(body).decode()
     as_one = renderer.render(called({"arguments": text}))
     spelled = renderer.encoder.decode_bytes(as_one.token_ids).decode()
-    if json.dumps(text) not in spelled:  # a format that spells arguments one by one
+    if isinstance(case.family, isc.KimiK3):  # FORMAT.md line 22: an element of its own holds such a text
+        assert rendered != as_one
+    elif json.dumps(text) not in spelled:  # a format that spells arguments one by one
         assert rendered == as_one
 
 
