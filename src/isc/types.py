@@ -181,6 +181,10 @@ class Chat(Struct, frozen=True, dict=True):
         """Return the index of the last assistant message without a call, searched for once; -1 where there is none."""
         return self.running("last_answers", _last_answers)[len(self.messages)]
 
+    def assistant_before(self, index: int) -> int:
+        """Return the index of the last assistant message before message `index`; -1 where there is none."""
+        return self.running("assistants_before", _assistants_before)[index]
+
     def role(self, index: int) -> Role | None:
         """Return the role of message `index`; None where there is no such message."""
         return ROLES[type(self.messages[index])] if 0 <= index < len(self.messages) else None
@@ -208,6 +212,13 @@ def _last_answers(chat: Chat) -> list[int]:
     for index, message in enumerate(chat.messages):
         answers.append(index if type(message) is AssistantMessage and not message.tool_calls else answers[-1])
     return answers
+
+
+def _assistants_before(chat: Chat) -> list[int]:
+    before = [-1]
+    for index, message in enumerate(chat.messages):
+        before.append(index if isinstance(message, AssistantMessage) else before[-1])
+    return before
 
 
 def _image_counts(chat: Chat) -> tuple[int, ...]:

@@ -174,23 +174,12 @@ def _developer(chat: Chat, instructions: str) -> Iterator[Segment]:
         yield from harmony.message("developer", *said, *tools)
 
 
-def _last_assistants(chat: Chat) -> tuple[int, ...]:
-    """Return for each message the index of the last assistant message before it, -1 where there is none."""
-    last = -1
-    callers: list[int] = []
-    for index, message in enumerate(chat.messages):
-        callers.append(last)
-        if isinstance(message, AssistantMessage):
-            last = index
-    return tuple(callers)
-
-
 def _function(chat: Chat, index: int, result: ToolMessage) -> str:
     """Return the function of result message `index`.
 
     The call before it names the function, else the result itself does.
     """
-    caller = chat.running("last_assistants", _last_assistants)[index]
+    caller = chat.assistant_before(index)
     turn = chat.messages[caller] if caller >= 0 else None
     name = turn.tool_calls[0].name if isinstance(turn, AssistantMessage) and turn.tool_calls else result.name
     if not name:

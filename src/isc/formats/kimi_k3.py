@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 from isc._json import decode_json, json_text
@@ -199,56 +200,51 @@ def _call(call: ToolCall, place: int) -> Iterator[Segment]:
     yield from elements.closing("call")
 
 
-class _Results(NamedTuple):
-    """For each result: the message in whose place it stands, by index; its name; its number."""
+class _Result(NamedTuple):
+    """What stands in a result's place: the message that is shown there, its name, its number."""
 
-    shown: tuple[int, ...]
-    names: tuple[str | None, ...]
-    numbers: tuple[int, ...]
+    shown: int
+    name: str | None
+    number: int
 
 
 def _result(chat: Chat, index: int) -> list[Segment]:
     """Return the result that stands in the place of message `index`."""
-    results = chat.once("kimi_k3_results", _placed)
-    shown, name = results.shown[index], results.names[index]
+    caller = chat.assistant_before(index)
+    shown, name, number = chat.once(f"kimi_k3_results_{caller}", partial(_placed, caller=caller))[index]
     if name is None:
         problem = "is the result of no call: none of the last turn's answers to it, and it has no 'name'"
         raise ConversationError(f"messages[{shown}]", problem)
-    attributes = {"role": "tool", "tool": name, "index": str(results.numbers[index])}
+    attributes = {"role": "tool", "tool": name, "index": str(number)}
     said = (*elements.opening("message", attributes), body(content_text(chat, shown)), *_CLOSE_MESSAGE)
     return owned(shown, said)
 
 
-def _placed(chat: Chat) -> _Results:
-    """Return the place, name and number of every result of a chat."""
-    count = len(chat.messages)
-    shown, numbers = list(range(count)), [0] * count
-    names: list[str | None] = [None] * count
-    calls: Sequence[ToolCall] = ()
-    number = start = 0
-    for index, message in enumerate((*chat.messages, None)):
-        if isinstance(message, ToolMessage):
+def _placed(chat: Chat, caller: int) -> dict[int, _Result]:
+    """Return what stands in the place of each result between an answer (-1: the start) and the next."""
+    turn = chat.messages[caller] if caller >= 0 else None
+    calls = turn.tool_calls if isinstance(turn, AssistantMessage) else ()
+    after = range(caller + 1, len(chat.messages))
+    end = next((k for k in after if isinstance(chat.messages[k], AssistantMessage)), len(chat.messages))
+    placed: dict[int, _Result] = {}
+    start = caller + 1
+    for index in range(caller + 1, end + 1):
+        if index < end and isinstance(chat.messages[index], ToolMessage):
             continue
-        run = range(start, index)
-        _place(chat, run, calls, shown)
-        for place in run:
-            number += 1
-            numbers[place] = number
-            names[place] = _name(chat, shown[place], calls, number)
+        for place, shown in zip(range(start, index), _in_order(chat, range(start, index), calls), strict=True):
+            number = len(placed) + 1
+            placed[place] = _Result(shown, _name(chat, shown, calls, number), number)
         start = index + 1
-        if isinstance(message, AssistantMessage):
-            calls, number = message.tool_calls, 0
-    return _Results(tuple(shown), tuple(names), tuple(numbers))
+    return placed
 
 
-def _place(chat: Chat, run: range, calls: Sequence[ToolCall], shown: list[int]) -> None:
-    """Put results in a row in the order of their calls, if every one has its call."""
+def _in_order(chat: Chat, run: range, calls: Sequence[ToolCall]) -> Sequence[int]:
+    """Return results in a row in the order of their calls, if every one has its call."""
     order: dict[str | None, int] = {
         call.id: place for place, call in reversed(list(enumerate(calls))) if call.id is not None
     }
     answered = {index: order.get(_answers(chat, index)) for index in run}
-    if run and None not in answered.values():
-        shown[run.start : run.stop] = sorted(run, key=lambda index: answered[index] or 0)
+    return run if None in answered.values() else sorted(run, key=lambda index: answered[index] or 0)
 
 
 def _name(chat: Chat, index: int, calls: Sequence[ToolCall], number: int) -> str | None:
