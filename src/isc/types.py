@@ -185,6 +185,11 @@ class Chat(Struct, frozen=True, dict=True):
         """Return the index of the last assistant message before message `index`; -1 where there is none."""
         return self.running("assistants_before", _assistants_before)[index]
 
+    def answered_call(self, index: int) -> str | None:
+        """Return the id of the call that result `index` answers; None where it names none, or is no result."""
+        message = self.messages[index]
+        return message.tool_call_id if isinstance(message, ToolMessage) else None
+
     def role(self, index: int) -> Role | None:
         """Return the role of message `index`; None where there is no such message."""
         return ROLES[type(self.messages[index])] if 0 <= index < len(self.messages) else None

@@ -124,16 +124,16 @@ def _ends_with(segments: Sequence[Segment], said: str) -> bool:
     return ending.rstrip().endswith(wanted)
 
 
-class Ending(Struct, frozen=True):
-    """How a conversation ends: with a generation prompt, a last message that is left open, a text given in advance."""
+class PromptEnd(Struct, frozen=True):
+    """How a prompt ends: with a generation prompt, a last message that is left open, a text given in advance."""
 
     add_generation_prompt: bool = False
     continue_final_message: bool | str = False
     prefill: str = ""
 
     @classmethod
-    def of(cls, add_generation_prompt: bool, continue_final_message: bool | str, prefill: str | None) -> Ending:
-        """Return the ending that a caller asks for.
+    def of(cls, add_generation_prompt: bool, continue_final_message: bool | str, prefill: str | None) -> PromptEnd:
+        """Return the end that a caller asks for.
 
         Raises:
             OptionError: A message that is left open is asked for together with another beginning of the answer.
@@ -144,9 +144,9 @@ class Ending(Struct, frozen=True):
         return cls(add_generation_prompt or bool(prefill), continue_final_message, prefill or "")
 
 
-def ended(family: Family, chat: Chat, ending: Ending) -> Iterator[Segment]:
-    """Return a conversation as owned segments with its ending. What the answer begins with is text (law 7)."""
-    if ending.continue_final_message:
-        return iter(open_turn(family, chat, ending.continue_final_message))
-    said = family.conversation(chat, add_generation_prompt=ending.add_generation_prompt)
-    return chain(said, (scaffold(ending.prefill),)) if ending.prefill else iter(said)
+def stream_to(family: Family, chat: Chat, end: PromptEnd) -> Iterator[Segment]:
+    """Return a conversation as owned segments, up to this end. What the answer begins with is text (law 7)."""
+    if end.continue_final_message:
+        return iter(open_turn(family, chat, end.continue_final_message))
+    said = family.conversation(chat, add_generation_prompt=end.add_generation_prompt)
+    return chain(said, (scaffold(end.prefill),)) if end.prefill else iter(said)

@@ -14,8 +14,7 @@ from isc._later import Later
 from isc._options import checked
 from isc.conversation import bridge
 from isc.conversation.bridge import Appended, Extension, Refusal, WholeFormat
-from isc.conversation.prefill import Ending, OpenField, ended
-from isc.conversation.reading import Question, TurnReader, reader_of
+from isc.conversation.prefill import OpenField, PromptEnd, stream_to
 from isc.conversation.spelled import refuse_spelled
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
@@ -36,14 +35,15 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
+    from isc.conversation.reading import TurnReader
     from isc.media import ImageProcessor
 else:
-    ImageProcessor = Later
+    ImageProcessor = TurnReader = Later  # a render needs neither
 
 
 def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
     """Yield a conversation as owned segments, the sampled text marked as body (laws 2 and 4)."""
-    return ended(family, chat, Ending(add_generation_prompt))
+    return stream_to(family, chat, PromptEnd(add_generation_prompt))
 
 
 class Renderer(Struct, frozen=True):
@@ -110,8 +110,8 @@ class Renderer(Struct, frozen=True):
         Raises:
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
         """
-        ending = Ending.of(add_generation_prompt, continue_final_message, prefill)
-        return ended(self.family, self.chat(messages, tools), ending)
+        end = PromptEnd.of(add_generation_prompt, continue_final_message, prefill)
+        return stream_to(self.family, self.chat(messages, tools), end)
 
     def render(
         self,
@@ -145,9 +145,9 @@ class Renderer(Struct, frozen=True):
             OptionError: A message that is left open has no generation prompt and no prefill.
             MissingSpecialError: The vocabulary lacks a special of the format.
         """
-        return self.render_ended(
+        return self.render_to(
             self.chat(messages, tools),
-            Ending.of(add_generation_prompt, continue_final_message, prefill),
+            PromptEnd.of(add_generation_prompt, continue_final_message, prefill),
             body_specials,
             sampling_cuts,
         )
@@ -191,21 +191,21 @@ class Renderer(Struct, frozen=True):
         sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
         """Render a chat that is converted already; see `render`."""
-        return self.render_ended(chat, Ending(add_generation_prompt), body_specials, sampling_cuts)
+        return self.render_to(chat, PromptEnd(add_generation_prompt), body_specials, sampling_cuts)
 
-    def render_ended(
+    def render_to(
         self,
         chat: Chat,
-        ending: Ending,
+        end: PromptEnd,
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
     ) -> RenderedTokens:
-        """Render a chat that is converted already, with this ending."""
+        """Render a chat that is converted already, up to this end."""
         policy = self.body_specials if body_specials is None else body_specials
         if policy == "reject":
             refuse_spelled(chat, self.family, self.encoder.specials)
         return fold(
-            ended(self.family, chat, ending),
+            stream_to(self.family, chat, end),
             self.encoder,
             chat.roles,
             convert.tool_names(chat.messages),
@@ -246,6 +246,8 @@ class Renderer(Struct, frozen=True):
             tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
             prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
         """
+        from isc.conversation.reading import Question
+
         prompt = () if prompt_ids is None else ids_of(prompt_ids, "prompt_ids")
         return Question(self.family, self.encoder, convert.tool_specs(tools), prompt).read(ids_of(token_ids))
 
@@ -263,6 +265,8 @@ class Renderer(Struct, frozen=True):
         >>> events, reader.finish() == renderer.parse_response(ids)
         ((ContentDelta(text='Good day'),), True)
         """
+        from isc.conversation.reading import reader_of
+
         prompt = () if prompt_ids is None else ids_of(prompt_ids, "prompt_ids")
         return reader_of(self.family, self.encoder, convert.tool_specs(tools), prompt)
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from isc._runs import shared
 from isc.conversation import bridge
 from isc.conversation.bridge import Refusal, RefusalReason
-from isc.conversation.prefill import Ending, OpenField
+from isc.conversation.prefill import OpenField, PromptEnd
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample
 from isc.convert import Messages, Tools
@@ -149,8 +149,8 @@ class Rollout(Struct, frozen=True):
             OptionError: Both beginnings of the answer are given.
         """
         chat = renderer.chat(messages, tools, invalid_arguments="raw")
-        ending = Ending.of(not continue_final_message, continue_final_message, prefill)
-        rendered = renderer.render_ended(chat, ending)
+        end = PromptEnd.of(not continue_final_message, continue_final_message, prefill)
+        rendered = renderer.render_to(chat, end)
         given: Message = AssistantMessage()
         if continue_final_message:
             *before, given = chat.messages

@@ -14,7 +14,6 @@ from typing import Final
 from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats._kimi_typescript import declarations
-from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import Around, read_parts
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.scanners import until
@@ -62,7 +61,7 @@ NO_THINKING: Final = (special(_THINK[0]), special(_THINK[1]))
 
 _CLOSE: Final = special(IM_END)
 CALLS: Final = JsonCalls(*_CALL, (*_CALL, _ARGUMENT), separator=_ARGUMENT, native=True)
-_AROUND: Final = Around(section=_SECTION)
+AROUND: Final = Around(section=_SECTION)
 _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _SPACED: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
@@ -177,12 +176,7 @@ def native_id(name: str, number: int) -> str:
     return f"functions.{name}:{number}"
 
 
-def follows(markers: Reasoning | None) -> Follows:
-    """Return what tells how a turn goes on while it is sampled."""
-    return followed(STOP_TOKENS, CALLS, markers, _AROUND)
-
-
 def parse(sampled: Sampled, tools: Sequence[ToolSpec], markers: Reasoning | None) -> ParsedResponse:
     """Read a sampled turn back; nothing is trimmed."""
-    parts = read_parts(until(sampled, STOP_TOKENS), markers, CALLS, _AROUND, tools)
+    parts = read_parts(until(sampled, STOP_TOKENS), markers, CALLS, AROUND, tools)
     return ParsedResponse("".join(parts.pieces), parts.thought, parts.calls, parts.complete)

@@ -7,9 +7,8 @@ from typing import Final
 
 from isc.errors import ConversationError
 from isc.formats import _chatml as chatml
-from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.grammars import Grammar, read_turn
 from isc.formats.reading.scanners import until
-from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.reading.xml_calls import TOOLS_HEAD, TOOLS_TAIL, xml_calls
 from isc.formats.segments import body, content_text, scaffold, stripped, unsupported_role
 from isc.types import (
@@ -121,7 +120,7 @@ def generation_prompt(*, thinks: bool) -> tuple[Segment, ...]:
     return (*chatml.im_start("assistant"), *(chatml.OPEN_THINKING if thinks else chatml.NO_THINKING))
 
 
-def parse(sampled: Sampled, tools: Sequence[ToolSpec], calls: TaggedCalls) -> ParsedResponse:
+def parse(sampled: Sampled, tools: Sequence[ToolSpec], calls: Grammar) -> ParsedResponse:
     """Read a sampled turn back, without the white space that the format does not keep."""
     response = read_turn(until(sampled, STOP_TOKENS), chatml.THINK_REASONING, calls, tools=tools)
     thought = response.reasoning_content

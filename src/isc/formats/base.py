@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 from msgspec import Struct, StructMeta, structs, to_builtins
 
+from isc._later import Later
 from isc._options import check_fields, no_option
 from isc.formats._shape import ANY, Shape, asked
-from isc.formats.reading.following import Follows
 from isc.formats.segments import opening_owner, owned, sampled
 from isc.types import (
     AssistantMessage,
@@ -26,6 +26,12 @@ from isc.types import (
     Segments,
     ToolSpec,
 )
+
+if TYPE_CHECKING:
+    from isc.formats.reading.following import Follows
+    from isc.formats.reading.grammars import Around, Grammar
+else:
+    Follows = Around = Grammar = Later  # what reads turns is loaded where one is read
 
 
 class FamilyMeta(StructMeta, ABCMeta):
@@ -138,13 +144,28 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Parse a sampled turn, as the inverse of `turn`. Never raises."""
 
+    @property
+    def grammar(self) -> Grammar | None:
+        """Return how calls are spelled, where `parse` takes turns apart with `read_parts`; else None."""
+        return None
+
+    @property
+    def around(self) -> Around:
+        """Return what such turns have around content and calls."""
+        from isc.formats.reading.grammars import NOTHING_AROUND
+
+        return NOTHING_AROUND
+
     def follows(self, tools: tuple[ToolSpec, ...]) -> Follows | None:
         """Return what tells how a turn goes on while it is sampled, with these tools offered.
 
-        By default None: then a reader tells all of a turn at its end.
+        By default what `grammar` says. Where that is None, a reader tells all of a turn at its end.
         """
-        del tools
-        return None
+        from isc.formats.reading.following import followed
+
+        if self.grammar is None:
+            return None
+        return followed(self.stop_tokens, self.grammar, self.reasoning, self.around)
 
     @final
     def __post_init__(self) -> None:

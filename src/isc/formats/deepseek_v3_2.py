@@ -257,7 +257,7 @@ def _result(chat: Chat, index: int) -> Iterator[Segment]:
 
 def _place(chat: Chat, index: int) -> int:
     """Return how many results in a row end with this one."""
-    return chat.once("deepseek_v3_2_places", _places)[index]
+    return chat.running("deepseek_v3_2_places", _places)[index]
 
 
 def _places(chat: Chat) -> tuple[int, ...]:

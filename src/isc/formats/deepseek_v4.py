@@ -277,21 +277,16 @@ def _in_order(chat: Chat, first: int, caller: int) -> dict[int, int]:
     """Return the result that stands in each result's place of a turn; one of no known call is with the first."""
     calling = chat.messages[caller]
     calls = calling.tool_calls if isinstance(calling, AssistantMessage) else ()
-    order = {call.id: place for place, call in enumerate(calls) if call.id}
+    order: dict[str | None, int] = {call.id: place for place, call in enumerate(calls) if call.id}
     turn = takewhile(lambda index: _first(chat, index) == first, range(first, len(chat.messages)))
     results = [index for index in turn if isinstance(chat.messages[index], ToolMessage)]
-    return dict(zip(results, sorted(results, key=lambda index: order.get(_answered(chat, index), 0)), strict=True))
+    return dict(zip(results, sorted(results, key=lambda index: order.get(chat.answered_call(index), 0)), strict=True))
 
 
 def _shares_turn(chat: Chat, index: int, first: int) -> bool:
     """Return whether a message goes on with the turn before it, which began at `first`."""
     both = all(isinstance(chat.messages[k], (UserMessage, ToolMessage)) for k in (index - 1, index))
     return both and (isinstance(chat.messages[index], ToolMessage) or chat.messages[first].extra.get("task") is None)
-
-
-def _answered(chat: Chat, index: int) -> str:
-    message = chat.messages[index]
-    return (message.tool_call_id if isinstance(message, ToolMessage) else None) or ""
 
 
 def _said_by_user(chat: Chat, index: int) -> list[Segment]:

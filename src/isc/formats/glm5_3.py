@@ -124,7 +124,7 @@ def _results_of(chat: Chat, *, caller: int) -> Mapping[int, int]:
 def _in_order_of_calls(chat: Chat, turn: int, made: Sequence[ToolCall], results: Sequence[int]) -> Sequence[int]:
     """Return the results after a turn in the order of its calls. Where one has no id, the order stays."""
     calls = {call.id: place for place, call in enumerate(made)}
-    answered = {index: _answered(chat, index) for index in results}
+    answered = {index: chat.answered_call(index) for index in results}
     if not (results and all(calls) and all(answered.values())):
         return results
     if len(calls) < len(made):
@@ -135,11 +135,6 @@ def _in_order_of_calls(chat: Chat, turn: int, made: Sequence[ToolCall], results:
             problem = "answers no call of the turn before it, and the template drops such a result"
             raise ConversationError(f"messages[{index}].tool_call_id", problem, identity)
     return sorted(results, key=lambda index: calls[answered[index]])
-
-
-def _answered(chat: Chat, index: int) -> str | None:
-    message = chat.messages[index]
-    return message.tool_call_id if isinstance(message, ToolMessage) else None
 
 
 FAMILY: Final = Glm53

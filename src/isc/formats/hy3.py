@@ -16,8 +16,7 @@ from typing import ClassVar, Final, Literal, TypeAlias
 
 from isc._json import json_text
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import Around, read_parts
+from isc.formats.reading.grammars import Around, Grammar, read_parts
 from isc.formats.reading.scanners import until
 from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import (
@@ -115,6 +114,8 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
     turn_close: ClassVar[str] = _EOS
+    grammar: ClassVar[Grammar] = _CALLS
+    around: ClassVar[Around] = _AROUND
     tells_ending: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = (_EOS,)
     reasoning: ClassVar[Reasoning] = Reasoning(_THINK, _END_THINK, (special(_END_THINK),), _BLOCK[:1])
@@ -184,13 +185,8 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is JSON is not text."""
-        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, _CALLS, _AROUND, tools)
+        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, self.grammar, self.around, tools)
         return ParsedResponse(parts.content, parts.thought, parts.calls, parts.complete)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, _CALLS, self.reasoning, _AROUND)
 
 
 def _calls(calls: tuple[ToolCall, ...]) -> Iterator[Segment]:

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from isc.formats import _kimi as kimi
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows
+from isc.formats.reading.grammars import Around, Grammar
 from isc.formats.segments import arguments_written, scaffold, unsupported_role
 from isc.types import (
     AssistantMessage,
@@ -56,6 +56,8 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
     variant: Variant = "instruct"
 
     turn_close: ClassVar[str] = kimi.IM_END
+    grammar: ClassVar[Grammar] = kimi.CALLS
+    around: ClassVar[Around] = kimi.AROUND
     one_prompt: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = kimi.STOP_TOKENS
 
@@ -127,11 +129,6 @@ class KimiK2(Family, frozen=True, tag_field="family", tag="kimi-k2"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return kimi.parse(sampled, tools, self.reasoning)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return kimi.follows(self.reasoning)
 
 
 FAMILY: Final = KimiK2

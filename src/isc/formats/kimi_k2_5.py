@@ -14,7 +14,7 @@ from typing import ClassVar, Final, Literal
 from isc.errors import OptionError
 from isc.formats import _kimi as kimi
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows
+from isc.formats.reading.grammars import Around, Grammar
 from isc.formats.segments import text_content
 from isc.types import (
     AssistantMessage,
@@ -54,6 +54,8 @@ class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
     specials: ClassVar[tuple[str, ...]] = kimi.MEDIA_SPECIALS
     placeholders_per_image: ClassVar[int] = 1
     turn_close: ClassVar[str] = kimi.IM_END
+    grammar: ClassVar[Grammar] = kimi.CALLS
+    around: ClassVar[Around] = kimi.AROUND
     one_prompt: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = kimi.STOP_TOKENS
     reasoning: ClassVar[Reasoning] = kimi.REASONING
@@ -98,11 +100,6 @@ class KimiK25(Family, frozen=True, tag_field="family", tag="kimi-k2.5"):
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         return kimi.parse(sampled, tools, self.reasoning)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return kimi.follows(self.reasoning)
 
 
 FAMILY: Final = KimiK25

@@ -243,21 +243,16 @@ def _in_order(chat: Chat, run: range, calls: Sequence[ToolCall]) -> Sequence[int
     order: dict[str | None, int] = {
         call.id: place for place, call in reversed(list(enumerate(calls))) if call.id is not None
     }
-    answered = {index: order.get(_answers(chat, index)) for index in run}
+    answered = {index: order.get(chat.answered_call(index)) for index in run}
     return run if None in answered.values() else sorted(run, key=lambda index: answered[index] or 0)
 
 
 def _name(chat: Chat, index: int, calls: Sequence[ToolCall], number: int) -> str | None:
     """Return the name of a result: of the call it answers, its own, or of the call of its number."""
-    identity = _answers(chat, index)
+    identity = chat.answered_call(index)
     named = next((call.name for call in calls if identity is not None and call.id == identity), None)
     own = named or chat.messages[index].name
     return own or (calls[number - 1].name if number <= len(calls) else None)
-
-
-def _answers(chat: Chat, index: int) -> str | None:
-    message = chat.messages[index]
-    return message.tool_call_id if isinstance(message, ToolMessage) else None
 
 
 FAMILY: Final = KimiK3

@@ -18,8 +18,7 @@ from isc.formats._chatml import split_inline_reasoning
 from isc.formats._glm import last_user_index
 from isc.formats._minimax import BEGIN, CLOSE, NEWLINE, ROLE, TURNS, check_result, tool_list
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.grammars import Grammar, read_parts
 from isc.formats.reading.invoke_calls import INVOKE_CALLS, invokes
 from isc.formats.reading.scanners import until
 from isc.formats.segments import (
@@ -78,6 +77,7 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
     turn_close: ClassVar[str] = CLOSE.text
+    grammar: ClassVar[Grammar] = INVOKE_CALLS
     one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = (
         *("<invoke", "</invoke>", "<parameter", "</parameter>", "<tools>", "</tools>", "<response>", "</response>"),
@@ -137,7 +137,7 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, INVOKE_CALLS, tools=tools)
+        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, self.grammar, tools=tools)
         content, thought = parts.pieces[0], parts.thought
         if thought is not None:
             thought = thought if sampled.reasoning_open else thought.removeprefix("\n")
@@ -145,11 +145,6 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
             content = content.removeprefix("\n\n") if content.startswith("\n\n") else content.lstrip("\n")
         content = content.removesuffix("\n") if parts.calls else content
         return ParsedResponse(content + parts.rest, thought, parts.calls, parts.complete)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, INVOKE_CALLS, self.reasoning)
 
 
 def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:

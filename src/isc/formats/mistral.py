@@ -37,8 +37,7 @@ from isc.formats._dates import today
 from isc.formats._mistral_prompts import DEVSTRAL_2507, MINISTRAL_3_REASONING, SMALL_3_2
 from isc.formats.base import Family
 from isc.formats.reading.coded import IDENTITY
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.grammars import Grammar, read_parts
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.scanners import until
 from isc.formats.segments import (
@@ -310,18 +309,18 @@ class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
         calls = tuple(ToolCall(call.name or "unknown", {}, call.id) for call in parsed.tool_calls)
         return Ended(closing, not parsed.reasoning_complete, AssistantMessage("", tool_calls=calls))
 
+    @property
+    def grammar(self) -> Grammar:
+        """Return the spelling of calls of the version."""
+        return _GRAMMARS[self.variant]
+
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         turn = until(sampled, self.stop_tokens)
-        parts = read_parts(turn, self.reasoning, _GRAMMARS[self.variant], tools=tools)
+        parts = read_parts(turn, self.reasoning, self.grammar, tools=tools)
         content = "".join(parts.pieces)
         content = content.strip() if self.variant == "v3" else content
         return ParsedResponse(content, parts.thought, parts.calls, parts.complete)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, _GRAMMARS[self.variant], self.reasoning)
 
 
 class _Place(NamedTuple):

@@ -18,8 +18,7 @@ from isc._json import json_text
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import read_parts
+from isc.formats.reading.grammars import Grammar, read_parts
 from isc.formats.reading.scanners import until
 from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TEXTS, TOOLS_HEAD, TOOLS_TAIL, printed, xml_calls
 from isc.formats.segments import body, content_text, scaffold, special
@@ -73,6 +72,7 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
 
     specials: ClassVar[tuple[str, ...]] = (_END, *chatml.SPECIALS[1:])  # all but <|endoftext|>
     turn_close: ClassVar[str] = chatml.IM_END
+    grammar: ClassVar[Grammar] = PRINTED_XML_CALLS
     one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = chatml.XML_CALL_MARKERS
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, _END)
@@ -181,17 +181,12 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is JSON, `True`, `False` or `None` is not text."""
-        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, PRINTED_XML_CALLS, tools=tools)
+        parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, self.grammar, tools=tools)
         line, thought = "".join(segment.text for segment in self._line), parts.thought
         content = (parts.pieces[0].removeprefix(line) if thought else parts.pieces[0]) + parts.rest
         if thought and not (sampled.reasoning_open and self.enable_thinking):  # else the prompt broke the line
             thought = thought.removeprefix("\n")
         return ParsedResponse(content.rstrip(), thought and thought.removesuffix(line), parts.calls, parts.complete)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, PRINTED_XML_CALLS, self.reasoning)
 
 
 def _last_user(chat: Chat) -> int:

@@ -18,8 +18,7 @@ from msgspec.structs import replace
 
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.grammars import Grammar, read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.segments import arguments_written, body, content_text, scaffold
 from isc.types import AssistantMessage, Chat, ParsedResponse, Reasoning, Sampled, Segment, Segments, ToolSpec
@@ -49,6 +48,7 @@ class Qwen25(Family, frozen=True, tag_field="family", tag="qwen2.5"):
     response_tokens: bool = False
 
     turn_close: ClassVar[str] = chatml.IM_END
+    grammar: ClassVar[Grammar] = chatml.HERMES_CALLS
     one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = _RESPONSES
     # generation_config.json of Qwen/Qwen2.5-0.5B-Instruct: 151645, 151643
@@ -93,12 +93,7 @@ class Qwen25(Family, frozen=True, tag_field="family", tag="qwen2.5"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, chatml.HERMES_CALLS, self.reasoning)
+        return read_turn(until(sampled, self.stop_tokens), self.reasoning, self.grammar, tools=tools)
 
 
 def _as_text(segment: Segment) -> Segment:

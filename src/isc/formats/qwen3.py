@@ -12,8 +12,7 @@ from typing import ClassVar, Final, Literal
 from isc.errors import OptionError
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.grammars import Grammar, read_turn
 from isc.formats.reading.scanners import until
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
@@ -39,6 +38,7 @@ class Qwen3(Family, frozen=True, tag_field="family", tag="qwen3"):
 
     specials: ClassVar[tuple[str, ...]] = chatml.SPECIALS
     turn_close: ClassVar[str] = chatml.IM_END
+    grammar: ClassVar[Grammar] = chatml.HERMES_CALLS
     one_prompt: ClassVar[bool] = True
     # generation_config.json of Qwen/Qwen3-8B: 151645, 151643
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
@@ -77,12 +77,7 @@ class Qwen3(Family, frozen=True, tag_field="family", tag="qwen3"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, chatml.HERMES_CALLS, self.reasoning)
+        return read_turn(until(sampled, self.stop_tokens), self.reasoning, self.grammar, tools=tools)
 
 
 FAMILY: Final = Qwen3

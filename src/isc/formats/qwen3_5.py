@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from isc.formats import _chatml as chatml
 from isc.formats import _trimmed as trimmed
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
+from isc.formats.reading.grammars import Grammar
 from isc.formats.reading.xml_calls import KEYS, PRINTED_XML_CALLS, TEXTS, printed
 from isc.types import Chat, ParsedResponse, Reasoning, Sampled, Segments, ToolSpec
 
@@ -40,6 +40,7 @@ class Qwen35(Family, frozen=True, tag_field="family", tag="qwen3.5"):
 
     specials: ClassVar[tuple[str, ...]] = trimmed.SPECIALS
     turn_close: ClassVar[str] = chatml.IM_END
+    grammar: ClassVar[Grammar] = PRINTED_XML_CALLS
     one_prompt: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = chatml.XML_CALL_MARKERS
     stop_tokens: ClassVar[tuple[str, ...]] = trimmed.STOP_TOKENS
@@ -67,12 +68,7 @@ class Qwen35(Family, frozen=True, tag_field="family", tag="qwen3.5"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is JSON, `True`, `False` or `None` is not text."""
-        return trimmed.parse(sampled, tools, PRINTED_XML_CALLS)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, PRINTED_XML_CALLS, chatml.THINK_REASONING)
+        return trimmed.parse(sampled, tools, self.grammar)
 
 
 FAMILY: Final = Qwen35

@@ -14,8 +14,7 @@ from typing import ClassVar, Final, Literal
 
 from isc.formats import _chatml as chatml
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.grammars import Grammar, read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, unsupported_role
 from isc.types import (
@@ -52,6 +51,7 @@ class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
 
     specials: ClassVar[tuple[str, ...]] = (*chatml.SPECIALS, *chatml.VISION_SPECIALS)
     turn_close: ClassVar[str] = chatml.IM_END
+    grammar: ClassVar[Grammar] = chatml.HERMES_CALLS
     one_prompt: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = (chatml.IM_END, chatml.END_OF_TEXT)
 
@@ -86,12 +86,7 @@ class Qwen3VL(Family, frozen=True, tag_field="family", tag="qwen3-vl"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
-        return read_turn(until(sampled, self.stop_tokens), self.reasoning, chatml.HERMES_CALLS, tools=tools)
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, chatml.HERMES_CALLS, self.reasoning)
+        return read_turn(until(sampled, self.stop_tokens), self.reasoning, self.grammar, tools=tools)
 
 
 def _instruct_answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:

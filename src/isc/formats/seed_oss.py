@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.base import Family
-from isc.formats.reading.following import Follows, followed
-from isc.formats.reading.grammars import read_turn
+from isc.formats.reading.grammars import Grammar, read_turn
 from isc.formats.reading.scanners import until
 from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import arguments_object, body, content_text, is_special, scaffold, special, spelled
@@ -114,6 +113,7 @@ class SeedOss(Family, frozen=True, tag_field="family", tag="seed-oss"):
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
     turn_close: ClassVar[str] = _EOS.text
+    grammar: ClassVar[Grammar] = _CALLS
     one_prompt: ClassVar[bool] = True
     tells_ending: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = ("<function=", "</function>", "<parameter=", "</parameter>")
@@ -175,14 +175,9 @@ class SeedOss(Family, frozen=True, tag_field="family", tag="seed-oss"):
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or text that is a JSON value or one of Python's is not text."""
-        response = read_turn(until(sampled, self.stop_tokens), self.reasoning, _CALLS, tools=tools)
+        response = read_turn(until(sampled, self.stop_tokens), self.reasoning, self.grammar, tools=tools)
         thought = response.reasoning_content
         return replace(response, content=response.content.strip(), reasoning_content=thought and thought.strip())
-
-    def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
-        """Return what tells how a turn goes on while it is sampled."""
-        del tools
-        return followed(self.stop_tokens, _CALLS, self.reasoning)
 
 
 def _head(role: str) -> tuple[Segment, ...]:
