@@ -90,6 +90,17 @@ def test_a_composition_across_a_seam_belongs_to_the_body(real_encoder: Callable[
     assert body.endswith("\u226f y"), "U+0338 composes with the scaffold's >"
 
 
+def test_a_token_of_two_bodies_is_the_first_one_s(small: isc.Renderer) -> None:
+    (token,) = small.encoder.encode_batch([" the"])
+    assert len(token) == 1, "the vocabulary has the word"
+    parts = [(" t", 0, True), ("he", 1, True)]
+    assert isinstance(small.encoder, VocabularyEncoder)
+    assert folded(small.encoder, parts) == [(token[0], 0, True)]
+    assert folded(small.encoder, [(" t", 0, False), ("he", 1, True)]) == [(token[0], 1, True)]
+    assert folded(small.encoder, [(" t", 0, True), ("he", 1, False)]) == [(token[0], 0, True)]
+    assert folded(small.encoder, [(" t", 0, False), ("he", 1, False)]) == [(token[0], 0, False)]
+
+
 def test_ten_thousand_bodies_of_spelled_specials_forge_nothing(
     real_encoder: Callable[[str], VocabularyEncoder],
 ) -> None:

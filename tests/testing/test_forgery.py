@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 import isc
 from cases import CASES, Case
+from golden_conversations import CONVERSATIONS
 from isc import testing
 from isc.encoding.encoders import embedded
 from isc.formats.qwen3 import Qwen3
@@ -186,6 +187,15 @@ def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
         return message
     middle = len(content) // 2
     return {**message, "content": [{"type": "text", "text": text} for text in (content[:middle], content[middle:])]}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_conversation_of_the_golden_table_forges(case: Case) -> None:
+    renderer = case.renderer(embedded(case.family.specials))
+    taken = [name for name in CONVERSATIONS if name not in case.refuses and case.takes(CONVERSATIONS[name])]
+    assert taken
+    for name in taken:
+        testing.no_forgery(renderer, case.golden(name))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
