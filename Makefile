@@ -85,7 +85,7 @@ lint: $(VENV)/dev  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-check: lint types test test-engine  ## what CI runs
+check: lint types test test-engine test-trainers  ## what CI runs
 
 bench: $(VENV)/peers bench-growth  ## measure, and write the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py

@@ -139,7 +139,7 @@ def training_contexts(
         rendered = stretch.rendered
         if ensure_final_stop and stretch.last == len(chat.messages) - 1:
             rendered = with_final_stop(renderer, chat, rendered)
-        spans = loss_spans(rendered, [index for index in trained if first <= index <= stretch.last])
+        spans = loss_spans(rendered, frozenset(index for index in trained if first <= index <= stretch.last))
         if spans:
             samples.append(TrainingSample(rendered, spans))
             unprompted += [index for index in stretch.unprompted if index in trained]
