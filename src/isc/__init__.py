@@ -65,6 +65,7 @@ from isc.types import (
 
 if TYPE_CHECKING:
     from isc import client, media
+    from isc.build import stages
     from isc.conversation import reading, rollout
     from isc.formats.deepseek_r1 import DeepSeekR1
     from isc.formats.deepseek_v3 import DeepSeekV3
@@ -204,6 +205,7 @@ __all__ = [
     "media",
     "reading",
     "rollout",
+    "stages",
     "template",
     "unfold",
 ]
@@ -213,6 +215,7 @@ _LATER = {
     "media": "isc.media",
     "reading": "isc.conversation.reading",
     "rollout": "isc.conversation.rollout",
+    "stages": "isc.build.stages",
     "template": "isc.traced.template",
 }
 

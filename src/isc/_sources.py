@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ TOOL_USE = "tool_use"
 _TEMPLATE = "chat_template.jinja"
 _MORE_TEMPLATES = "additional_chat_templates"
 _PROCESSOR_TEMPLATE = "chat_template.json"
+_MAKES_A_RENDERER = (
+    *(TOKENIZER, RANKS, CONFIG, _TEMPLATE, _PROCESSOR_TEMPLATE),
+    *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
+)
 _NO_FORMAT_CODE = ("modeling_", "configuration_")
 
 
@@ -148,6 +153,21 @@ class Source(Struct, frozen=True):
         """Return the settings of the image processor, from either file that holds them; empty where there are none."""
         nested = self.settings("processor_config.json").get("image_processor")
         return nested if isinstance(nested, dict) else self.settings("preprocessor_config.json")
+
+    def digest(self) -> str:
+        """Return a digest of the files in a directory by which a renderer is made, without their place.
+
+        Raises:
+            LoadError: A file cannot be read.
+        """
+        directory = Path(self.name).expanduser()
+        paths = [directory / name for name in _MAKES_A_RENDERER]
+        paths += sorted((directory / _MORE_TEMPLATES).glob("*.jinja"))
+        digests = (f"{path.name} {sha256(path.read_bytes()).hexdigest()}\n" for path in paths if path.is_file())
+        try:
+            return sha256("".join(digests).encode()).hexdigest()
+        except OSError as error:
+            raise LoadError(f"{error.filename}: {error.strerror}") from error
 
     def special(self, name: str) -> str:
         """Return a token that the tokenizer's configuration names, such as `eos_token`; "" where it names none."""

@@ -40,16 +40,20 @@ def require() -> None:
 
 def stream_start(columns: Sequence[str]) -> bytes:
     """Return the bytes that begin a stream of samples with these columns."""
-    return _schema(columns).serialize().to_pybytes()
+    return schema_of(columns).serialize().to_pybytes()
 
 
 def record_batch(rows: Sequence[Mapping[str, object]]) -> bytes:
     """Return one or more rows of the same columns as the next piece of a stream."""
+    return batch_of(rows, tuple(rows[0])).serialize().to_pybytes()
+
+
+def batch_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pyarrow.RecordBatch:
+    """Return rows as a record batch of these columns."""
     import pyarrow
 
-    columns = tuple(rows[0])
-    values = {name: [_value(name, row[name]) for row in rows] for name in columns}
-    return pyarrow.RecordBatch.from_pydict(values, schema=_schema(columns)).serialize().to_pybytes()
+    values = {name: [value_of(name, row[name]) for row in rows] for name in columns}
+    return pyarrow.RecordBatch.from_pydict(values, schema=schema_of(columns))
 
 
 def to_parquet(stream: Path, target: Path) -> None:
@@ -70,14 +74,18 @@ def to_parquet(stream: Path, target: Path) -> None:
                 writer.write_table(pyarrow.Table.from_batches(group))
 
 
-def _value(name: str, value: object) -> object:
+def value_of(name: str, value: object) -> object:
     """Return a value as its column has it. What is carried along, of any form, is text: JSON, but of a text itself."""
-    if _kind(name) is not None or value is None or isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+    return as_text(value) if _kind(name) is None else value
 
 
-def _schema(columns: Sequence[str]) -> pyarrow.Schema:
+def as_text(value: object) -> str | None:
+    """Return a value as JSON, but a text as it is and None as None."""
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def schema_of(columns: Sequence[str]) -> pyarrow.Schema:
+    """Return the types of these columns; those that are no sample's own are text."""
     import pyarrow
 
     return pyarrow.schema([(name, _kind(name) or pyarrow.string()) for name in columns])

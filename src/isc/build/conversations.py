@@ -48,10 +48,24 @@ def conversation(document: bytes) -> Conversation:
         if value and isinstance(value[0], Mapping) and "messages" in value[0]:
             raise InputError("this is a list of conversations; write one a line instead (jq -c '.[]')")
         return Conversation(value)
-    if not isinstance(value, dict) or "messages" not in value:
+    if not isinstance(value, dict):
         raise InputError(f"{_FORM} (got {shown(value)})")
-    fields = {name: field for name, field in value.items() if name not in ("messages", "tools")}
-    return Conversation(_listed(value, "messages") or [], _listed(value, "tools"), fields)
+    return conversation_in(value)
+
+
+def conversation_in(row: Mapping[str, Any]) -> Conversation:
+    """Read the conversation in one row.
+
+    Raises:
+        InputError: The row has no messages, or they or the tools are no list.
+
+    >>> conversation_in({"messages": [{"role": "user", "content": "hi"}], "id": 7}).fields
+    {'id': 7}
+    """
+    if "messages" not in row:
+        raise InputError(f"{_FORM} (got {shown(row)})")
+    fields = {name: field for name, field in row.items() if name not in ("messages", "tools")}
+    return Conversation(_listed(row, "messages") or [], _listed(row, "tools"), fields)
 
 
 def tools(document: bytes) -> list[Any]:

@@ -23,9 +23,10 @@ SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
 Turns: TypeAlias = Literal["together", "each"]
 """Whether a conversation is one sample, or one for each stretch of turns that extend each other."""
 NOBODY = "nobody"
+MEDIA = "multi_modal_data"
+"""The column of a row's images."""
 
 _BODIES = "-bodies"
-_MEDIA = "multi_modal_data"
 _BATCH_BYTES = 256 * 1024
 
 
@@ -171,7 +172,7 @@ def columns(settings: Settings) -> tuple[str, ...]:
     Raises:
         OptionError: A column that is carried along has the name of another.
     """
-    own = (*SETS[settings.columns], *((_MEDIA,) if settings.images else ()))
+    own = (*SETS[settings.columns], *((MEDIA,) if settings.images else ()))
     clash = next((name for name in settings.keep if name in own), None)
     if clash is not None:
         raise OptionError(f"--keep {clash}: the samples have a column of that name already; rename it in the input")
@@ -268,13 +269,12 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
             if line.strip():
                 read = conversation(line)
                 samples, counted = build_samples(renderer, settings, read, strict=strict)
-                rows += [_row(sample, settings, read.fields) for sample in samples]
+                rows += [row_of(sample, settings, read.fields) for sample in samples]
                 tally += counted
         except EncoderError:
             raise  # the vocabulary is at fault, and every other line would fail as well
         except Exception as error:  # whatever one line does, the others are not to be lost by it
-            reason = str(error) if isinstance(error, Error) else f"internal error: {type(error).__name__}: {error}"
-            rejected.append(Rejected(number, reason, line))
+            rejected.append(Rejected(number, reason_of(error), line))
             if strict:
                 break
             tally += Tally(rejected=1)
@@ -283,10 +283,16 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
     return Built(_encoded(rows, settings.format), tuple(rejected), tally, done, accounted)
 
 
-def _row(sample: TrainingSample, settings: Settings, fields: Mapping[str, object]) -> Row:
+def reason_of(error: Exception) -> str:
+    """Return what is said of a conversation that became no sample."""
+    return str(error) if isinstance(error, Error) else f"internal error: {type(error).__name__}: {error}"
+
+
+def row_of(sample: TrainingSample, settings: Settings, fields: Mapping[str, object]) -> Row:
+    """Return a sample as it is written, with the fields of the input that are kept."""
     row: Row = {**sample.columns(settings.columns)}
     if settings.images:
-        row[_MEDIA] = sample.rendered.multi_modal_data
+        row[MEDIA] = sample.rendered.multi_modal_data
     row.update((name, fields.get(name)) for name in settings.keep)
     return row
 
