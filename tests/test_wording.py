@@ -55,7 +55,7 @@ _VERBS = """
     Raise Read Rebuild Refuse Remove Render Renumber Replace Report Resolve Return Rewrite Run
     Send Serve Show Skip Spell Split
     Tabulate Take Trace Try Turn
-    Warn Wrap Write
+    Wait Warn Wrap Write
     Yield
 """
 """The first words in use; a docstring that begins with another verb adds the verb here."""

@@ -133,7 +133,12 @@ class PartialCompletion(Struct, frozen=True):
 
 
 class ClientError(Error):
-    """A call of an engine that gave no result; `url` and `request_id` say which, `problem` what happened."""
+    """A call of an engine that gave no result; `url` and `request_id` say which, `problem` what happened.
+
+    `partial` is what was sampled by then, as far as it was received and passed the checks; None where nothing was.
+    """
+
+    partial: PartialCompletion | None = None
 
     def __init__(self, url: str, request_id: str, problem: str, *more: object) -> None:
         super().__init__(url, request_id, problem, *more)
@@ -203,13 +208,25 @@ class EngineAbortedError(ClientError):
 
 
 class MalformedResponseError(ClientError, ValueError):
-    """An answer that cannot be trusted; `path` says which field, `value` is what stood there."""
+    """An answer that cannot be trusted; `path` says which field, `value` is what stood there.
 
-    def __init__(self, url: str, request_id: str, path: str, problem: str, value: object = None) -> None:
-        super().__init__(url, request_id, path, problem, value)
+    `partial` is what a stream had brought before that, or None.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        request_id: str,
+        path: str,
+        problem: str,
+        value: object = None,
+        partial: PartialCompletion | None = None,
+    ) -> None:
+        super().__init__(url, request_id, path, problem, value, partial)
         self.path = path
         self.problem = problem
         self.value = value
+        self.partial = partial
 
     def __str__(self) -> str:
         seen = "" if self.value is None else f" (got {shown(self.value)})"

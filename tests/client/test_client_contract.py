@@ -6,17 +6,20 @@ name there.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 import isc
 from client_calls import sent
 from engine_server import Received, Reply, healthy
-from isc.client import Generation
+from isc.client import Generation, StreamEvent, TokensSampled, TurnFinished, generate, stream
 from isc.errors import EngineAbortedError, OverlongPromptError, PartialCompletion
+from streamed_answers import Body, engine_in_memory
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "engines"
 RECORDED: dict[str, dict[str, Any]] = {
@@ -115,6 +118,24 @@ def test_completions_are_as_long_as_they_come_where_no_length_is_given(small: is
     """The endpoint's own default is 16 tokens; null stands for all that fits."""
     _, requests = asked(small, "vllm-0.33-completions")
     assert requests[-1].body["max_tokens"] is None
+
+
+@pytest.mark.parametrize("name", [name for name in GENERATING if "events" in RECORDED[name]])
+def test_a_recorded_stream_is_told_as_it_comes(name: str, small: isc.Renderer) -> None:
+    """Two events with tokens each, the last of which has two."""
+    client = engine_in_memory(lambda received: Body([body(RECORDED[name], received)]))
+
+    async def run() -> tuple[list[StreamEvent], Generation]:
+        options: dict[str, Any] = {"prompt_ids": [5, 6], "protocol": RECORDED[name]["protocol"], "max_prompt_len": 9}
+        told = [event async for event in stream(client, small, **options)]
+        return told, await generate(client, small, **options, stream=True)
+
+    told, generation = asyncio.run(run())
+    sampled = [event for event in told if isinstance(event, TokensSampled)]
+    assert sampled == [TokensSampled(IDS[:1], LOGPROBS[:1]), TokensSampled(IDS[1:], LOGPROBS[1:])]
+    last = told[-1]
+    assert isinstance(last, TurnFinished)
+    assert replace(last.generation, request_id="") == replace(generation, request_id="")
 
 
 def test_streams_are_asked_to_count(small: isc.Renderer) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 import isc
-from engine_server import Received, Reply, engine, generating, logprob_entry, sampled, usage
+from engine_server import Received, Reply, engine, generating, sampled, usage
 from isc.client import Retries, connect, generate
 from isc.errors import (
     ClientError,
@@ -22,6 +21,7 @@ from isc.errors import (
     OptionError,
     PartialCompletion,
 )
+from streamed_answers import WAYS, Sample, sse
 
 PROMPT = (5, 6)
 IDS = tuple(sampled(PROMPT, 6)[0])
@@ -30,39 +30,13 @@ ONCE = Retries(attempts=1, timeout=5, total=9)
 IMPATIENT = Retries(attempts=1, timeout=0.3, total=9)
 
 
-def vllm_event(received: Received, place: int, reason: str | None) -> dict[str, Any]:
-    entries = [logprob_entry(IDS[place], LOGPROBS[place], numbered=True)]
-    choice = {"index": 0, "token_ids": [IDS[place]], "logprobs": {"content": entries}, "finish_reason": reason}
-    return {"request_id": f"generate-tokens-{received.name}", "choices": [choice]}
-
-
-def completions_event(received: Received, place: int, reason: str | None) -> dict[str, Any]:
-    told = {"tokens": [f"token_id:{IDS[place]}"], "token_logprobs": [LOGPROBS[place]]}
-    choice = {"index": 0, "text": "", "token_ids": [IDS[place]], "logprobs": told, "finish_reason": reason}
-    prompt = {} if place else {"prompt_token_ids": received.prompt_ids}
-    return {"id": f"cmpl-{received.name}", "choices": [{**choice, **prompt}]}
-
-
-def sglang_event(received: Received, place: int, reason: str | None) -> dict[str, Any]:
-    """All that was sampled so far, as SGLang tells it unless it is started otherwise."""
-    pairs = [[LOGPROBS[k], IDS[k], None] for k in range(place + 1)]
-    finish = None if reason is None else {"type": reason}
-    meta = {"id": received.name, "finish_reason": finish, "prompt_tokens": 2, "completion_tokens": place + 1}
-    return {"text": "", "output_ids": IDS[: place + 1], "meta_info": {**meta, "output_token_logprobs": pairs}}
-
-
-EVENTS: dict[str, Callable[[Received, int, str | None], dict[str, Any]]] = {
-    "vllm": vllm_event,
-    "completions": completions_event,
-    "sglang": sglang_event,
-}
+WAY = {name: WAYS[name] for name in ("vllm", "completions", "sglang")}
 
 
 def stream(received: Received, protocol: str, count: int, reason: str | None = None) -> bytes:
     """The first events of a stream of six tokens, of which the last says why it is the last."""
-    places = [(place, reason if place == count - 1 else None) for place in range(count)]
-    events = [EVENTS[protocol](received, *each) for each in places]
-    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events)
+    sample = Sample(IDS[:count], LOGPROBS[:count], (1,) * count, reason)
+    return b"".join(map(sse, WAY[protocol].events(received, sample)))
 
 
 def failure(renderer: isc.Renderer, protocol: str, answer: Any, retries: Retries = ONCE) -> ClientError:  # noqa: ANN401
@@ -85,14 +59,14 @@ def check(partial: PartialCompletion | None, count: int, name: str) -> None:
     assert name in partial.request_id
 
 
-@pytest.mark.parametrize("protocol", EVENTS)
+@pytest.mark.parametrize("protocol", WAY)
 def test_a_stream_that_takes_too_long(protocol: str, small: isc.Renderer) -> None:
     found = failure(small, protocol, lambda got: Reply(stream(got, protocol, 4), length=10**6, hang=30), IMPATIENT)
     assert isinstance(found, EngineTimeoutError)
     check(found.partial, 4, found.request_id)
 
 
-@pytest.mark.parametrize("protocol", EVENTS)
+@pytest.mark.parametrize("protocol", WAY)
 @pytest.mark.parametrize("cut", [0, 30])
 def test_a_stream_whose_connection_is_lost(cut: int, protocol: str, small: isc.Renderer) -> None:
     """Also amid an event, which then does not count."""
@@ -106,7 +80,7 @@ def test_a_stream_whose_connection_is_lost(cut: int, protocol: str, small: isc.R
     check(found.partial, 3 if cut else 4, found.request_id)
 
 
-@pytest.mark.parametrize("protocol", EVENTS)
+@pytest.mark.parametrize("protocol", WAY)
 @pytest.mark.parametrize("end", [b"", b"data: [DONE]\n\n"])
 def test_a_stream_that_just_ends(end: bytes, protocol: str, small: isc.Renderer) -> None:
     """HTTP is none the wiser: nothing says that the turn came to its end, so it did not."""
@@ -116,14 +90,14 @@ def test_a_stream_that_just_ends(end: bytes, protocol: str, small: isc.Renderer)
     check(found.partial, 4, found.request_id)
 
 
-@pytest.mark.parametrize("protocol", EVENTS)
+@pytest.mark.parametrize("protocol", WAY)
 def test_a_stream_that_is_aborted(protocol: str, small: isc.Renderer) -> None:
     found = failure(small, protocol, lambda got: Reply(stream(got, protocol, 4, "abort")))
     assert isinstance(found, EngineAbortedError)
     check(found.partial, 4, found.request_id)
 
 
-@pytest.mark.parametrize("protocol", EVENTS)
+@pytest.mark.parametrize("protocol", WAY)
 def test_a_stream_with_an_error(protocol: str, small: isc.Renderer) -> None:
     error = b'data: {"error": {"message": "engine is dead", "type": "internal", "code": 500}}\n\ndata: [DONE]\n\n'
     found = failure(small, protocol, lambda got: Reply(stream(got, protocol, 2) + error))
@@ -132,7 +106,7 @@ def test_a_stream_with_an_error(protocol: str, small: isc.Renderer) -> None:
     check(found.partial, 2, found.request_id)
 
 
-@pytest.mark.parametrize("protocol", EVENTS)
+@pytest.mark.parametrize("protocol", WAY)
 def test_before_the_first_token_there_is_nothing(protocol: str, small: isc.Renderer) -> None:
     found = failure(small, protocol, lambda _: Reply(b": waiting\n\n", length=10**6, hang=30), IMPATIENT)
     assert isinstance(found, EngineTimeoutError)
@@ -148,10 +122,10 @@ def test_what_cannot_be_trusted_is_not_told(small: isc.Renderer) -> None:
     def missing(received: Received) -> Reply:
         return Reply(stream(received, "vllm", 4).replace(str(LOGPROBS[2]).encode(), b"-9999.0"), length=10**6)
 
-    for answer in (renamed, missing):
+    for answer, sound in ((renamed, 0), (missing, 2)):
         found = failure(small, "vllm", answer)
-        assert isinstance(found, EngineUnavailableError)
-        assert found.partial is None
+        assert isinstance(found, MalformedResponseError)
+        assert (found.partial.completion_ids if found.partial else ()) == IDS[:sound]
 
 
 def test_a_stream_of_something_else_is_malformed(small: isc.Renderer) -> None:
@@ -160,7 +134,7 @@ def test_a_stream_of_something_else_is_malformed(small: isc.Renderer) -> None:
         assert isinstance(found, MalformedResponseError)
 
 
-@pytest.mark.parametrize("protocol", EVENTS)
+@pytest.mark.parametrize("protocol", WAY)
 def test_a_whole_stream_is_a_turn_and_tries_again_until_it_is(protocol: str, small: isc.Renderer) -> None:
     def answer(received: Received) -> Reply:
         if received.number == 1:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
-
-from msgspec import Struct
 
 _MEGABYTE = 1 << 20
 _LEAST = 16 * _MEGABYTE
@@ -34,14 +34,12 @@ class UnreadableError(Exception):
     """A body that is not read to its end; says why."""
 
 
-class Received(Struct):
-    """What has arrived of a body."""
+async def pieces(response: Any, bound: int | None) -> AsyncGenerator[bytes, None]:  # noqa: ANN401 - a response of any httpx
+    """Yield a body piece by piece, as it arrives.
 
-    body: bytearray
-
-
-async def read(response: Any, received: Received, bound: int) -> None:  # noqa: ANN401 - a response of any httpx
-    """Read a body to its end, into `received`.
+    Args:
+        response: The response.
+        bound: How many bytes it may have; None where whoever takes the pieces bounds what is kept of them.
 
     Raises:
         UnreadableError: It is compressed, which was not asked for, or larger than the bound; it is read no further.
@@ -50,26 +48,28 @@ async def read(response: Any, received: Received, bound: int) -> None:  # noqa: 
     if coding not in ("", "identity"):
         raise UnreadableError(f"is compressed ({coding[:30]!r}), though none was asked for: it is not unpacked")
     announced = response.headers.get("content-length", "")
-    if announced.isascii() and announced.isdecimal() and int(announced[:18]) > bound:
+    if bound is not None and announced.isascii() and announced.isdecimal() and int(announced[:18]) > bound:
         raise UnreadableError(_too_large(bound))
+    size = 0
     # a transport that answers from memory has read its body already
-    chunks = response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
-    async for chunk in chunks:
-        if len(received.body) + len(chunk) > bound:
-            raise UnreadableError(_too_large(bound))
-        received.body += chunk
+    async with aclosing(response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()) as body:
+        async for piece in body:
+            size += len(piece)
+            if bound is not None and size > bound:
+                raise UnreadableError(_too_large(bound))
+            yield piece
 
 
 async def beginning(response: Any, bound: int = ERROR_BYTES) -> bytes:  # noqa: ANN401 - a response of any httpx
     """Return the first bytes of a body; nothing of one that is compressed."""
-    received = Received(bytearray())
+    body = bytearray()
     if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         return b""
-    async for chunk in response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw():
-        received.body += chunk[: bound - len(received.body)]
-        if len(received.body) >= bound:
+    async for piece in response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw():
+        body += piece[: bound - len(body)]
+        if len(body) >= bound:
             break
-    return bytes(received.body)
+    return bytes(body)
 
 
 def _too_large(bound: int) -> str:

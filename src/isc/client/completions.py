@@ -5,20 +5,27 @@ Asked in this way it gives the ids of prompt and completion back, so that nothin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from isc.client.events import error_of, events
 from isc.client.protocols import Asked, refuse_fields
-from isc.client.responses import Answer, Completion, TokenId, check_logprobs, check_reason, decoded, decoded_part
-from isc.client.vllm import Usage, aborted_choice, model_limit
+from isc.client.responses import (
+    Answer,
+    Chunk,
+    Completion,
+    TokenId,
+    check_logprobs,
+    check_reason,
+    decoded,
+    decoded_part,
+    spelled_id,
+)
+from isc.client.vllm import Usage, aborted_choice, check_only, model_limit
 from isc.errors import OptionError
 
 PATH = "/v1/completions"
-_TOKEN = re.compile(r"token_id:(0|[1-9][0-9]{0,9})")
+SCORES = "choices[0].logprobs.token_logprobs"
 _NO_MEDIA = "is a field of vLLM's /inference/v1/generate; /v1/completions with ids takes no media"
 _UNCOUNTED = Usage()
 
@@ -42,15 +49,16 @@ class _Response(Struct):
     usage: Usage | None = None
 
 
-class _ChunkChoice(Struct):
+class _EventChoice(Struct):
+    index: int = 0
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
     token_ids: list[TokenId] | None = None
     prompt_token_ids: list[TokenId] | None = None
 
 
-class _Chunk(Struct):
-    choices: Annotated[list[_ChunkChoice], Meta(max_length=1)] = []
+class _Event(Struct):
+    choices: list[_EventChoice] = []
     id: str = ""
     usage: Usage | None = None
 
@@ -62,6 +70,7 @@ class Completions(Struct, frozen=True):
     limit_paths: tuple[tuple[str, ...], ...] = (("/v1/models",),)
     extra_places: tuple[str, ...] = ("choices",)
     counts: str = "usage"
+    scores: str = SCORES
     media_fields: frozenset[str] = frozenset(("mm_processor_kwargs", "prompt_embeds"))
 
     def body(self, asked: Asked, request_id: str) -> dict[str, object]:
@@ -93,21 +102,23 @@ class Completions(Struct, frozen=True):
         check_reason(answer, "choices[0].finish_reason", response.choices[0].finish_reason)
         return _checked(answer, response)
 
-    def streamed(self, answer: Answer) -> Completion:
-        """Return the completion of the events so far, checked. The first event tells the prompt's ids."""
-        choice = _Choice("", _Logprobs([], []), [])
-        whole, names, problem = _Response([choice]), dict[str, None](), None
-        for data in events(answer.body):
-            if (problem := error_of(data)) is not None:
-                choice.finish_reason = "error"
-                break
-            chunk = decoded_part(answer, data, _Chunk)
-            names[chunk.id] = None
-            whole.usage = chunk.usage or whole.usage
-            for piece in chunk.choices:
-                _add(answer, choice, piece)
-        whole.id = " ".join(names)
-        return _checked(answer, whole, problem)
+    def chunk(self, answer: Answer, data: bytes) -> Chunk:
+        """Return what an event says; the tokens in it are new ones. The first tells the prompt's ids."""
+        event = decoded_part(answer, data, _Event)
+        check_only(answer, [choice.index for choice in event.choices])
+        choice = event.choices[0] if event.choices else _EventChoice()
+        columns = choice.logprobs or _Logprobs([], [])
+        scored, usage = _spelled(answer, columns.tokens), event.usage or _UNCOUNTED
+        return Chunk(
+            scored if choice.token_ids is None else choice.token_ids,
+            _known(answer, columns.token_logprobs),
+            choice.finish_reason or "",
+            event.id,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            choice.prompt_token_ids,
+            scored_ids=scored,
+        )
 
     def aborted(self, answer: Answer) -> str | None:
         """Return why the engine gave up; None where it did not."""
@@ -118,33 +129,16 @@ class Completions(Struct, frozen=True):
         return model_limit(answers, model)
 
 
-def _add(answer: Answer, choice: _Choice, piece: _ChunkChoice) -> None:
-    """Add an event's part of the choice."""
-    assert choice.logprobs is not None
-    assert choice.token_ids is not None
-    if piece.logprobs is not None:
-        choice.logprobs.tokens += piece.logprobs.tokens
-        choice.logprobs.token_logprobs += piece.logprobs.token_logprobs
-    tokens = [] if piece.logprobs is None else piece.logprobs.tokens
-    choice.token_ids += _spelled(answer, tokens) if piece.token_ids is None else piece.token_ids
-    choice.prompt_token_ids = choice.prompt_token_ids or piece.prompt_token_ids
-    choice.finish_reason = piece.finish_reason or choice.finish_reason
-
-
-def _checked(answer: Answer, response: _Response, problem: str | None = None) -> Completion:
+def _checked(answer: Answer, response: _Response) -> Completion:
     """Return a response's only choice, each of its ids with its own log probability."""
     choice = response.choices[0]
     columns = choice.logprobs or _Logprobs([], [])
     spelled = _spelled(answer, columns.tokens)
     token_ids = spelled if choice.token_ids is None else choice.token_ids
-    path = "choices[0].logprobs"
-    for position, logprob in enumerate(columns.token_logprobs):
-        if logprob is None:
-            raise answer.error(f"{path}.token_logprobs[{position}]", "is null: the logprob is missing")
-    logprobs = tuple([logprob for logprob in columns.token_logprobs if logprob is not None])
-    check_logprobs(answer, f"{path}.token_logprobs", token_ids, logprobs)
+    logprobs = tuple(_known(answer, columns.token_logprobs))
+    check_logprobs(answer, SCORES, token_ids, logprobs)
     if spelled != token_ids:
-        raise answer.error(f"{path}.tokens", "are of other tokens than choices[0].token_ids")
+        raise answer.error("choices[0].logprobs.tokens", "are of other tokens than choices[0].token_ids")
     usage = response.usage or _UNCOUNTED
     return Completion(
         tuple(token_ids),
@@ -154,16 +148,23 @@ def _checked(answer: Answer, response: _Response, problem: str | None = None) ->
         usage.prompt_tokens,
         usage.completion_tokens,
         choice.prompt_token_ids,
-        problem,
     )
+
+
+def _known(answer: Answer, logprobs: Sequence[float | None]) -> list[float]:
+    """Return log probabilities, of which none is missing."""
+    for position, logprob in enumerate(logprobs):
+        if logprob is None:
+            raise answer.error(f"{SCORES}[{position}]", "is null: the logprob is missing")
+    return [logprob for logprob in logprobs if logprob is not None]
 
 
 def _spelled(answer: Answer, tokens: Sequence[str]) -> list[int]:
     """Return the ids of tokens that are spelled `token_id:72`."""
     ids = []
     for position, token in enumerate(tokens):
-        matched = _TOKEN.fullmatch(token)
-        if matched is None:
+        token_id = spelled_id(token)
+        if token_id is None:
             raise answer.error(f"choices[0].logprobs.tokens[{position}]", "names no token id", token)
-        ids.append(int(matched[1]))
+        ids.append(token_id)
     return ids

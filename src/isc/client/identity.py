@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from isc.client.responses import Answer, Completion
+from isc.errors import MalformedResponseError
 
 _PREFIX = "isc-"
 _OURS = re.compile(f"{_PREFIX}[0-9a-f]{{32}}(?:-(?:[1-9][0-9]+|[2-9]))?")
@@ -33,10 +34,8 @@ def attempt_name(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def check_identity(
-    answer: Answer, completion: Completion, prompt_ids: Sequence[int], *, as_sent: bool, at: str
-) -> None:
-    """Refuse an answer that is another request's, or that does not say whose it is.
+def is_proven(answer: Answer, completion: Completion, prompt_ids: Sequence[int], *, as_sent: bool, at: str) -> bool:
+    """Return whether an answer says that it is this request's. Refuse one that is another's.
 
     Args:
         answer: The answer; its `request_id` is the name of the request.
@@ -46,8 +45,7 @@ def check_identity(
         at: The member that counts tokens.
 
     Raises:
-        MalformedResponseError: It names another request of ours, or several, or tells another prompt; or neither its
-            name nor its prompt ids say that it is the answer to this request.
+        MalformedResponseError: It names another request of ours, or several, or tells another prompt.
     """
     named = set(_OURS.findall(completion.request_id))
     if named - {answer.request_id}:
@@ -57,13 +55,17 @@ def check_identity(
     told = completion.prompt_ids
     if as_sent and told is not None and tuple(told) != tuple(prompt_ids):
         raise answer.error("prompt_token_ids", "are not the ids that were sent: this is the answer to another request")
-    if not named and (told is None or not as_sent):
-        problem = (
-            "does not name the request, and there are no prompt ids: this may be the answer to another request. "
-            f"Engines repeat the name that a request has; see that proxies pass it on (header {HEADER}), or "
-            'for vLLM ask for the prompt: extra_body={"return_token_ids": true}'
-        )
-        raise answer.error("request_id", problem, completion.request_id)
+    return bool(named) or (told is not None and as_sent)
+
+
+def unproven(answer: Answer, request_id: str) -> MalformedResponseError:
+    """Return the error of an answer of which neither name nor prompt ids say that it is the answer to this request."""
+    problem = (
+        "does not name the request, and there are no prompt ids: this may be the answer to another request. "
+        f"Engines repeat the name that a request has; see that proxies pass it on (header {HEADER}), or "
+        'for vLLM ask for the prompt: extra_body={"return_token_ids": true}'
+    )
+    return answer.error("request_id", problem, request_id)
 
 
 def check_count(answer: Answer, path: str, counted: int | None, count: int) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from isc.client.attempts import Request
+from isc.client.exchange import exchange
 from isc.client.once import once
 from isc.client.protocols import EngineProtocol
 from isc.client.responses import Answer
 from isc.client.retries import Retries
-from isc.client.transport import Endpoint, Request, exchange
+from isc.client.transport import Endpoint
 from isc.errors import EngineRefusedError
 
 _NOT_TOLD = frozenset((404, 405, 501))

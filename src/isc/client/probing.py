@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from isc.client.attempts import Request
 from isc.client.engines import PROTOCOLS
+from isc.client.exchange import exchange
 from isc.client.once import forget, once
 from isc.client.protocols import EngineProtocol
 from isc.client.retries import Retries
-from isc.client.transport import Endpoint, Request, exchange
+from isc.client.transport import Endpoint
 from isc.errors import EngineRefusedError
 
 _ABSENT = frozenset((404, 501))

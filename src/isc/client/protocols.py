@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw, Struct
 
-from isc.client.responses import Answer, Completion
+from isc.client.responses import Answer, Chunk, Completion
 from isc.errors import OptionError
 from isc.rendered import MultiModalData
 from isc.types import Json
@@ -48,6 +48,10 @@ class EngineProtocol(Protocol):
         """Return the name of the member that counts tokens."""
 
     @property
+    def scores(self) -> str:
+        """Return the name of the member that tells log probabilities."""
+
+    @property
     def media_fields(self) -> frozenset[str]:
         """Return the request fields with which the engine may read more tokens than it is sent."""
 
@@ -57,8 +61,8 @@ class EngineProtocol(Protocol):
     def completion(self, answer: Answer) -> Completion:
         """Return the completion in a response, checked. Its `finish_reason` may say that the engine gave up."""
 
-    def streamed(self, answer: Answer) -> Completion:
-        """Return the completion of a stream so far, checked. `finish_reason` is empty where the stream was cut off."""
+    def chunk(self, answer: Answer, data: bytes) -> Chunk:
+        """Return what the data of an event of a stream say. Whether it goes with the rest is not checked."""
 
     def aborted(self, answer: Answer) -> str | None:
         """Return why the engine gave up, whatever else the response holds; None where it did not."""

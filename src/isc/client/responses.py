@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from isc.client.secrets import Secrets
-from isc.errors import MalformedResponseError
+from isc.errors import MalformedResponseError, PartialCompletion
 from isc.types import Json
 
 _Shape = TypeVar("_Shape")
@@ -20,6 +20,7 @@ _AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _OFFSET = re.compile(r"\(byte (\d+)\)")
 _AROUND = 30  # bytes shown on either side of one that is not JSON
 _CLAMP = -9999.0
+_SPELLED = re.compile(r"token_id:(0|[1-9][0-9]{0,9})")
 _ROUNDING = 1e-6  # by how much the logarithm of a probability of 1 may be off in 32 bits
 _NO_SECRETS = Secrets()
 ABORTS = frozenset(("abort", "error"))  # reasons at which there is no completion
@@ -35,10 +36,12 @@ class Answer(Struct, frozen=True):
     body: bytes | bytearray
     secrets: Secrets = _NO_SECRETS
 
-    def error(self, path: str, problem: str, value: object = None) -> MalformedResponseError:
+    def error(
+        self, path: str, problem: str, value: object = None, *, partial: PartialCompletion | None = None
+    ) -> MalformedResponseError:
         """Return an error that says what is wrong with the answer."""
         shown = self.secrets.hide(value) if isinstance(value, str) else value
-        return MalformedResponseError(self.url, self.request_id, path, self.secrets.hide(problem), shown)
+        return MalformedResponseError(self.url, self.request_id, path, self.secrets.hide(problem), shown, partial)
 
 
 class Completion(Struct, frozen=True):
@@ -48,14 +51,25 @@ class Completion(Struct, frozen=True):
     `finish_reason` says that it did.
     """
 
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
+    token_ids: Sequence[int]
+    logprobs: Sequence[float]
     finish_reason: str
     request_id: str
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_ids: Sequence[int] | None = None
     problem: str | None = None
+
+
+class Chunk(Completion, frozen=True):
+    """What an event of a stream says: a part of a completion, empty where it says nothing of it.
+
+    `scored_ids` are those that the log probabilities are of. `retells`: whether an event may tell all that was sampled
+    so far, in place of the new part; `completion_tokens` is then how many there are by now.
+    """
+
+    scored_ids: Sequence[int] = ()
+    retells: bool = False
 
 
 def decoded(answer: Answer, shape: type[_Shape]) -> _Shape:
@@ -123,6 +137,16 @@ def _defect(logprob: float) -> str:
     if logprob == _CLAMP:
         return "is -9999.0, which stands for a missing logprob"
     return "is above zero, which no probability's is" if logprob > 0 and isfinite(logprob) else "is not finite"
+
+
+def spelled_id(token: str | None) -> int | None:
+    """Return the id of a token that is spelled by it, as vLLM spells tokens; None of any other text.
+
+    >>> spelled_id("token_id:72"), spelled_id("token_id:+7")
+    (72, None)
+    """
+    matched = _SPELLED.fullmatch(token or "")
+    return None if matched is None else int(matched[1])
 
 
 def check_reason(answer: Answer, path: str, finish_reason: str) -> None:

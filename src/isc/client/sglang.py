@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from isc.client.events import error_of, events
 from isc.client.protocols import Asked, refuse_fields
 from isc.client.responses import (
     ABORTS,
     Answer,
+    Chunk,
     Completion,
     TokenId,
     check_logprobs,
@@ -22,6 +22,7 @@ from isc.client.responses import (
 from isc.errors import MalformedResponseError
 
 PATH = "/generate"
+SCORES = "meta_info.output_token_logprobs"
 _ELSEWHERE = "is a field of vLLM's protocol; what SGLang takes in its place goes into extra_body"
 _NAMES = {"max_tokens": "max_new_tokens"}
 _Logprob: TypeAlias = tuple[float, TokenId, Any]
@@ -45,7 +46,7 @@ class _Response(Struct):
     output_ids: list[TokenId] | None = None
 
 
-class _ChunkMeta(Struct):
+class _EventMeta(Struct):
     finish_reason: _Finish | None = None
     output_token_logprobs: list[_Logprob] | None = None
     id: str | None = None
@@ -53,8 +54,9 @@ class _ChunkMeta(Struct):
     completion_tokens: int | None = None
 
 
-class _Chunk(Struct):
-    meta_info: _ChunkMeta
+class _Event(Struct):
+    meta_info: _EventMeta
+    index: int = 0
     output_ids: list[TokenId] | None = None
 
 
@@ -82,6 +84,7 @@ class Sglang(Struct, frozen=True):
     )
     extra_places: tuple[str, ...] = ("meta_info",)
     counts: str = "meta_info"
+    scores: str = SCORES
     media_fields: frozenset[str] = frozenset(("image_data", "video_data", "audio_data", "input_embeds"))
 
     def body(self, asked: Asked, request_id: str) -> dict[str, object]:
@@ -103,29 +106,25 @@ class Sglang(Struct, frozen=True):
         check_reason(answer, "meta_info.finish_reason.type", response.meta_info.finish_reason.type)
         return _checked(answer, response)
 
-    def streamed(self, answer: Answer) -> Completion:
-        """Return the completion of the events so far, checked.
-
-        An event repeats all before it, or brings the new part only.
-        """
-        meta = _Meta(_Finish(""), [])
-        whole, names = _Response(meta), dict[str, None]()
-        for data in events(answer.body):
-            if (problem := error_of(data)) is not None:
-                meta.finish_reason = _Finish("error", problem)
-                break
-            chunk = decoded_part(answer, data, _Chunk)
-            said = chunk.meta_info
-            names[said.id or ""] = None
-            meta.prompt_tokens = said.prompt_tokens or meta.prompt_tokens
-            meta.completion_tokens = said.completion_tokens or meta.completion_tokens
-            meta.finish_reason = said.finish_reason or meta.finish_reason
-            logprobs = said.output_token_logprobs or []
-            meta.output_token_logprobs = _extended(meta.output_token_logprobs, logprobs, said.completion_tokens)
-            if chunk.output_ids is not None:
-                whole.output_ids = _extended(whole.output_ids or [], chunk.output_ids, said.completion_tokens)
-        meta.id = " ".join(names)
-        return _checked(answer, whole)
+    def chunk(self, answer: Answer, data: bytes) -> Chunk:
+        """Return what an event says: all that was sampled so far, or where the engine was started so, the new part."""
+        event = decoded_part(answer, data, _Event)
+        if event.index:
+            raise answer.error("index", "is not 0: one turn was asked for", event.index)
+        meta = event.meta_info
+        pairs, finish = meta.output_token_logprobs or [], meta.finish_reason or _Finish("")
+        scored = [token_id for _, token_id, _ in pairs]
+        return Chunk(
+            scored if event.output_ids is None else event.output_ids,
+            [logprob for logprob, _, _ in pairs],
+            finish.type,
+            meta.id or "",
+            meta.prompt_tokens or None,
+            meta.completion_tokens,
+            problem=finish.message,
+            scored_ids=scored,
+            retells=True,
+        )
 
     def aborted(self, answer: Answer) -> str | None:
         """Return why the engine gave up; None where it did not."""
@@ -145,29 +144,16 @@ class Sglang(Struct, frozen=True):
         return min(inputs or others, default=None)
 
 
-def _extended(before: list[Any], now: list[Any], count: int | None) -> list[Any]:
-    """Return all that was sampled so far. An event tells all of it, or the new part only.
-
-    `count` is how many there are now; where it is not told, an event that begins with all that was known repeats it.
-    """
-    repeats = now[: len(before)] == before if count is None else len(now) == count
-    if repeats:
-        return now
-    before += now
-    return before
-
-
 def _checked(answer: Answer, response: _Response) -> Completion:
     """Return a response's completion, each of its ids with its own log probability."""
     meta = response.meta_info
-    path = "meta_info.output_token_logprobs"
     reported = [token_id for _, token_id, _ in meta.output_token_logprobs]
     token_ids = reported if response.output_ids is None else response.output_ids
     logprobs = tuple([logprob for logprob, _, _ in meta.output_token_logprobs])
-    check_logprobs(answer, path, token_ids, logprobs)
+    check_logprobs(answer, SCORES, token_ids, logprobs)
     for position, (ours, theirs) in enumerate(zip(reported, token_ids, strict=True)):
         if ours != theirs:
-            raise answer.error(f"{path}[{position}][1]", f"is not token id {theirs}", ours)
+            raise answer.error(f"{SCORES}[{position}][1]", f"is not token id {theirs}", ours)
     return Completion(
         tuple(token_ids),
         logprobs,

@@ -1,4 +1,4 @@
-"""Requests and answers: one attempt, and attempts until one succeeds, is refused, or count or time run out.
+"""How an engine is reached: an HTTP client, the server's root, the headers of every request, its secrets.
 
 The HTTP client is the caller's: an `httpx.AsyncClient`, or the one inside an `openai.AsyncOpenAI`. Its library is taken
 from its class, so that whichever of its versions the caller has is the one whose errors are caught.
@@ -6,44 +6,24 @@ from its class, so that whichever of its versions the caller has is the one whos
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import re
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from isc._later import Later
-from isc.client.bodies import Received, UnreadableError, beginning, read
-from isc.client.identity import HEADER, attempt_name
-from isc.client.lane import off_loop
-from isc.client.responses import Answer
-from isc.client.retries import Retries, retry_after
+from isc.client.identity import HEADER
 from isc.client.secrets import Secrets
-from isc.errors import (
-    ClientError,
-    EngineRefusedError,
-    EngineTimeoutError,
-    EngineUnavailableError,
-    MalformedResponseError,
-    OptionError,
-    PartialCompletion,
-    shown,
-)
+from isc.errors import OptionError
 
 if TYPE_CHECKING:
     import httpx
 else:
     httpx = Later
 
-_CONNECT = 10.0  # seconds in which a host that is up takes a connection
-_SHOWN = 300  # characters of an error's body
-_TOO_MANY = 429
-_QUESTION_BYTES = 16 << 20  # of an answer to a question about the engine
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header
 
 
@@ -168,165 +148,3 @@ def _library(client: object) -> Any:  # noqa: ANN401 - httpx, or what stands in 
         if kind.__name__ == "AsyncClient" and hasattr(package, "TransportError"):
             return package
     return None
-
-
-class Request(Struct, frozen=True):
-    """What is sent: `body` makes it from the name of the attempt; None for a question without one (GET).
-
-    `bound` is how many bytes an answer may have, `partial` what can be read from one that was cut off, or None.
-    """
-
-    path: str
-    name: str
-    body: Callable[[str], bytes] | None = None
-    bound: int = _QUESTION_BYTES
-    partial: Callable[[Answer], PartialCompletion | None] | None = None
-
-    @property
-    def method(self) -> str:
-        """Return the HTTP method."""
-        return "GET" if self.body is None else "POST"
-
-    def attempt(self, number: int) -> str:
-        """Return an attempt's own name: an engine may still hold the one before it."""
-        return attempt_name(self.name, number)
-
-
-class _Failure(Struct, frozen=True):
-    """An attempt without an answer, and whether another may have one; `taken`: the engine may have begun to work.
-
-    `received` is the beginning of an answer that was cut off.
-    """
-
-    problem: str
-    kind: Literal["unavailable", "timeout", "refused", "malformed"] = "unavailable"
-    taken: bool = True
-    repeatable: bool = True
-    status: int = 0
-    pause: float = 0.0
-    received: Answer | None = None
-
-    def error(self, url: str, request_id: str, attempts: int, partial: PartialCompletion | None) -> ClientError:
-        """Return the error that the caller gets."""
-        if self.kind == "timeout":
-            return EngineTimeoutError(url, request_id, self.problem, attempts, partial)
-        if self.kind == "malformed":
-            return MalformedResponseError(url, request_id, "body", self.problem)
-        if self.kind == "refused":
-            problem = f"refused with status {self.status}: {self.problem}"
-            return EngineRefusedError(url, request_id, problem, self.status, self.problem)
-        return EngineUnavailableError(url, request_id, self.problem, attempts, self.status or None, partial)
-
-
-async def exchange(to: Endpoint, request: Request, retries: Retries) -> Answer:
-    """Return the answer to a request, after as many attempts as it takes and `retries` allows.
-
-    A response that began to arrive and was cut off counts as a lost connection: it is no answer.
-
-    Raises:
-        EngineUnavailableError: Not reached, connection lost, or 429 and 5xx, at every attempt.
-        EngineTimeoutError: The last attempt took too long.
-        EngineRefusedError: Any other status, redirects among them: nothing is sent to another address.
-        MalformedResponseError: The answer is compressed or too large.
-    """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + retries.total
-    url, number = to.root + request.path, 0
-    while True:
-        number += 1
-        request_id = request.attempt(number)
-        outcome = await _attempted(to, request, request_id, min(retries.timeout, deadline - clock()))
-        if isinstance(outcome, Answer):
-            return outcome
-        pause = outcome.pause + retries.backoff(number)
-        repeatable = outcome.repeatable and (retries.idempotent or request.body is None or not outcome.taken)
-        if not repeatable or number >= retries.attempts or clock() + pause >= deadline:
-            raise outcome.error(url, request_id, number, await _rescued(request, outcome))
-        await asyncio.sleep(pause)
-
-
-async def _rescued(request: Request, failure: _Failure) -> PartialCompletion | None:
-    """Return the part of a turn that an answer brought before it was cut off."""
-    if request.partial is None or failure.received is None:
-        return None
-    return await off_loop(request.partial, failure.received)
-
-
-async def _attempted(to: Endpoint, request: Request, request_id: str, seconds: float) -> Answer | _Failure:
-    """Make one attempt. Leaving it early closes its connection, at which engines stop sampling."""
-    received = Received(bytearray())
-    try:
-        async with asyncio.timeout(seconds):
-            return await _sent(to, request, request_id, received)
-    except UnreadableError as error:
-        return _Failure(str(error), "malformed", repeatable=False)
-    except TimeoutError:
-        failure = _Failure(f"no complete answer within {seconds:.3g} s", "timeout")
-    except to.library.HTTPError as error:
-        failure = _failed(to, error)
-    except RuntimeError as error:
-        if not to.http.is_closed:
-            raise
-        return _Failure(f"the HTTP client is closed: {error}", taken=False, repeatable=False)
-    answer = Answer(to.root + request.path, request_id, received.body, to.secrets) if received.body else None
-    return replace(failure, problem=to.secrets.hide(failure.problem), received=answer)
-
-
-async def _sent(to: Endpoint, request: Request, request_id: str, received: Received) -> Answer | _Failure:
-    """Send a request and read the answer, no further than its bound."""
-    url = to.root + request.path
-    headers = {**to.headers, HEADER: request_id, "Accept-Encoding": "identity"}
-    body = None if request.body is None else await off_loop(request.body, request_id)
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    # httpx's pool has no deadline of its own here: the attempt's holds for all of it
-    options = {"headers": headers, "timeout": (_CONNECT, None, None, None), "follow_redirects": False}
-    async with to.http.stream(request.method, url, content=body, **options) as response:
-        secrets = Secrets.of({**dict(to.headers), **dict(response.request.headers)})
-        if response.is_success:
-            await read(response, received, request.bound)
-            return Answer(url, request_id, received.body, secrets)
-        return _judged(response, secrets.hide(_told(await beginning(response))), secrets)
-
-
-def _failed(to: Endpoint, error: Exception) -> _Failure:
-    """Return the failure that an error of the HTTP library means."""
-    library = to.library
-    if isinstance(error, library.ConnectTimeout):
-        return _Failure(f"no connection within {_CONNECT:g} s", "timeout", taken=False)
-    if isinstance(error, library.ConnectError):
-        return _Failure(f"cannot be reached: {error or type(error).__name__}", taken=False)
-    if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
-        problem = f"{to.root} cannot be asked ({type(error).__name__}): is it a URL with http:// or https://?"
-        raise OptionError(problem) from None  # what the library says may hold a header's value
-    if isinstance(error, library.TransportError):
-        return _Failure(f"the connection was lost: {error or type(error).__name__}")
-    return _Failure(f"the response cannot be read: {error}", repeatable=False)
-
-
-def _judged(response: Any, excerpt: str, secrets: Secrets) -> _Failure:  # noqa: ANN401 - a response of any httpx
-    """Return the failure that an answer with another status than success means."""
-    status = response.status_code
-    text = excerpt if len(excerpt) <= _SHOWN else f"{excerpt[:_SHOWN]}..."
-    if status == _TOO_MANY or status >= 500:
-        asked = retry_after(response.headers.get("Retry-After"))
-        return _Failure(f"status {status}: {text}", taken=status != _TOO_MANY, status=status, pause=asked)
-    if 300 <= status < 400 and (target := response.headers.get("Location")):
-        text = f"{text} (a redirect to {secrets.hide(_bare(target))}, which is not followed)".strip()
-    return _Failure(text, "refused", repeatable=False, status=status)
-
-
-def _bare(target: str) -> str:
-    """Return a redirect's target, without the parts that may hold secrets."""
-    return shown(re.sub(r"//[^/@]*@", "//", target.partition("?")[0])[:_SHOWN])
-
-
-def _told(body: bytes) -> str:
-    """Return the message of an error's body: the message of a JSON error, or the body as text."""
-    try:
-        value = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        value = None
-    for name in ("error", "message", "detail"):
-        value = value.get(name, value) if isinstance(value, dict) else value
-    return value if isinstance(value, str) else body.decode("utf-8", "replace")

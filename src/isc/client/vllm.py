@@ -7,25 +7,26 @@ it always, and name it by `token: "token_id:72"`. Both are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from isc.client.events import error_of, events
 from isc.client.protocols import Asked
 from isc.client.responses import (
     ABORTS,
     Answer,
+    Chunk,
     Completion,
     TokenId,
     check_logprobs,
     check_reason,
     decoded,
     decoded_part,
+    spelled_id,
 )
 from isc.errors import MalformedResponseError, OptionError
 
 PATH = "/inference/v1/generate"
+SCORES = "choices[0].logprobs.content"
 
 
 class _Token(Struct, gc=False):
@@ -62,14 +63,15 @@ class _Response(Struct):
     prompt_token_ids: list[TokenId] | None = None
 
 
-class _ChunkChoice(Struct):
+class _EventChoice(Struct):
+    index: int = 0
     token_ids: list[TokenId] | None = None
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
 
-class _Chunk(Struct):
-    choices: Annotated[list[_ChunkChoice], Meta(max_length=1)] = []
+class _Event(Struct):
+    choices: list[_EventChoice] = []
     request_id: str = ""
     usage: Usage | None = None
     prompt_token_ids: list[TokenId] | None = None
@@ -100,6 +102,7 @@ class Vllm(Struct, frozen=True):
     limit_paths: tuple[tuple[str, ...], ...] = (("/v1/models",),)
     extra_places: tuple[str, ...] = ("choices",)
     counts: str = "usage"
+    scores: str = SCORES
     media_fields: frozenset[str] = frozenset(("features", "content_parts"))
 
     def body(self, asked: Asked, request_id: str) -> dict[str, object]:
@@ -129,25 +132,23 @@ class Vllm(Struct, frozen=True):
         check_reason(answer, "choices[0].finish_reason", response.choices[0].finish_reason)
         return _checked(answer, response)
 
-    def streamed(self, answer: Answer) -> Completion:
-        """Return the completion of the events so far, checked."""
-        entries: list[_Token] = []
-        choice, names = _Choice([], "", _Logprobs(entries)), dict[str, None]()
-        whole, problem = _Response([choice]), None
-        for data in events(answer.body):
-            if (problem := error_of(data)) is not None:
-                choice.finish_reason = "error"
-                break
-            chunk = decoded_part(answer, data, _Chunk)
-            names[chunk.request_id] = None
-            whole.usage = chunk.usage or whole.usage
-            whole.prompt_token_ids = whole.prompt_token_ids or chunk.prompt_token_ids
-            for piece in chunk.choices:
-                choice.token_ids += piece.token_ids or []
-                entries += (piece.logprobs and piece.logprobs.content) or []
-                choice.finish_reason = piece.finish_reason or choice.finish_reason
-        whole.request_id = " ".join(names)
-        return _checked(answer, whole, problem)
+    def chunk(self, answer: Answer, data: bytes) -> Chunk:
+        """Return what an event says; the tokens in it are new ones."""
+        event = decoded_part(answer, data, _Event)
+        check_only(answer, [choice.index for choice in event.choices])
+        choice = event.choices[0] if event.choices else _EventChoice()
+        entries = (choice.logprobs and choice.logprobs.content) or []
+        usage = event.usage or _UNCOUNTED
+        return Chunk(
+            choice.token_ids or [],
+            [entry.logprob for entry in entries],
+            choice.finish_reason or "",
+            event.request_id,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            event.prompt_token_ids,
+            scored_ids=[_scored(answer, place, entry) for place, entry in enumerate(entries)],
+        )
 
     def aborted(self, answer: Answer) -> str | None:
         """Return why the engine gave up; None where it did not."""
@@ -158,14 +159,33 @@ class Vllm(Struct, frozen=True):
         return model_limit(answers, model)
 
 
-def _checked(answer: Answer, response: _Response, problem: str | None = None) -> Completion:
+def check_only(answer: Answer, indexes: Sequence[int]) -> None:
+    """Refuse an event of more turns than the one that was asked for, or of another one.
+
+    Raises:
+        MalformedResponseError: It has several choices, or one that is not the first.
+    """
+    if len(indexes) > 1:
+        raise answer.error("choices", f"there are {len(indexes)}, one was asked for")
+    if any(indexes):
+        raise answer.error("choices[0].index", "is not 0: one turn was asked for", indexes[0])
+
+
+def _scored(answer: Answer, place: int, entry: _Token) -> int:
+    """Return the token that a log probability is of, in either spelling."""
+    token_id = spelled_id(entry.token) if entry.token_id is None else entry.token_id
+    if token_id is None:
+        raise answer.error(f"{SCORES}[{place}].token", "names no token id", entry.token)
+    return token_id
+
+
+def _checked(answer: Answer, response: _Response) -> Completion:
     """Return a response's only choice, each of its ids with its own log probability."""
     choice = response.choices[0]
     entries = (choice.logprobs and choice.logprobs.content) or []
-    path = "choices[0].logprobs.content"
     logprobs = tuple([entry.logprob for entry in entries])
-    check_logprobs(answer, path, choice.token_ids, logprobs)
-    _check_tokens(answer, path, choice.token_ids, entries)
+    check_logprobs(answer, SCORES, choice.token_ids, logprobs)
+    _check_tokens(answer, choice.token_ids, entries)
     usage = response.usage or _UNCOUNTED
     return Completion(
         tuple(choice.token_ids),
@@ -175,19 +195,18 @@ def _checked(answer: Answer, response: _Response, problem: str | None = None) ->
         usage.prompt_tokens,
         usage.completion_tokens,
         response.prompt_token_ids,
-        problem,
     )
 
 
-def _check_tokens(answer: Answer, path: str, token_ids: Sequence[int], entries: Sequence[_Token]) -> None:
+def _check_tokens(answer: Answer, token_ids: Sequence[int], entries: Sequence[_Token]) -> None:
     """Refuse a log probability of another token than the one that was sampled, in either spelling of a token."""
     if [entry.token_id for entry in entries] == token_ids:
         return
     for position, (entry, token_id) in enumerate(zip(entries, token_ids, strict=True)):
         if entry.token_id is not None and entry.token_id != token_id:
-            raise answer.error(f"{path}[{position}].token_id", f"is not token id {token_id}", entry.token_id)
+            raise answer.error(f"{SCORES}[{position}].token_id", f"is not token id {token_id}", entry.token_id)
         if entry.token_id is None and entry.token != f"token_id:{token_id}":
-            raise answer.error(f"{path}[{position}].token", f"is not token id {token_id}", entry.token)
+            raise answer.error(f"{SCORES}[{position}].token", f"is not token id {token_id}", entry.token)
 
 
 def aborted_choice(answer: Answer) -> str | None:
