@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "conversation",
         "traced client _sources",
         "loading",
-        "build",
+        "build gateway",
         "__init__",
         "testing",
         "compat cli",

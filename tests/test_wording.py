@@ -26,6 +26,7 @@ ROOMS = (
     "encoding",
     "errors.py",
     "formats",
+    "gateway",
     "loading.py",
     "media",
     "rendered.py",
@@ -38,7 +39,7 @@ ROOMS = (
 _VERBS = """
     Adapt Add Append Ask Assemble Assign Attach
     Build
-    Carry Check Choose Close Code Collect Compare Compile Convert Copy Count Cut
+    Carry Change Check Choose Close Code Collect Compare Compile Convert Copy Count Cut
     Decide Decode Describe Drop
     Encode Escape Evaluate Explain Extend
     Fill Find

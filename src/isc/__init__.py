@@ -64,7 +64,7 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
-    from isc import client, media
+    from isc import client, gateway, media
     from isc.build import stages
     from isc.conversation import reading, rollout
     from isc.formats.deepseek_r1 import DeepSeekR1
@@ -200,6 +200,7 @@ __all__ = [
     "errors",
     "family_for",
     "fold",
+    "gateway",
     "list_families",
     "load",
     "media",
@@ -212,6 +213,7 @@ __all__ = [
 
 _LATER = {
     "client": "isc.client",
+    "gateway": "isc.gateway",
     "media": "isc.media",
     "reading": "isc.conversation.reading",
     "rollout": "isc.conversation.rollout",

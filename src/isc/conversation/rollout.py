@@ -256,7 +256,7 @@ class Rollout(Struct, frozen=True):
 
     def _said(self, completion: Completion) -> AssistantMessage:
         said = assistant_message(self.renderer.encoder, completion.token_ids, completion.response)
-        return _together(self.given, said)
+        return together(self.given, said)
 
     def _answered(self, completion: Completion) -> SampledTokens:
         """Return prompt and completion as one sequence."""
@@ -308,8 +308,16 @@ def assistant_message(encoder: Encoder, completion_ids: Sequence[int], response:
     return AssistantMessage(content, reasoning_content=response.reasoning_content, tool_calls=tuple(calls))
 
 
-def _together(given: AssistantMessage, said: AssistantMessage) -> AssistantMessage:
-    """Return an answer that begins with what was given of it. Where that is reasoning, the answer goes on reasoning."""
+def together(given: AssistantMessage, said: AssistantMessage) -> AssistantMessage:
+    """Return an answer that begins with what was given of it. Where that is reasoning, the answer goes on reasoning.
+
+    Args:
+        given: What the prompt held of the answer.
+        said: What was sampled after it.
+
+    >>> together(AssistantMessage("Good"), AssistantMessage(" day")).content
+    'Good day'
+    """
     reasoning = said.reasoning_content
     if given.reasoning_content is not None:
         reasoning = given.reasoning_content + (reasoning or "")

@@ -1,0 +1,56 @@
+"""Sessions of a few turns for the tests of the gateway: what the model says is given as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import isc
+from isc.conversation.rollout import assistant_message
+from isc.encoding.encoders import embedded
+from isc.formats.segments import spelled
+from isc.gateway import Sampling, Session, answered, step
+from isc.gateway.tree import Turn
+
+QWEN = isc.Renderer(isc.Qwen3(), embedded(isc.Qwen3().specials), "all")
+KIMI = isc.Renderer(isc.KimiK2(), embedded(isc.KimiK2().specials))
+CALL = '<tool_call>\n{"name": "search", "arguments": {"q": "cats", "limit": 3}}\n</tool_call>'
+SEARCH: list[dict[str, Any]] = [
+    {"type": "function", "function": {"name": "search", "parameters": {"type": "object", "properties": {}}}}
+]
+
+
+def user(content: str) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def ids_of(renderer: isc.Renderer, text: str) -> tuple[int, ...]:
+    """The ids of a text that a model samples, its specials as such."""
+    encoder, ids = renderer.encoder, list[int]()
+    for segment in spelled(text, renderer.family.specials):
+        if segment.kind == "special":
+            ids.append(encoder.specials[segment.text])
+        else:
+            ids += next(iter(encoder.encode_batch([segment.text])))
+    return tuple(ids)
+
+
+def with_turn(
+    session: Session,
+    messages: Iterable[Mapping[str, Any]],
+    text: str,
+    *,
+    renderer: isc.Renderer = QWEN,
+    tools: list[dict[str, Any]] | None = SEARCH,
+    **options: Any,  # noqa: ANN401 - those of step
+) -> Session:
+    """The session after the model has answered these messages with a text."""
+    prompted = step(session, renderer, messages, tools, **options)
+    ids = ids_of(renderer, text)
+    said = assistant_message(renderer.encoder, ids, renderer.parse_response(ids, tools, prompted.prompt.token_ids))
+    logprobs = tuple(-0.25 - k / 100 for k in range(len(ids)))
+    return session.after(answered(prompted, Sampling(ids, logprobs, said), f"turn-{len(session.turns)}"))
+
+
+def last(session: Session) -> Turn:
+    return session.turns[-1]
