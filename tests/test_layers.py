@@ -41,7 +41,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_later", "_options", "_runs"))
 EDGES = "types _json convert loading _sources rendered client media compat"
 TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders build.conversations"
-ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), "traced", "testing"))
+AGENTS = "gateway.dialects.chat_completions gateway.dialects.responses gateway.dialects.anthropic"
+"""What agents send."""
+ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), *AGENTS.split(), "traced", "testing"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 
 AT_HOME = {

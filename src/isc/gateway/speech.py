@@ -113,7 +113,7 @@ class Speech:
         return tuple(told)
 
     def finish(self) -> tuple[Told, ...]:
-        """End the answer, and return what is left to tell."""
+        """Close the answer, and return what is left to tell."""
         told: list[Told] = []
         if not self.ended:
             events, _ = self._reader.finished()
@@ -170,7 +170,7 @@ class Speech:
         return ()
 
     def _content_told(self, text: str) -> Sequence[Told]:
-        """Tell more of the content, up to a stop text. What may be the beginning of one is held."""
+        """Return more of the content, up to a stop text. What may be the beginning of one is held."""
         text, self._held = self._held + text, ""
         places = [(text.find(stop), stop) for stop in self.manner.stop if stop in text]
         if places:
