@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 _PACKAGES = ("isc", "fastokens", "tokenizers")
@@ -19,6 +18,8 @@ _KEPT_BYTES = 64 * 1024
 
 def digest_of(document: bytes) -> str:
     """Return what names a vocabulary, in 64 characters: it changes with the document and with the engines."""
+    from importlib.metadata import version  # brings the package `email`, and `import isc` is to stay light
+
     versions = " ".join(f"{package}={version(package)}" for package in _PACKAGES)
     return hashlib.sha256(versions.encode() + b"\0" + document).hexdigest()
 

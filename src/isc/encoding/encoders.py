@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -289,6 +288,8 @@ def embedded(specials: tuple[str, ...]) -> VocabularyEncoder:
     >>> embedded(("<|im_end|>",)).decode_bytes(next(iter(embedded(()).encode_batch(["hello"]))))
     b'hello'
     """
+    from importlib.resources import files
+
     import msgspec
 
     document = msgspec.json.decode(files("isc").joinpath("data/vocabulary.json").read_bytes())
