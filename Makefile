@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-hostile mutants test-engine test-trainers engine-figures test-peers compat lint types check bench bench-growth goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine test-trainers test-browser engine-figures test-peers compat lint types check bench bench-growth goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -29,6 +29,10 @@ $(VENV)/engine: $(VENV)/dev
 
 $(VENV)/trainers: $(VENV)/engine
 	$(BIN)/python -m pip install -q --group trainers
+	@touch $@
+
+$(VENV)/browser: $(VENV)/dev
+	$(BIN)/python -m pip install -q --group browser
 	@touch $@
 
 $(VENV)/compat: $(VENV)/engine
@@ -65,6 +69,13 @@ test-trainers: $(VENV)/trainers  ## what reaches the loss of real trainers, from
 	$(BIN)/mypy --explicit-package-bases tests/trainers/*.py
 	$(BIN)/python -m pytest tests/trainers
 
+# the browser is the system's: root installs it where there is apt-get; where there is none the tests say so and skip
+test-browser: $(VENV)/browser  ## the pages of isc in a headless Chromium, and the types of that suite
+	@{ command -v chromium && command -v chromedriver; } > /dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null \
+	  || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium chromium-driver fonts-dejavu-core > /dev/null; } || true
+	$(BIN)/mypy --explicit-package-bases tests/browser/*.py
+	$(BIN)/python -m pytest -rs tests/browser
+
 test-peers: $(VENV)/compat  ## isc.compat beside renderers and under verifiers, and the types of that suite; installs both
 	$(BIN)/mypy --explicit-package-bases tests/peers/*.py
 	$(BIN)/python -m pytest tests/peers
@@ -85,7 +96,7 @@ lint: $(VENV)/dev  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-check: lint types test test-engine test-trainers  ## what CI runs
+check: lint types test test-engine test-trainers test-browser  ## what CI runs
 
 bench: $(VENV)/peers bench-growth  ## measure, and write the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py

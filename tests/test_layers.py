@@ -31,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "traced client _sources",
         "loading",
         "build gateway",
+        "viewer",
         "__init__",
         "testing",
         "compat cli",

@@ -33,6 +33,7 @@ ROOMS = (
     "testing",
     "traced",
     "types.py",
+    "viewer",
 )
 """Modules and packages whose docstrings are held to this."""
 

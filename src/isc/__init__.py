@@ -64,7 +64,7 @@ from isc.types import (
 )
 
 if TYPE_CHECKING:
-    from isc import client, gateway, media
+    from isc import client, gateway, media, viewer
     from isc.build import stages
     from isc.conversation import reading, rollout
     from isc.formats.deepseek_r1 import DeepSeekR1
@@ -209,6 +209,7 @@ __all__ = [
     "stages",
     "template",
     "unfold",
+    "viewer",
 ]
 
 _LATER = {
@@ -219,6 +220,7 @@ _LATER = {
     "rollout": "isc.conversation.rollout",
     "stages": "isc.build.stages",
     "template": "isc.traced.template",
+    "viewer": "isc.viewer",
 }
 
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for an object

@@ -15,7 +15,7 @@ from copy import copy
 from functools import cached_property
 from itertools import accumulate, chain, groupby, repeat
 from operator import index
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
 
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import force_setattr
@@ -204,6 +204,17 @@ class Run(Struct, frozen=True, gc=False, array_like=True):
     body: bool
 
 
+class Decoder(Protocol):
+    """What tells the text of ids: every `isc.Encoder` does."""
+
+    @property
+    def specials(self) -> Mapping[str, int]:
+        """Return every added token by its spelling."""
+
+    def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
+        """Return the bytes of ids. An id outside the vocabulary has no bytes."""
+
+
 class TokenArrays(NamedTuple):
     """A render as numpy arrays, all as long as the ids.
 
@@ -325,6 +336,15 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
             after=self,
         )
 
+    @property
+    def decoder(self) -> Decoder | None:
+        """Return the encoder that these ids were made with; None for a render that was read from a file, say.
+
+        It serves to show the value, and is no part of it: not compared, not serialized, not copied.
+        """
+        decoder: Decoder | None = self.__dict__.get("decoder")
+        return decoder
+
     def _column(self, value: Callable[[Run], _Item]) -> Iterator[_Item]:
         return chain.from_iterable(repeat(value(run), run.length) for run in self.runs)
 
@@ -436,11 +456,13 @@ def put_together(
     multi_modal_data: MultiModalData | None = None,
     *,
     after: RenderedTokens | None = None,
+    decoder: Decoder | None = None,
 ) -> RenderedTokens:
     """Build a render without checking its ids: an encoder made them, or they were checked. Runs are checked.
 
     A bridge costs what its new messages cost: its thousands of earlier ids are not looked at again, nor are the runs of
-    a render with whose ids, runs and messages this one begins (`after`).
+    a render with whose ids, runs and messages this one begins (`after`). `decoder` tells the text of the ids; by
+    default it is that of `after`.
 
     Raises:
         AttributionError: The parts do not fit each other.
@@ -451,6 +473,10 @@ def put_together(
     force_setattr(made, "message_roles", message_roles)
     force_setattr(made, "message_tool_names", message_tool_names)
     force_setattr(made, "multi_modal_data", multi_modal_data)
+    if decoder is None and after is not None:
+        decoder = after.decoder
+    if decoder is not None:
+        made.__dict__["decoder"] = decoder
     if after is None:
         made._check_runs()
     else:

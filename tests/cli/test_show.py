@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 import isc
 from command_line import written
-from isc.cli import show
+from isc.viewer.texts import token_texts
 
 EXAMPLES = ("chat.json", "languages.json", "reasoning.json", "tools.json")
 pytestmark = pytest.mark.usefixtures("eighty_columns")
@@ -84,16 +84,16 @@ def test_a_character_spread_over_tokens_is_shown_by_its_bytes_and_then_whole(sma
         if encoder.decode_bytes((token_id,)) == bytes([byte])
     ]
     assert len(ids) == 6
-    assert show.token_texts(ids, encoder) == ["⟨C3⟩", "⟨A9=é⟩", "⟨F0⟩", "⟨9F⟩", "⟨8C⟩", "⟨85=🌅⟩"]
-    assert show.token_texts(ids[1:4], encoder) == ["⟨A9⟩", "⟨F0⟩", "⟨9F⟩"]
-    assert show.token_texts([], encoder) == []
-    assert show.token_texts([10**6, ids[0]], encoder) == ["", "⟨C3⟩"]
+    assert token_texts(ids, encoder) == ["⟨C3⟩", "⟨A9=é⟩", "⟨F0⟩", "⟨9F⟩", "⟨8C⟩", "⟨85=🌅⟩"]
+    assert token_texts(ids[1:4], encoder) == ["⟨A9⟩", "⟨F0⟩", "⟨9F⟩"]
+    assert token_texts([], encoder) == []
+    assert token_texts([10**6, ids[0]], encoder) == ["", "⟨C3⟩"]
 
 
 def test_a_mark_at_the_start_of_a_token_gets_a_base() -> None:
     encoder = isc.encoders.embedded(("\u0301x", "e\u0301"))
     accent, letter = (encoder.specials[text] for text in ("\u0301x", "e\u0301"))
-    assert show.token_texts([accent, letter], encoder) == ["◌\u0301x", "e\u0301"]
+    assert token_texts([accent, letter], encoder) == ["◌\u0301x", "e\u0301"]
 
 
 def test_a_token_longer_than_a_line_is_broken(tmp_path: Path, output: Callable[..., str]) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from isc.build import arrow
 from isc.build.conversations import Conversation, conversation
+from isc.build.survey import Survey, survey_of
 from isc.conversation.columns import SETS, ColumnSet
 from isc.conversation.contexts import Contexts, training_contexts, unprompted_text
 from isc.conversation.flags import read_flags
@@ -70,11 +71,11 @@ def parse_loss(text: str) -> Loss:
 
 
 class Settings(Struct, frozen=True):
-    """All that decides which row a line becomes, so that two builds can be told apart.
+    """All that decides what a line becomes, so that two builds can be told apart.
 
     `family`, `vocabulary_digest` and `version` describe the renderer for that purpose; nothing is loaded by them.
     `vocabulary` is its name, for people: a directory that was moved holds the same vocabulary. `date` is the day that
-    the text names as the present one, "" for a format that names none.
+    the text names as the present one, "" for a format that names none. `surveyed`: whether a survey is taken.
     """
 
     loss: Loss
@@ -91,6 +92,7 @@ class Settings(Struct, frozen=True):
     date: str = ""
     version: str = ""
     images_from: str = ""
+    surveyed: bool = False
 
 
 Row: TypeAlias = dict[str, object]
@@ -157,13 +159,17 @@ class Batch(Struct, frozen=True):
 
 
 class Built(Struct, frozen=True):
-    """What a batch became: encoded rows, rejected lines, and how much of the input that accounts for."""
+    """What a batch became: encoded rows, rejected lines, and how much of the input that accounts for.
+
+    `survey` is there where one is taken.
+    """
 
     rows: bytes
     rejected: tuple[Rejected, ...]
     tally: Tally
     lines: int
     input_bytes: int
+    survey: Survey | None = None
 
 
 def columns(settings: Settings) -> tuple[str, ...]:
@@ -262,6 +268,7 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
     """
     rows: list[Row] = []
     rejected: list[Rejected] = []
+    surveyed: list[tuple[int, int, TrainingSample]] = []
     tally = Tally()
     done = 0
     for number, line in enumerate(batch.lines, batch.first):
@@ -270,6 +277,7 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
                 read = conversation(line)
                 samples, counted = build_samples(renderer, settings, read, strict=strict)
                 rows += [row_of(sample, settings, read.fields) for sample in samples]
+                surveyed += [(number, index, sample) for index, sample in enumerate(samples) if settings.surveyed]
                 tally += counted
         except EncoderError:
             raise  # the vocabulary is at fault, and every other line would fail as well
@@ -280,7 +288,9 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
             tally += Tally(rejected=1)
         done += 1
     accounted = sum(map(len, batch.lines[:done]))
-    return Built(_encoded(rows, settings.format), tuple(rejected), tally, done, accounted)
+    refused = [] if strict else [(line.line, line.reason, line.original) for line in rejected]
+    survey = survey_of(surveyed, refused) if settings.surveyed else None
+    return Built(_encoded(rows, settings.format), tuple(rejected), tally, done, accounted, survey)
 
 
 def reason_of(error: Exception) -> str:

@@ -14,9 +14,9 @@ from isc.build.samples import Turns
 from isc.conversation.columns import ColumnSet
 
 
-def _check_file(_kind: object, value: str | tuple[str, ...]) -> None:
-    """Refuse a file name that is meant as an option. A file may begin with a hyphen, since `-` is standard input."""
-    for name in (value,) if isinstance(value, str) else value:
+def _check_file(_kind: object, value: str | Path | tuple[str, ...] | None) -> None:
+    """Refuse a file name that is meant as an option. A file may begin with a hyphen, since `-` is a standard stream."""
+    for name in value if isinstance(value, tuple) else (str(value),):
         if name.startswith("-") and name != "-":
             raise ValueError(f"There is no option {name}.")
 
@@ -30,6 +30,7 @@ def _check_date(_kind: object, value: str | None) -> None:
 
 
 File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_check_file)]
+WrittenFile = Annotated[Path | None, Parameter(allow_leading_hyphen=True, validator=_check_file)]
 Whole = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
@@ -76,6 +77,20 @@ class Samples:
     which the build began, also when it is resumed."""
     max_tokens: Whole | None = None
     """Reject conversations of more tokens than this; nothing is ever cut off."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PageFile:
+    """Whether a conversation is shown on a page of HTML, and what that marks as trained on."""
+
+    html: WrittenFile = None
+    """Write a page for a browser instead: one file, which shows every token with its owner and whether it is trained
+    on. `-` is standard output."""
+    loss: str = "assistant"
+    """What the page marks as trained on; as for `isc build`."""
+    overwrite: bool = False
+    """Replace the page if it is there."""
 
 
 @Parameter(name="*")

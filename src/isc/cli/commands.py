@@ -17,14 +17,16 @@ from isc.build.conversations import tools as decoded_tools
 from isc.build.samples import SampleFormat, Settings, columns, parse_loss
 from isc.cli import Exit
 from isc.cli import show as shown
-from isc.cli.arguments import File, Format, Manner, Samples, Whole, console
+from isc.cli.arguments import File, Format, Manner, PageFile, Samples, Whole, console
 from isc.cli.coverage import COLUMNS, known_coverage, rows_of
 from isc.cli.files import BuildPaths, named, opened, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
+from isc.cli.pages import sample_of, sample_page, write_html
 from isc.cli.running import Job, ended, recorded_date, sample_format
 from isc.conversation.renderer import Renderer
 from isc.errors import EncoderError, Error, OptionError
 from isc.loading import vocabulary_digest
+from isc.viewer.texts import token_texts
 
 _HELP = """\
 Chat messages to the exact token ids a model reads, with the owner of every token.
@@ -50,6 +52,7 @@ app = App(
 )
 
 _NO_FORMAT = Format()
+_NO_PAGE = PageFile()
 _ANY_MANNER = Manner()
 
 
@@ -63,6 +66,7 @@ def show(
     line: Whole | None = None,
     ids: bool = False,
     generation_prompt: bool = False,
+    page: PageFile = _NO_PAGE,
 ) -> int:
     """Show a conversation as tokens: whose they are, and what is body or scaffold.
 
@@ -73,6 +77,7 @@ def show(
     isc show examples/conversations.jsonl --line 2 --ids --family qwen3 | head
     cat examples/chat.json | isc show - --family qwen3 --generation-prompt
     isc show examples/reasoning.json --family qwen3 --option enable_thinking=false
+    isc show examples/tools.json --family qwen3 --html tools.html
     ```
 
     Args:
@@ -82,24 +87,51 @@ def show(
         line: Which line of a file with one conversation a line. By default the first that holds one.
         ids: One token a line, with position, id and attribution.
         generation_prompt: End with what asks the model for its turn.
+        page: A page of HTML instead.
     """
     renderer, vocabulary = _chosen(format, little=True)
     place, read = _conversation(file, line)
-    offered = read.tools
-    if tools is not None:
-        with opened(str(tools)) as stream, _at(str(tools)):
-            offered = decoded_tools(stream.read())
+    read = _offering(read, tools)
+    if page.html is not None:
+        return _write_shown(renderer, vocabulary, read, page, generation_prompt, file, place)
     with _at(place):
-        rendered = renderer.render(read.messages, offered, generation_prompt)
+        rendered = renderer.render(read.messages, read.tools, generation_prompt)
     output = console()
     output.print(f"{place} as {described(renderer.family)}", style="bold")
     output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")
     for part in ("", shown.counts(rendered), "", shown.legend(), ""):
         output.print(part)
-    texts = shown.token_texts(rendered.token_ids, renderer.encoder)
+    texts = token_texts(rendered.token_ids, renderer.encoder)
     lines = (shown.id_lines if ids else shown.conversation_lines)(rendered, texts, output.width)
     for text in lines:
         output.print(text, soft_wrap=True)
+    return Exit.OK
+
+
+def _offering(read: Conversation, tools: Path | None) -> Conversation:
+    """Return a conversation with the tools of another file, where one is given."""
+    if tools is None:
+        return read
+    with opened(str(tools)) as stream, _at(str(tools)):
+        return msgspec.structs.replace(read, tools=decoded_tools(stream.read()))
+
+
+def _write_shown(
+    renderer: Renderer,
+    vocabulary: str,
+    read: Conversation,
+    asked: PageFile,
+    generation_prompt: bool,
+    source: str,
+    place: str,
+) -> int:
+    """Write the page of a conversation where it is asked for, and say so."""
+    loss = parse_loss(asked.loss)
+    with _at(place):
+        sample = sample_of(renderer, read.messages, read.tools, loss, generation_prompt)
+    page = sample_page(sample, renderer, loss, place, vocabulary)
+    if write_html(page, asked.html, overwrite=asked.overwrite, source=source):
+        console().print(f"{asked.html}: {len(sample.rendered):,} tokens of {place}", soft_wrap=True)
     return Exit.OK
 
 
@@ -208,6 +240,7 @@ def build(
     format: Format = _NO_FORMAT,
     samples: Samples,
     rejects: Path | None = None,
+    report: Path | None = None,
     manner: Manner = _ANY_MANNER,
 ) -> int:
     r"""Build training samples: a conversation a line in, `input_ids` and `labels` out, in the same order.
@@ -229,6 +262,8 @@ def build(
         --loss assistant+tool-bodies --columns attribution -o samples.parquet
     isc build examples/conversations.jsonl --family qwen3 --loss assistant \
         --turns each --keep id,source -o turns.parquet
+    isc build examples/conversations.jsonl --family qwen3 --overwrite \
+        --loss assistant -o samples.jsonl --report report.html
     ```
 
     Args:
@@ -237,11 +272,13 @@ def build(
         format: Chat format and vocabulary.
         samples: What a training sample is.
         rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output.
+        report: Write a page for a browser beside it: lengths, what is trained on by role, why lines were rejected, and
+            samples to look at, the longest and the least trained among them.
         manner: How the build is run.
     """
     form = sample_format(output)
     settings = _asked_for(samples, form)
-    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"))
+    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"), report)
     paths.check_distinct()
     renderer, vocabulary = _chosen(format)
     renderer, day = dated(renderer, samples.date or recorded_date(paths, manner))
@@ -253,6 +290,7 @@ def build(
         vocabulary_digest=vocabulary_digest(format.model) if format.model else EMBEDDED,
         date=day,
         images_from=str(format.images_from.resolve()) if format.images_from else "",
+        surveyed=report is not None,
     )
     columns(settings)  # refuses a clash of names before any work
     return ended(Job(paths, renderer, settings, manner, console(errors=True)), console())

@@ -22,6 +22,7 @@ from msgspec import Struct
 from isc.build import arrow
 from isc.build.conversations import InputError
 from isc.build.samples import Built, Rejected, Settings, Tally, columns
+from isc.build.survey import Survey
 from isc.errors import Error, OptionError
 
 try:
@@ -132,6 +133,12 @@ class BuildPaths(Struct, frozen=True):
     source: str
     output: Path
     rejects: Path
+    report: Path | None = None
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Return the paths of all files that a complete build leaves."""
+        return (self.output, self.rejects, *([self.report] if self.report else []))
 
     @property
     def partial(self) -> Path:
@@ -155,15 +162,15 @@ class BuildPaths(Struct, frozen=True):
 
     def check_distinct(self) -> None:
         """Raise an `OptionError` if one of the files is written over another, or is a directory."""
-        for path in (self.output, self.rejects):
+        for path in self.written:
             if path.is_dir():
                 raise OptionError(f"{path} is a directory; name a file")
         working = (self.partial, self.partial_rejects, self.state)
-        named = [self.output, self.rejects, *([] if self.source == STDIN else [Path(self.source)])]
+        named = [*self.written, *([] if self.source == STDIN else [Path(self.source)])]
         if len({path.resolve() for path in (*named, *working)}) < len(named) + len(working):
             own = ", ".join(path.name for path in working)
             raise OptionError(
-                f"input, output and rejects file must be different files, and none of the build's own: {own}"
+                f"input, output, rejects file and report must be different files, and none of the build's own: {own}"
             )
 
 
@@ -180,6 +187,7 @@ class State(Struct, frozen=True):
     output_bytes: int = 0
     rejects_bytes: int = 0
     tally: Tally = Tally()
+    survey: Survey = Survey()
     complete: bool = False
 
 
@@ -265,6 +273,7 @@ class BuildOutput:
             output_bytes=state.output_bytes + len(built.rows),
             rejects_bytes=state.rejects_bytes + len(rejects),
             tally=state.tally + built.tally,
+            survey=state.survey if built.survey is None else state.survey + built.survey,
         )
         if time.monotonic() - self._noted > _SECONDS_BETWEEN_NOTES:
             self.note()

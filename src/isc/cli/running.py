@@ -31,10 +31,13 @@ from isc.cli.files import (
     read_state,
     refuse_existing,
 )
-from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE
+from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, described
+from isc.cli.pages import vocabulary_words, write_report
 from isc.cli.show import tally_table
 from isc.conversation.renderer import Renderer
 from isc.errors import OptionError
+from isc.viewer.page import Page
+from isc.viewer.report import BuildFacts, report_page
 
 _REPORTED_LINES = 20
 _WORTH_WORKERS = 16 * 1024 * 1024
@@ -76,7 +79,7 @@ def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> Sta
     if interrupted is not None:
         done = f"an interrupted build of it is there, {interrupted.lines:,} lines done"
         raise OptionError(f"{paths.output}: {done}; pass --resume to go on or --overwrite to start again")
-    refuse_existing([paths.output, paths.rejects], overwrite=manner.overwrite)
+    refuse_existing(paths.written, overwrite=manner.overwrite)
     discard(paths)
     return State(settings)
 
@@ -141,7 +144,19 @@ def ended(job: Job, console: Console) -> Exit:
     Returns:
         The exit code of the build.
     """
-    return print_summary(job, run_build(job), console)
+    state = run_build(job)
+    code = print_summary(job, state, console)
+    if state.complete and job.paths.report is not None:
+        write_report(job.paths.report, report_of(job, state))
+        console.print(f"{job.paths.report}: the report", soft_wrap=True)
+    return code
+
+
+def report_of(job: Job, state: State) -> Page:
+    """Return the report of a build as a page."""
+    told = (described(job.renderer.family), vocabulary_words(state.settings.vocabulary), f"loss {state.settings.loss}")
+    built = BuildFacts(state.lines, state.tally, state.survey, tuple(_notes(state.tally)))
+    return report_page(built, job.renderer.encoder, job.paths.output.name, " · ".join(told))
 
 
 def _check_one_a_line(paths: BuildPaths) -> None:

@@ -5,9 +5,7 @@ Nothing is told by colour alone: the same characters go to a terminal and to a p
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import accumulate, groupby
 
 from rich.cells import chop_cells
@@ -16,18 +14,23 @@ from rich.text import Text
 
 from isc.build.samples import NOBODY, Tally
 from isc.cli.formats import FamilyEntry
-from isc.cli.media import MediaItem, media_items
-from isc.encoding.base import Encoder
 from isc.rendered import RenderedTokens, Run
 from isc.types import UNOWNED, Span
+from isc.viewer.media import MediaItem, media_items
+from isc.viewer.texts import (
+    CLOSE,
+    END,
+    NEWLINE,
+    NO_BASE,
+    NOTE_CLOSE,
+    NOTE_OPEN,
+    OPEN,
+    RETURN,
+    SPACE,
+    TAB,
+    visible,
+)
 
-END, OPEN, CLOSE = "│", "⟦", "⟧"
-SPACE, NEWLINE, TAB, RETURN, NO_BASE = "·", "↵", "→", "␍", "◌"
-NOTE_OPEN, NOTE_CLOSE = "⟨", "⟩"
-
-_MARKS = frozenset((END, OPEN, CLOSE, SPACE, NEWLINE, TAB, RETURN, NO_BASE, NOTE_OPEN, NOTE_CLOSE))
-_VISIBLE = {" ": SPACE, "\n": NEWLINE, "\t": TAB, "\r": RETURN}
-_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 _COLOURS = {
     "system": "magenta",
     "developer": "bright_magenta",
@@ -37,58 +40,6 @@ _COLOURS = {
     "latest_reminder": "magenta",
 }
 _INDENT = "  "
-
-
-@lru_cache(maxsize=8192)
-def visible(character: str) -> str:
-    r"""Return a character as it is shown: itself, a sign for white space, or its code point in angle brackets.
-
-    >>> visible("a"), visible(" "), visible("\u200b")
-    ('a', '·', '⟨U+200B⟩')
-    """
-    if character in _VISIBLE:
-        return _VISIBLE[character]
-    if "\ud800" <= character <= "\udfff":
-        return _note(character.encode("utf-8", "surrogateescape"))
-    if not character.isprintable() or character in _MARKS or ord(character) in _VARIATION_SELECTORS:
-        return f"{NOTE_OPEN}U+{ord(character):04X}{NOTE_CLOSE}"
-    return character
-
-
-def _note(part: bytes, complete: str = "") -> str:
-    """Return a note of the bytes that a token has of a character. The token that completes the character names it."""
-    return f"{NOTE_OPEN}{part.hex(' ').upper()}{f'={complete}' if complete else ''}{NOTE_CLOSE}"
-
-
-def token_texts(token_ids: Sequence[int], encoder: Encoder) -> list[str]:
-    """Return the visible text of each token. A character spread over tokens is shown as its bytes in each."""
-    pieces = [encoder.decode_bytes((token_id,)) for token_id in token_ids]
-    ends = list(accumulate(map(len, pieces)))
-    shown = [""] * len(pieces)
-    token = position = 0
-    for character in b"".join(pieces).decode("utf-8", "surrogateescape"):
-        rest = character.encode("utf-8", "surrogateescape")
-        while ends[token] <= position:
-            token += 1
-        if position + len(rest) <= ends[token]:
-            shown[token] += _joined(shown[token], character)
-            position += len(rest)
-            continue
-        while rest:
-            while ends[token] <= position:
-                token += 1
-            part, rest = rest[: ends[token] - position], rest[ends[token] - position :]
-            position += len(part)
-            shown[token] += _note(part, "" if rest else visible(character))
-    return shown
-
-
-def _joined(before: str, character: str) -> str:
-    """Return a character to append to a token's text. A combining mark without a letter before it gets a circle."""
-    text = visible(character)
-    if text == character and unicodedata.category(character)[0] == "M" and before[-1:] in ("", *_MARKS):
-        return NO_BASE + text
-    return text
 
 
 def _style(rendered: RenderedTokens, run: Run) -> str:

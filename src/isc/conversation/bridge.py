@@ -427,7 +427,7 @@ def after(
     runs = (Run(length, UNOWNED, False), *tail.runs)
     ids = prompt_ids + (completion_ids + tail.token_ids)
     all_media = followed(media, length, tail.multi_modal_data)
-    return put_together(ids, runs, tail.message_roles, tail.message_tool_names, all_media)
+    return put_together(ids, runs, tail.message_roles, tail.message_tool_names, all_media, decoder=tail.decoder)
 
 
 def ends_open(prompt: RenderedTokens) -> bool:

@@ -68,7 +68,7 @@ def fold(
         segments = absorbed(segments, encoder.strips, after)
     token_ids, runs, media = _encoded(*units(segments, sampling, encoder.prefix, after), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
-    return put_together(token_ids, runs, roles, names, gathered(media) if media else None)
+    return put_together(token_ids, runs, roles, names, gathered(media) if media else None, decoder=encoder)
 
 
 def _places(roles: tuple[str, ...], role: str) -> Iterator[int]:
