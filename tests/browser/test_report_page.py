@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +41,7 @@ def report(built: Path, opened: Opened) -> Chrome:
     return opened((built / "report.html").read_text(encoding="utf-8"))
 
 
-def samples(built: Path) -> list[dict[str, list[int]]]:
+def samples(built: Path) -> list[dict[str, Any]]:
     """The samples that the build wrote."""
     return [json.loads(line) for line in (built / "out.jsonl").read_text().splitlines()]
 
