@@ -86,5 +86,5 @@ def opened(chromium: Chrome, tmp_path: Path, request: pytest.FixtureRequest) -> 
     yield opener
     if not chromium.current_url.startswith("file:"):
         return
-    assert [entry["message"] for entry in chromium.get_log("browser")]  # type: ignore[no-untyped-call] == []
+    assert [entry["message"] for entry in chromium.get_log("browser")] == []  # type: ignore[no-untyped-call]
     assert chromium.execute_script("return performance.getEntriesByType('resource').length") == 0
