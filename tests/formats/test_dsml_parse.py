@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from time import perf_counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import growing
 import isc
 from isc import testing
 from isc.encoding.encoders import embedded
@@ -164,12 +165,8 @@ def test_mangled_turns_never_raise_and_take_linear_time(family: isc.Family, bloc
         text = "".join(source.choice(pieces) for _ in range(source.randrange(30)))
         testing.parsing(renderer, ids_of(renderer, text), TOOLS)
 
-    def seconds(count: int) -> float:
+    def parsing(count: int) -> Callable[[], object]:
         ids = ids_of(renderer, f"</think>\n\n<｜DSML｜{block}>\n" + '<｜DSML｜invoke name="f">\n' * count)
-        start = perf_counter()
-        renderer.parse_response(ids)
-        return perf_counter() - start
+        return lambda: renderer.parse_response(ids)
 
-    seconds(50)
-    small, large = min(seconds(200) for _ in range(3)), min(seconds(1600) for _ in range(3))
-    assert large < 40 * small
+    assert growing.ratio(parsing(200), parsing(1600), enough=20) < 40

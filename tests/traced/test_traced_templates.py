@@ -9,13 +9,13 @@ import json
 import os
 import random
 import re
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
+import growing
 import isc
 from golden_conversations import CONVERSATIONS
 from isc import convert
@@ -198,23 +198,14 @@ def test_bodies_that_spell_every_special_forge_none(
 def test_cost_is_linear_and_a_small_multiple_of_jinjas(name: str) -> None:
     """Measured once: 1.2 to 8 times plain Jinja on all reference templates; the bounds here allow for busy machines."""
     template = traced_template(name)
-    chats = {turns: _long_chat(turns) for turns in (20, 80)}
-    times = {turns: _best(partial(template.conversation, chat)) for turns, chat in chats.items()}
-    assert times[80] < 9 * times[20]
-    plain = _best(lambda: plainly(template.format.source, chat_messages(chats[80]), None, **given_tokens(template)))
-    assert times[80] < 16 * plain
+    short, long = _long_chat(20), _long_chat(80)
+    tracing = partial(template.conversation, long)
+    assert growing.ratio(partial(template.conversation, short), tracing, enough=9) < 9
+    given, messages = given_tokens(template), chat_messages(long)
+    assert growing.ratio(lambda: plainly(template.format.source, messages, None, **given), tracing, enough=16) < 16
 
 
 def _long_chat(turns: int) -> Chat:
     words = "some words of a long message " * 50
     pairs = [[{"role": "user", "content": words}, {"role": "assistant", "content": words}] for _ in range(turns)]
     return convert.chat([message for pair in pairs for message in pair])
-
-
-def _best(work: Callable[[], object]) -> float:
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
