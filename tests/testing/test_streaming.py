@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from itertools import chain, groupby
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby, islice
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies
@@ -28,7 +29,7 @@ CALLS = [
     {"id": f"functions.{name}:{k}", "type": "function", "function": {"name": name, "arguments": arguments}}
     for k, (name, arguments) in enumerate([("f", {"x": 'a "b"\n</x> {', "y": [1, {"z": None}]}), ("g", {})])
 ]
-ANSWERS: list[dict[str, object]] = [
+ANSWERS: list[dict[str, Any]] = [
     {"role": "assistant", "content": "Good  day\n\n é🎉 <too <tool_", "reasoning_content": "so\n\nso  ü "},
     {"role": "assistant", "content": "Good day"},
     {"role": "assistant", "content": "I look \n", "reasoning_content": "hm", "tool_calls": CALLS},
@@ -36,22 +37,29 @@ ANSWERS: list[dict[str, object]] = [
     {"role": "assistant", "content": "  x", "tool_calls": CALLS[1:]},
 ]
 NOISE = (" ", "\n", "\n\n", "x", "say ", "{", "[", '"', "<", "é", "🎉", "<tool_call>", "thought\n", " to=functions.f")
+TORN = ('"', "{", "}", "[", "]", "\\", ", ", ': {"', "\n", "1", '"name": "g"', '"arguments": {}, ', '"x": ', *NOISE)
+"""What tears calls."""
 
 
 def turns(renderer: isc.Renderer) -> list[tuple[int, ...]]:
     """What would be sampled of the answers that the format takes, and what follows them in a render."""
     sampled: list[tuple[int, ...]] = []
     for answer in ANSWERS:
-        for tools in (TOOLS, None):
-            try:
-                prompt = renderer.render_ids([USER], tools, True)
-                whole = renderer.render_ids([USER, answer], tools)
-            except (ConversationError, TemplateError):
-                continue
+        for prompt, whole in islice(rendered(renderer, answer), 1):
             start = next((k for k, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
             sampled.append(whole[start:])
-            break
     return sampled
+
+
+def rendered(renderer: isc.Renderer, answer: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """A prompt and the whole with an answer, with tools and without; also with call ids of nine characters."""
+    calls = [{**call, "id": f"call0000{k}"} for k, call in enumerate(answer.get("tool_calls", ()))]
+    for said in (answer, {**answer, "tool_calls": calls}) if calls else (answer,):
+        for tools in (TOOLS, None):
+            try:
+                yield renderer.render_ids([USER], tools, True), renderer.render_ids([USER, said], tools)
+            except (ConversationError, TemplateError):
+                continue
 
 
 def pieces_of(renderer: isc.Renderer, turn: Sequence[int]) -> list[tuple[int, ...]]:
@@ -81,6 +89,19 @@ def mixed(source: random.Random, renderer: isc.Renderer, sampled: Sequence[tuple
     return ids
 
 
+def torn(source: random.Random, renderer: isc.Renderer, sampled: Sequence[tuple[int, ...]]) -> list[int]:
+    """A turn in which a few places say something else, or are not said."""
+    ids = list(source.choice(sampled))
+    specials = [k for text in renderer.family.specials if (k := renderer.encoder.specials.get(text)) is not None]
+    for _ in range(source.randint(1, 3)):
+        place = source.randint(0, len(ids))
+        (more,) = renderer.encoder.encode_batch([source.choice(TORN)])
+        if specials and source.random() < 0.3:
+            more = [source.choice(specials)]
+        ids[place : place + source.choice((0, 0, 0, 1, 3))] = more if source.random() < 0.8 else ()
+    return ids
+
+
 def check(renderer: isc.Renderer, examples: int) -> None:
     """The law, on whole turns and on any mixture of their pieces, after no prompt, a prompt, and one that goes on."""
     prompts: list[tuple[int, ...]] = [()]
@@ -97,7 +118,8 @@ def check(renderer: isc.Renderer, examples: int) -> None:
     @given(strategies.randoms(use_true_random=False))
     @settings(max_examples=examples)
     def hold(source: random.Random) -> None:
-        ids, prompt = mixed(source, renderer, sampled), source.choice(prompts)
+        ids = (torn if source.random() < 0.4 else mixed)(source, renderer, sampled)
+        prompt = source.choice(prompts)
         if source.random() < 0.2:
             prompt += source.choice(sampled)[: source.randint(0, 20)]
         sizes = (1,) if source.random() < 0.5 else (*source.choices((0, 1, 2, 3, 7), k=3), 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import chain
 from typing import TypeAlias
 
@@ -17,6 +16,7 @@ from msgspec.structs import replace
 
 from isc.conversation.bridge import sampled_turn, turn_head
 from isc.encoding.base import Encoder
+from isc.encoding.fold import unfold
 from isc.formats.base import Family
 from isc.formats.reading.events import (
     ArgumentsDelta,
@@ -31,7 +31,7 @@ from isc.formats.reading.events import (
 from isc.formats.reading.following import ANYWHERE, Follows, Place, appended, follow, untold
 from isc.formats.segments import special
 from isc.rendered import ids_of
-from isc.types import ParsedResponse, Segment, ToolSpec
+from isc.types import ParsedResponse, Sampled, Segment, ToolSpec
 
 __all__ = [
     "ArgumentsDelta",
@@ -112,7 +112,7 @@ class TurnReader(Struct, frozen=True):
             rest = undecoded
             if is_head and end == 1:  # no stop, even where it is one of other turns
                 continue
-            probe = partial(self._read, ids, end)
+            probe = _Probe(self, ids, end)
             place, events = follow(place, piece, self.known.follows, probe, is_open=self.known.is_open)
             told += events
         return TurnReader(self.question, self.known, place, appended(self.pieces, ids), rest), tuple(told)
@@ -134,6 +134,11 @@ class TurnReader(Struct, frozen=True):
         stop = next((name for name in names if name in stops), None)
         return (*untold(self.place, response), *((Stopped(stop),) if stop is not None else ())), response
 
+    @property
+    def size(self) -> int:
+        """Return the number of ids read so far."""
+        return sum(map(len, self.pieces))
+
     def _read(self, more: _Ids, end: int) -> ParsedResponse:
         """Read the ids so far and these up to `end` as a whole turn."""
         return self.question.read(tuple(chain(*self.pieces, more[:end])))
@@ -143,6 +148,35 @@ class TurnReader(Struct, frozen=True):
         name = self.known.specials.get(first)
         head = turn_head(self.question.family) if name is not None else ()
         return name is not None and head[:1] == (special(name),)
+
+
+class _Probe(Struct, frozen=True):
+    """A turn as far as a reader goes, and the first `end` of further ids."""
+
+    reader: TurnReader
+    more: _Ids
+    end: int
+
+    @property
+    def tools(self) -> tuple[ToolSpec, ...]:
+        return self.reader.question.tools
+
+    @property
+    def size(self) -> int:
+        return self.reader.size + self.end
+
+    def read(self) -> ParsedResponse:
+        return self.reader._read(self.more, self.end)
+
+    def since(self, start: int) -> Sampled:
+        before = self.reader.size
+        pieces, wanted = [self.more[max(start - before, 0) : self.end]], before - start
+        for piece in reversed(self.reader.pieces):
+            if wanted <= 0:
+                break
+            pieces.append(piece[-wanted:])
+            wanted -= len(piece)
+        return unfold(tuple(chain.from_iterable(reversed(pieces))), self.reader.question.encoder)
 
 
 def reader_of(family: Family, encoder: Encoder, tools: tuple[ToolSpec, ...], prompt_ids: _Ids) -> TurnReader:

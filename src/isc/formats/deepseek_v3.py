@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final, Literal
 
+from msgspec.structs import replace
+
 from isc.formats import _deepseek as deepseek
 from isc.formats.base import Family
 from isc.formats.reading.following import Follows
@@ -148,8 +150,9 @@ class DeepSeekV3(Family, frozen=True, tag_field="family", tag="deepseek-v3"):
     def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
         """Return what tells how a turn goes on while it is sampled."""
         del tools
-        stops = () if self.variant == "v3" else self.stop_tokens
-        return deepseek.follows(stops, None, deepseek.FENCED_CALLS)
+        if self.variant != "v3":
+            return deepseek.follows(self.stop_tokens, None, deepseek.FENCED_CALLS)
+        return replace(deepseek.follows((), None, deepseek.FENCED_CALLS), halts=self.stop_tokens)
 
 
 def _until_last_call(sampled: Sampled) -> Sampled:

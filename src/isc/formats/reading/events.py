@@ -29,7 +29,7 @@ class ContentDelta(Struct, frozen=True, tag=True):
 
 
 class CallStarted(Struct, frozen=True, tag=True):
-    """The beginning of attempted call `index`, with its name and id where it has them."""
+    """The beginning of attempted call `index`, with its name and id where it has them: these no longer change."""
 
     index: int
     name: str | None
@@ -37,7 +37,7 @@ class CallStarted(Struct, frozen=True, tag=True):
 
 
 class ArgumentsDelta(Struct, frozen=True, tag=True):
-    """More of the JSON text of a call's arguments. The text is whole where the call has arguments."""
+    """More of the JSON text of a call's arguments. The text is whole where the call is as it should be."""
 
     index: int
     text: str

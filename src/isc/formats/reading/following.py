@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import takewhile
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from isc._json import json_text
+from isc.formats.reading.coded import encoded
 from isc.formats.reading.events import (
     ArgumentsDelta,
     CallEnded,
@@ -27,20 +27,39 @@ from isc.formats.reading.events import (
     ReasoningEnded,
     Stopped,
 )
-from isc.formats.reading.grammars import NOTHING_AROUND, Around, Begins, Grammar
+from isc.formats.reading.grammars import NOTHING_AROUND, Around, Begins, Grammar, read_calls
+from isc.formats.reading.tellers import teller_of
+from isc.formats.reading.telling import OpenCall, Teller, rest_of_arguments
 from isc.formats.segments import special, specials_pattern
-from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Segment
+from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
 
 ANYWHERE: Final = Begins(anywhere=True)
-_PROBES: Final = 32
+WELL_FORMED: Final = ("ok", "unknown_tool")
+MOST_PROBES: Final = 32
 """Closers of calls at which a turn is read. At later ones it is read only where it has grown by much since."""
 _LONGEST: Final = 1_024
 """Characters of one word that may wait for its end. A longer one is told when the turn stops."""
 
 Phase: TypeAlias = Literal["start", "header", "reasoning", "drafted", "content", "calls", "ignored", "held", "stopped"]
 Pieces = TypeVar("Pieces", str, tuple[int, ...])
-Probe: TypeAlias = Callable[[], ParsedResponse]
-"""Reads the turn as far as it goes."""
+
+
+class Probe(Protocol):
+    """The turn as far as it goes, and what is offered."""
+
+    @property
+    def tools(self) -> tuple[ToolSpec, ...]:
+        """Return the tools offered."""
+
+    @property
+    def size(self) -> int:
+        """Return the number of ids so far."""
+
+    def read(self) -> ParsedResponse:
+        """Read all of it. Asked a few times a turn."""
+
+    def since(self, start: int) -> Sampled:
+        """Return what was sampled from token `start` on, which begins with a special."""
 
 
 class Follows(Struct, frozen=True):
@@ -52,6 +71,8 @@ class Follows(Struct, frozen=True):
     `is_open`: whether every prompt leaves reasoning open. `closes_unopened`: whether a closer ends reasoning that
     nothing opened, so that content is not known to be such. `trims_before_calls`: whether white space before content
     is content only where no call follows. `follow_piece`: how a format goes on whose turns are messages of their own.
+    `halts`: specials at which a turn may have stopped: all that follows waits.
+    `grammar`: how calls are spelled, `coded` the specials that are told from text beside and inside of calls.
     """
 
     stops: tuple[str, ...]
@@ -65,6 +86,14 @@ class Follows(Struct, frozen=True):
     closes_unopened: bool = False
     trims_before_calls: bool = False
     follow_piece: Callable[[Place, Segment, Probe], Step] | None = None
+    halts: tuple[str, ...] = ()
+    grammar: Grammar | None = None
+    coded: tuple[str, ...] = ()
+
+    @property
+    def teller(self) -> Teller | None:
+        """Return what tells calls while they are sampled, where the grammar's can be."""
+        return teller_of(self.grammar, self.coded) if self.grammar is not None else None
 
     @property
     def text_brackets(self) -> tuple[str, ...]:
@@ -92,6 +121,8 @@ def followed(
         marks,
         tuple(text for text in around.specials if text not in marks),
         text_enders=around.text_enders,
+        grammar=grammar,
+        coded=around.used_with(grammar),
     )
 
 
@@ -101,7 +132,8 @@ class Place(Struct, frozen=True):
     `blank` is white space that waits, in pieces, `half` what follows it and may become a marker. `is_lead`: whether
     nothing of this phase was told yet. `has_head`: whether a head of the turn was passed. `header`: what stands before
     the text of a message, in formats whose turns are messages; before the first piece what the prompt said of the turn.
-    `probes`: how often the turn was read for its calls. `grown`: how many characters came since.
+    `probes`: how often the turn was read for its calls. `grown`: how many characters came since. `call`: the call that
+    is being said.
     """
 
     phase: Phase = "start"
@@ -117,6 +149,7 @@ class Place(Struct, frozen=True):
     header: tuple[Segment, ...] = ()
     probes: int = 0
     grown: int = 0
+    call: OpenCall | None = None
 
 
 Step: TypeAlias = tuple[Place, tuple[ReadingEvent, ...]]
@@ -151,7 +184,9 @@ def follow(place: Place, piece: Segment, follows: Follows, probe: Probe, *, is_o
     if place.phase == "stopped":
         return place, ()
     if piece.kind == "special" and piece.text in follows.stops:
-        return replace(place, phase="stopped"), (*untold(place, probe()), Stopped(piece.text))
+        return replace(place, phase="stopped"), (*untold(place, probe.read()), Stopped(piece.text))
+    if piece.kind == "special" and piece.text in follows.halts:
+        return replace(place, phase="held"), ()
     if follows.follow_piece is not None and place.phase != "held":
         return follows.follow_piece(place, piece, probe)
     pieces: tuple[Segment, ...] = (piece,)
@@ -257,7 +292,7 @@ def _of_reasoning(place: Place, text: str, follows: Follows, probe: Probe) -> Sa
 
 def _closed(place: Place, follows: Follows, probe: Probe) -> Step:
     """Give what reasoning says that its closer ended, and its end."""
-    response = probe()
+    response = probe.read()
     thought = response.reasoning_content
     if thought is None or not response.reasoning_complete:
         return replace(place, phase="held"), ()
@@ -271,7 +306,8 @@ def _of_content(place: Place, piece: Segment, follows: Follows, probe: Probe) ->
     """Go on with content. What may be a call waits, with all that follows."""
     held = replace(place, phase="held", half="")
     if piece.kind == "special" and piece.text in follows.marks:
-        return replace(held, phase="calls" if follows.begins.closers else "held"), (), ""
+        place = replace(held, phase="calls" if follows.begins.closers or follows.teller else "held")
+        return (*_of_calls(place, piece, follows, probe), "")
     if piece.kind == "special" and piece.text in follows.skipped:
         return (place if place.is_lead and not place.half else held), (), ""
     begins, text = follows.begins, place.half + piece.text
@@ -291,17 +327,45 @@ def _of_content(place: Place, piece: Segment, follows: Follows, probe: Probe) ->
 
 
 def _of_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
-    """Give the calls that have ended where a closer stands. One that is not as it should be may go on: it waits.
+    """Give what of calls is certain. One that is not as it should be may go on: it waits, with all that follows."""
+    if follows.teller is None or follows.grammar is None:
+        return _of_whole_calls(place, piece, follows, probe)
+    call = place.call
+    if call is None and (piece.kind == "text" or piece.text not in follows.teller.openers):
+        return place, ()
+    if piece.kind == "special" and piece.text in follows.skipped:
+        return replace(place, phase="held"), ()
+    is_coded = piece.kind == "special" and piece.text in follows.coded
+    code = encoded(piece.text, follows.coded) if is_coded else piece.text
+    call, named, text = follows.teller.told(call or OpenCall(probe.size - 1), code, probe.tools)
+    told: tuple[ReadingEvent, ...] = ()
+    if named is not None:
+        told += (CallStarted(place.calls_told, *named),)
+    if text:
+        call = replace(call, told=appended(call.told, text))
+        told += (ArgumentsDelta(place.calls_told, text),)
+    place = replace(place, call=call, phase="held" if call.stage == "lost" else "calls")
+    if call.stage != "closed":
+        return place, told
+    calls = read_calls(probe.since(call.start), follows.grammar, follows.coded, probe.tools, call.start)
+    if any(one.status not in WELL_FORMED for one in calls):
+        return replace(place, phase="held"), told
+    events = call_events(calls, place.calls_told, call)
+    return replace(place, call=None, calls_told=place.calls_told + len(calls)), (*told, *events)
+
+
+def _of_whole_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
+    """Give the calls that have ended where a closer stands.
 
     The whole turn is read for that, so only the first closers are tried, and later ones where the turn has grown.
     """
     grown = place.grown + len(piece.text)
-    is_due = place.probes < _PROBES or 8 * grown > place.content_told + place.reasoning_told
+    is_due = place.probes < MOST_PROBES or 8 * grown > place.content_told + place.reasoning_told
     if piece.kind == "text" or piece.text not in follows.begins.closers or not is_due:
         return replace(place, grown=grown), ()
-    calls = probe().tool_calls[place.calls_told :]
-    ended = tuple(takewhile(lambda call: call.status in ("ok", "unknown_tool"), calls))
-    events = [event for index, call in enumerate(ended, place.calls_told) for event in call_events(index, call)]
+    calls = probe.read().tool_calls[place.calls_told :]
+    ended = tuple(takewhile(lambda call: call.status in WELL_FORMED, calls))
+    events = call_events(ended, place.calls_told)
     return replace(place, probes=place.probes + 1, grown=0, calls_told=place.calls_told + len(ended)), tuple(events)
 
 
@@ -322,7 +386,7 @@ def _told(place: Place, text: str, cut: int, follows: Follows, probe: Probe) -> 
         return replace(place, blank=appended(place.blank, text[:cut]), half=text[cut:]), ()
     waiting = replace(place, is_lead=False, blank=appended((), text[len(said) : cut]), half=text[cut:])
     if place.is_lead:
-        lead = _lead(place, said, label, probe())
+        lead = _lead(place, said, label, probe.read())
         if lead is None:
             return replace(place, phase="held", blank=(), half=""), ()
         told = lead
@@ -381,13 +445,17 @@ def untold(place: Place, response: ParsedResponse) -> Iterator[ReadingEvent]:
             yield ReasoningEnded()
     if len(response.content) > place.content_told:
         yield ContentDelta(response.content[place.content_told :])
-    for index in range(place.calls_told, len(response.tool_calls)):
-        yield from call_events(index, response.tool_calls[index])
+    yield from call_events(response.tool_calls[place.calls_told :], place.calls_told, place.call)
 
 
-def call_events(index: int, call: ParsedToolCall) -> Iterator[ReadingEvent]:
-    """Yield all events of a call."""
-    yield CallStarted(index, call.name, call.id)
-    if call.arguments is not None:
-        yield ArgumentsDelta(index, json_text(call.arguments))
-    yield CallEnded(index, call)
+def call_events(calls: Sequence[ParsedToolCall], first: int, begun: OpenCall | None = None) -> Iterator[ReadingEvent]:
+    """Yield what is left to tell of calls, the first of which may have been told in part."""
+    for index, call in enumerate(calls, first):
+        is_begun = index == first and begun is not None and begun.is_started
+        if not is_begun:
+            yield CallStarted(index, call.name, call.id)
+        said = "".join(begun.told) if begun is not None and is_begun else ""
+        rest = rest_of_arguments(call, said)
+        if rest:
+            yield ArgumentsDelta(index, rest)
+        yield CallEnded(index, call)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from isc.formats.reading.coded import IDENTITY, NAME, NUMBER, Coded, coded, decoded, encoded
 from isc.formats.reading.scanners import CallReading, known, reasoning, reasoning_start
 from isc.formats.reading.text_markers import cut_markers
@@ -84,6 +86,11 @@ class Around(NamedTuple):
     specials: tuple[str, ...] = ()
     section: tuple[str, str] | None = None
     text_enders: tuple[str, ...] = ()
+
+    def used_with(self, grammar: Grammar | None) -> tuple[str, ...]:
+        """Return the specials that are told from text where these calls are read, those of the grammar first."""
+        used = (*(grammar.marks if grammar is not None else ()), *self.specials, *(self.section or ()))
+        return tuple(dict.fromkeys(used))
 
 
 NOTHING_AROUND: Final = Around()
@@ -175,8 +182,7 @@ def read_parts(
             position += reasoning_start(sampled.segments[position:], markers.closer) or 0
         else:
             thought = thought.removeprefix(markers.label)
-    used = (*(grammar.marks if grammar else ()), *around.specials, *(around.section or ()))
-    turn = coded(sampled, position, tuple(dict.fromkeys(used)))
+    turn = coded(sampled, position, around.used_with(grammar))
     if markers is not None and not complete and around.text_enders:
         turn, thought, complete = _ended_by_text(sampled, markers, around, turn.marks)
     attempts = grammar.attempts(turn, tools) if grammar is not None else []
@@ -186,6 +192,15 @@ def read_parts(
     if around.section is not None and calls:
         texts = _outside(texts, *(encoded(marker, turn.marks) for marker in around.section))
     return Parts(thought, complete, tuple(_said(text, turn.marks, around) for text in texts), calls)
+
+
+def read_calls(
+    sampled: Sampled, grammar: Grammar, marks: Sequence[str], tools: Sequence[ToolSpec], start: int
+) -> tuple[ParsedToolCall, ...]:
+    """Return the calls of a part of a turn that begins with a call, at token `start` of the turn."""
+    turn = coded(sampled, 0, marks)
+    calls = calls_of(turn, grammar.attempts(turn, tools), tools)
+    return tuple(replace(call, token_span=(call.token_span[0] + start, call.token_span[1] + start)) for call in calls)
 
 
 def calls_of(turn: Coded, attempts: Sequence[Attempt], tools: Sequence[ToolSpec]) -> tuple[ParsedToolCall, ...]:

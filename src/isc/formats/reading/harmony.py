@@ -16,9 +16,21 @@ from msgspec.structs import replace
 
 from isc._json import decode_json
 from isc.formats import _harmony as harmony
-from isc.formats.reading.events import ContentDelta, ReasoningDelta, Stopped
-from isc.formats.reading.following import Follows, Phase, Place, Probe, Step, untold
+from isc.formats.reading.events import ArgumentsDelta, CallStarted, ContentDelta, ReasoningDelta, Stopped
+from isc.formats.reading.following import (
+    MOST_PROBES,
+    WELL_FORMED,
+    Follows,
+    Phase,
+    Place,
+    Probe,
+    Step,
+    appended,
+    call_events,
+    untold,
+)
 from isc.formats.reading.scanners import CallReading, find_special, known, spelling
+from isc.formats.reading.telling import LONGEST_HEAD, OpenCall
 from isc.formats.reading.values import JsonText, past_values
 from isc.formats.segments import is_special
 from isc.types import AssistantMessage, Ended, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolCall, ToolSpec
@@ -98,20 +110,22 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
 
 
 def follow_piece(place: Place, piece: Segment, probe: Probe) -> Step:
-    """Go on with a piece of a turn: messages of reasoning and content are told as they come.
+    """Go on with a piece of a turn: messages of reasoning and content, and calls of functions, are told as they come.
 
-    A message to a recipient, and one that lacks its header, waits with all that follows.
+    A message to any other recipient, and one that lacks its header, waits with all that follows.
     """
     if place.phase == "start":
         place = _started(place)
     if place.phase == "held":
         return place, ()
     if place.phase == "header":
-        return _header_piece(place, piece), ()
+        return _header_piece(place, piece)
+    if place.phase == "calls":
+        return _call_piece(place, piece, probe)
     if not is_special(piece, *_BREAKS):
         return _text_piece(place, piece.text)
     if piece.text in (harmony.RETURN, harmony.END_OF_TEXT):
-        return replace(place, phase="stopped"), (*untold(place, probe()), Stopped(piece.text))
+        return replace(place, phase="stopped"), (*untold(place, probe.read()), Stopped(piece.text))
     if piece.text == harmony.CALL:  # a message of the model's may follow
         return replace(place, phase="held"), ()
     return replace(place, phase="header", header=(piece,) if piece.text == harmony.START else ()), ()
@@ -127,16 +141,55 @@ def _started(place: Place) -> Place:
     return replace(place, phase=phase, header=segments[last.after :] if last.close else segments[last.start :])
 
 
-def _header_piece(place: Place, piece: Segment) -> Place:
-    """Return where a turn goes on after a piece of a header."""
+def _header_piece(place: Place, piece: Segment) -> Step:
+    """Go on with a piece of a header."""
     if is_special(piece, harmony.MESSAGE):
-        return _at_text(place, _messages((*place.header, piece))[-1])
+        message = _messages((*place.header, piece))[-1]
+        name = _function(message)
+        if not name:
+            return _at_text(place, message), ()
+        place = replace(place, phase="calls", header=(), call=OpenCall(0, stage="arguments", is_started=True))
+        return place, (CallStarted(place.calls_told, name),)
     if is_special(piece, *_BREAKS) and (place.header or piece.text != harmony.START):
-        return replace(place, phase="held")
+        return replace(place, phase="held"), ()
     header = place.header
     if header and header[-1].kind == piece.kind == "text":
         header, piece = header[:-1], replace(piece, text=header[-1].text + piece.text)
-    return replace(place, phase="held" if len(piece.text) > _LONGEST_HEADER else "header", header=(*header, piece))
+    return replace(place, phase="held" if len(piece.text) > _LONGEST_HEADER else "header", header=(*header, piece)), ()
+
+
+def _call_piece(place: Place, piece: Segment, probe: Probe) -> Step:
+    """Go on with the arguments of a call. A mark in an open string is text of it, should anything follow."""
+    call = place.call or OpenCall(0)
+    value, is_mark = JsonText(call.json), is_special(piece, *_BREAKS)
+    if is_special(piece, harmony.RETURN, harmony.END_OF_TEXT):
+        return replace(place, phase="stopped"), (*untold(place, probe.read()), Stopped(piece.text))
+    if is_mark and not value.is_open:
+        return _call_closed(place, piece, probe)
+    text, waits = call.text + piece.text, ""
+    if is_mark or (call.text and not piece.text.strip()):
+        text, waits = (call.text, piece.text) if is_mark else ("", text)
+    if not call.told:
+        text = text.lstrip()
+    end = value.read(text)
+    is_torn = value.is_broken or text[end:].strip() or (not call.told and text and text[0] != "{")
+    if is_torn or is_special(piece, harmony.CALL) or len(waits) > LONGEST_HEAD:
+        return replace(place, phase="held"), ()
+    told = appended(call.told, text[:end])
+    place = replace(place, call=replace(call, text=waits, json=value.state, told=told))
+    return place, (ArgumentsDelta(place.calls_told, text[:end]),) if text[:end] else ()
+
+
+def _call_closed(place: Place, piece: Segment, probe: Probe) -> Step:
+    """Give the end of a call that is as it should be, where a mark stands outside of its strings."""
+    calls = probe.read().tool_calls[place.calls_told :] if place.probes < MOST_PROBES else ()
+    if len(calls) != 1 or calls[0].status not in WELL_FORMED:
+        return replace(place, phase="held"), ()
+    events = tuple(call_events(calls, place.calls_told, place.call))
+    place = replace(place, calls_told=place.calls_told + 1, call=None, probes=place.probes + 1)
+    if piece.text == harmony.CALL:  # a message of the model's may follow
+        return replace(place, phase="held"), events
+    return replace(place, phase="header", header=(piece,) if piece.text == harmony.START else ()), events
 
 
 def _at_text(place: Place, message: _Spoken) -> Place:

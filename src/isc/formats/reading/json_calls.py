@@ -9,6 +9,7 @@ first closer or opener that no string holds.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -31,6 +32,7 @@ _BRACKET: Final = re.compile(r"[{\[]")
 _NAME_CHARACTER: Final = re.compile(rf"[^\s{ANY_CODE}]")
 _CODE: Final = re.compile(f"[{ANY_CODE}]")
 _NATIVE_ID: Final = re.compile(r"\s*functions\.(.+):[0-9]+\s*", re.DOTALL)
+_TWICE: Final[CallReading] = ("malformed_structure", None, None)
 _SHORT_ID: Final = re.compile(r"\s*(?:functions\.)?(.+?)(?::[0-9]*)?\s*", re.DOTALL)
 
 
@@ -98,7 +100,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         if not self.opener:
             bare = _JSON.match(text, position)
             return None if bare is None or not self._begins(text, bare.end() - 1) else (bare.end() - 1, bare.end() - 1)
-        opener = _patterns(self).opener.search(text, position)
+        opener = patterns_of(self).opener.search(text, position)
         if opener is None:
             return None
         start = opener.start()
@@ -136,7 +138,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
         """Return the place of the closer that stands here. Without a closer the call ends here."""
         if not self.closer:
             return position, position
-        closer = _patterns(self).closer.match(text, after_space(text, position))
+        closer = patterns_of(self).closer.match(text, after_space(text, position))
         if closer is None:
             return None
         return closer.end() - 1 if _CODE.match(text, closer.end() - 1) else closer.start(), closer.end()
@@ -157,7 +159,7 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
 
         `broken` is where its JSON stops being such: no marker before that ends it, unless a string may have held one.
         """
-        text, edges = turn.text, _patterns(self).edge
+        text, edges = turn.text, patterns_of(self).edge
         edge = edges.search(text, broken)
         if '"' in text[broken : edge.start() if edge else len(text)]:
             edge = edges.search(text, inside)
@@ -192,11 +194,13 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
             yield _Item(start, end, ("invalid_json", None, None))
             return
         if self.keys:
-            yield _Item(start, end, strict_call(value, self.keys))
+            reading = _TWICE if _says_twice(raw, ("name", *self.keys)) else strict_call(value, self.keys)
+            yield _Item(start, end, reading)
             return
-        for item in value if isinstance(value, list) and value else [value]:
+        twice = _says_twice(raw, (*NAME_KEYS, *ARGUMENT_KEYS, self.id_key))
+        for number, item in enumerate(value if isinstance(value, list) and value else [value]):
             reading = keyed_call(item) if self.keyed else json_call_of(item)
-            yield _Item(start, end, reading, self._id_of(item))
+            yield _Item(start, end, _TWICE if number in twice else reading, self._id_of(item))
 
     def _id_of(self, item: object) -> str | None:
         """Return the id that a call's object says, if it is a text."""
@@ -206,10 +210,10 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
     def _named(self, turn: Coded, start: int, inside: int, tools: Sequence[ToolSpec]) -> Attempt:
         """Read a name, its separator, and the JSON of its arguments."""
         text = turn.text
-        head = _patterns(self).head.match(text, inside)
+        head = patterns_of(self).head.match(text, inside)
         if head is None:
             return self._headless(turn, start, inside, tools)
-        identity, name = self._identity(turn.spelled(*head.span("name")), head, tools)
+        identity, name = self.identity_of(turn.spelled(*head.span("name")), head, tools)
         place = after_space(text, head.end())
         value = value_at(text, place)
         if value.state != "whole":
@@ -232,11 +236,11 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
     def _headless(self, turn: Coded, start: int, inside: int, tools: Sequence[ToolSpec]) -> Attempt:
         """Return an attempt that has no arguments, with its name as far as that can be told."""
         attempt = self._edge(turn, start, inside, inside)
-        head = _patterns(self).name.match(turn.text, inside, attempt.inside[1])
-        identity, name = self._identity(turn.spelled(*head.span("name")), None, tools) if head else (None, "")
+        head = patterns_of(self).name.match(turn.text, inside, attempt.inside[1])
+        identity, name = self.identity_of(turn.spelled(*head.span("name")), None, tools) if head else (None, "")
         return attempt._replace(reading=("malformed_structure", name or None, None), identity=identity)
 
-    def _identity(self, said: str, head: re.Match[str] | None, tools: Sequence[ToolSpec]) -> tuple[str | None, str]:
+    def identity_of(self, said: str, head: re.Match[str] | None, tools: Sequence[ToolSpec]) -> tuple[str | None, str]:
         """Return a call's id and its name. A native id names an offered function even where it is cut short."""
         if not self.native:
             return head.groupdict().get("identity") if head else None, said.strip()
@@ -268,7 +272,9 @@ def _shared(items: Sequence[_Item], start: int, end: int, whole: tuple[int, int]
     ]
 
 
-class _Patterns(Struct, frozen=True):
+class Patterns(Struct, frozen=True):
+    """The markers of a grammar, coded: `edge` is what ends a call that is torn."""
+
     opener: re.Pattern[str]
     closer: re.Pattern[str]
     head: re.Pattern[str]
@@ -277,7 +283,8 @@ class _Patterns(Struct, frozen=True):
 
 
 @lru_cache(maxsize=256)
-def _patterns(grammar: JsonCalls) -> _Patterns:
+def patterns_of(grammar: JsonCalls) -> Patterns:
+    """Return the patterns of a grammar's markers."""
     marks = grammar.marks
     opener, closer, lead = (marker_pattern(text, marks) for text in (grammar.opener, grammar.closer, grammar.lead))
     separator = marker_pattern(grammar.separator or "", marks, named=True)
@@ -291,7 +298,7 @@ def _patterns(grammar: JsonCalls) -> _Patterns:
     )
     edges = [f"(?P<{name}>{pattern})" for name, pattern in (("close", end), ("open", opens)) if pattern]
     loose = re.sub(rf"[^{ANY_CODE}]+", f"[^\n{ANY_CODE}]*+", encoded(grammar.lead, marks))
-    return _Patterns(
+    return Patterns(
         re.compile(opener),
         re.compile(closer),
         re.compile(rf"{lead}(?P<name>[^{others}{ANY_CODE}]*?){separator}"),
@@ -318,6 +325,34 @@ def _named_reading(name: str, raw: str) -> CallReading:
     if not isinstance(arguments, dict):
         return "malformed_structure", name or None, None
     return ("ok", name, arguments) if name else ("missing_name", None, arguments)
+
+
+class _Repeated(dict[str, object]):
+    """An object of which a key is given twice."""
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    kept = dict(pairs)
+    return kept if len(kept) == len(pairs) else _Repeated(pairs)
+
+
+_PAIRS: Final = json.JSONDecoder(object_pairs_hook=_pairs)
+
+
+def _says_twice(raw: str, keys: Sequence[str]) -> frozenset[int]:
+    """Return which calls of a value say a key twice: nobody can tell which of the two is meant.
+
+    >>> _says_twice('[{"name": "f"}, {"name": "f", "name": "g"}]', ("name",))
+    frozenset({1})
+    """
+    if "\\u" not in raw and all(raw.count(f'"{key}"') < 2 for key in keys):
+        return frozenset()
+    try:
+        value = _PAIRS.decode(raw)
+    except RecursionError:  # as deep as can be read at all
+        return frozenset()
+    items = value if isinstance(value, list) else [value]
+    return frozenset(number for number, item in enumerate(items) if isinstance(item, _Repeated))
 
 
 def _is_call(item: object) -> bool:
@@ -356,7 +391,7 @@ def json_call_of(item: object) -> CallReading:
     """
     if not isinstance(item, dict):
         return "malformed_structure", None, None
-    if isinstance(item.get("function"), dict):
+    if isinstance(item.get("function"), dict) and "name" not in item:
         return json_call_of(item["function"])
     name = next((item[key] for key in NAME_KEYS if key in item), None)
     arguments = _arguments(next((item[key] for key in ARGUMENT_KEYS if key in item), None))

@@ -1,0 +1,22 @@
+"""Which calls can be told while they are sampled: the teller of each grammar."""
+
+from __future__ import annotations
+
+from isc.formats.reading.grammars import Grammar
+from isc.formats.reading.json_calls import JsonCalls
+from isc.formats.reading.json_telling import JsonTeller
+from isc.formats.reading.telling import Teller
+
+
+def teller_of(grammar: Grammar, marks: tuple[str, ...]) -> Teller | None:
+    """Return what tells the calls of a grammar, None where they are told at their end.
+
+    `marks` are the specials that are told from text, as `read_parts` has them.
+
+    >>> from isc.formats.reading.pythonic_calls import PythonicCalls
+    >>> teller_of(PythonicCalls("", ""), ()) is None
+    True
+    """
+    if isinstance(grammar, JsonCalls) and grammar.enders and not grammar.echoes:
+        return JsonTeller(grammar, marks)
+    return None

@@ -1,0 +1,93 @@
+"""What of a call can be told while it is sampled: its name, its id, the JSON text of its arguments, that it has ended.
+
+The meaning of a call is said once, by its grammar's `attempts`. A teller follows the text of one call, each control
+token of the grammar a character as in `coded`, and tells what no later text can change where the call is as it should
+be. Where it is not, the teller is lost: nothing that was told is taken back, and the call is told as it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from isc._json import json_text
+from isc.formats.reading.json_values import value_at
+from isc.formats.reading.values import NOT_BEGUN, JsonState
+from isc.types import ParsedToolCall, ToolSpec
+
+Stage: TypeAlias = Literal["head", "arguments", "rest", "whole", "tail", "closed", "lost"]
+LONGEST_HEAD: Final = 1_024
+"""Characters before the arguments of a call. A longer head is told with the whole call."""
+
+
+class OpenCall(Struct, frozen=True):
+    """A call that is being sampled.
+
+    `start`: the token it begins with. `stage`: what is being said. `text`: what waits to be made out. `json`: how far
+    the JSON at hand was followed. `is_started`: whether its name was told. `told`: the text of arguments that was
+    told, in pieces. `in_list`: whether its object stands in a list.
+    """
+
+    start: int
+    stage: Stage = "head"
+    text: str = ""
+    json: JsonState = NOT_BEGUN
+    is_started: bool = False
+    told: tuple[str, ...] = ()
+    in_list: bool = False
+
+    def lost(self) -> OpenCall:
+        """Return the call as one of which nothing can be told before it was read."""
+        return replace(self, stage="lost", text="")
+
+
+class Named(NamedTuple):
+    """The name and id of a call, which can no longer change."""
+
+    name: str | None
+    identity: str | None
+
+
+class Told(NamedTuple):
+    """How far a call is followed, its name where that became certain, and more of the text of its arguments."""
+
+    call: OpenCall
+    named: Named | None = None
+    text: str = ""
+
+
+class Teller(Protocol):
+    """Follows calls of one grammar."""
+
+    @property
+    def openers(self) -> tuple[str, ...]:
+        """Return the control tokens that a call begins with."""
+
+    def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
+        """Go on with a control token's character, or with text that goes on from the text before it."""
+
+
+def rest_of_arguments(call: ParsedToolCall, told: str) -> str:
+    """Return the text of a call's arguments that is left where this much of it was told.
+
+    Of a call that is not as it should be, what was told is left as it is: it may be half of a JSON text.
+
+    >>> call = ParsedToolCall('{"x":  1}', "f", {"x": 1}, (0, 1), "ok")
+    >>> rest_of_arguments(call, ""), rest_of_arguments(call, '{"x":  '), rest_of_arguments(call, '{"x": ')
+    ('{"x": 1}', '1}', '1}')
+    """
+    if call.arguments is None:
+        return ""
+    whole = json_text(call.arguments)
+    if whole.startswith(told):
+        return whole[len(told) :]
+    place = call.raw.find(told)
+    while place >= 0:
+        value = value_at(call.raw, place)
+        if value.state == "whole" and value.value == call.arguments:
+            return call.raw[place + len(told) : value.end]
+        place = call.raw.find(told, place + 1)
+    return ""
