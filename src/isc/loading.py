@@ -72,7 +72,8 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
         invalid_arguments: See `Renderer`.
         engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
             with `tokenizers`. `"tokenizers"` is ready in about a third of the time and encodes much more slowly: right
-            for a conversation or two.
+            for a conversation or two. `"later"` builds an engine when something is encoded: right for a process that
+            hands the renderer to others.
         tool_calls: For a model without a family, the grammar its calls are read in: `json`, `named_json`, `tagged`,
             `gemma`, `pythonic` or `harmony`; None takes the one that reads back what the template renders.
         **options: Options of the format, such as `enable_thinking=False`: of its family, or of its own template.
@@ -204,7 +205,8 @@ def load_encoder(source: str, revision: str | None = None, engine: EngineName | 
     if model.is_directory:
         return from_file(path, engine)
     try:
-        return from_file(path, engine).with_rebuild(load_encoder, source, revision, engine)
+        rebuilt_by = None if engine == "later" else engine
+        return from_file(path, engine).with_rebuild(load_encoder, source, revision, rebuilt_by)
     except EncoderError as error:
         raise EncoderError(f"{TOKENIZER} of {source}: {error}") from error
 

@@ -15,6 +15,7 @@ import isc
 from isc.build.conversations import Conversation, InputError, conversation, documents
 from isc.build.conversations import tools as decoded_tools
 from isc.build.samples import SampleFormat, Settings, columns, parse_loss
+from isc.build.workers import Pool
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, PageFile, Samples, Whole, console
@@ -22,8 +23,9 @@ from isc.cli.coverage import COLUMNS, known_coverage, rows_of
 from isc.cli.files import BuildPaths, named, opened, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
 from isc.cli.pages import sample_of, sample_page, write_html
-from isc.cli.running import Job, ended, recorded_date, sample_format
+from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
 from isc.conversation.renderer import Renderer
+from isc.encoding.encoders import EngineName
 from isc.errors import EncoderError, Error, OptionError
 from isc.loading import vocabulary_digest
 from isc.viewer.texts import token_texts
@@ -89,7 +91,7 @@ def show(
         generation_prompt: End with what asks the model for its turn.
         page: A page of HTML instead.
     """
-    renderer, vocabulary = _chosen(format, little=True)
+    renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
     place, read = _conversation(file, line)
     read = _offering(read, tools)
     if page.html is not None:
@@ -135,10 +137,10 @@ def _write_shown(
     return Exit.OK
 
 
-def _chosen(format: Format, *, little: bool = False) -> tuple[Renderer, str]:
+def _chosen(format: Format, engine: EngineName | None = None) -> tuple[Renderer, str]:
     """Return the renderer that the arguments choose, and the name of its vocabulary."""
     told = (format.family, format.model, format.option, format.images_from)
-    return choose(*told, template=format.template, little=little)
+    return choose(*told, template=format.template, engine=engine)
 
 
 @contextmanager
@@ -280,7 +282,15 @@ def build(
     settings = _asked_for(samples, form)
     paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"), report)
     paths.check_distinct()
-    renderer, vocabulary = _chosen(format)
+    with started(worker_count(paths, manner), format.model) as pool:
+        return _built(paths, settings, format, samples, manner, pool)
+
+
+def _built(
+    paths: BuildPaths, settings: Settings, format: Format, samples: Samples, manner: Manner, pool: Pool | None
+) -> int:
+    """Describe the build to itself, while the processes of `pool` load its vocabulary, and run it."""
+    renderer, vocabulary = _chosen(format, None if pool is None else "later")
     renderer, day = dated(renderer, samples.date or recorded_date(paths, manner))
     settings = msgspec.structs.replace(
         settings,
@@ -290,10 +300,10 @@ def build(
         vocabulary_digest=vocabulary_digest(format.model) if format.model else EMBEDDED,
         date=day,
         images_from=str(format.images_from.resolve()) if format.images_from else "",
-        surveyed=report is not None,
+        surveyed=paths.report is not None,
     )
     columns(settings)  # refuses a clash of names before any work
-    return ended(Job(paths, renderer, settings, manner, console(errors=True)), console())
+    return ended(Job(paths, renderer, settings, manner, console(errors=True), pool), console())
 
 
 def _asked_for(samples: Samples, form: SampleFormat) -> Settings:

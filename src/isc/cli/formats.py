@@ -35,7 +35,7 @@ def choose(
     images_from: Path | None = None,
     *,
     template: str | None = None,
-    little: bool = False,
+    engine: EngineName | None = None,
 ) -> tuple[Renderer, str]:
     """Make the renderer that is asked for, and name its vocabulary.
 
@@ -45,7 +45,7 @@ def choose(
         options: Template options, each `name=value`.
         images_from: Directory whose image files conversations may name; None for none.
         template: Which of the model's own chat templates; None as `isc.load` takes it.
-        little: Whether there is so little to encode that the fast engine is not worth loading.
+        engine: What encodes, see `isc.load`.
 
     Returns:
         The renderer; and the model, or `EMBEDDED`.
@@ -56,7 +56,6 @@ def choose(
         Error: The model cannot be loaded.
     """
     if model is not None:
-        engine: EngineName | None = "tokenizers" if little else None
         chosen = None if family is None else family_named(family)
         renderer = load(model, chosen, template=template, local_files=images_from, engine=engine)
         _check_images(renderer, images_from)

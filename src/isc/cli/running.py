@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from isc.build import arrow
 from isc.build.conversations import InputError, is_whole
 from isc.build.samples import Built, SampleFormat, Settings, Tally, batches
-from isc.build.workers import WorkerError, built
+from isc.build.workers import Pool, WorkerError, built
 from isc.cli import Exit
 from isc.cli.arguments import Manner
 from isc.cli.files import (
@@ -36,11 +37,13 @@ from isc.cli.pages import vocabulary_words, write_report
 from isc.cli.show import tally_table
 from isc.conversation.renderer import Renderer
 from isc.errors import OptionError
+from isc.loading import load_encoder
 from isc.viewer.page import Page
 from isc.viewer.report import BuildFacts, report_page
 
 _REPORTED_LINES = 20
-_WORTH_WORKERS = 16 * 1024 * 1024
+_WORTH_A_WORKER = 16 * 1024 * 1024
+"""Bytes of input for which another process is worth its start: it loads the vocabulary, which takes as long."""
 
 
 def sample_format(output: Path) -> SampleFormat:
@@ -85,13 +88,34 @@ def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> Sta
 
 
 class Job(Struct, frozen=True):
-    """A build to run; progress and rejected lines are reported to `errors`."""
+    """A build to run, on the processes of `pool`; progress and rejected lines are reported to `errors`."""
 
     paths: BuildPaths
     renderer: Renderer
     settings: Settings
     manner: Manner
     errors: Console
+    pool: Pool | None = None
+
+
+def worker_count(paths: BuildPaths, manner: Manner) -> int:
+    """Return how many processes a build is worth, if that is not said."""
+    if manner.workers is not None or not paths.can_be_read_again:
+        return manner.workers or _cores()
+    return max(1, min(_cores(), Path(paths.source).stat().st_size // _WORTH_A_WORKER))
+
+
+@contextmanager
+def started(workers: int, model: str | None) -> Iterator[Pool | None]:
+    """Run worker processes, which load the vocabulary of a model at once; none where one process is enough."""
+    if workers == 1:
+        yield None
+        return
+    pool = Pool(workers, None if model is None else partial(load_encoder, model))
+    try:
+        yield pool
+    finally:
+        pool.close()
 
 
 def run_build(job: Job) -> State:
@@ -171,13 +195,12 @@ def _check_one_a_line(paths: BuildPaths) -> None:
 def _written(job: Job, stream: BinaryIO, output: BuildOutput) -> bool:
     """Build all lines: write the good ones, report the bad ones. Return whether the end was reached."""
     size = Path(job.paths.source).stat().st_size if job.paths.can_be_read_again else None
-    workers = job.manner.workers or (_cores() if size is None or size > _WORTH_WORKERS else 1)
     groups = batches(stream, output.state.lines + 1)
     strict = job.manner.strict
     try:
         with _progress(job.errors) as progress:
             task = progress.add_task("", total=size, samples=0)
-            with closing(built(groups, job.renderer, job.settings, strict=strict, workers=workers)) as results:
+            with closing(built(groups, job.renderer, job.settings, strict=strict, pool=job.pool)) as results:
                 for result in results:
                     _report(job, result, output.state.tally.rejected)
                     output.write(result, keep_rejected=not strict)

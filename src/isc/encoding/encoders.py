@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -34,7 +34,7 @@ from isc.encoding.engines import (
     tiles,
 )
 from isc.encoding.rank_files import Limits, format_of, named_specials, read_ranks
-from isc.encoding.vocabulary import Vocabulary, check_vocabulary_id, read_document
+from isc.encoding.vocabulary import Vocabulary, check_vocabulary_id, read_document, read_vocabulary
 from isc.errors import EncoderError, EncoderFallbackWarning, LoadError
 from isc.rendered import ids_of
 from isc.types import Span
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 else:
     tiktoken = Later
 
-EngineName: TypeAlias = Literal["fastokens", "tokenizers"]
-"""The engines that encode by a tokenizer.json."""
+EngineName: TypeAlias = Literal["fastokens", "tokenizers", "later"]
+"""The engines that encode by a tokenizer.json; `"later"` is the one that is taken anyway, built when it is needed."""
 
 
 class VocabularyEncoder:
@@ -89,7 +89,7 @@ class VocabularyEncoder:
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
         """Encode a text and return the characters behind each id. Only for vocabularies that are not byte-level."""
-        if not isinstance(self._engine, TokenizersEngine):
+        if not isinstance(self._engine, TokenizersEngine | _DeferredEngine):
             raise EncoderError(f"{self!r} is byte-level and has no offsets")
         return self._engine.encode_with_offsets(text)
 
@@ -104,18 +104,37 @@ class VocabularyEncoder:
         return other
 
 
+class _DeferredEngine:
+    """The engine of an encoder that is made when it is first asked for anything."""
+
+    def __init__(self, make: Callable[[], VocabularyEncoder]) -> None:
+        self._made = lru_cache(maxsize=1)(make)
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        return self._made().encode_batch(texts)
+
+    def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
+        return self._made().encode_with_offsets(text)
+
+    def normalize(self, text: str) -> str:
+        return self._made().normalize(text)
+
+
 def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None) -> VocabularyEncoder:
     """Return an encoder for the text of a tokenizer.json.
 
     Args:
         document: The file's text.
-        engine: `"fastokens"` or `"tokenizers"` to insist on one; None takes the fastest that agrees with `tokenizers`.
+        engine: `"fastokens"` or `"tokenizers"` to insist on one; None takes the fastest that agrees with `tokenizers`;
+            `"later"` does so once something is encoded, and in a process that gets the encoder pickled.
 
     Raises:
         EncoderError: Not a tokenizer.json, or one whose text cannot be accounted for byte by byte.
         OptionError: There is no such engine.
     """
     checked("engine", engine, EngineName | None)
+    if engine == "later":
+        return _deferred(document)
     vocabulary, ordinary = read_document(document)
     digest = digest_of(document.encode() if isinstance(document, str) else document)
     rebuild = (from_tokenizer_json, (document, engine))
@@ -142,6 +161,13 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
     if engine is None and name == "fastokens":
         remember(digest)
     return encoder
+
+
+def _deferred(document: str | bytes) -> VocabularyEncoder:
+    """Return an encoder whose engine is built when it is first needed."""
+    engine = _DeferredEngine(partial(from_tokenizer_json, document))
+    rebuild = (from_tokenizer_json, (document, None))
+    return VocabularyEncoder(read_vocabulary(document), engine, "later", rebuild, engine.normalize)
 
 
 def _check_accounting(encoder: VocabularyEncoder, engine: Engine, reference: TokenizersEngine) -> None:
@@ -199,7 +225,7 @@ def _from_file(path: str, engine: EngineName | None, _modified: int, _size: int)
         encoder = from_tokenizer_json(Path(path).read_bytes(), engine)
     except EncoderError as error:
         raise EncoderError(f"{path}: {error}") from error
-    return encoder.with_rebuild(from_file, path, engine)
+    return encoder.with_rebuild(from_file, path, None if engine == "later" else engine)
 
 
 def from_tiktoken(encoding: tiktoken.Encoding, limits: Limits | None = None) -> VocabularyEncoder:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -106,9 +107,26 @@ def read_document(document: str | bytes) -> tuple[Vocabulary, str]:
     Raises:
         EncoderError: The document is not a tokenizer.json.
     """
-    try:
+    with _named():
         parsed, prefix = _without_prefix(_decoded(document))
         return _vocabulary(parsed, prefix), _ordinary(parsed)
+
+
+def read_vocabulary(document: str | bytes) -> Vocabulary:
+    """Return the vocabulary of a tokenizer.json alone.
+
+    Raises:
+        EncoderError: The document is not a tokenizer.json.
+    """
+    with _named():
+        return _vocabulary(*_without_prefix(_decoded(document)))
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Turn an error at a document of another form into one that says what was expected."""
+    try:
+        yield
     except EncoderError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -1,0 +1,160 @@
+"""What a build costs on several processes: the parent does little, and more input takes no more memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import isc
+from command_line import files_in
+from isc.build import workers
+from isc.build.samples import Loss, Settings, batches
+from isc.cli import main, running
+from isc.cli.arguments import Manner
+from isc.cli.files import BuildPaths
+from isc.encoding import encoders
+from isc.errors import EncoderFallbackWarning
+from tokenizer_files import qwen3_file
+
+MEASURED = """
+import resource, sys, time
+from multiprocessing import forkserver
+if __name__ == "__main__":
+    from isc.cli import commands, main
+    before = time.process_time()
+    code = main(sys.argv[1:])
+    own = time.process_time() - before
+    forkserver._forkserver._stop()
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))  # a rusage begins at what its parent had
+    peak = max(int(status["VmHWM"].split()[0]), workers.ru_maxrss)
+    print("measured", code, own, workers.ru_utime + workers.ru_stime, peak)
+"""
+
+
+def conversations(count: int) -> bytes:
+    """Conversations of about 600 characters, all different."""
+    numbers = random.Random(7)
+    words = [f"{numbers.choice('bdfgklmnprstv')}{numbers.choice('aeiou')}" * numbers.randint(1, 4) for _ in range(900)]
+    lines = []
+    for _ in range(count):
+        asked, answered = (" ".join(numbers.choices(words, k=length)) for length in (20, 80))
+        lines.append([{"role": "user", "content": asked}, {"role": "assistant", "content": answered}])
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tokenizer.json").write_text(qwen3_file())
+    return tmp_path / "model"
+
+
+@pytest.mark.skipif(
+    workers.start_method() != "forkserver", reason="what worker processes cost is read from their server"
+)
+def test_the_parent_does_little_and_memory_does_not_grow(tmp_path: Path, model: Path) -> None:
+    """Its share of the workers' processor time, and the peak of any process for an input and one four times as long."""
+    (tmp_path / "measured.py").write_text(MEASURED)
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    command = [sys.executable, str(tmp_path / "measured.py"), "build", str(source), "-o", str(output), "--overwrite"]
+    command += ["--model", str(model), "--family", "qwen3", "--loss", "assistant", "--workers", "2"]
+    peaks = []
+    own, built = 0.0, 0.0
+    for count in (10_000, 40_000):
+        source.write_bytes(conversations(count))
+        done = subprocess.run([*command, "--columns", "spans"], capture_output=True, text=True, check=True)
+        code, own, built, peak = map(float, done.stdout.split("measured")[1].split())
+        assert code == 0
+        peaks.append(peak / 1024)
+    grown = source.stat().st_size * 3 / 4 / 1024 / 1024
+    assert grown > 10
+    assert peaks[1] - peaks[0] < grown / 4, f"{peaks} MB for {grown} MB more"
+    assert own <= 0.12 * built
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_workers_are_started_as_the_system_bears_it(model: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """The parent's renderer has no engine, and those of the workers give what one here gives."""
+    monkeypatch.setattr(workers, "start_method", lambda: method)
+    renderer = isc.load(model, "qwen3", engine="later")
+    groups = list(batches(conversations(60).splitlines(keepends=True), 1, 4000))
+    settings = Settings(Loss(True))
+    alone = list(workers.built(groups, isc.load(model, "qwen3"), settings))
+    assert list(workers.built(groups, renderer, settings, workers=2)) == alone
+
+
+def test_a_mac_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert workers.start_method() == "spawn"
+
+
+def test_the_parent_of_workers_builds_no_engine(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("an engine is built")
+
+    (tmp_path / "in.jsonl").write_bytes(conversations(200))
+    command = ["build", str(tmp_path / "in.jsonl"), "--model", str(model), "--family", "qwen3", "--loss", "assistant"]
+    assert main([*command, "-o", str(tmp_path / "alone.jsonl")]) == 0
+    encoders._from_file.cache_clear()
+    for engine in ("FastokensEngine", "TokenizersEngine", "agreeing_fastokens"):
+        monkeypatch.setattr(encoders, engine, refused)
+    assert main([*command, "-o", str(tmp_path / "out.jsonl"), "--workers", "2"]) == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
+
+
+def test_what_is_loaded_later_encodes_as_what_is_loaded_now(model: Path) -> None:
+    later, now = (isc.load(model, "qwen3", engine=engine) for engine in ("later", None))
+    assert later.encoder.specials == now.encoder.specials
+    assert later.encoder.byte_lengths == now.encoder.byte_lengths
+    talk = json.loads(conversations(1))
+    assert later.render(talk) == now.render(talk)
+    assert later.encoder.normalize("e\u0301") == now.encoder.normalize("e\u0301")
+
+
+def test_a_vocabulary_that_no_worker_can_load_is_said(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the parent reads of it is well, so that only who builds an engine can know."""
+    document = json.loads((model / "tokenizer.json").read_bytes())
+    document["pre_tokenizer"] = {"type": "Nonsense"}
+    (model / "tokenizer.json").write_text(json.dumps(document))
+    (tmp_path / "in.jsonl").write_bytes(conversations(20))
+    command = ["build", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl"), "--model", str(model)]
+    assert main([*command, "--family", "qwen3", "--loss", "assistant", "--workers", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "Nonsense" in told or "cannot be" in told
+    assert "died" not in told
+    assert "out.jsonl" not in files_in(tmp_path)
+
+
+def test_a_slower_engine_in_the_workers_is_warned_of(tmp_path: Path, model: Path) -> None:
+    """Once, however many load it."""
+    document = json.loads((model / "tokenizer.json").read_bytes())
+    document["normalizer"] = {"type": "NFKC"}  # which the fast engine does not know
+    (model / "tokenizer.json").write_text(json.dumps(document))
+    groups = list(batches(conversations(20).splitlines(keepends=True), 1, 4000))
+    renderer = isc.load(model, "qwen3", engine="later")
+    with pytest.warns(EncoderFallbackWarning, match="using `tokenizers` instead of fastokens") as warned:
+        assert len(list(workers.built(groups, renderer, Settings(Loss(True)), workers=2))) == len(groups)
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "size", "cores", "count"),
+    [(None, 15, 8, 1), (None, 31, 8, 1), (None, 40, 8, 2), (None, 400, 8, 8), (3, 1, 8, 3), (1, 400, 8, 1)],
+)
+def test_another_process_is_worth_sixteen_megabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, size: int, cores: int, count: int
+) -> None:
+    with (tmp_path / "in.jsonl").open("wb") as stream:
+        stream.truncate(size << 20)
+    monkeypatch.setattr(running, "_cores", lambda: cores)
+    paths = BuildPaths(str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", tmp_path / "rejects.jsonl")
+    assert running.worker_count(paths, Manner(workers=asked)) == count
