@@ -55,7 +55,7 @@ def test_another_document_is_compared(noted: Path, compared: list[str]) -> None:
 
 def test_other_versions_are_compared(noted: Path, compared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from_tokenizer_json(qwen3_file())
-    monkeypatch.setattr(_verdicts, "version", lambda _: "99")
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "99")
     from_tokenizer_json(qwen3_file())
     assert len(compared) == 2
 
