@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from isc.build.samples import batches
-from isc.cli import main, running
+from isc.build import sources
+from isc.cli import main
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "conversations.jsonl"
 CHAT = b'[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]\n'
@@ -28,7 +28,7 @@ def write_many(place: Path) -> Path:
 def run(source: Path | str, output: Path, *more: str, loss: str = "assistant") -> int:
     """`isc build`, in batches of a few lines, so that small inputs have many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "batches", lambda lines, first: batches(lines, first, 4000))
+        patch.setattr(sources, "BATCH_BYTES", 4000)
         return main(["build", str(source), "-o", str(output), "--family", "qwen3", "--loss", loss, *more])
 
 

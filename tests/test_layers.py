@@ -41,10 +41,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_later", "_options", "_runs"))
 EDGES = "types _json convert loading _sources rendered client media compat"
-TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders build.conversations"
+TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders"
+ROWS = "build.conversations build.forms build.nulls build.tables"
 AGENTS = "gateway.dialects.chat_completions gateway.dialects.responses gateway.dialects.anthropic"
 """What agents send."""
-ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), *AGENTS.split(), "traced", "testing"))
+ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), *ROWS.split(), *AGENTS.split(), "traced", "testing"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""
 
 AT_HOME = {
@@ -55,6 +56,7 @@ AT_HOME = {
     "jinja2": {"traced", "testing"},
     "hypothesis": {"testing"},
     "pyarrow": {"build"},
+    "datasets": {"build"},
     "rich": {"cli"},
     "cyclopts": {"cli"},
     "httpx": {"client"},

@@ -56,7 +56,7 @@ _VERBS = """
     Parse Prepare Print Put
     Raise Read Rebuild Refuse Remove Render Renumber Replace Report Resolve Return Rewrite Run
     Send Serve Show Skip Spell Split
-    Tabulate Take Trace Try Turn
+    Tabulate Take Tell Trace Try Turn
     Wait Warn Wrap Write
     Yield
 """

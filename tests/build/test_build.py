@@ -145,7 +145,7 @@ def test_many_rejected_lines_do_not_flood_the_terminal(tmp_path: Path, capsys: p
     source = tmp_path / "in.jsonl"
     source.write_bytes(NOT_JSON * 500 + CHAT)
     assert run(source, tmp_path / "out.jsonl") == 1
-    assert len(capsys.readouterr().err.splitlines()) < 25
+    assert len(capsys.readouterr().err.splitlines()) <= 25
     assert len(rows(tmp_path / "out.rejects.jsonl")) == 500
 
 
@@ -184,11 +184,11 @@ def test_without_a_sample_there_is_no_output(tmp_path: Path, content: bytes) -> 
 def test_batches_are_whole_lines_and_read_no_further_than_needed() -> None:
     read = 0
 
-    def lines() -> Iterator[bytes]:
+    def lines() -> Iterator[tuple[int, bytes]]:
         nonlocal read
         for number in range(100):
             read += 1
-            yield b"x" * number + b"\n"
+            yield read, b"x" * number + b"\n"
 
     found = batches(lines(), 5, 60)
     assert next(found).first == 5
@@ -201,7 +201,7 @@ def test_batches_are_whole_lines_and_read_no_further_than_needed() -> None:
 def many_batches() -> Sequence[Batch]:
     lines = EXAMPLE.read_bytes().splitlines(keepends=True) * 4
     lines[20] = NOT_JSON
-    return list(batches(lines, 1, 2000))
+    return list(batches(enumerate(lines, 1), 1, 2000))
 
 
 def test_workers_keep_the_order(small: isc.Renderer) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from command_line import CHAT, EXAMPLE, NOT_JSON, files_in, rows, run, write_many
-from isc.build import arrow
-from isc.build.samples import Built, batches
+from isc.build import arrow, sources
+from isc.build.samples import Built
 from isc.cli import main, running
 from small_templates import CHATML
 from tokenizer_files import byte_level, text_of, with_added_tokens
@@ -222,7 +222,7 @@ def test_resume_compares_what_a_model_holds_and_not_where_it_lies(
     command = ["build", str(many), "-o", str(output), "--loss", "assistant", "--model"]
     with monkeypatch.context() as patch:
         patch.setattr(running, "closing", interrupting(1))
-        patch.setattr(running, "batches", lambda lines, first: batches(lines, first, 4000))
+        patch.setattr(sources, "BATCH_BYTES", 4000)
         assert main([*command, str(model)]) == 130
     model.rename(moved)
     if file:

@@ -100,9 +100,10 @@ def test_a_full_disk_names_the_file_and_resume_goes_on(tmp_path: Path, output: s
     limited = [sys.executable, "-c", LIMITED, "900000", *arguments]
     full = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert full.returncode == 2, full.stderr
-    assert full.stderr.startswith(f"isc: {tmp_path / output}.partial: File too large; line ")
+    said, failed = full.stderr.splitlines()
+    assert said == f"isc: {source}: JSON Lines of the form messages"
+    assert failed.startswith(f"isc: {tmp_path / output}.partial: File too large; line ")
     assert full.stderr.rstrip().endswith("was reached: make room and pass --resume")
-    assert len(full.stderr.splitlines()) == 1
     assert not (tmp_path / output).exists()
     assert main([*arguments, "--resume"]) == 0
     assert (tmp_path / output).read_bytes() == whole.read_bytes()
@@ -175,7 +176,7 @@ def test_an_output_that_is_a_directory_is_refused_before_any_work(
 def test_a_directory_that_stands_where_the_partial_output_goes_is_told(
     tmp_path: Path, many: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = BuildPaths(str(many), tmp_path / "out.jsonl", tmp_path / "out.rejects.jsonl")
+    paths = BuildPaths((str(many),), tmp_path / "out.jsonl", tmp_path / "out.rejects.jsonl")
     paths.partial.mkdir()
     assert run(many, paths.output) == 2
     assert f"{paths.partial}: Is a directory" in capsys.readouterr().err

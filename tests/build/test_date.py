@@ -11,7 +11,7 @@ from test_build_files import interrupting
 
 import isc
 from command_line import rows, write_many
-from isc.build.samples import batches
+from isc.build import sources
 from isc.cli import formats, main, running
 from isc.formats.gpt_oss import GptOss
 from isc.formats.llama_3 import Llama3
@@ -72,7 +72,7 @@ def test_a_resumed_build_keeps_its_day(
     tmp_path: Path, clock: type[_Clock], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     many, output = write_many(tmp_path / "many.jsonl"), tmp_path / "out.jsonl"
-    monkeypatch.setattr(running, "batches", lambda lines, first: batches(lines, first, 4000))
+    monkeypatch.setattr(sources, "BATCH_BYTES", 4000)
     with monkeypatch.context() as patch:
         patch.setattr(running, "closing", interrupting(2))
         assert build(many, output) == 130

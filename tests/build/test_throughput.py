@@ -84,7 +84,7 @@ def test_workers_are_started_as_the_system_bears_it(model: Path, monkeypatch: py
     """The parent's renderer has no engine, and those of the workers give what one here gives."""
     monkeypatch.setattr(workers, "start_method", lambda: method)
     renderer = isc.load(model, "qwen3", engine="later")
-    groups = list(batches(conversations(60).splitlines(keepends=True), 1, 4000))
+    groups = list(batches(enumerate(conversations(60).splitlines(keepends=True)), 1, 4000))
     settings = Settings(Loss(True))
     alone = list(workers.built(groups, isc.load(model, "qwen3"), settings))
     assert list(workers.built(groups, renderer, settings, workers=2)) == alone
@@ -139,7 +139,7 @@ def test_a_slower_engine_in_the_workers_is_warned_of(tmp_path: Path, model: Path
     document = json.loads((model / "tokenizer.json").read_bytes())
     document["normalizer"] = {"type": "NFKC"}  # which the fast engine does not know
     (model / "tokenizer.json").write_text(json.dumps(document))
-    groups = list(batches(conversations(20).splitlines(keepends=True), 1, 4000))
+    groups = list(batches(enumerate(conversations(20).splitlines(keepends=True)), 1, 4000))
     renderer = isc.load(model, "qwen3", engine="later")
     with pytest.warns(EncoderFallbackWarning, match="using `tokenizers` instead of fastokens") as warned:
         assert len(list(workers.built(groups, renderer, Settings(Loss(True)), workers=2))) == len(groups)
@@ -156,5 +156,5 @@ def test_another_process_is_worth_sixteen_megabytes(
     with (tmp_path / "in.jsonl").open("wb") as stream:
         stream.truncate(size << 20)
     monkeypatch.setattr(running, "_cores", lambda: cores)
-    paths = BuildPaths(str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl", tmp_path / "rejects.jsonl")
+    paths = BuildPaths((str(tmp_path / "in.jsonl"),), tmp_path / "out.jsonl", tmp_path / "rejects.jsonl")
     assert running.worker_count(paths, Manner(workers=asked)) == count

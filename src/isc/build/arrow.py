@@ -26,8 +26,11 @@ _MASKS = frozenset(("loss_mask", "is_content", "sampled_mask"))
 _ROW_GROUP_BYTES = 64 * 1024 * 1024
 
 
-def require() -> None:
+def require(what: str = "a .parquet output") -> None:
     """Raise unless pyarrow is installed.
+
+    Args:
+        what: What needs it.
 
     Raises:
         OptionError: It is not; says how to install it.
@@ -35,7 +38,7 @@ def require() -> None:
     try:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError:
-        raise OptionError('a .parquet output needs pyarrow: pip install "isc[arrow]"') from None
+        raise OptionError(f'{what} needs pyarrow: pip install "isc[arrow]"') from None
 
 
 def stream_start(columns: Sequence[str]) -> bytes:

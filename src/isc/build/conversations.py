@@ -1,4 +1,7 @@
-"""JSON and JSON Lines as conversations, one at a time. What a message holds is checked by `isc.convert`, not here."""
+"""JSON and JSON Lines as values, one at a time, and the conversation that a row of a file holds.
+
+What a message holds is checked by `isc.convert`, not here; which key a conversation stands under is told in `forms`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from msgspec import Struct
 from isc.errors import Error, shown
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_FORM = 'a conversation is {"messages": [...], "tools": [...]} or a bare list of messages'
 
 
 class InputError(Error, ValueError):
@@ -21,51 +23,19 @@ class InputError(Error, ValueError):
 
 
 class Conversation(Struct, frozen=True):
-    """Messages and tools as a file gives them, unchecked, and the other fields of the row they stand in."""
+    """Messages and tools as a file gives them, unchecked.
+
+    Attributes:
+        messages: The messages as dicts, with their flags.
+        tools: The tools.
+        fields: The other fields of the row.
+        untrained: Indices of messages that are never trained on: those of a prompt whose completion is trained on.
+    """
 
     messages: list[Any]
     tools: list[Any] | None = None
     fields: Mapping[str, Any] = {}
-
-
-def conversation(document: bytes) -> Conversation:
-    """Read the conversation in one JSON document.
-
-    Args:
-        document: UTF-8 JSON: an object with `messages` and perhaps `tools`, or a bare list of messages.
-
-    Returns:
-        What `Renderer.render` and `build_training_sample` take.
-
-    Raises:
-        InputError: Not JSON, or not of that form.
-
-    >>> conversation(b'[{"role": "user", "content": "hi"}]').messages[0]["content"]
-    'hi'
-    """
-    value = _decoded(document)
-    if isinstance(value, list):
-        if value and isinstance(value[0], Mapping) and "messages" in value[0]:
-            raise InputError("this is a list of conversations; write one a line instead (jq -c '.[]')")
-        return Conversation(value)
-    if not isinstance(value, dict):
-        raise InputError(f"{_FORM} (got {shown(value)})")
-    return conversation_in(value)
-
-
-def conversation_in(row: Mapping[str, Any]) -> Conversation:
-    """Read the conversation in one row.
-
-    Raises:
-        InputError: The row has no messages, or they or the tools are no list.
-
-    >>> conversation_in({"messages": [{"role": "user", "content": "hi"}], "id": 7}).fields
-    {'id': 7}
-    """
-    if "messages" not in row:
-        raise InputError(f"{_FORM} (got {shown(row)})")
-    fields = {name: field for name, field in row.items() if name not in ("messages", "tools")}
-    return Conversation(_listed(row, "messages") or [], _listed(row, "tools"), fields)
+    untrained: frozenset[int] = frozenset()
 
 
 def tools(document: bytes) -> list[Any]:
@@ -74,25 +44,36 @@ def tools(document: bytes) -> list[Any]:
     Raises:
         InputError: Not JSON, or not of that form.
     """
-    value = _decoded(document)
-    listed = _listed(value if isinstance(value, dict) else {"tools": value}, "tools")
-    if listed is None:
+    value = decoded(document)
+    found = listed(value if isinstance(value, dict) else {"tools": value}, "tools")
+    if found is None:
         raise InputError('tools are a list of tool specs, or {"tools": [...]}')
-    return listed
+    return found
 
 
-def _listed(fields: Mapping[str, Any], key: str) -> list[Any] | None:
+def listed(fields: Mapping[str, Any], key: str) -> list[Any] | None:
+    """Return the list under a key, which may be the JSON text of one, or None where there is nothing.
+
+    Raises:
+        InputError: It is no list.
+    """
     value = fields.get(key)
+    if isinstance(value, str):
+        text = value.strip()
+        value = decoded(text.encode("utf-8", "surrogatepass")) if text else None
     if value is not None and not isinstance(value, list):
-        raise InputError(f"{key} must be a list (got {shown(value)})")
+        raise InputError(f"{key} must be a list (got {shown(fields[key])})")
     return value
 
 
-def _decoded(document: bytes) -> object:
+def decoded(document: bytes) -> object:
     """Return the value of a JSON document.
 
     Where msgspec refuses a document, the slower reader of the standard library decides: its reasons are better,
     and it lets values pass that `isc.convert` then names by their path.
+
+    Raises:
+        InputError: It is not JSON; says where.
     """
     text = document.rstrip().removeprefix(_BYTE_ORDER_MARK)
     try:
@@ -133,6 +114,6 @@ def documents(stream: BinaryIO, *, by_line: bool = False) -> Iterator[tuple[int,
 def is_whole(line: bytes) -> bool:
     """Return whether a line is a JSON document by itself."""
     try:
-        return isinstance(_decoded(line), (dict, list))
+        return isinstance(decoded(line), (dict, list))
     except InputError:
         return False

@@ -1,4 +1,4 @@
-"""Lines of conversations to training samples: batches of lines in, encoded rows out. Pure: no file, nothing printed."""
+"""Rows of conversations to training samples: batches of rows in, encoded rows out. Pure: no file, nothing printed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Struct
 
-from isc.build import arrow
-from isc.build.conversations import Conversation, conversation
+from isc.build import arrow, tables
+from isc.build.conversations import Conversation
+from isc.build.forms import Form, InputRow, conversation
+from isc.build.nulls import null_keys, without_nulls
 from isc.build.survey import Survey, survey_of
 from isc.conversation.columns import SETS, ColumnSet
 from isc.conversation.contexts import Contexts, training_contexts, unprompted_text
@@ -28,7 +30,6 @@ MEDIA = "multi_modal_data"
 """The column of a row's images."""
 
 _BODIES = "-bodies"
-_BATCH_BYTES = 256 * 1024
 
 
 class LineError(Error, ValueError):
@@ -85,6 +86,8 @@ class Settings(Struct, frozen=True):
     turns: Turns = "together"
     ensure_final_stop: bool = False
     max_tokens: int | None = None
+    form: Form | None = None
+    drop_null: bool = False
     images: bool = False
     family: str = ""
     vocabulary: str = ""
@@ -111,16 +114,17 @@ class RoleTally(Struct, frozen=True):
 
 
 class Tally(Struct, frozen=True):
-    """What became of some lines.
+    """What became of some rows.
 
     Attributes:
-        samples: Samples that lines became.
-        rejected: Lines that did not.
+        samples: Samples that rows became.
+        rejected: Rows that did not.
         roles: Tokens by role, those without an owner under `NOBODY`.
         flagged: Messages that a flag of the data left untrained, by the flag's key.
         unrendered: Messages of which the format renders nothing, by role.
         unprompted: Trained turns that no engine with these options could have sampled there. Looked for where each turn
             stands behind its prompt.
+        nulls: Keys that are null in arguments and in tools, by the place: dropped, or rendered as they are.
     """
 
     samples: int = 0
@@ -129,6 +133,7 @@ class Tally(Struct, frozen=True):
     flagged: dict[str, int] = {}
     unrendered: dict[str, int] = {}
     unprompted: int = 0
+    nulls: dict[str, int] = {}
 
     def __add__(self, other: Tally) -> Tally:
         names = dict.fromkeys((*self.roles, *other.roles))
@@ -136,7 +141,8 @@ class Tally(Struct, frozen=True):
         roles = {name: self.roles.get(name, empty) + other.roles.get(name, empty) for name in names}
         counts = (_added(self.flagged, other.flagged), _added(self.unrendered, other.unrendered))
         unprompted = self.unprompted + other.unprompted
-        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles, *counts, unprompted)
+        nulls = _added(self.nulls, other.nulls)
+        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles, *counts, unprompted, nulls)
 
 
 def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
@@ -144,31 +150,61 @@ def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int
 
 
 class Rejected(Struct, frozen=True):
-    """A line that became no sample, and why."""
+    """A row that became no sample, and why. The file is told by its number among the inputs."""
 
     line: int
     reason: str
     original: bytes
+    file: int = 0
 
 
 class Batch(Struct, frozen=True):
-    """Consecutive lines of the input as they stand there; the first is line number `first`."""
+    """Consecutive rows of one input.
+
+    Attributes:
+        first: The number of the first row in its file.
+        lines: The rows as they stand there, as JSON.
+        ends: The place behind each row, where reading can go on.
+        table: The rows as an Arrow stream, where they are no lines.
+        form: How a row holds a conversation.
+        file: The number of the file among the inputs.
+        read: How much of the file, in bytes on disk, was read to get here; for people.
+    """
 
     first: int
-    lines: tuple[bytes, ...]
+    lines: tuple[bytes, ...] = ()
+    ends: tuple[int, ...] = ()
+    table: bytes = b""
+    form: Form = "messages"
+    file: int = 0
+    read: int = 0
+
+    def rows(self) -> Sequence[InputRow]:
+        """Return the rows: JSON, or values."""
+        return tables.rows(self.table) if self.table else self.lines
 
 
 class Built(Struct, frozen=True):
-    """What a batch became: encoded rows, rejected lines, and how much of the input that accounts for.
+    """What a batch became: encoded rows, rejected rows, and how much of the input that accounts for.
 
-    `survey` is there where one is taken.
+    Attributes:
+        rows: The samples, encoded.
+        rejected: The rows that became none.
+        tally: What became of the rows.
+        lines: How many rows are accounted for.
+        end: The place in the file behind them; None where not one is.
+        file: The number of the file among the inputs.
+        read: How much of the file was read, for people.
+        survey: What a report shows of them, where one is taken.
     """
 
     rows: bytes
     rejected: tuple[Rejected, ...]
     tally: Tally
     lines: int
-    input_bytes: int
+    end: int | None = None
+    file: int = 0
+    read: int = 0
     survey: Survey | None = None
 
 
@@ -199,19 +235,21 @@ def tally_of(sample: TrainingSample) -> Tally:
     return Tally(samples=1, roles=roles, unrendered=dict(Counter(dropped)))
 
 
-def batches(lines: Iterable[bytes], first: int = 1, size: int = _BATCH_BYTES) -> Iterator[Batch]:
-    """Yield lines in groups of about `size` bytes; the first line has number `first`."""
+def batches(lines: Iterable[tuple[int, bytes]], first: int = 1, size: int = 256 * 1024) -> Iterator[Batch]:
+    """Yield lines, which come with the place behind each, in groups of about `size` bytes. `first` numbers them."""
     group: list[bytes] = []
+    ends: list[int] = []
     held = 0
-    for line in lines:
+    for end, line in lines:
         group.append(line)
+        ends.append(end)
         held += len(line)
         if held >= size:
-            yield Batch(first, tuple(group))
+            yield Batch(first, tuple(group), tuple(ends))
             first += len(group)
-            group, held = [], 0
+            group, ends, held = [], [], 0
     if group:
-        yield Batch(first, tuple(group))
+        yield Batch(first, tuple(group), tuple(ends))
 
 
 def build_samples(
@@ -226,7 +264,8 @@ def build_samples(
         Error: The conversation cannot be rendered, has nothing to train on or has too many tokens; under `strict` also
             where the format renders nothing of a message, or a turn does not begin with its prompt.
     """
-    contexts = _contexts(renderer, settings, read)
+    nulls = null_keys(read)
+    contexts = _contexts(renderer, settings, without_nulls(read) if nulls and settings.drop_null else read)
     for sample in contexts.samples:
         count = len(sample.token_ids)
         if settings.max_tokens is not None and count > settings.max_tokens:
@@ -237,13 +276,14 @@ def build_samples(
             raise LineError(f"messages[{index}]: this format renders nothing of this {role} message; leave it out")
     if strict and contexts.unprompted:
         raise LineError(unprompted_text(contexts.unprompted))
-    tally = Tally(flagged=dict(read_flags(read.messages).counts), unprompted=len(contexts.unprompted))
+    tally = Tally(flagged=dict(read_flags(read.messages).counts), unprompted=len(contexts.unprompted), nulls=nulls)
     return contexts.samples, sum(map(tally_of, contexts.samples), tally)
 
 
 def _contexts(renderer: Renderer, settings: Settings, read: Conversation) -> Contexts:
     role_to_mask: RoleToMask | None = None if settings.loss.assistant else {}
-    trained_on = (role_to_mask, settings.loss.body_roles, None)
+    mask = [index not in read.untrained for index in range(len(read.messages))] if read.untrained else None
+    trained_on = (role_to_mask, settings.loss.body_roles, mask)
     stops = settings.ensure_final_stop
     if settings.turns == "together":
         given = (renderer, read.messages, read.tools, *trained_on)
@@ -256,41 +296,46 @@ def _contexts(renderer: Renderer, settings: Settings, read: Conversation) -> Con
 
 
 def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Batch) -> Built:
-    """Build the samples of some lines.
+    """Build the samples of some rows.
 
-    Under `strict` the batch ends before its first bad line, and that line is not accounted for.
+    Under `strict` the batch ends before its first bad row, and that row is not accounted for.
 
     Args:
         renderer: Format and vocabulary.
         settings: What to train on, and how rows are written.
-        strict: Whether to stop at a bad line.
-        batch: The lines.
+        strict: Whether to stop at a bad row.
+        batch: The rows.
     """
-    rows: list[Row] = []
+    written: list[Row] = []
     rejected: list[Rejected] = []
     surveyed: list[tuple[int, int, TrainingSample]] = []
     tally = Tally()
     done = 0
-    for number, line in enumerate(batch.lines, batch.first):
+    for number, row in enumerate(batch.rows(), batch.first):
         try:
-            if line.strip():
-                read = conversation(line)
+            if not isinstance(row, bytes) or row.strip():
+                read = conversation(row, batch.form)
                 samples, counted = build_samples(renderer, settings, read, strict=strict)
-                rows += [row_of(sample, settings, read.fields) for sample in samples]
+                written += [row_of(sample, settings, read.fields) for sample in samples]
                 surveyed += [(number, index, sample) for index, sample in enumerate(samples) if settings.surveyed]
                 tally += counted
         except EncoderError:
-            raise  # the vocabulary is at fault, and every other line would fail as well
-        except Exception as error:  # whatever one line does, the others are not to be lost by it
-            rejected.append(Rejected(number, reason_of(error), line))
+            raise  # the vocabulary is at fault, and every other row would fail as well
+        except Exception as error:  # whatever one row does, the others are not to be lost by it
+            rejected.append(_rejected(number, row, error, batch.file))
             if strict:
                 break
             tally += Tally(rejected=1)
         done += 1
-    accounted = sum(map(len, batch.lines[:done]))
-    refused = [] if strict else [(line.line, line.reason, line.original) for line in rejected]
+    end = batch.ends[done - 1] if done and batch.ends else None
+    refused = [] if strict else [(row.line, row.reason, row.original) for row in rejected]
     survey = survey_of(surveyed, refused) if settings.surveyed else None
-    return Built(_encoded(rows, settings.format), tuple(rejected), tally, done, accounted, survey)
+    done_with = (tally, done, end, batch.file, batch.read)
+    return Built(_encoded(written, settings.format), tuple(rejected), *done_with, survey)
+
+
+def _rejected(number: int, row: InputRow, error: Exception, file: int) -> Rejected:
+    return Rejected(number, reason_of(error), row if isinstance(row, bytes) else tables.row_text(row), file)
 
 
 def reason_of(error: Exception) -> str:

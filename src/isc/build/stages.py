@@ -19,7 +19,7 @@ from isc._later import Later
 from isc._options import checked
 from isc._sources import Source
 from isc.build import arrow, samples
-from isc.build.conversations import conversation_in
+from isc.build.forms import conversation
 from isc.build.samples import Row, Settings, Turns
 from isc.conversation.columns import ColumnSet
 from isc.conversation.renderer import Renderer
@@ -228,7 +228,7 @@ class ToSamples:
         built = _Built(samples.columns(settings))
         for number, row in enumerate(rows):
             try:
-                read = conversation_in(row)
+                read = conversation(row)
                 for sample in samples.build_samples(renderer, settings, read)[0]:
                     built.add(samples.row_of(sample, settings, {}), number)
             except EncoderError:

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 from rich.console import Console
 
+from isc.build.forms import Form
 from isc.build.samples import Turns
 from isc.conversation.columns import ColumnSet
 
@@ -65,6 +66,11 @@ class Samples:
     axolotl and LLaMA-Factory read them. `trl`: completion_mask and assistant_masks. `mask`: loss_mask. `spans`:
     loss_spans, in half the space. `shifted`: target_ids, loss_mask and position_ids, as prime-rl batches them.
     `attribution`: loss_mask, message_indices, is_content, sampled_mask and message_roles."""
+    format: Form | None = None
+    """How the rows hold conversations, where the files do not tell: `messages`, `prompt-completion`, `sharegpt` or
+    `alpaca`."""
+    drop_null: bool = False
+    """Leave out keys that are null in arguments and in tools, with which Arrow pads rows."""
     keep: str = ""
     """Fields of the input's rows to carry along as columns of their own, joined by commas: --keep id,source."""
     turns: Turns = "together"

@@ -11,11 +11,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from isc.build.conversations import InputError, conversation, documents
+from isc.build.conversations import InputError, documents
+from isc.build.forms import conversation
+from isc.build.sources import named, opened
 from isc.cli import Exit
 from isc.cli.arguments import File, Whole, console
 from isc.cli.commands import app
-from isc.cli.files import named, opened
 from isc.cli.formats import family_value, with_options
 from isc.testing.conformance import CheckReport, Named, Outcome, built_in, check_model
 

@@ -12,15 +12,17 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 import isc
-from isc.build.conversations import Conversation, InputError, conversation, documents
+from isc.build.conversations import Conversation, InputError, documents
 from isc.build.conversations import tools as decoded_tools
+from isc.build.forms import conversation
 from isc.build.samples import SampleFormat, Settings, columns, parse_loss
+from isc.build.sources import expanded, named, opened
 from isc.build.workers import Pool
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, PageFile, Samples, Whole, console
 from isc.cli.coverage import COLUMNS, known_coverage, rows_of
-from isc.cli.files import BuildPaths, named, opened, refuse_existing, whole_file
+from isc.cli.files import BuildPaths, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
 from isc.cli.pages import sample_of, sample_page, write_html
 from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
@@ -235,9 +237,7 @@ def _rendered(files: Sequence[str], renderer: Renderer, generation_prompt: bool)
 
 @app.command
 def build(
-    source: Annotated[File, Parameter(name="IN")],
-    /,
-    *,
+    *files: File,
     output: Annotated[Path, Parameter(("--output", "-o"))],
     format: Format = _NO_FORMAT,
     samples: Samples,
@@ -245,7 +245,7 @@ def build(
     report: Path | None = None,
     manner: Manner = _ANY_MANNER,
 ) -> int:
-    r"""Build training samples: a conversation a line in, `input_ids` and `labels` out, in the same order.
+    r"""Build training samples: conversations in, `input_ids` and `labels` out, in the same order.
 
     A message with `weight: 0`, `train: false`, `training: false`, `trainable: false`, `loss: false` or
     `step_loss_mask: 0` is not trained on; the summary counts them.
@@ -269,7 +269,8 @@ def build(
     ```
 
     Args:
-        source: JSON Lines, a conversation a line. `-` is standard input.
+        files: Files of conversations, or patterns in quotes: .jsonl, .json, .parquet, .arrow, each also .gz or .zst;
+            `hf://OWNER/NAME?split=train`, where datasets is installed; `-` is standard input.
         output: File to write; its name ends in .jsonl or .parquet.
         format: Chat format and vocabulary.
         samples: What a training sample is.
@@ -280,7 +281,7 @@ def build(
     """
     form = sample_format(output)
     settings = _asked_for(samples, form)
-    paths = BuildPaths(source, output, rejects or output.with_suffix(".rejects.jsonl"), report)
+    paths = BuildPaths(expanded(files), output, rejects or output.with_suffix(".rejects.jsonl"), report)
     paths.check_distinct()
     with started(worker_count(paths, manner), format.model) as pool:
         return _built(paths, settings, format, samples, manner, pool)
@@ -316,6 +317,8 @@ def _asked_for(samples: Samples, form: SampleFormat) -> Settings:
         turns=samples.turns,
         ensure_final_stop=samples.ensure_final_stop,
         max_tokens=samples.max_tokens,
+        form=samples.format,
+        drop_null=samples.drop_null,
         version=isc.__version__,
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from msgspec import Struct
 from isc.build import arrow
 from isc.build.conversations import InputError
 from isc.build.samples import Built, Rejected, Settings, Tally, columns
+from isc.build.sources import STDIN, Source, can_be_read_again, done_digest, fingerprint, named
 from isc.build.survey import Survey
 from isc.errors import Error, OptionError
 
@@ -30,33 +30,7 @@ try:
 except ImportError:  # not on Windows, where an open file cannot be renamed either
     fcntl = None  # type: ignore[assignment]
 
-STDIN = "-"
-
 _SECONDS_BETWEEN_NOTES = 1.0
-_COMPARED_BYTES = 64 * 1024
-
-
-def named(source: str) -> str:
-    """Return the name of an input for messages."""
-    return "standard input" if source == STDIN else source
-
-
-@contextmanager
-def opened(source: str) -> Iterator[BinaryIO]:
-    """Open a file for reading, or standard input for `-`.
-
-    Raises:
-        InputError: It cannot be opened; says why.
-    """
-    if source == STDIN:
-        yield sys.stdin.buffer
-        return
-    try:
-        stream = Path(source).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"{source}: {error.strerror}") from None
-    with stream:
-        yield stream
 
 
 @contextmanager
@@ -128,9 +102,9 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 class BuildPaths(Struct, frozen=True):
-    """Where a build's files lie."""
+    """Where a build's files lie. The inputs are files, patterns being expanded."""
 
-    source: str
+    sources: tuple[str, ...]
     output: Path
     rejects: Path
     report: Path | None = None
@@ -157,8 +131,23 @@ class BuildPaths(Struct, frozen=True):
 
     @property
     def can_be_read_again(self) -> bool:
-        """Return whether the input is a file, not a pipe."""
-        return self.source != STDIN and Path(self.source).is_file()
+        """Return whether all inputs are files, not a pipe."""
+        return all(map(can_be_read_again, self.sources))
+
+    @property
+    def named(self) -> str:
+        """Return the inputs for messages."""
+        return named(self.sources[0]) if len(self.sources) == 1 else f"{len(self.sources)} inputs"
+
+    @property
+    def size(self) -> int | None:
+        """Return the bytes of all inputs, None where that of one is not known."""
+        files = [Path(name) for name in self.sources]
+        return sum(file.stat().st_size for file in files) if all(file.is_file() for file in files) else None
+
+    def place(self, file: int, row: int) -> str:
+        """Return the place of a row for messages."""
+        return f"{named(self.sources[file])}:{row}"
 
     def check_distinct(self) -> None:
         """Raise an `OptionError` if one of the files is written over another, or is a directory."""
@@ -166,8 +155,8 @@ class BuildPaths(Struct, frozen=True):
             if path.is_dir():
                 raise OptionError(f"{path} is a directory; name a file")
         working = (self.partial, self.partial_rejects, self.state)
-        named = [*self.written, *([] if self.source == STDIN else [Path(self.source)])]
-        if len({path.resolve() for path in (*named, *working)}) < len(named) + len(working):
+        names = [*self.written, *(Path(name) for name in self.sources if name != STDIN)]
+        if len({path.resolve() for path in (*names, *working)}) < len(names) + len(working):
             own = ", ".join(path.name for path in working)
             raise OptionError(
                 f"input, output, rejects file and report must be different files, and none of the build's own: {own}"
@@ -175,20 +164,41 @@ class BuildPaths(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """What a build has accounted for: lines and bytes of its input, and the bytes they became.
+    """What a build has accounted for: rows of its inputs, and the bytes they became.
 
-    `input_tail` is a digest of the input's last bytes among them: continued is only what began with this input.
+    Attributes:
+        settings: The options of the build.
+        lines: Rows of all files.
+        file: The number of the file that is read; the files before it are done.
+        file_lines: Rows of that file.
+        place: The place in it where reading goes on.
+        done: A digest of the files that are done: continued is only what began with these inputs.
+        place_digest: A digest of what was read of the file.
+        output_bytes: Bytes of the samples.
+        rejects_bytes: Bytes of the rejects.
+        tally: What became of the rows.
+        complete: Whether all inputs are accounted for.
     """
 
     settings: Settings
     lines: int = 0
-    input_bytes: int = 0
-    input_tail: str = ""
+    file: int = 0
+    file_lines: int = 0
+    place: int = 0
+    done: str = ""
+    place_digest: str = ""
     output_bytes: int = 0
     rejects_bytes: int = 0
     tally: Tally = Tally()
     survey: Survey = Survey()
     complete: bool = False
+
+
+def _with_done(digest: str, names: Sequence[str]) -> str:
+    """Return the digest of some files, with that of the files before them."""
+    for name in names:
+        digest = hashlib.sha256(f"{digest} {fingerprint(name)}".encode()).hexdigest()
+    return digest
 
 
 def read_state(paths: BuildPaths) -> State | None:
@@ -206,11 +216,11 @@ def read_state(paths: BuildPaths) -> State | None:
 
 
 def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None:
-    """Raise unless going on from `state` gives the same result as a build in one go.
+    """Raise unless going on from `state` gives the same result as a build in one go, as far as options tell.
 
     Raises:
-        OptionError: The options differ.
-        InputError: The input is not the one that the build began with, or the partial output is gone.
+        OptionError: The options differ, or the input can be read only once.
+        InputError: The partial output is gone.
     """
     for name in (field for field in Settings.__struct_fields__ if field != "vocabulary"):
         before, now = getattr(state.settings, name), getattr(settings, name)
@@ -220,21 +230,26 @@ def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None
     if state.complete:
         return
     if not paths.can_be_read_again:
-        raise OptionError(f"--resume: the input must be a file that can be read again, not {named(paths.source)}")
-    with opened(paths.source) as stream:
-        if input_tail(stream, state.input_bytes) != state.input_tail:
-            changed = f"changed in the {state.lines} lines that were done"
-            raise InputError(f"{paths.source} has {changed}; start again with --overwrite")
+        raise OptionError(f"--resume: the input must be a file that can be read again, not {paths.named}")
     sizes = ((paths.partial, state.output_bytes), (paths.partial_rejects, state.rejects_bytes))
     for path, size in sizes:
         if (path.stat().st_size if path.exists() else 0) < size:
             raise InputError(f"{path} is gone or shorter than it was; start again with --overwrite")
 
 
-def input_tail(stream: BinaryIO, end: int) -> str:
-    """Return a digest of up to 64 KiB of a file before position `end`."""
-    stream.seek(max(0, end - _COMPARED_BYTES))
-    return hashlib.sha256(stream.read(min(end, _COMPARED_BYTES))).hexdigest()
+def check_inputs(state: State, sources: Sequence[Source]) -> None:
+    """Raise unless the inputs are those that a build began with, as far as it has read them.
+
+    Raises:
+        InputError: They are not.
+    """
+    names = [source.name for source in sources]
+    read = state.place and state.file < len(names)
+    same = _with_done("", names[: state.file]) == state.done
+    if not same or (read and done_digest(sources[state.file], state.place) != state.place_digest):
+        which = names[state.file] if same else f"one of the first {state.file} inputs"
+        changed = f"changed in the {state.lines} lines that were done"
+        raise InputError(f"{which} has {changed}; start again with --overwrite")
 
 
 class OutputError(Error, OSError):
@@ -244,9 +259,10 @@ class OutputError(Error, OSError):
 class BuildOutput:
     """The files of a build under way, beginning where `state` says."""
 
-    def __init__(self, paths: BuildPaths, state: State) -> None:
+    def __init__(self, paths: BuildPaths, state: State, sources: Sequence[Source]) -> None:
         self.paths = paths
         self.state = state
+        self._sources = sources
         self._noted = 0.0
         paths.rejects.parent.mkdir(parents=True, exist_ok=True)
         self._output = _continued(paths.partial, state.output_bytes)
@@ -262,14 +278,18 @@ class BuildOutput:
 
         Lines that will be tried again are not kept.
         """
-        rejects = b"".join(map(_reject_line, built.rejected)) if keep_rejected else b""
+        rejects = b"".join(map(self._reject_line, built.rejected)) if keep_rejected else b""
         self._append(self._output, built.rows)
         self._append(self._rejects, rejects)
         state = self.state
+        same_file = built.file == state.file
         self.state = msgspec.structs.replace(
             state,
             lines=state.lines + built.lines,
-            input_bytes=state.input_bytes + built.input_bytes,
+            file=built.file,
+            file_lines=built.lines + (state.file_lines if same_file else 0),
+            place=built.end if built.end is not None else state.place if same_file else 0,
+            done=state.done if same_file else _with_done(state.done, self.paths.sources[state.file : built.file]),
             output_bytes=state.output_bytes + len(built.rows),
             rejects_bytes=state.rejects_bytes + len(rejects),
             tally=state.tally + built.tally,
@@ -284,10 +304,9 @@ class BuildOutput:
             with self._named(stream.name):
                 stream.flush()
                 os.fsync(stream.fileno())
-        if self.paths.can_be_read_again:
-            with opened(self.paths.source) as source:
-                tail = input_tail(source, self.state.input_bytes)
-            self.state = msgspec.structs.replace(self.state, input_tail=tail)
+        if self.paths.can_be_read_again and self.state.place:
+            digest = done_digest(self._sources[self.state.file], self.state.place)
+            self.state = msgspec.structs.replace(self.state, place_digest=digest)
         written = _beside(self.paths.state, ".new")
         with self._named(self.paths.state):
             try:
@@ -310,6 +329,18 @@ class BuildOutput:
         self.close()
         with self._named(self.paths.output):
             complete(self.paths, self.state)
+
+    def _reject_line(self, rejected: Rejected) -> bytes:
+        """Return a rejected row as JSON, with its place and reason. Bytes that are no UTF-8 are kept in base64."""
+        original = rejected.original.rstrip(b"\r\n")
+        entry: dict[str, int | str] = {"line": rejected.line, "reason": rejected.reason}
+        if len(self._sources) > 1:
+            entry = {"file": self._sources[rejected.file].name, **entry}
+        try:
+            entry["original"] = original.decode()
+        except UnicodeDecodeError:
+            entry["original_base64"] = b64encode(original).decode()
+        return msgspec.json.encode(entry) + b"\n"
 
     def _append(self, stream: BinaryIO, content: bytes) -> None:
         with self._named(stream.name):
@@ -358,14 +389,3 @@ def _continued(path: Path, size: int) -> BinaryIO:
     stream.truncate(size)
     stream.seek(size)
     return stream
-
-
-def _reject_line(rejected: Rejected) -> bytes:
-    """Return a rejected line as JSON, with its number and reason. Bytes that are no UTF-8 are kept in base64."""
-    original = rejected.original.rstrip(b"\r\n")
-    entry: dict[str, int | str] = {"line": rejected.line, "reason": rejected.reason}
-    try:
-        entry["original"] = original.decode()
-    except UnicodeDecodeError:
-        entry["original_base64"] = b64encode(original).decode()
-    return msgspec.json.encode(entry) + b"\n"

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from isc.build.samples import Loss
-from isc.cli.files import STDIN, whole_file
+from isc.build.sources import STDIN
+from isc.cli.files import whole_file
 from isc.cli.formats import EMBEDDED, described
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample, chosen, loss_spans

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import BinaryIO
 
 from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from isc.build import arrow
-from isc.build.conversations import InputError, is_whole
-from isc.build.samples import Built, SampleFormat, Settings, Tally, batches
+from isc.build.conversations import InputError
+from isc.build.recognition import recognized
+from isc.build.samples import Batch, Built, SampleFormat, Settings
+from isc.build.sources import Source, named, read_batches
 from isc.build.workers import Pool, WorkerError, built
 from isc.cli import Exit
 from isc.cli.arguments import Manner
@@ -24,11 +26,10 @@ from isc.cli.files import (
     BuildPaths,
     State,
     check_continues,
+    check_inputs,
     complete,
     discard,
     locked,
-    named,
-    opened,
     read_state,
     refuse_existing,
 )
@@ -100,9 +101,9 @@ class Job(Struct, frozen=True):
 
 def worker_count(paths: BuildPaths, manner: Manner) -> int:
     """Return how many processes a build is worth, if that is not said."""
-    if manner.workers is not None or not paths.can_be_read_again:
+    if manner.workers is not None or paths.size is None:
         return manner.workers or _cores()
-    return max(1, min(_cores(), Path(paths.source).stat().st_size // _WORTH_A_WORKER))
+    return max(1, min(_cores(), paths.size // _WORTH_A_WORKER))
 
 
 @contextmanager
@@ -147,18 +148,17 @@ def _run(job: Job) -> State:
     if state.complete:
         complete(job.paths, state)
         return state
-    _check_one_a_line(job.paths)
-    with opened(job.paths.source) as stream:
-        if state.input_bytes:
-            stream.seek(state.input_bytes)
-        output = BuildOutput(job.paths, state)
-        try:
-            if _written(job, stream, output):
-                output.complete()
-        finally:
-            output.close()
-            if not output.state.lines:
-                discard(job.paths)
+    sources = tuple(recognized(name, job.settings.form) for name in job.paths.sources)
+    check_inputs(state, sources)
+    _say_what_they_are(sources, job.errors)
+    output = BuildOutput(job.paths, state, sources)
+    try:
+        if _written(job, sources, output):
+            output.complete()
+    finally:
+        output.close()
+        if not output.state.lines:
+            discard(job.paths)
     return output.state
 
 
@@ -179,27 +179,35 @@ def ended(job: Job, console: Console) -> Exit:
 def report_of(job: Job, state: State) -> Page:
     """Return the report of a build as a page."""
     told = (described(job.renderer.family), vocabulary_words(state.settings.vocabulary), f"loss {state.settings.loss}")
-    built = BuildFacts(state.lines, state.tally, state.survey, tuple(_notes(state.tally)))
+    built = BuildFacts(state.lines, state.tally, state.survey, tuple(_notes(state)))
     return report_page(built, job.renderer.encoder, job.paths.output.name, " · ".join(told))
 
 
-def _check_one_a_line(paths: BuildPaths) -> None:
-    """Refuse a .json file that holds one document over many lines: each of its lines would be rejected."""
-    if paths.can_be_read_again and Path(paths.source).suffix == ".json":
-        with opened(paths.source) as stream:
-            first = next((line for line in stream if line.strip()), b"[]")
-        if not is_whole(first):
-            raise InputError(f"{paths.source} is one document over many lines; isc build reads one conversation a line")
+def _say_what_they_are(sources: Sequence[Source], errors: Console) -> None:
+    """Print what each input was found to be; inputs of one kind that follow each other are told together."""
+    for kind, group in groupby(sources, key=str):
+        first, *more = group
+        others = f" and {len(more):,} more" if more else ""
+        errors.print(f"isc: {named(first.name)}{others}: {kind}", soft_wrap=True)
 
 
-def _written(job: Job, stream: BinaryIO, output: BuildOutput) -> bool:
-    """Build all lines: write the good ones, report the bad ones. Return whether the end was reached."""
-    size = Path(job.paths.source).stat().st_size if job.paths.can_be_read_again else None
-    groups = batches(stream, output.state.lines + 1)
+def _batches(sources: Sequence[Source], state: State) -> Iterator[Batch]:
+    """Yield the rows of all inputs from where a build stands."""
+    if state.file < len(sources):
+        yield from read_batches(sources[state.file], state.file, state.file_lines + 1, state.place)
+    for file in range(state.file + 1, len(sources)):
+        yield from read_batches(sources[file], file)
+
+
+def _written(job: Job, sources: Sequence[Source], output: BuildOutput) -> bool:
+    """Build all rows: write the good ones, report the bad ones. Return whether the end was reached."""
+    known = all(source.size for source in sources)
+    starts = list(accumulate((source.size for source in sources), initial=0))
     strict = job.manner.strict
     try:
         with _progress(job.errors) as progress:
-            task = progress.add_task("", total=size, samples=0)
+            task = progress.add_task("", total=starts[-1] if known else None, samples=0)
+            groups = _batches(sources, output.state)
             with closing(built(groups, job.renderer, job.settings, strict=strict, pool=job.pool)) as results:
                 for result in results:
                     _report(job, result, output.state.tally.rejected)
@@ -207,9 +215,9 @@ def _written(job: Job, stream: BinaryIO, output: BuildOutput) -> bool:
                     if strict and result.rejected:
                         output.note()
                         return False
-                    state = output.state
-                    progress.update(task, completed=state.input_bytes, samples=state.tally.samples)
-    except (KeyboardInterrupt, WorkerError):
+                    read = starts[result.file] + result.read
+                    progress.update(task, completed=read, samples=output.state.tally.samples)
+    except (KeyboardInterrupt, WorkerError, InputError):
         output.note()
         again = "; --resume goes on from there" if job.paths.can_be_read_again else ""
         job.errors.print(f"isc: stopped after line {output.state.lines:,}{again}")
@@ -239,13 +247,14 @@ def _report(job: Job, result: Built, before: int) -> None:
     """Print the first rejected lines: thousands would hide everything else."""
     for position, rejected in enumerate(result.rejected, before + 1):
         if position <= _REPORTED_LINES:
-            job.errors.print(f"{named(job.paths.source)}:{rejected.line}: {rejected.reason}", soft_wrap=True)
+            job.errors.print(f"{job.paths.place(rejected.file, rejected.line)}: {rejected.reason}", soft_wrap=True)
         elif position == _REPORTED_LINES + 1:
             job.errors.print(f"isc: more lines are rejected; {job.paths.rejects} will have all of them")
 
 
-def _notes(tally: Tally) -> Iterator[str]:
+def _notes(state: State) -> Iterator[str]:
     """Yield notes on messages that the table does not show: untrained by a flag, not rendered, trained unprompted."""
+    tally = state.tally
     if tally.flagged:
         counts = ", ".join(f"{key} {count:,}" for key, count in sorted(tally.flagged.items()))
         yield f"left untrained by a flag of the data (messages): {counts}"
@@ -255,6 +264,14 @@ def _notes(tally: Tally) -> Iterator[str]:
     if tally.unprompted:
         count = f"{tally.unprompted:,}"
         yield f"trained behind a prompt that these options never give (turns): {count}; --strict refuses them"
+    if tally.nulls:
+        counts = ", ".join(f"{place} {count:,}" for place, count in sorted(tally.nulls.items()))
+        dropped = (
+            "dropped"
+            if state.settings.drop_null
+            else "rendered as null; Arrow pads rows so, and --drop-null leaves them out"
+        )
+        yield f"keys that are null: {counts}, {dropped}"
 
 
 def print_summary(job: Job, state: State, console: Console) -> Exit:
@@ -273,14 +290,14 @@ def print_summary(job: Job, state: State, console: Console) -> Exit:
         job.errors.print(f"isc: {lines} rejected; see {paths.rejects}", soft_wrap=True)
     if not tally.samples:
         hint = "is there one conversation a line?" if state.lines else "it is empty"
-        job.errors.print(f"isc: no line of {named(paths.source)} became a sample: {hint}", soft_wrap=True)
+        job.errors.print(f"isc: no line of {paths.named} became a sample: {hint}", soft_wrap=True)
         return Exit.FAILED
     counted = f"{tally.samples:,} samples from {state.lines:,} lines, loss {state.settings.loss}"
     if state.settings.date:
         counted += f", the date told {state.settings.date}"
     console.print(f"{paths.output}: {counted}", soft_wrap=True)
     console.print(tally_table(tally))
-    for line in _notes(tally):
+    for line in _notes(state):
         console.print(line, soft_wrap=True)
     if state.settings.vocabulary == EMBEDDED:
         console.print(EMBEDDED_NOTICE)

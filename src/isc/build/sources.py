@@ -1,0 +1,294 @@
+"""Files of conversations: a record of what each is, and its rows in batches from any place on.
+
+A place is a number of bytes of the text that a file holds or, in files of tables, a number of rows.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, TypeAlias, cast
+
+from msgspec import Struct
+
+from isc._later import Later
+from isc.build import tables
+from isc.build.conversations import InputError
+from isc.build.forms import Form
+from isc.build.json_arrays import elements
+from isc.build.samples import Batch, batches
+from isc.errors import OptionError
+
+if TYPE_CHECKING:
+    import pyarrow
+else:
+    pyarrow = Later
+
+STDIN = "-"
+BATCH_BYTES = 256 * 1024
+
+Container: TypeAlias = Literal["lines", "array", "document", "parquet", "arrow", "dataset"]
+Compression: TypeAlias = Literal["", "gzip", "zstd"]
+
+BROKEN = (OSError, EOFError, zlib.error, ValueError)
+"""What reading a file that is cut off or damaged raises: of gzip, zstd, Parquet and Arrow."""
+
+_COMPARED_BYTES = 64 * 1024
+_SAID: Final[dict[Container, str]] = {
+    "lines": "JSON Lines",
+    "array": "a JSON array",
+    "document": "one JSON document",
+    "parquet": "Parquet",
+    "arrow": "Arrow",
+    "dataset": "a data set",
+}
+
+
+class Source(Struct, frozen=True):
+    """An input, and what it was found to be.
+
+    Attributes:
+        name: A path, `-`, or the name of a data set.
+        container: How rows stand in it.
+        form: How a row holds a conversation.
+        compression: What the file is packed with.
+        size: Its bytes on disk, 0 where nobody knows.
+        head: What was read of standard input already.
+    """
+
+    name: str
+    container: Container = "lines"
+    form: Form = "messages"
+    compression: Compression = ""
+    size: int = 0
+    head: bytes = b""
+
+    def __str__(self) -> str:
+        """Describe what it was found to be."""
+        packed = f" ({self.compression})" if self.compression else ""
+        return f"{_SAID[self.container]}{packed} of the form {self.form}"
+
+    @property
+    def is_table(self) -> bool:
+        """Return whether places in it are numbers of rows."""
+        return self.container in ("parquet", "arrow", "dataset")
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Return whether the rows can be read a second time."""
+        return can_be_read_again(self.name)
+
+
+def can_be_read_again(name: str) -> bool:
+    """Return whether an input is no pipe."""
+    return name.startswith(tables.HUB) or (name != STDIN and Path(name).is_file())
+
+
+def named(source: str) -> str:
+    """Return the name of an input for messages."""
+    return "standard input" if source == STDIN else source
+
+
+def expanded(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the inputs that names and patterns (`*`, `?`, `[...]`, `**`) stand for; those of a pattern are sorted.
+
+    Raises:
+        InputError: A pattern finds nothing.
+        OptionError: No name is given, one is a directory, or one comes twice.
+    """
+    found = [match for name in names for match in _matches(name)]
+    for position, name in enumerate(found):
+        if name in found[:position]:
+            raise OptionError(f"{named(name)} is named twice")
+        if name != STDIN and not name.startswith(tables.HUB) and Path(name).is_dir():
+            raise OptionError(f"{name} is a directory; name its files, e.g. '{Path(name) / '*.jsonl'}'")
+    if not found:
+        raise OptionError("name a file of conversations, or - for standard input")
+    return tuple(found)
+
+
+def _matches(name: str) -> list[str]:
+    if name == STDIN or name.startswith(tables.HUB) or Path(name).exists() or not glob.has_magic(name):
+        return [name]
+    files = [match for match in sorted(glob.glob(name, recursive=True)) if not Path(match).is_dir()]  # noqa: PTH207
+    if not files:
+        raise InputError(f"{name}: no file has such a name")
+    return files
+
+
+@contextmanager
+def opened(source: str) -> Iterator[BinaryIO]:
+    """Open a file for reading, or standard input for `-`.
+
+    Raises:
+        InputError: It cannot be opened; says why.
+    """
+    if source == STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = Path(source).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror}") from None
+    with stream:
+        yield stream
+
+
+def unpacked(stream: BinaryIO, compression: Compression) -> BinaryIO:
+    """Return a stream as the bytes it holds, read as they are asked for."""
+    if compression == "gzip":
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+    return tables.unpacked_zstd(stream) if compression == "zstd" else stream
+
+
+def read_batches(source: Source, file: int = 0, first: int = 1, place: int = 0) -> Iterator[Batch]:
+    """Yield the rows of a file in batches.
+
+    Args:
+        source: The file.
+        file: Its number among the inputs.
+        first: The number of the row at `place`.
+        place: Where to begin: 0, or an end that a batch has.
+
+    Raises:
+        InputError: The file cannot be read, or is damaged; names the last row that was read.
+    """
+    row = first
+    read = _table_batches if source.is_table else _text_batches
+    try:
+        for batch in read(source, file, first, place):
+            yield batch
+            row = batch.first + len(batch.ends)
+    except InputError as error:
+        told = str(error).startswith(source.name)
+        raise error if told else InputError(f"{named(source.name)}: {error}") from None
+    except BROKEN as error:
+        raise InputError(f"{named(source.name)}: cannot be read behind row {row - 1:,}: {error}") from None
+
+
+def _text_batches(source: Source, file: int, first: int, place: int) -> Iterator[Batch]:
+    with opened(source.name) as stream:
+        text = unpacked(stream, source.compression)
+        if source.head:
+            text = chained(source.head, text)
+        _skip(text, place)
+        pairs = _pairs(source, text, place)
+        for batch in batches(pairs, first, BATCH_BYTES):
+            read = stream.tell() if source.compression else batch.ends[-1]
+            yield Batch(batch.first, batch.lines, batch.ends, form=source.form, file=file, read=read)
+
+
+def _pairs(source: Source, text: BinaryIO, place: int) -> Iterator[tuple[int, bytes]]:
+    """Yield each row of a text with the place behind it."""
+    if source.container == "array":
+        yield from elements(text, place)
+    elif source.container == "document":
+        document = text.read()
+        if document.strip():
+            yield place + len(document), document
+    else:
+        for line in text:
+            place += len(line)
+            yield place, line
+
+
+def _skip(stream: BinaryIO, count: int) -> None:
+    if isinstance(stream, io.BufferedReader) and stream.seekable():
+        stream.seek(count)
+        return
+    while count:
+        piece = stream.read(min(count, 1 << 20))
+        if not piece:
+            raise EOFError("the file is shorter than it was")
+        count -= len(piece)
+
+
+def _table_batches(source: Source, file: int, first: int, place: int) -> Iterator[Batch]:
+    rows = place
+    total = max(1, source.size)
+    for batch, read in _record_batches(source, place):
+        for count, table in tables.packed(batch, BATCH_BYTES):
+            ends = tuple(range(rows + 1, rows + count + 1))
+            yield Batch(first, ends=ends, table=table, form=source.form, file=file, read=min(read, total))
+            first, rows = first + count, rows + count
+
+
+def _record_batches(source: Source, place: int) -> Iterator[tuple[pyarrow.RecordBatch, int]]:
+    """Yield record batches behind a number of rows, each with how much of the file was read."""
+    if source.container == "dataset":
+        yield from ((batch, 0) for batch in tables.HubRows(source.name).rows(place))
+        return
+    with opened(source.name) as stream:
+        text = unpacked(stream, source.compression)
+        if source.container == "arrow":
+            head = text.read(len(tables.ARROW_FILE))
+            if head != tables.ARROW_FILE:
+                text = chained(head, text)
+            yield from ((batch, stream.tell()) for batch in tables.arrow_rows(text, place))
+        elif not source.compression:
+            yield from ((batch, stream.tell()) for batch in tables.parquet_rows(text, place))
+        else:
+            with tempfile.TemporaryFile() as whole:  # a Parquet file is read from its end
+                shutil.copyfileobj(text, whole)
+                yield from ((batch, source.size) for batch in tables.parquet_rows(whole, place))
+
+
+def chained(head: bytes, rest: BinaryIO) -> BinaryIO:
+    """Return a stream of which the first bytes were read already."""
+    return cast(BinaryIO, io.BufferedReader(_Chained(head, rest)))
+
+
+class _Chained(io.RawIOBase):
+    """The first bytes of a stream, which were read already, and the rest of it."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = memoryview(head)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer, from the head as long as it lasts."""
+        piece = self._head[: len(buffer)] if self._head else memoryview(self._rest.read(len(buffer)))
+        self._head = self._head[len(piece) :] if self._head else self._head
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def first_table(source: Source) -> pyarrow.RecordBatch | None:
+    """Return the first rows of a file of tables, or None where there are none."""
+    return next((batch for batch, _ in islice(_record_batches(source, 0), 1)), None)
+
+
+def fingerprint(name: str) -> str:
+    """Return a digest of a whole input's size, beginning and end."""
+    if name.startswith(tables.HUB):
+        return tables.HubRows(name).fingerprint
+    with opened(name) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        digest = hashlib.sha256(str(size).encode() + stream.read(_COMPARED_BYTES))
+        stream.seek(max(0, size - _COMPARED_BYTES))
+        digest.update(stream.read(_COMPARED_BYTES))
+        return digest.hexdigest()
+
+
+def done_digest(source: Source, place: int) -> str:
+    """Return a digest of what was read up to a place: of plain text its last 64 KiB, of any other file the whole."""
+    if source.is_table or source.compression:
+        return fingerprint(source.name)
+    with opened(source.name) as stream:
+        stream.seek(max(0, place - _COMPARED_BYTES))
+        return hashlib.sha256(stream.read(min(place, _COMPARED_BYTES))).hexdigest()
