@@ -14,6 +14,7 @@ from isc.formats.minimax_m2 import MiniMaxM2
 from isc.testing import Writer, adversarial_encoder, parity
 from references import TemplateReference
 from small_renders import renderer_of, text_of
+from spelled_ids import ids_of
 
 NOW = {"type": "function", "function": {"name": "now", "description": "é"}}
 CALL = assistant("", call("f", {}))
@@ -209,3 +210,29 @@ def test_the_kit_finds_what_the_format_takes() -> None:
     assert (shape.most_calls, shape.calls_alone, shape.user_first) == (3, False, False)
     for seed in range(100):
         assert text_of(MiniMaxM2(), *Writer(random.Random(seed), shape).conversation())
+
+
+CALLING = '<minimax:tool_call>\n<invoke name="f">\n</invoke>\n</minimax:tool_call>'
+
+
+def test_no_result_is_bridged_to_a_turn_that_makes_no_call() -> None:
+    renderer = renderer_of(MiniMaxM2())
+    prompt = renderer.render_ids([user("?")], None, True)
+    with pytest.raises(isc.ConversationError, match="must make a call"):
+        renderer.bridge_to_next_turn(prompt, ids_of(renderer, "r\n</think>\n\nHi[e~["), [tool("!")])
+    assert renderer.bridge_to_next_turn(
+        prompt, ids_of(renderer, f"r\n</think>\n\n{CALLING}[e~["), [tool("1"), tool("2")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("completion", "closing"),
+    [("r\n</think>\n\na[e~[", "\n"), ("r\n</think>\n\na", "[e~[\n"), ("r", "\n</think>\n\n[e~[\n")],
+)
+def test_a_bridge_closes_what_is_open(completion: str, closing: str) -> None:
+    renderer = isc.create_renderer(embedded(MiniMaxM2.specials), MiniMaxM2(), thinking_retention="all")
+    prompt, ids = renderer.render_ids([user("?")], None, True), ids_of(renderer, completion)
+    bridged = renderer.bridge_to_next_turn(prompt, ids, [user("!")])
+    assert bridged is not None
+    added = renderer.encoder.decode_bytes(bridged.token_ids[len(prompt) + len(ids) :]).decode()
+    assert added == f"{closing}]~b]user\n![e~[\n]~b]ai\n<think>\n"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from isc._json import json_text
-from isc.formats.segments import scaffold, special, unsupported_role
-from isc.types import AssistantMessage, Chat, Segment
+from isc.formats.segments import is_special, scaffold, special, unsupported_role
+from isc.types import AssistantMessage, Chat, Ended, ParsedResponse, Reasoning, Sampled, Segment, ToolCall
 
 TURNS: Final = ("]~!b[", "]~b]", "[e~[")
 BEGIN, ROLE, CLOSE = map(special, TURNS)
@@ -30,6 +30,18 @@ def check_result(chat: Chat, index: int, family: str) -> None:
     """Raise if message `index`, a tool's result, stands where the last assistant turn made no call."""
     if not chat.running("follows_call", _follow_calls)[index]:
         raise unsupported_role(chat, index, family, "the last assistant turn before it must make a call")
+
+
+def ended(sampled: Sampled, parsed: ParsedResponse, reasoning: Reasoning) -> Ended:
+    """Return how a completion ended, and whether it calls: no result stands after a turn that does not."""
+    closing = () if parsed.reasoning_complete else reasoning.closing
+    is_closed = bool(sampled.segments) and is_special(sampled.segments[-1], CLOSE.text)
+    calls = tuple(ToolCall(call.name or "?", {}) for call in parsed.tool_calls)
+    return Ended(
+        (*closing, *(() if is_closed else (CLOSE,)), NEWLINE),
+        reasoning_open=not parsed.reasoning_complete,
+        message=AssistantMessage("", tool_calls=calls),
+    )
 
 
 def _follow_calls(chat: Chat) -> tuple[bool, ...]:

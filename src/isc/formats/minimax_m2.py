@@ -16,7 +16,7 @@ from typing import ClassVar, Final
 from isc.errors import ConversationError
 from isc.formats._chatml import split_inline_reasoning
 from isc.formats._glm import last_user_index
-from isc.formats._minimax import BEGIN, CLOSE, NEWLINE, ROLE, TURNS, check_result, tool_list
+from isc.formats._minimax import BEGIN, CLOSE, NEWLINE, ROLE, TURNS, check_result, ended, tool_list
 from isc.formats.base import Family
 from isc.formats.reading.grammars import Grammar, read_parts
 from isc.formats.reading.invoke_calls import INVOKE_CALLS, invokes
@@ -33,6 +33,7 @@ from isc.formats.segments import (
 from isc.types import (
     AssistantMessage,
     Chat,
+    Ended,
     ParsedResponse,
     Reasoning,
     Sampled,
@@ -66,7 +67,7 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         model_identity: What the system turn says where no system message does.
 
     Raises:
-        ConversationError: From `opening`, for a result without a call; from `turn`, for a role without a turn.
+        ConversationError: From `turn`, for a result without a call and for a role without a turn.
 
     >>> from isc.formats.catalogue import family_for
     >>> family_for("MiniMaxAI/MiniMax-M2.5").model_identity
@@ -79,6 +80,7 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
     turn_close: ClassVar[str] = CLOSE.text
     grammar: ClassVar[Grammar] = INVOKE_CALLS
     one_prompt: ClassVar[bool] = True
+    tells_ending: ClassVar[bool] = True
     text_markers: ClassVar[tuple[str, ...]] = (
         *("<invoke", "</invoke>", "<parameter", "</parameter>", "<tools>", "</tools>", "<response>", "</response>"),
     )
@@ -99,9 +101,6 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """Yield the system turn, which is always there: the system message's text or the identity, then the tools."""
-        for index, message in enumerate(chat.messages):
-            if isinstance(message, ToolMessage):
-                check_result(chat, index, "minimax-m2")
         first = chat.messages[0]
         asks = isinstance(first, SystemMessage)
         yield from (BEGIN, ROLE, scaffold("system\n"))
@@ -135,6 +134,10 @@ class MiniMaxM2(Family, frozen=True, tag_field="family", tag="minimax-m2"):
         """Yield the head of an assistant turn with its think block opened."""
         return (ROLE, scaffold("ai\n"), _THINK, NEWLINE)
 
+    def ended(self, sampled: Sampled) -> Ended:
+        """Return how a completion ended, and whether it calls."""
+        return ended(sampled, self.parse(sampled, ()), self.reasoning)
+
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back."""
         parts = read_parts(until(sampled, self.stop_tokens), self.reasoning, self.grammar, tools=tools)
@@ -164,6 +167,7 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
 
 def _responses(chat: Chat, index: int) -> Iterator[Segment]:
     """Yield a tool result. A list has a response for each item and then ends on a line of its own."""
+    check_result(chat, index, "minimax-m2")
     content = chat.messages[index].content
     if chat.role(index - 1) != "tool":
         yield from (ROLE, scaffold("tool"))

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats._chatml import split_inline_reasoning
-from isc.formats._minimax import BEGIN, CLOSE, NEWLINE, ROLE, TURNS, check_result, tool_list
+from isc.formats._minimax import BEGIN, CLOSE, NEWLINE, ROLE, TURNS, check_result, ended, tool_list
 from isc.formats.base import Family
 from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
@@ -37,7 +37,6 @@ from isc.formats.segments import (
     arguments_object,
     body,
     content_text,
-    is_special,
     scaffold,
     special,
     spelled,
@@ -172,15 +171,7 @@ class MiniMaxM3(Family, frozen=True, tag_field="family", tag="minimax-m3"):
 
     def ended(self, sampled: Sampled) -> Ended:
         """Return how a completion ended, and whether it calls: no result stands after a turn that does not."""
-        parsed = self.parse(sampled, ())
-        closing = () if parsed.reasoning_complete else self.reasoning.closing
-        is_closed = bool(sampled.segments) and is_special(sampled.segments[-1], CLOSE.text)
-        calls = tuple(ToolCall(call.name or "?", {}) for call in parsed.tool_calls)
-        return Ended(
-            (*closing, *(() if is_closed else (CLOSE,)), NEWLINE),
-            reasoning_open=not parsed.reasoning_complete,
-            message=AssistantMessage("", tool_calls=calls),
-        )
+        return ended(sampled, self.parse(sampled, ()), self.reasoning)
 
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:
         """Read a sampled turn back; pass `tools`, or what is empty and texts that are JSON are not told apart."""

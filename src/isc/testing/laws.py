@@ -414,8 +414,8 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     """Check that a bridge keeps every previous id, and where the format keeps history equals a fresh render.
 
     The conversation ends with an assistant turn, which is taken as sampled with its close, unless the one
-    before it is not at its end there. A completion that lacks the close gives the same ids. Where a bridge raises, a
-    render raises too.
+    before it is not at its end there. A completion that lacks the close gives the same ids. A bridge raises, or is
+    granted, only where a render does so too.
 
     Returns:
         Whether the bridge was granted.
@@ -437,6 +437,7 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         require(_refused(renderer, [*messages, *new[0]], tools), "a bridge raises where a render does not", new)
     if bridged is None:
         return False
+    require(not _refused(renderer, [*messages, *new[0]], tools), "a bridge is granted where a render is refused", new)
     previous = prompt.token_ids + completion + close
     require(bridged.token_ids[: len(previous)] == previous, "a bridge rewrote ids", conversation, new)
     if close:
