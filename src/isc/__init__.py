@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from isc.formats.glm5_3 import Glm53
     from isc.formats.gpt_oss import GptOss
     from isc.formats.hy3 import Hy3
+    from isc.formats.inkling import Inkling
     from isc.formats.kimi_k2 import KimiK2
     from isc.formats.kimi_k2_5 import KimiK25
     from isc.formats.kimi_k3 import KimiK3
@@ -136,6 +137,7 @@ __all__ = [
     "GptOss",
     "Hy3",
     "IgnoredToolsWarning",
+    "Inkling",
     "KimiK2",
     "KimiK3",
     "KimiK25",

@@ -14,6 +14,8 @@ from isc.types import Json
 
 _Found = TypeVar("_Found")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
+_SORTED = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
+_COMPACT = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _quoted = msgspec.json.Encoder().encode
 _DEEPEST_PATH = 64
 
@@ -24,6 +26,26 @@ def json_text(value: Json, indent: int | None = None) -> str:
         return json.dumps(value, ensure_ascii=False, indent=indent)
     flat = _flat_text(value) if type(value) is dict else None
     return _ENCODER.encode(value) if flat is None else flat
+
+
+def sorted_json(value: Json, path: str, *, compact: bool = True) -> str:
+    """Return a value as JSON with every object sorted by key.
+
+    Args:
+        value: The value.
+        path: Where it stands, for the error.
+        compact: Whether no spaces stand between the tokens.
+
+    Raises:
+        ConversationError: It cannot be sorted so: keys of several types, or nested too deeply.
+
+    >>> sorted_json({"b": 1, "a": [2]}, "tools")
+    '{"a":[2],"b":1}'
+    """
+    try:
+        return (_COMPACT if compact else _SORTED).encode(value)
+    except (TypeError, RecursionError) as error:
+        raise ConversationError(path, f"cannot be sorted by key, which this format does: {error}") from None
 
 
 def _flat_text(value: dict[Any, Any]) -> str | None:

@@ -40,6 +40,10 @@ class ConversationError(Error, ValueError):
         return f"{self.path}: {self.problem}{seen}"
 
 
+class HistoryError(ConversationError):
+    """What a message says depends on earlier turns that a bridge does not know. A bridge is refused for it."""
+
+
 class SpecialInBodyError(ConversationError):
     """Caller data spells a control token and the policy is `body_specials="reject"`."""
 

@@ -264,7 +264,7 @@ def test_without_a_family_and_a_template_there_is_no_renderer(tmp_path: Path) ->
         pytest.warns(TracedTemplateNotice, match="no format"),
     ):
         create_renderer(tokenizer)
-    for config in (configs.InklingRendererConfig(), configs.DefaultRendererConfig()):
+    for config in (configs.PrimeQwen3RendererConfig(), configs.DefaultRendererConfig()):
         with pytest.raises(UnknownModelError, match="no chat template"):
             create_renderer(tokenizer, config)
 

@@ -18,7 +18,7 @@ from isc import convert
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold, unfold
-from isc.errors import ConversationError, TemplateError
+from isc.errors import ConversationError, HistoryError, TemplateError
 from isc.formats.base import Family
 from isc.formats.reading.scanners import past_head, reasoning_start
 from isc.formats.segments import IMAGE_TOKENS, is_special, owned
@@ -286,7 +286,10 @@ def plan(
     completion_end = ending(family, encoder, policy, prompt_ids, completion_ids, given)
     if isinstance(completion_end, Refusal):
         return completion_end
-    sealed = _sealed(family, completion_end, add_generation_prompt)
+    try:
+        sealed = _sealed(family, completion_end, add_generation_prompt)
+    except HistoryError as error:
+        return Refusal("depends_on_history", str(error))
     return sealed if isinstance(sealed, Refusal) else Extension((*completion_end.closing, *sealed), completion_end.chat)
 
 

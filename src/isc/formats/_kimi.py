@@ -6,13 +6,11 @@ in the tools by key before its template sees them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
-from isc._json import decode_json
-from isc.errors import ConversationError
+from isc._json import decode_json, sorted_json
 from isc.formats._kimi_typescript import declarations
 from isc.formats.reading.grammars import Around, read_parts
 from isc.formats.reading.json_calls import JsonCalls
@@ -62,8 +60,6 @@ NO_THINKING: Final = (special(_THINK[0]), special(_THINK[1]))
 _CLOSE: Final = special(IM_END)
 CALLS: Final = JsonCalls(*_CALL, (*_CALL, _ARGUMENT), separator=_ARGUMENT, native=True)
 AROUND: Final = Around(section=_SECTION)
-_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-_SPACED: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 
 def head(role: str, name: str | None = None) -> tuple[Segment, ...]:
@@ -77,10 +73,7 @@ def tools_json(chat: Chat, *, compact: bool = True) -> str:
     Raises:
         ConversationError: They cannot be sorted so.
     """
-    try:
-        return (_COMPACT if compact else _SPACED).encode([tool.schema for tool in chat.tools])
-    except (TypeError, RecursionError) as error:
-        raise ConversationError("tools", f"cannot be sorted by key, which this format does: {error}") from None
+    return sorted_json([tool.schema for tool in chat.tools], "tools", compact=compact)
 
 
 @lru_cache(maxsize=16)

@@ -50,6 +50,7 @@ class Shape(Struct, frozen=True):
     is not a tool result in disguise. `keys`, `values`: what names and texts of arguments match, for formats that quote
     nothing and so cannot tell all from their tags. `tells_kinds`: whether an argument tells its kind wherever it
     stands, be it null, empty or a text that reads as a number. `images`: whether users and tools show some.
+    `empty_answers`: whether an assistant's turn may say nothing.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -73,6 +74,7 @@ class Shape(Struct, frozen=True):
     values: str = ANY
     tells_kinds: bool = True
     images: bool = False
+    empty_answers: bool = True
 
 
 _USER: Final = UserMessage("?")
@@ -100,11 +102,10 @@ def asked(family: Family) -> Shape:
     results_anywhere, results = takes.results(user_first=user_first)
     told = takes.told()
     roles = {"user", "assistant", *family.extra_roles, *(ROLES[type(one)] for one in told), *["tool"] * results}
-    return Shape(
-        tuple(role for role in ROLES.values() if role in roles),
-        reasoning=family.has_reasoning,
+    return replace(
+        _told_by(family),
+        roles=tuple(role for role in ROLES.values() if role in roles),
         tools=calling is not None and (results or not alternates),
-        specials=family.specials,
         text_arguments=any(takes(_USER, call) for call in takes.calls("{}")),
         offers_tools=offers_tools,
         most_calls=3 if any(takes(_USER, call) for call in takes.calls(count=3)) else 1,
@@ -117,6 +118,15 @@ def asked(family: Family) -> Shape:
         user_first=user_first,
         alternates=alternates,
         needs_query=not user_first and not takes(_SAID),
+        empty_answers=takes(_USER, AssistantMessage("")),
+    )
+
+
+def _told_by(family: Family) -> Shape:
+    """Return what a family tells of itself."""
+    return Shape(
+        reasoning=family.has_reasoning,
+        specials=family.specials,
         keys=family.argument_keys,
         values=family.argument_texts,
         tells_kinds=family.tells_kinds,

@@ -186,6 +186,13 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         """
         return ()
 
+    def interlude(self, chat: Chat, index: int) -> Segments:
+        """Yield segments that are nobody's before turn `index`, or after the last one where `index` is their number.
+
+        For what a format says once between messages, such as how much to think.
+        """
+        return ()
+
     def with_options(self, options: Mapping[str, object]) -> Family:
         """Return the same format with these of its template's options, the others as they are.
 
@@ -209,8 +216,8 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
         """Yield a whole conversation as owned segments, the text that the model samples marked as body (laws 2 and 4).
 
-        It is put together from `opening`, `preamble`, `turn` and `generation_prompt`; a format that cannot be rendered
-        turn by turn gives its own.
+        It is put together from `opening`, `preamble`, `interlude`, `turn` and `generation_prompt`; a format that cannot
+        be rendered turn by turn gives its own.
         """
         return chain.from_iterable(_turns(self, chat, add_generation_prompt=add_generation_prompt))
 
@@ -283,12 +290,14 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
     one_prompt = list(family.generation_prompt(chat)) if family.one_prompt else None
     turn_close = family.turn_close
     for index, message in enumerate(chat.messages):
+        yield family.interlude(chat, index)
         turn = family.turn(chat, index)
         if type(message) is AssistantMessage:
             prompt = family.prompt_before(chat, index) if one_prompt is None else one_prompt
             yield sampled(turn, prompt, turn_close, index)
         else:
             yield owned(index, turn)
+    yield family.interlude(chat, len(chat.messages))
     if add_generation_prompt:
         yield family.generation_prompt(chat)
 

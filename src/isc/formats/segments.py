@@ -317,7 +317,7 @@ def arguments_object(call: ToolCall) -> Mapping[str, Json]:
     >>> dict(arguments_object(ToolCall("now", "{oops")))
     {'arguments': '{oops'}
     """
-    arguments = _read_arguments(call)
+    arguments = read_arguments(call)
     return {RAW_ARGUMENTS: str(call.arguments)} if arguments is None else arguments
 
 
@@ -327,12 +327,16 @@ def arguments_written(call: ToolCall) -> str:
     >>> arguments_written(ToolCall("now", '{"a":1}')), arguments_written(ToolCall("now", "{oops"))
     ('{"a": 1}', '{oops')
     """
-    arguments = _read_arguments(call)
+    arguments = read_arguments(call)
     return str(call.arguments) if arguments is None else json_text(arguments)
 
 
-def _read_arguments(call: ToolCall) -> Mapping[str, Json] | None:
-    """Return a call's arguments as an object, or None where they are a text that is no object's JSON."""
+def read_arguments(call: ToolCall) -> Mapping[str, Json] | None:
+    """Return a call's arguments as an object, or None where they are a text that is no object's JSON.
+
+    >>> read_arguments(ToolCall("now", '{"a": 1}')), read_arguments(ToolCall("now", "{oops"))
+    ({'a': 1}, None)
+    """
     if not isinstance(call.arguments, str):
         return call.arguments
     try:

@@ -264,6 +264,8 @@ class Writer:
                 message["content"] = None
             elif not self.shape.content_with_calls and message.get("reasoning_content"):
                 message["content"] = ""
+        if not (self.shape.empty_answers or any(message[key] for key in message if key != "role")):
+            message["content"] = "!"
         return message
 
     def _call(self, call_ids: list[str]) -> dict[str, Any]:

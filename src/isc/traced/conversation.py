@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+from collections.abc import Mapping, Sequence
 
 from isc.traced.format import Dicts, Format, text_of, written_of
 from isc.traced.origins import Kind
@@ -11,8 +12,8 @@ from isc.traced.pieces import as_segments
 from isc.traced.prompts import expected_prompts
 from isc.traced.rendering import Written, compiled
 from isc.traced.sampled_turns import Closing, edges_of, mark_sampled_turns
-from isc.traced.sampling import sampling_starts
-from isc.types import UNOWNED, Segment
+from isc.traced.sampling import Start, sampling_starts
+from isc.types import UNOWNED, Json, Segment
 
 
 def conversation(
@@ -32,24 +33,33 @@ def conversation(
     written = written_of(chosen, messages, tools, add_generation_prompt=add_generation_prompt)
     asked = add_generation_prompt
     prompt_start = _prompt_start(chosen, messages, tools, written) if asked else len(written.text)
-    find = finder(chosen.specials)
-    assistants = [
-        index for index, message in enumerate(messages) if with_sampled and message.get("role") == "assistant"
-    ]
-    starts = sampling_starts(chosen, messages, tools, written, assistants, find)
-    layout = Layout(
-        find,
-        closing.closers,
-        chosen.bos_token,
-        0 if messages and messages[0].get("role") == "system" else UNOWNED,
-        len(messages) - 1,
-        prompt_start,
-        edges_of(starts, prompt_start),
-    )
+    roles = [message.get("role") for message in messages]
+    assistants = [index for index, role in enumerate(roles) if with_sampled and role == "assistant"]
+    starts = sampling_starts(chosen, messages, tools, written, assistants, finder(chosen.specials))
+    layout = _layout(chosen, closing, roles, starts, (prompt_start, len(written.text)))
     pieces = owned_pieces(written, layout)
     if starts:
         mark_sampled_turns(pieces, starts, closing, prompt_start)
     return as_segments(pieces)
+
+
+def _layout(
+    chosen: Format, closing: Closing, roles: Sequence[Json], starts: Mapping[int, Start], ends: tuple[int, int]
+) -> Layout:
+    """Return what ownership needs to know of a conversation. `ends`: of what the prompt follows, and of the text."""
+    speaker = next((index for index, role in enumerate(roles) if role != "system"), len(roles))
+    return Layout(
+        finder(chosen.specials),
+        closing.closers,
+        closing.ends,
+        chosen.bos_token,
+        0 if speaker else UNOWNED,
+        len(roles) - 1,
+        ends[0],
+        speaker,
+        starts[speaker].position if speaker in starts else ends[1],
+        edges_of(starts, ends[0]),
+    )
 
 
 def prompt_segments(chosen: Format, messages: Dicts, tools: Dicts | None) -> list[Segment]:
@@ -60,7 +70,10 @@ def prompt_segments(chosen: Format, messages: Dicts, tools: Dicts | None) -> lis
     """
     written = written_of(chosen, messages, tools, add_generation_prompt=True)
     start = _prompt_start(chosen, messages, tools, written)
-    layout = Layout(finder(chosen.specials), frozenset(), chosen.bos_token, UNOWNED, len(messages) - 1, start, (start,))
+    no_ends = frozenset[str]()
+    layout = Layout(
+        finder(chosen.specials), no_ends, no_ends, chosen.bos_token, UNOWNED, len(messages) - 1, start, 0, 0, (start,)
+    )
     prompt: list[Segment] = []
     for segment in as_segments(owned_pieces(written, layout)):
         if start <= 0:

@@ -54,7 +54,15 @@ def closing_of(chosen: Format, turn_close: str | None, stop_tokens: tuple[str, .
     end = [chosen.eos_token] if chosen.eos_token in chosen.specials else []
     stops = stop_tokens or tuple(dict.fromkeys([close, *end] if close else [*end, *markers]))
     closers = frozenset((*own, *([close] if close else []), *(() if markers else stops)))
-    return Closing(close, closers, stops, by_next=bool(markers))
+    return Closing(close, closers, stops, by_next=bool(markers), ends=closers.union(_ends_of_users(chosen)))
+
+
+def _ends_of_users(chosen: Format) -> list[str]:
+    """Return the special that ends a user's message, if one does."""
+    segments = [piece for piece in _segments(chosen, [USER, ASSISTANT]) if piece.message == 0]
+    said = [place for place, piece in enumerate(segments) if piece.body]
+    behind = [piece.text for piece in segments[said[-1] + 1 :] if piece.kind == "special"] if said else []
+    return behind[-1:]
 
 
 def _trial(chosen: Format) -> tuple[list[str], str | None]:

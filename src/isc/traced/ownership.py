@@ -61,16 +61,21 @@ class Layout(Struct, frozen=True):
     """The format of a conversation, as far as ownership needs it.
 
     `find` finds the specials of a text, `opening_owner` owns what stands before the first turn, `last` is the last
-    message, `closers` are the specials that end turns, `bos` begins a text, `prompt_start` is the character at which
-    the generation prompt begins. At `edges`, ascending characters, text is cut, since something else begins there.
+    message, `closers` are the specials that end turns, `ends` those that end messages, `bos` begins a text,
+    `prompt_start` is the character at which the generation prompt begins. `speaker` is the first message that is no
+    system message, `sampled_from` the character at which it is sampled, if it is. At `edges`, ascending characters,
+    text is cut, since something else begins there.
     """
 
     find: Find
     closers: frozenset[str]
+    ends: frozenset[str]
     bos: str
     opening_owner: int
     last: int
     prompt_start: int
+    speaker: int
+    sampled_from: int
     edges: Sequence[int] = ()
 
 
@@ -284,15 +289,16 @@ def _is_of(cut: _Cut, number: int, message: int) -> bool:
 
 
 def _give_defaults(cut: _Cut, owners: list[int], layout: Layout) -> None:
-    """Give the opening a turn in the template's words that the first message's iteration writes before its own turn."""
-    if layout.opening_owner == 0 or 0 not in owners:
+    """Give nobody a message in the template's words that the first speaker's iteration writes before its own."""
+    if layout.speaker not in owners:
         return
-    start = owners.index(0)
-    turn = takewhile(lambda number: owners[number] == 0, range(start, len(owners)))
-    closes = [number for number in turn if cut.specials[number] and cut.texts[number] in layout.closers]
-    if len(closes) < 2 or any(origin is not TEMPLATE for origin in cut.origins[start : closes[0]]):
+    start = owners.index(layout.speaker)
+    turn = takewhile(lambda number: owners[number] == layout.speaker, range(start, len(owners)))
+    ends = [number for number in turn if cut.specials[number] and cut.texts[number] in layout.ends]
+    if len(ends) < 2 or any(origin is not TEMPLATE for origin in cut.origins[start : ends[0]]):
         return
-    owners[start : closes[0] + 1] = [layout.opening_owner] * (closes[0] + 1 - start)
+    if cut.starts[ends[0] + 1] <= layout.sampled_from:
+        owners[start : ends[0] + 1] = [UNOWNED] * (ends[0] + 1 - start)
 
 
 def _separated(pieces: Pieces, closers: frozenset[str]) -> Pieces:

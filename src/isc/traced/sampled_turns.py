@@ -21,13 +21,14 @@ class Closing(Struct, frozen=True):
     """The end of turns: by a special of their own, or by one of the specials that begin the next turn.
 
     `turn_close` is None in the second case, which `by_next` says is known; `closers` are all specials that end turns,
-    `stop_tokens` those at which sampling stops.
+    `stop_tokens` those at which sampling stops. `ends` are those that end anybody's message, or a part of it.
     """
 
     turn_close: str | None = None
     closers: frozenset[str] = frozenset()
     stop_tokens: tuple[str, ...] = ()
     by_next: bool = False
+    ends: frozenset[str] = frozenset()
 
 
 def edges_of(starts: Mapping[int, Start], prompt_start: int) -> list[int]:
@@ -72,7 +73,7 @@ def _give_back(pieces: Pieces, starts: Mapping[int, Start], begins: Sequence[int
         first, end = (bisect_left(begins, edge) for edge in (start.turn, start.turn + start.closing))
         before = pieces.owners[first - 1] if first else UNOWNED
         for number in range(first, end):
-            if not pieces.bodies[number]:
+            if not pieces.bodies[number] and pieces.owners[number] != UNOWNED:
                 pieces.owners[number] = before
 
 

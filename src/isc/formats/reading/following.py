@@ -435,6 +435,22 @@ def _half(text: str, markers: tuple[str, ...]) -> int:
     return next((size for size in sizes if text[-size:] in beginnings), 0)
 
 
+def said_in_message(place: Place, text: str, between: str) -> Step:
+    """Give a piece of a message's text, in formats whose turns are messages of their own.
+
+    `between` stands between messages of one kind. In a message of somebody else nothing is told.
+    """
+    if place.phase == "ignored" or not text:
+        return place, ()
+    told = place.reasoning_told if place.phase == "reasoning" else place.content_told
+    if place.is_lead and told:
+        text = between + text
+    told += len(text)
+    if place.phase == "reasoning":
+        return replace(place, is_lead=False, reasoning_told=told), (ReasoningDelta(text),)
+    return replace(place, is_lead=False, content_told=told), (ContentDelta(text),)
+
+
 def untold(place: Place, response: ParsedResponse) -> Iterator[ReadingEvent]:
     """Yield what a turn's reading says beyond what was told of it."""
     thought = response.reasoning_content

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from isc._json import decode_json
 from isc.formats import _harmony as harmony
-from isc.formats.reading.events import ArgumentsDelta, CallStarted, ContentDelta, ReasoningDelta, Stopped
+from isc.formats.reading.events import ArgumentsDelta, CallStarted, Stopped
 from isc.formats.reading.following import (
     MOST_PROBES,
     WELL_FORMED,
@@ -27,6 +27,7 @@ from isc.formats.reading.following import (
     Step,
     appended,
     call_events,
+    said_in_message,
     untold,
 )
 from isc.formats.reading.scanners import CallReading, find_special, known, spelling
@@ -123,7 +124,7 @@ def follow_piece(place: Place, piece: Segment, probe: Probe) -> Step:
     if place.phase == "calls":
         return _call_piece(place, piece, probe)
     if not is_special(piece, *_BREAKS):
-        return _text_piece(place, piece.text)
+        return said_in_message(place, piece.text, "\n")
     if piece.text in (harmony.RETURN, harmony.END_OF_TEXT):
         return replace(place, phase="stopped"), (*untold(place, probe.read()), Stopped(piece.text))
     if piece.text == harmony.CALL:  # a message of the model's may follow
@@ -200,17 +201,6 @@ def _at_text(place: Place, message: _Spoken) -> Place:
     elif message.header.recipient is not None:
         phase = "held"
     return replace(place, phase=phase, is_lead=True, header=())
-
-
-def _text_piece(place: Place, text: str) -> Step:
-    """Give a piece of a message's text. Messages of one kind are lines of one text."""
-    if place.phase == "ignored" or not text:
-        return place, ()
-    if place.phase == "reasoning":
-        text = "\n" * (place.is_lead and place.reasoning_told > 0) + text
-        return replace(place, is_lead=False, reasoning_told=place.reasoning_told + len(text)), (ReasoningDelta(text),)
-    text = "\n" * (place.is_lead and place.content_told > 0) + text
-    return replace(place, is_lead=False, content_told=place.content_told + len(text)), (ContentDelta(text),)
 
 
 FOLLOWS: Final = Follows((), follow_piece=follow_piece)
