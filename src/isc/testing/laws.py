@@ -437,7 +437,6 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
         require(_refused(renderer, [*messages, *new[0]], tools), "a bridge raises where a render does not", new)
     if bridged is None:
         return False
-    require(not _refused(renderer, [*messages, *new[0]], tools), "a bridge is granted where a render is refused", new)
     previous = prompt.token_ids + completion + close
     require(bridged.token_ids[: len(previous)] == previous, "a bridge rewrote ids", conversation, new)
     if close:
@@ -447,13 +446,20 @@ def extension(renderer: Renderer, conversation: Conversation, new: Conversation)
     assert extended is not None
     same = extended.token_ids == bridged.token_ids and extended.multi_modal_data == bridged.multi_modal_data
     require(same, "extend and bridge differ", conversation, new)
-    if renderer.family.keeps_history:
-        _check_fresh(extended, renderer.render([*messages, *new[0]], tools, True), conversation, new)
+    _check_fresh(renderer, extended, conversation, new)
     return True
 
 
-def _check_fresh(extended: RenderedTokens, fresh: RenderedTokens, *facts: object) -> None:
-    """Check that an extension equals a fresh render, except that nobody owns its generation prompt."""
+def _check_fresh(renderer: Renderer, extended: RenderedTokens, conversation: Conversation, new: Conversation) -> None:
+    """Check that an extension can be rendered, and equals a fresh render where the format keeps history.
+
+    Nobody owns its generation prompt.
+    """
+    messages, facts = [*conversation[0], *new[0]], (conversation, new)
+    if not renderer.family.keeps_history:
+        require(not _refused(renderer, messages, conversation[1]), "a bridge is granted where a render is refused", new)
+        return
+    fresh = renderer.render(messages, conversation[1], True)
     require(extended.token_ids == fresh.token_ids, "a bridge is no fresh render", *facts)
     require(extended.multi_modal_data == fresh.multi_modal_data, "a bridge has other media", *facts)
     require(extended.sampled_mask == fresh.sampled_mask, "extend samples unlike a fresh render", *facts)

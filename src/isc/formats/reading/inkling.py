@@ -12,10 +12,9 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from isc._json import decode_json
 from isc.formats import _inkling as inkling
 from isc.formats.reading.following import Follows, Phase, Place, Probe, Step, said_in_message
-from isc.formats.reading.json_calls import strict_call
+from isc.formats.reading.json_calls import strict_reading
 from isc.formats.reading.scanners import CallReading, find_special, known, spelling, until
 from isc.formats.reading.telling import LONGEST_HEAD
 from isc.formats.reading.values import JsonText, past_values
@@ -203,11 +202,7 @@ def _calls(message: _Message, sampled: Sampled, segments: Sequence[Segment], pro
 
 def _reading(recipient: str, raw: str) -> CallReading:
     """Return status, name and arguments. The JSON must name the function that the message goes to, if it says one."""
-    try:
-        value = decode_json(raw)
-    except ValueError:
-        return "invalid_json", recipient or None, None
-    status, name, arguments = strict_call(value, ("args",))
-    if recipient and name != recipient:
-        return "malformed_structure", name or recipient, arguments
-    return status, name, arguments
+    status, name, arguments = strict_reading(raw, ("args",))
+    if status == "ok" and recipient and name != recipient:
+        return "malformed_structure", name, arguments
+    return status, name or recipient or None, arguments

@@ -188,14 +188,13 @@ class JsonCalls(Struct, frozen=True, cache_hash=True):
 
     def _items(self, raw: str, start: int, end: int) -> Iterator[_Item]:
         """Yield the calls of one value: an object, or a list of them."""
+        if self.keys:
+            yield _Item(start, end, strict_reading(raw, self.keys))
+            return
         try:
             value = decode_json(raw)
         except ValueError:
             yield _Item(start, end, ("invalid_json", None, None))
-            return
-        if self.keys:
-            reading = _TWICE if _says_twice(raw, ("name", *self.keys)) else strict_call(value, self.keys)
-            yield _Item(start, end, reading)
             return
         twice = _says_twice(raw, (*NAME_KEYS, *ARGUMENT_KEYS, self.id_key))
         for number, item in enumerate(value if isinstance(value, list) and value else [value]):
@@ -359,6 +358,21 @@ def _is_call(item: object) -> bool:
     """Return whether a JSON value has a name and arguments, and is no other object."""
     status, _, arguments = json_call_of(item)
     return status == "ok" and arguments is not None
+
+
+def strict_reading(raw: str, keys: Sequence[str]) -> CallReading:
+    """Read a call from the JSON text of an object, see `strict_call`. One that says a key twice is malformed.
+
+    >>> strict_reading('{"name": "now", "args": {}}', ("args",))
+    ('ok', 'now', {})
+    >>> strict_reading('{"name": "now", "name": "then", "args": {}}', ("args",))
+    ('malformed_structure', None, None)
+    """
+    try:
+        value = decode_json(raw)
+    except ValueError:
+        return "invalid_json", None, None
+    return _TWICE if _says_twice(raw, ("name", *keys)) else strict_call(value, keys)
 
 
 def strict_call(item: object, keys: Sequence[str]) -> CallReading:
