@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code, an `Exit`.
     """
     try:
-        import isc.cli.checking  # noqa: F401 - its command is there once it is imported
+        import isc.cli.checking
+        import isc.cli.serving  # noqa: F401 - their commands are there once they are imported
         from isc.cli import commands
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]

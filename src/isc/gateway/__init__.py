@@ -1,9 +1,11 @@
 """Agents over HTTP, text in and text out, recorded as exact samples; and the pure library that this is made of.
 
 A `Session` is a tree of turns. `match` says which turn an agent's history goes on from, `step` makes the next prompt of
-it, `answered` the turn of what was sampled, `samples` the training samples of all. Nothing here does any I/O.
+it, `answered` the turn of what was sampled, `samples` the training samples of all. Nothing of that does any I/O.
+`isc serve` is the server, `GatewayClient` what asks it.
 """
 
+from isc.gateway.client import GatewayClient, GatewayError
 from isc.gateway.matching import New, Node, match
 from isc.gateway.meaning import digests
 from isc.gateway.samples import BranchSample, SampledSpan, samples
@@ -14,6 +16,8 @@ __all__ = [
     "BranchSample",
     "Conversations",
     "Difference",
+    "GatewayClient",
+    "GatewayError",
     "New",
     "Node",
     "Origin",

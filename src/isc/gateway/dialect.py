@@ -48,6 +48,7 @@ STATUS: dict[Kind, int] = {
 
 _PLACE = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<field>.*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
 _Request = TypeVar("_Request", bound=Struct)
 
 
@@ -113,11 +114,12 @@ def _misfit(text: str) -> RequestError:
     """Return the error for what msgspec says of a value."""
     place = _PLACE.match(text)
     problem, field = (place["problem"], place["field"]) if place else (text, None)
-    unknown = _UNKNOWN.match(problem)
-    if unknown is None:
+    unknown, missing = _UNKNOWN.match(problem), _MISSING.match(problem)
+    name = unknown or missing
+    if name is None:
         return refused(field or None, problem)
-    name = f"{field}.{unknown['name']}" if field else unknown["name"]
-    return refused(name, "this field is unknown, so it cannot be honoured; leave it out")
+    says = "this field is unknown, so it cannot be honoured; leave it out" if unknown else "this field is missing"
+    return refused(f"{field}.{name['name']}" if field else name["name"], says)
 
 
 class Asked(Struct, frozen=True):

@@ -191,6 +191,17 @@ def answered(prompted: Prompted, sampling: Sampling, identity: str, created: flo
     )
 
 
+def as_shown(said: AssistantMessage, turn: str) -> AssistantMessage:
+    """Return an answer as the agent is shown it: its calls by ids of its turn's name.
+
+    Args:
+        said: The answer, with the model's own ids.
+        turn: The name of the turn.
+    """
+    calls = [replace(call, id=call_id(turn, index)) for index, call in enumerate(said.tool_calls)]
+    return replace(said, tool_calls=tuple(calls)) if calls else said
+
+
 def call_id(turn: str, index: int) -> str:
     """Return the id by which an agent is shown a call: unique, and of the form that every format and dialect takes.
 

@@ -6,7 +6,7 @@ sequences are put together where they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -175,6 +175,15 @@ class Session(Struct, frozen=True):
                 places.setdefault(digest, turn.number)
             issued.update(dict.fromkeys(turn.call_ids, turn.number))
         return cls(name, turns, ends, places, issued)
+
+    def without_answers(self, numbers: Collection[int]) -> Session:
+        """Return the session in which no conversation goes on from these turns: the agent never got their answers.
+
+        Args:
+            numbers: The turns, which stay.
+        """
+        ends = {end: tuple([turn for turn in turns if turn not in numbers]) for end, turns in self.ends.items()}
+        return replace(self, ends={end: turns for end, turns in ends.items() if turns})
 
     def lineage(self, number: int) -> list[Turn]:
         """Return the turns of the conversation that ends with a turn, the first one first."""

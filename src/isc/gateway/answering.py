@@ -1,0 +1,306 @@
+"""From a request to a recorded turn: the session is found, the next prompt made, sampled, told, and written down."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from isc._runs import merge
+from isc.client.lane import off_loop
+from isc.conversation.renderer import Renderer
+from isc.gateway.dialect import Answer, Asked, Choice, ChoiceClosed, Failure, Heading, RequestError, Told, refused
+from isc.gateway.engines import Engines, Wish
+from isc.gateway.serving import Bounds
+from isc.gateway.speech import Manner, Speech
+from isc.gateway.stepping import Prompted, Sampling, answered, as_shown, step
+from isc.gateway.store import Delivery, RecordError, Store
+from isc.gateway.tree import Conversations, Piece, Session
+from isc.types import Json
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_AT_ONCE = 16_384  # bytes of a body up to which a thread costs more than it saves
+
+
+class Gateway:
+    """Sessions, engines and the record, without HTTP.
+
+    Args:
+        renderer: Format and vocabulary of the model.
+        engines: Who samples.
+        store: Where turns are recorded.
+        bounds: How much is taken.
+    """
+
+    def __init__(self, renderer: Renderer, engines: Engines, store: Store, bounds: Bounds) -> None:
+        self.renderer = renderer
+        self.engines = engines
+        self.store = store
+        self.bounds = bounds
+        self.conversations = Conversations()
+        self._finished: set[str] = set()
+        self._loading = asyncio.Lock()
+        self._sessions: int | None = None
+
+    async def prompted(self, name: str, asked: Asked, size: int) -> Prompted:
+        """Return the next prompt of a session.
+
+        Args:
+            name: The session's name.
+            asked: What the agent asks for.
+            size: How many bytes its request has.
+
+        Raises:
+            RequestError: The session takes no more turns, or the turn that is named is not there.
+            ConversationError: Something cannot be rendered.
+        """
+        tree = await self.session(name)
+        if name in self._finished:
+            raise refused(None, f"session {name} is finished; name another")
+        if len(tree.turns) + asked.n > self.bounds.turns:
+            raise RequestError(Failure("too_many", f"session {name} has {len(tree.turns)} turns, and may have no more"))
+        if not tree.turns:
+            await self._admit()
+        after = None if asked.after is None else numbered(tree, asked.after)
+        given = (tree, self.renderer, asked.messages, asked.tools)
+        if size <= _AT_ONCE:
+            return step(*given, after=after, continues=asked.continues)
+        return await off_loop(step, *given, after=after, continues=asked.continues)
+
+    def answering(self, name: str, asked: Asked, prompted: Prompted) -> Answering:
+        """Return an answer to a prompt, of which nothing is sampled."""
+        return Answering(self, name, asked, prompted)
+
+    async def session(self, name: str) -> Session:
+        """Return a session, from memory or from the record; an empty one where there is none.
+
+        Raises:
+            RequestError: It cannot be the name of a session.
+        """
+        if _NAME.fullmatch(name) is None:
+            problem = "the name of a session has letters, digits, '.', '_' and '-', begins with a letter or digit"
+            raise refused(None, f"{problem}, and is at most 128 long")
+        while name not in self.conversations.sessions:
+            async with self._loading:
+                if name not in self.conversations.sessions:
+                    self._hold(await self._recorded(name))
+        return self.conversations.session(name)
+
+    async def _recorded(self, name: str) -> Session:
+        recorded = await self.store.session(name)
+        if recorded is None:
+            return Session(name)
+        if recorded.finished:
+            self._finished.add(name)
+        dropped = {one.turn.number for one in recorded.turns if one.delivery == "dropped"}
+        return Session.of(name, tuple([one.turn for one in recorded.turns])).without_answers(dropped)
+
+    async def record(self, name: str, prompted: Prompted, samplings: Sequence[tuple[str, Sampling]]) -> list[int]:
+        """Write down what was sampled for a prompt, each under the name of its turn. Return the turns' numbers.
+
+        Raises:
+            RecordError: It cannot be written; then the turns are none.
+        """
+        await self.session(name)
+        tree = self.conversations.session(name)  # no other turn can come between this line and `_hold`
+        first = len(tree.turns)
+        if not first and self._sessions is not None:
+            self._sessions += 1
+        for identity, sampling in samplings:
+            tree = tree.after(answered(prompted, sampling, identity, time.time()))
+        self._hold(tree)
+        numbers = list(range(first, len(tree.turns)))
+        try:
+            await self.store.add(name, tree.turns[first:])
+        except RecordError:
+            self._forget(name, numbers)
+            raise
+        return numbers
+
+    def note(self, name: str, numbers: Sequence[int], delivery: Delivery) -> None:
+        """Note whether turns reached the agent. One that did not is no turn to go on from."""
+        self.store.note(name, numbers, delivery)
+        if delivery == "dropped":
+            self._forget(name, numbers)
+
+    async def finish(self, name: str) -> bool:
+        """Note that a session takes no more turns. Return whether there is one of this name."""
+        is_there = await self.store.finish(name)
+        if is_there:
+            self._finished.add(name)
+        return is_there
+
+    async def remove(self, name: str) -> bool:
+        """Remove a session. Return whether there was one of this name."""
+        self.conversations = self.conversations.without(name)
+        self._finished.discard(name)
+        was_there = await self.store.remove(name)
+        if was_there and self._sessions is not None:
+            self._sessions -= 1
+        return was_there
+
+    def _forget(self, name: str, numbers: Sequence[int]) -> None:
+        if name in self.conversations.sessions:
+            self._hold(self.conversations.session(name).without_answers(numbers))
+
+    def _hold(self, tree: Session) -> None:
+        """Keep a session in memory, as the last that was used; the one that was not used for longest may go."""
+        self.conversations = self.conversations.with_session(tree)
+        if len(self.conversations.sessions) > self.bounds.held:
+            oldest = next(iter(self.conversations.sessions))
+            self.conversations = self.conversations.without(oldest)
+            self._finished.discard(oldest)
+
+    async def _admit(self) -> None:
+        """Refuse a new session where there are as many as there may be."""
+        if self._sessions is None:
+            self._sessions = await self.store.count()
+        if self._sessions >= self.bounds.sessions:
+            raise RequestError(Failure("too_many", f"there are {self._sessions} sessions, and may be no more"))
+
+
+class Answering:
+    """One request on its way: what is told of its answers, and the answer once it is recorded.
+
+    Attributes:
+        heading: What is known before anything is sampled.
+        numbers: The turns that it became, once they are recorded.
+    """
+
+    def __init__(self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted) -> None:
+        self._gateway = gateway
+        self._name = name
+        self._asked = asked
+        self._prompted = prompted
+        self._turns = [uuid.uuid4().hex for _ in range(asked.n)]
+        self._choices: list[tuple[Choice, Sampling]] = []
+        ids, origin = prompted.prompt.token_ids, prompted.origin
+        self.heading = Heading(self._turns[0], int(time.time()), asked.model, ids, origin.continued)
+        self.numbers: list[int] = []
+
+    async def events(self) -> AsyncGenerator[Told, None]:
+        """Yield what is told of the answers while they are sampled.
+
+        Raises:
+            ClientError: No engine answered.
+            OverlongPromptError: The prompt is too long.
+        """
+        choices = [self._choice(index) for index in range(self._asked.n)]
+        async with aclosing(_merged(choices) if len(choices) > 1 else choices[0]) as events:
+            async for event in events:
+                yield event
+
+    async def recorded(self) -> Answer:
+        """Write the answers down, after the last event. They are on disk when this returns.
+
+        Raises:
+            RecordError: They cannot be written.
+        """
+        choices = sorted(self._choices, key=lambda pair: pair[0].index)
+        samplings = [(choice.id, sampling) for choice, sampling in choices]
+        self.numbers = await self._gateway.record(self._name, self._prompted, samplings)
+        return Answer(self.heading, tuple([choice for choice, _ in choices]))
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Note whether the answer reached the agent."""
+        if self.numbers:
+            self._gateway.note(self._name, self.numbers, delivery)
+
+    async def _choice(self, index: int) -> AsyncGenerator[Told, None]:
+        """Yield what is told of one answer."""
+        speech = self._speech(index)
+        pieces: list[Piece] = []
+        reason = "stop"
+        async with aclosing(self._gateway.engines.sample(self._name, self._wish(index))) as sampled:
+            async for part in sampled:
+                pieces.append(part.piece)
+                reason = part.finish_reason or reason
+                for event in speech.feed(part.token_ids, part.logprobs):
+                    yield event
+                if speech.ended:
+                    break
+        for event in speech.finish():
+            yield event
+        yield ChoiceClosed(self._closed(index, speech, reason, pieces))
+
+    def _closed(self, index: int, speech: Speech, reason: str, pieces: Sequence[Piece]) -> Choice:
+        finish = speech.finish_reason(reason)
+        ids, logprobs, said = tuple(speech.completion_ids), tuple(speech.logprobs), speech.said
+        sampling = Sampling(ids, logprobs, said, finish, _pieces(pieces, len(ids)))
+        shown = as_shown(said, self._turns[index])
+        choice = Choice(index, self._turns[index], shown, finish, speech.stop, speech.tokens())
+        self._choices.append((choice, sampling))
+        return choice
+
+    def _speech(self, index: int) -> Speech:
+        asked, renderer = self._asked, self._gateway.renderer
+        manner = Manner(
+            index,
+            self._turns[index],
+            asked.stop,
+            as_calls=asked.calls != "none",
+            one_call=asked.one_call,
+            tells_tokens=asked.stream and (asked.tells_logprobs or asked.tells_token_ids),
+        )
+        reader = renderer.reader(self._prompted.prompt.token_ids, self._prompted.tools)
+        return Speech(reader, renderer.encoder, manner)
+
+    def _wish(self, index: int) -> Wish:
+        sampling: dict[str, Json] = dict(self._asked.sampling)
+        seed = sampling.get("seed")
+        if isinstance(seed, int):
+            sampling["seed"] = seed + index  # else all answers would be the same
+        return Wish(self._prompted.prompt, self._prompted.tools, sampling, self._asked.max_tokens)
+
+
+def numbered(tree: Session, identity: str) -> int:
+    """Return the number of the turn of this id.
+
+    Args:
+        tree: The session.
+        identity: The id, as the heading of its answer has it.
+
+    Raises:
+        RequestError: There is none in this session.
+    """
+    number = next((turn.number for turn in reversed(tree.turns) if turn.id == identity), None)
+    if number is None:
+        raise RequestError(Failure("not_found", f"there is no answer {identity[:60]!r} in this session"))
+    return number
+
+
+def _pieces(pieces: Sequence[Piece], length: int) -> tuple[Piece, ...]:
+    """Put pieces of the same engine and weights together, up to the ids that count."""
+    merged = merge((piece.length, (piece.weight_version, piece.engine)) for piece in pieces)
+    kept: list[Piece] = []
+    for size, (version, engine) in merged:
+        taken = min(size, length)
+        length -= taken
+        if taken:
+            kept.append(Piece(taken, version, engine))
+    return tuple(kept)
+
+
+async def _merged(streams: Sequence[AsyncGenerator[Told, None]]) -> AsyncGenerator[Told, None]:
+    """Yield the events of several streams as they come. Where one fails, all end."""
+    waiting = {asyncio.ensure_future(anext(one)): one for one in streams}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                stream = waiting.pop(task)
+                try:
+                    event = task.result()
+                except StopAsyncIteration:
+                    continue
+                yield event
+                waiting[asyncio.ensure_future(anext(stream))] = stream
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for stream in streams:
+            await stream.aclose()
