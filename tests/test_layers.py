@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "isc"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors _later",
+        "errors _later _brief",
         "types _options _runs",
         "_json rendered",
         "convert",
@@ -39,7 +39,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """From the bottom up: a module imports from lower layers only. A package is one module."""
 
-FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_later", "_options", "_runs"))
+FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_later", "_options", "_runs", "_brief"))
 EDGES = "types _json convert loading _sources rendered client media compat"
 TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders"
 ROWS = "build.conversations build.forms build.nulls build.tables"

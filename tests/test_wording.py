@@ -12,6 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "isc"
 
 ROOMS = (
     "__init__.py",
+    "_brief.py",
     "_json.py",
     "_later.py",
     "_options.py",

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from isc import convert, errors
+from isc import _brief, convert, errors
 from isc.conversation.bridge import Appended, Extension, Refusal
 from isc.conversation.contexts import build_training_samples
 from isc.conversation.renderer import Renderer
@@ -224,6 +224,16 @@ _LATER = {
     "template": "isc.traced.template",
     "viewer": "isc.viewer",
 }
+
+
+def _shown_in_a_notebook(value: object) -> str:
+    """Return a value as HTML. What makes it is imported when a notebook first asks."""
+    from isc.viewer.notebook import html_of
+
+    return html_of(value)
+
+
+_brief.display_with(_shown_in_a_notebook)
 
 if not TYPE_CHECKING:  # a type checker would take every misspelled name for an object
 

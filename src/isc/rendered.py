@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, T
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import force_setattr
 
+from isc._brief import Brief, Displayed
 from isc._later import Later
 from isc._runs import merge
 from isc.errors import AttributionError, OptionError, shown
@@ -53,7 +54,7 @@ class PlaceholderRange(Struct, frozen=True, array_like=True):
     length: _Count
 
 
-class Array(Struct, frozen=True):
+class Array(Brief, Struct, frozen=True):
     """An array as raw bytes, in row-major order: what serializes; `numpy.asarray` makes it an array without a copy.
 
     Args:
@@ -101,7 +102,7 @@ Items: TypeAlias = Mapping[str, Array]
 """What a processor made of one item, such as `pixel_values` and `image_grid_thw`."""
 
 
-class MultiModalData(Struct, frozen=True, omit_defaults=True):
+class MultiModalData(Brief, Struct, frozen=True, omit_defaults=True):
     """Media of a render, per modality, in order of appearance.
 
     Attributes:
@@ -227,7 +228,7 @@ class TokenArrays(NamedTuple):
     sampled_mask: NDArray[numpy.bool_]
 
 
-class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
+class RenderedTokens(Displayed, Struct, frozen=True, dict=True, omit_defaults=True):
     """Token ids and, for every token, the message it belongs to and whether it is that message's body.
 
     Attributes:
@@ -319,6 +320,11 @@ class RenderedTokens(Struct, frozen=True, dict=True, omit_defaults=True):
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return what is told of a render: tokens, how many of each role, how many sampled."""
+        sampled = sum(run.length for run in self.runs if self.is_sampled(run))
+        return [("tokens", len(self)), *self.tokens_by_role().items(), ("sampled", sampled)]
 
     def __repr__(self) -> str:
         spoken = ", ".join(f"{role} {count}" for role, count in self.tokens_by_role().items())

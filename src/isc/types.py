@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from isc._brief import Brief, Displayed
+
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 else:  # msgspec resolves annotations at run time and knows no recursive alias
@@ -257,7 +259,7 @@ CallStatus: TypeAlias = Literal[
 ]
 
 
-class ParsedToolCall(Struct, frozen=True):
+class ParsedToolCall(Brief, Struct, frozen=True):
     """One attempted call: `raw` is its text between the markers, `token_span` its tokens, markers included."""
 
     raw: str
@@ -268,7 +270,7 @@ class ParsedToolCall(Struct, frozen=True):
     id: str | None = None
 
 
-class ParsedResponse(Struct, frozen=True):
+class ParsedResponse(Displayed, Struct, frozen=True):
     """A sampled turn read back. `reasoning_content` is None where no reasoning was opened."""
 
     content: str
@@ -277,7 +279,7 @@ class ParsedResponse(Struct, frozen=True):
     reasoning_complete: bool = True
 
 
-class Sampled(Struct, frozen=True):
+class Sampled(Brief, Struct, frozen=True):
     """Sampled ids as segments, the mirror of a render; `starts[k]` is the first token of segment k, then the end.
 
     `reasoning_open`: the prompt ended inside open reasoning. `prompted`: what it held of the turn, from a `turn_start`.

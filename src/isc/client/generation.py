@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from isc._brief import Brief
 from isc.rendered import MultiModalData, RenderedTokens
 from isc.types import Json, ParsedToolCall
 
@@ -22,7 +23,7 @@ class Usage(Struct, frozen=True):
         return self.prompt_tokens + self.completion_tokens
 
 
-class Generation(Struct, frozen=True, omit_defaults=True):
+class Generation(Brief, Struct, frozen=True, omit_defaults=True):
     """A sampled turn, as ids and as a message.
 
     Attributes:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from isc._brief import Brief
 from isc.client.secrets import Secrets
 from isc.errors import MalformedResponseError, PartialCompletion
 from isc.types import Json
@@ -28,7 +29,7 @@ ABORTS = frozenset(("abort", "error"))  # reasons at which there is no completio
 TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
 
 
-class Answer(Struct, frozen=True):
+class Answer(Brief, Struct, frozen=True):
     """The body of a successful response, the request it answers, and what must not be shown of either."""
 
     url: str
@@ -44,7 +45,7 @@ class Answer(Struct, frozen=True):
         return MalformedResponseError(self.url, self.request_id, path, self.secrets.hide(problem), shown, partial)
 
 
-class Completion(Struct, frozen=True):
+class Completion(Brief, Struct, frozen=True):
     """What was sampled, in whatever protocol it came.
 
     `request_id` is the engine's own name for the request, empty where it told none; `problem` is why it gave up, where

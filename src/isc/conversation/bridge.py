@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from isc import convert
+from isc._brief import Brief
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold, unfold
@@ -59,7 +60,7 @@ class Refusal(Struct, frozen=True):
     detail: str
 
 
-class Appended(Struct, frozen=True):
+class Appended(Brief, Struct, frozen=True):
     """A stream of ids with what was appended to it.
 
     Attributes:
@@ -78,7 +79,7 @@ class Appended(Struct, frozen=True):
         return self.token_ids[self.added_from :]
 
 
-class Extension(Struct, frozen=True):
+class Extension(Brief, Struct, frozen=True):
     """The segments after the previous ids.
 
     Owner 0 is the turn that was sampled, `chat.messages[k]` is owner k from 1 on. `after` is the last of the

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from isc import convert
+from isc._brief import Displayed, abbreviated
 from isc._later import Later
 from isc._options import checked
 from isc.conversation import bridge
@@ -46,7 +47,7 @@ def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -
     return stream_to(family, chat, PromptEnd(add_generation_prompt))
 
 
-class Renderer(Struct, frozen=True):
+class Renderer(Displayed, Struct, frozen=True):
     """A chat format and a vocabulary: messages to ids with attribution, ids to messages, the next prompt from the last.
 
     Immutable, hashable by identity of its parts, safe to share between threads; pickles by the source of its parts.
@@ -82,6 +83,12 @@ class Renderer(Struct, frozen=True):
     images: ImageProcessor | None = None
     sampling_cuts: SamplingCuts = "all"
     invalid_arguments: InvalidArguments = "raise"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return what is told of a renderer: family, encoder, and the policies that are not as by default."""
+        defaults = zip(self.__struct_fields__[2:], self.__struct_defaults__, strict=True)
+        policies = [(name, getattr(self, name)) for name, default in defaults if getattr(self, name) != default]
+        return [("family", abbreviated(self.family)), ("encoder", self.encoder), *policies]
 
     def __post_init__(self) -> None:
         checked("thinking_retention", self.thinking_retention, ThinkingRetention | None, "Renderer")

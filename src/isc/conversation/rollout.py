@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from isc._brief import Brief, Displayed
 from isc._runs import shared
 from isc.conversation import bridge
 from isc.conversation.bridge import Refusal, RefusalReason
@@ -43,7 +44,7 @@ class SampledTokens(TrainingSample, frozen=True, dict=True):
     logprobs: tuple[float | None, ...]
 
 
-class Rerender(Struct, frozen=True):
+class Rerender(Brief, Struct, frozen=True):
     """A point where the conversation could not be extended and was rendered afresh.
 
     Attributes:
@@ -78,13 +79,18 @@ class Episode(SampledTokens, frozen=True, dict=True):
     messages: tuple[Message, ...]
     rerenders: tuple[Rerender, ...] = ()
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return what is told of an episode: of its sample, its messages and how often it was rendered afresh."""
+        told = super().__rich_repr__()
+        return [*told, ("messages", len(self.messages)), ("rerenders", len(self.rerenders))]
+
     @property
     def abandoned(self) -> tuple[SampledTokens, ...]:
         """Return the sequence before each re-render that lost sampled tokens. Those tokens are trained on there."""
         return tuple(point.abandoned for point in self.rerenders if point.lost)
 
 
-class Completion(Struct, frozen=True):
+class Completion(Brief, Struct, frozen=True):
     """The ids that were sampled for a prompt, their log-probabilities, and the response read from them."""
 
     token_ids: tuple[int, ...]
@@ -92,7 +98,7 @@ class Completion(Struct, frozen=True):
     response: ParsedResponse
 
 
-class Rollout(Struct, frozen=True):
+class Rollout(Displayed, Struct, frozen=True):
     """The state of an episode: either a prompt waits for its completion, or a completion for what comes after it.
 
     States are values: every step returns a new one, so an episode can be branched at any point.
@@ -123,6 +129,12 @@ class Rollout(Struct, frozen=True):
     rerenders: tuple[Rerender, ...] = ()
     turn: int = 0
     given: AssistantMessage = AssistantMessage()
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return what is told of a rollout: where it stands, and how long prompt and completion are."""
+        completion = None if self.completion is None else len(self.completion.token_ids)
+        sizes = [("messages", len(self.chat.messages)), ("prompt", len(self.prompt)), ("completion", completion)]
+        return [("turn", self.turn), *sizes, ("rerenders", len(self.rerenders))]
 
     @classmethod
     def start(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from isc._brief import Displayed
 from isc.conversation import bridge
 from isc.conversation.bridge import Refusal, WholeFormat
 from isc.conversation.columns import IGNORED, Column, ColumnSet, SampleArrays, arrays_of, columns_of, labels_of
@@ -25,7 +26,7 @@ RoleToMask: TypeAlias = Callable[[Message], bool] | Mapping[str, bool]
 """Which messages are trained on: a predicate on messages, or a truth value a role (roles left out: no)."""
 
 
-class TrainingSample(Struct, frozen=True, dict=True):
+class TrainingSample(Displayed, Struct, frozen=True, dict=True):
     """A conversation to train on.
 
     Attributes:
@@ -35,6 +36,10 @@ class TrainingSample(Struct, frozen=True, dict=True):
 
     rendered: RenderedTokens
     loss_spans: tuple[Span, ...]
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return what is told of a sample: its tokens, and how many of them are trained on."""
+        return [("tokens", len(self.rendered)), ("trained", self.trainable_tokens)]
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -75,11 +80,15 @@ class TrainingSample(Struct, frozen=True, dict=True):
         return sum(end - start for start, end in self.loss_spans)
 
 
-class TrajectoryStep(Struct, frozen=True, dict=True):
+class TrajectoryStep(Displayed, Struct, frozen=True, dict=True):
     """A prompt and what followed it, as the sampler saw it: `rendered` holds both, `prompt_length` says where."""
 
     rendered: RenderedTokens
     prompt_length: int
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return what is told of a step: how many tokens its prompt and its completion have."""
+        return [("prompt", self.prompt_length), ("completion", len(self.rendered) - self.prompt_length)]
 
     @property
     def prompt_ids(self) -> tuple[int, ...]:
