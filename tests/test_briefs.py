@@ -33,9 +33,8 @@ def long_values() -> dict[str, object]:
     ids = (*said, renderer.get_stop_token_ids()[0])
     rollout = started.after_completion(ids, [-0.5] * len(ids))
     episode = rollout.finish()
-    step = isc.build_trajectory_step(
-        renderer, [{"role": "user", "content": "hi"}], [{"role": "assistant", "content": "w " * 9}]
-    )
+    asked, answer = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "w " * 9}
+    step = isc.build_trajectory_step(renderer, [asked], [answer])
     appended = renderer.append(episode.token_ids, [{"role": "tool", "content": "1"}])
     array = Array("<f4", (COUNT,), bytes(4 * COUNT))
     place = isc.PlaceholderRange(0, 9)
