@@ -7,13 +7,14 @@ known to be so, and never takes anything back (law 8).
 from __future__ import annotations
 
 from codecs import utf_8_decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from isc.conversation.begun import Begun, begun, turn_of
 from isc.conversation.bridge import sampled_turn, turn_head
 from isc.encoding.base import Encoder
 from isc.encoding.fold import unfold
@@ -50,16 +51,35 @@ _Ids: TypeAlias = tuple[int, ...]
 
 
 class Question(Struct, frozen=True):
-    """What a completion is sampled from, and how it is read: a format, a vocabulary, the tools offered, the prompt."""
+    """What a completion is sampled from, and how it is read: a format, a vocabulary, the tools offered, the prompt.
+
+    `begun`: what the prompt says of the turn.
+    """
 
     family: Family
     encoder: Encoder
     tools: tuple[ToolSpec, ...]
     prompt_ids: _Ids
+    begun: Begun
+
+    @classmethod
+    def of(cls, family: Family, encoder: Encoder, tools: tuple[ToolSpec, ...], prompt_ids: _Ids) -> Question:
+        """Return the question that a prompt asks."""
+        return cls(family, encoder, tools, prompt_ids, begun(family, encoder, prompt_ids, tools))
+
+    @property
+    def given(self) -> _Ids:
+        """Return the ids of the prompt that are of the turn."""
+        return self.prompt_ids[len(self.prompt_ids) - self.begun.size :]
 
     def read(self, token_ids: Sequence[int]) -> ParsedResponse:
         """Read a whole completion."""
-        return self.family.parse(sampled_turn(self.family, self.encoder, self.prompt_ids, token_ids), self.tools)
+        return self.begun.rest(self.read_turn((*self.given, *token_ids) if self.begun.size else token_ids))
+
+    def read_turn(self, token_ids: Sequence[int]) -> ParsedResponse:
+        """Read a whole turn: what the prompt says of it, and the completion."""
+        prompt_ids = self.prompt_ids[: len(self.prompt_ids) - self.begun.size]
+        return self.family.parse(sampled_turn(self.family, self.encoder, prompt_ids, token_ids), self.tools)
 
 
 class _Known(Struct, frozen=True):
@@ -115,24 +135,45 @@ class TurnReader(Struct, frozen=True):
             probe = _Probe(self, ids, end)
             place, events = follow(place, piece, self.known.follows, probe, is_open=self.known.is_open)
             told += events
-        return TurnReader(self.question, self.known, place, appended(self.pieces, ids), rest), tuple(told)
+        reader = TurnReader(self.question, self.known, place, appended(self.pieces, ids), rest)
+        return reader, self._sampled(told, reader.read_turn if place.phase == "stopped" else None)
 
     def finish(self) -> ParsedResponse:
         """Return the turn that the ids read so far are: what `parse_response` reads of them at once."""
-        return self._read((), 0)
+        return self.question.begun.rest(self.read_turn())
 
     def finished(self) -> tuple[Events, ParsedResponse]:
         """Return what is left to tell where no more ids come, and the turn.
 
         A turn that was stopped has told all that there is.
         """
-        response = self.finish()
+        whole = self.read_turn()
+        response = self.question.begun.rest(whole)
         if self.place.phase == "stopped":
             return (), response
         stops = frozenset(self.question.family.stop_tokens)
         names = (self.known.specials.get(token_id) for token_id in chain.from_iterable(self.pieces))
         stop = next((name for name in names if name in stops), None)
-        return (*untold(self.place, response), *((Stopped(stop),) if stop is not None else ())), response
+        told = (*untold(self.place, whole), *((Stopped(stop),) if stop is not None else ()))
+        return self._sampled(told, lambda: whole), response
+
+    def read_turn(self) -> ParsedResponse:
+        """Read the whole turn so far, with what the prompt says of it."""
+        return self._read((), 0)
+
+    def _sampled(self, told: Sequence[ReadingEvent], whole: Callable[[], ParsedResponse] | None) -> Events:
+        """Return what was told of a turn without what the prompt says of it. `whole` reads a turn that has ended."""
+        begun = self.question.begun
+        if not begun.size or not told:
+            return tuple(told)
+        thoughts, content = begun.sizes
+        thinks = begun.thinks
+        if whole is not None:
+            turn = whole()
+            thoughts, content = begun.sizes_in(turn)
+            thinks = begun.rest(turn).reasoning_content is not None
+        sizes = thoughts - self.place.reasoning_told, content - self.place.content_told
+        return tuple(begun.sampled(told, sizes, thinks=thinks))
 
     @property
     def size(self) -> int:
@@ -141,7 +182,7 @@ class TurnReader(Struct, frozen=True):
 
     def _read(self, more: _Ids, end: int) -> ParsedResponse:
         """Read the ids so far and these up to `end` as a whole turn."""
-        return self.question.read(tuple(chain(*self.pieces, more[:end])))
+        return self.question.read_turn(tuple(chain(*self.pieces, more[:end])))
 
     def _repeats_head(self, first: int) -> bool:
         """Return whether a turn begins as a prompt does, with a special: what that is shows later."""
@@ -182,10 +223,22 @@ class _Probe(Struct, frozen=True):
 def reader_of(family: Family, encoder: Encoder, tools: tuple[ToolSpec, ...], prompt_ids: _Ids) -> TurnReader:
     """Return a reader of a turn of which nothing was read."""
     follows = family.follows(tools)
-    turn = sampled_turn(family, encoder, prompt_ids, ())
+    question = Question.of(family, encoder, tools, prompt_ids)
+    turn = sampled_turn(family, encoder, prompt_ids[: len(prompt_ids) - question.begun.size], ())
     specials = {token_id: text for text, token_id in encoder.specials.items()}
     known = _Known(specials, follows or Follows((), begins=ANYWHERE), turn.reasoning_open)
-    return TurnReader(Question(family, encoder, tools, prompt_ids), known, Place(header=turn.prompted))
+    reader = TurnReader(question, known, Place(header=turn.prompted))
+    return _begun(reader) if question.begun.size else reader
+
+
+def _begun(reader: TurnReader) -> TurnReader:
+    """Return a reader that has read what the prompt says of the turn."""
+    question, place = reader.question, reader.place
+    turn = turn_of(question.family, question.encoder, question.given)
+    for number, segment in enumerate(turn.segments, 1):
+        probe = _Probe(reader, question.given, turn.starts[number])
+        place, _ = follow(place, segment, reader.known.follows, probe, is_open=reader.known.is_open)
+    return replace(reader, place=place, pieces=(question.given,))
 
 
 def _pieces(ids: _Ids, undecoded: bytes, reader: TurnReader) -> Iterator[tuple[int, Segment, bytes]]:

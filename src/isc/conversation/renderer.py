@@ -251,12 +251,13 @@ class Renderer(Displayed, Struct, frozen=True):
         Args:
             token_ids: What the model sampled after the generation prompt, stop token included or not.
             tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
-            prompt_ids: The ids before, for formats whose prompt can leave reasoning open or hold a turn's first words.
+            prompt_ids: The ids before: a prompt can leave reasoning open or hold a turn's first words; what is read goes
+                on from them.
         """
         from isc.conversation.reading import Question
 
         prompt = () if prompt_ids is None else ids_of(prompt_ids, "prompt_ids")
-        return Question(self.family, self.encoder, convert.tool_specs(tools), prompt).read(ids_of(token_ids))
+        return Question.of(self.family, self.encoder, convert.tool_specs(tools), prompt).read(ids_of(token_ids))
 
     def reader(self, prompt_ids: Sequence[int] | None = None, tools: Tools = None) -> TurnReader:
         """Return a reader of one turn while it is sampled. It ends in what `parse_response` says of all ids.

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
 from isc.formats.reading.grammars import Attempt, calls_of
 from isc.formats.reading.scanners import CallReading, unquoted
-from isc.formats.segments import special
+from isc.formats.segments import is_special, special
 from isc.types import (
     AssistantMessage,
     CallStatus,
@@ -185,8 +185,9 @@ def _until_stop(sampled: Sampled, stop: str) -> Sampled:
 
 def _channel(sampled: Sampled) -> str:
     """Return the element that the prompt left open."""
-    names = [segment.text for segment in sampled.prompted if segment.kind == "text"]
-    return names[0] if len(names) == 1 and names[0] in ("think", "response") else ""
+    names = [segment.text for segment in sampled.prompted if segment.kind == "text"][:1]
+    is_closed = any(is_special(segment, CLOSE) for segment in sampled.prompted)
+    return names[0] if names and not is_closed and names[0] in ("think", "response") else ""
 
 
 def _unopened_thought(text: str) -> bool:

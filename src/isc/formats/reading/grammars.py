@@ -176,7 +176,7 @@ def read_parts(
     """Take a turn apart, see `read_turn`. A closer of reasoning that is sampled first closes nothing: it is skipped."""
     position, thought, complete = 0, None, True
     if markers is not None:
-        sampled = _with_text_markers(sampled, markers)
+        sampled = with_text_markers(sampled, markers)
         position, (thought, complete) = reasoning(sampled, 0, markers)
         if thought is None:
             position += reasoning_start(sampled.segments[position:], markers.closer) or 0
@@ -237,7 +237,7 @@ def _outside(texts: Sequence[str], begin: str, end: str) -> list[str]:
     return outside
 
 
-def _with_text_markers(sampled: Sampled, markers: Reasoning) -> Sampled:
+def with_text_markers(sampled: Sampled, markers: Reasoning) -> Sampled:
     """Cut out reasoning markers that the vocabulary has as text. Markers that are specials need no cut."""
     if special(markers.closer) in markers.closing:
         return sampled
