@@ -251,8 +251,8 @@ class Renderer(Displayed, Struct, frozen=True):
         Args:
             token_ids: What the model sampled after the generation prompt, stop token included or not.
             tools: The tools offered: a call of another is marked `unknown_tool`, and arguments keep declared types.
-            prompt_ids: The ids before: a prompt can leave reasoning open or hold a turn's first words; what is read goes
-                on from them.
+            prompt_ids: The ids before: a prompt can leave reasoning open or hold a turn's first words; what is read
+                goes on from them.
         """
         from isc.conversation.reading import Question
 
