@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-hostile mutants test-engine test-trainers test-browser engine-figures test-peers compat lint types check bench bench-growth goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine test-trainers test-ray test-browser engine-figures test-peers compat lint types check bench bench-growth goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -33,6 +33,10 @@ $(VENV)/trainers: $(VENV)/engine
 
 $(VENV)/browser: $(VENV)/dev
 	$(BIN)/python -m pip install -q --group browser
+	@touch $@
+
+$(VENV)/cluster: $(VENV)/dev
+	$(BIN)/python -m pip install -q --group cluster
 	@touch $@
 
 $(VENV)/compat: $(VENV)/engine
@@ -75,6 +79,10 @@ test-browser: $(VENV)/browser  ## the pages of isc in a headless Chromium, and t
 	  || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium chromium-driver fonts-dejavu-core > /dev/null; } || true
 	$(BIN)/mypy --explicit-package-bases tests/browser/*.py
 	$(BIN)/python -m pytest -rs tests/browser
+
+test-ray: $(VENV)/cluster  ## a build and its stages on Ray, whose workers are killed, and on Spark; installs both, needs Java 17
+	$(BIN)/mypy --explicit-package-bases tests/cluster/*.py
+	$(BIN)/python -m pytest tests/cluster
 
 test-peers: $(VENV)/compat  ## isc.compat beside renderers and under verifiers, and the types of that suite; installs both
 	$(BIN)/mypy --explicit-package-bases tests/peers/*.py

@@ -57,6 +57,7 @@ AT_HOME = {
     "hypothesis": {"testing"},
     "pyarrow": {"build", "gateway"},
     "datasets": {"build"},
+    "ray": {"build"},
     "rich": {"cli"},
     "cyclopts": {"cli"},
     "httpx": {"client", "gateway"},

@@ -184,6 +184,26 @@ def test_another_version_is_refused(small: isc.Renderer) -> None:
         ToSamples(small, made_with="0.0.1")(ROWS)
 
 
+def test_rows_of_other_forms_are_read(small: isc.Renderer) -> None:
+    alpaca: dict[str, list[object]] = {"instruction": ["hi"], "input": [""], "output": ["hello"]}
+    shared: dict[str, list[object]] = {
+        "conversations": [[{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]]
+    }
+    expected = ToSamples(small, on_error="raise")({"messages": [TALK]})
+    assert ToSamples(small, on_error="raise")(alpaca) == expected
+    assert ToSamples(small, on_error="raise", form="sharegpt")(shared) == expected
+    assert "alpaca" in str(ToSamples(small, form="sharegpt")(alpaca)["error"][0])
+
+
+def test_keys_that_arrow_padded_can_be_dropped(small: isc.Renderer) -> None:
+    def called(**arguments: object) -> list[dict[str, Any]]:
+        call = {"type": "function", "function": {"name": "find", "arguments": arguments}}
+        return [TALK[0], {"role": "assistant", "content": "", "tool_calls": [call]}]
+
+    padded = ToSamples(small, drop_null=True)({"messages": [called(path="a", query=None)]})
+    assert padded == ToSamples(small)({"messages": [called(path="a")]})
+
+
 def test_the_day_can_be_told() -> None:
     family = isc.GptOss()
     renderer = isc.create_renderer(isc.encoders.embedded(family.specials), family)

@@ -62,19 +62,34 @@ def batch_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> py
 def to_parquet(stream: Path, target: Path) -> None:
     """Write a stream as a Parquet file, in row groups of about 64 MB."""
     import pyarrow
-    from pyarrow import ipc, parquet
 
     with pyarrow.OSFile(str(stream)) as source:
-        reader = ipc.open_stream(source)
-        with parquet.ParquetWriter(str(target), reader.schema, compression="zstd") as writer:
-            group: list[pyarrow.RecordBatch] = []
-            for batch in reader:
-                group.append(batch)
-                if sum(item.nbytes for item in group) >= _ROW_GROUP_BYTES:
-                    writer.write_table(pyarrow.Table.from_batches(group))
-                    group = []
-            if group:
+        _write_parquet(source, str(target))
+
+
+def parquet_of(stream: bytes) -> bytes:
+    """Return a stream as the content of a Parquet file."""
+    import pyarrow
+
+    with pyarrow.BufferOutputStream() as target:
+        _write_parquet(pyarrow.BufferReader(stream), target)
+        return target.getvalue().to_pybytes()
+
+
+def _write_parquet(source: pyarrow.NativeFile, target: str | pyarrow.NativeFile) -> None:
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    reader = ipc.open_stream(source)
+    with parquet.ParquetWriter(target, reader.schema, compression="zstd") as writer:
+        group: list[pyarrow.RecordBatch] = []
+        for batch in reader:
+            group.append(batch)
+            if sum(item.nbytes for item in group) >= _ROW_GROUP_BYTES:
                 writer.write_table(pyarrow.Table.from_batches(group))
+                group = []
+        if group:
+            writer.write_table(pyarrow.Table.from_batches(group))
 
 
 def value_of(name: str, value: object) -> object:

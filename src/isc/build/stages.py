@@ -19,7 +19,7 @@ from isc._later import Later
 from isc._options import checked
 from isc._sources import Source
 from isc.build import arrow, samples
-from isc.build.forms import conversation
+from isc.build.forms import Form, conversation, form_of
 from isc.build.samples import Row, Settings, Turns
 from isc.conversation.columns import ColumnSet
 from isc.conversation.renderer import Renderer
@@ -58,8 +58,8 @@ class ToSamples:
     """Conversations to training samples, a batch at a time: a callable that takes a batch and returns one.
 
     A batch is a dict of columns, a `pyarrow.Table` or a `pyarrow.RecordBatch`, with a column `messages` and perhaps one
-    `tools`. The result is of the same kind. It has the columns of the samples, `error` under `on_error="column"`, and
-    the columns that `keep` names, in this order.
+    `tools`, or those of another form that `isc build` reads. The result is of the same kind. It has the columns of the
+    samples, `error` under `on_error="column"`, and the columns that `keep` names, in this order.
 
     Args:
         model: Hub id or directory, as for `isc.load`; or a `Renderer`, which is pickled by the source of its parts.
@@ -76,6 +76,8 @@ class ToSamples:
         ensure_final_stop: See `isc.build_training_sample`.
         max_tokens: A conversation of more tokens becomes no sample.
         date: The day, YYYY-MM-DD, for formats that name the present one. Without it each process asks its clock.
+        form: How a row holds its conversation, as for `isc build --format`; None tells it by the row's keys.
+        drop_null: Whether keys that Arrow padded with null are left out of arguments and tools.
         made_with: Filled in: isc's version. A process with another refuses the stage.
         made_for: Filled in: a digest of the files in a model's directory. A process that finds others there refuses.
 
@@ -104,6 +106,8 @@ class ToSamples:
     ensure_final_stop: bool = False
     max_tokens: int | None = None
     date: str | None = None
+    form: Form | None = None
+    drop_null: bool = False
     made_with: str = ""
     made_for: str = ""
 
@@ -111,6 +115,7 @@ class ToSamples:
         checked("columns", self.columns, ColumnSet, "ToSamples")
         checked("on_error", self.on_error, OnError, "ToSamples")
         checked("turns", self.turns, Turns, "ToSamples")
+        checked("form", self.form, Form | None, "ToSamples")
         taken = (*samples.columns(self._settings(images=True)), _ERROR)
         clash = next((name for name in self.keep if name in taken), None)
         if clash is not None:
@@ -228,7 +233,7 @@ class ToSamples:
         built = _Built(samples.columns(settings))
         for number, row in enumerate(rows):
             try:
-                read = conversation(row)
+                read = conversation(row, self.form or form_of(row) or "messages")
                 for sample in samples.build_samples(renderer, settings, read)[0]:
                     built.add(samples.row_of(sample, settings, {}), number)
             except EncoderError:
@@ -247,6 +252,7 @@ class ToSamples:
             turns=self.turns,
             ensure_final_stop=self.ensure_final_stop,
             max_tokens=self.max_tokens,
+            drop_null=self.drop_null,
             images=images,
         )
 

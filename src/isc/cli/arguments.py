@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter, validators
 from rich.console import Console
@@ -13,6 +13,8 @@ from rich.console import Console
 from isc.build.forms import Form
 from isc.build.samples import Turns
 from isc.conversation.columns import ColumnSet
+
+BuildEngine: TypeAlias = Literal["processes", "ray"]
 
 
 def _check_file(_kind: object, value: str | Path | tuple[str, ...] | None) -> None:
@@ -105,7 +107,10 @@ class Manner:
     """How a build is run, which has no influence on what it gives."""
 
     workers: Whole | None = None
-    """Processes. By default all cores, or one for small inputs."""
+    """Processes. By default one for every 16 MB of input, up to the cores; with --engine ray all of the cluster."""
+    engine: BuildEngine = "processes"
+    """`processes` of this machine, or `ray`: the Ray cluster at RAY_ADDRESS or on this machine, or else one that is
+    started for the build. OUT is then a directory: Parquet files with their rejects beside them, and summary.json."""
     strict: bool = False
     """Stop at the first bad line."""
     resume: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,12 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 import isc
+from isc.build import arrow, cluster
 from isc.build.conversations import Conversation, InputError, documents
 from isc.build.conversations import tools as decoded_tools
 from isc.build.forms import conversation
 from isc.build.samples import SampleFormat, Settings, columns, parse_loss
 from isc.build.sources import expanded, named, opened
-from isc.build.workers import Pool
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, PageFile, Samples, Whole, console
@@ -25,6 +26,7 @@ from isc.cli.coverage import COLUMNS, known_coverage, rows_of
 from isc.cli.files import BuildPaths, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
 from isc.cli.pages import sample_of, sample_page, write_html
+from isc.cli.parts import begun_day, ended_in_parts
 from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
 from isc.conversation.renderer import Renderer
 from isc.encoding.encoders import EngineName
@@ -251,6 +253,8 @@ def build(
     `step_loss_mask: 0` is not trained on; the summary counts them.
 
     A bad line is reported, written to the rejects file with its number and the reason, and does not stop the others.
+    With --engine ray it is built in parts on a cluster, which loses nothing with a node that dies; see docs/stages.md.
+
     The output has its name when it is complete; until then it is OUT.partial, and --resume goes on with it.
 
     Exit codes: 0 all done; 1 some lines were rejected; 2 wrong usage, or no sample was built; 130 interrupted.
@@ -271,7 +275,7 @@ def build(
     Args:
         files: Files of conversations, or patterns in quotes: .jsonl, .json, .parquet, .arrow, each also .gz or .zst;
             `hf://OWNER/NAME?split=train`, where datasets is installed; `-` is standard input.
-        output: File to write; its name ends in .jsonl or .parquet.
+        output: File to write; its name ends in .jsonl or .parquet. With --engine ray a directory.
         format: Chat format and vocabulary.
         samples: What a training sample is.
         rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output.
@@ -279,20 +283,41 @@ def build(
             samples to look at, the longest and the least trained among them.
         manner: How the build is run.
     """
-    form = sample_format(output)
-    settings = _asked_for(samples, form)
+    if manner.engine == "ray":
+        return _build_in_parts(expanded(files), output, format, samples, rejects or report, manner)
+    settings = _asked_for(samples, sample_format(output))
     paths = BuildPaths(expanded(files), output, rejects or output.with_suffix(".rejects.jsonl"), report)
     paths.check_distinct()
     with started(worker_count(paths, manner), format.model) as pool:
-        return _built(paths, settings, format, samples, manner, pool)
+        day = samples.date or recorded_date(paths, manner)
+        renderer, settings = _described(settings, format, day, None if pool is None else "later")
+        settings = msgspec.structs.replace(settings, surveyed=report is not None)
+        return ended(Job(paths, renderer, settings, manner, console(errors=True), pool), console())
 
 
-def _built(
-    paths: BuildPaths, settings: Settings, format: Format, samples: Samples, manner: Manner, pool: Pool | None
+def _build_in_parts(
+    files: tuple[str, ...], output: Path, format: Format, samples: Samples, beside: Path | None, manner: Manner
 ) -> int:
-    """Describe the build to itself, while the processes of `pool` load its vocabulary, and run it."""
-    renderer, vocabulary = _chosen(format, None if pool is None else "later")
-    renderer, day = dated(renderer, samples.date or recorded_date(paths, manner))
+    """Build samples on a Ray cluster. The driver builds no engine."""
+    cluster.require()
+    arrow.require()
+    if beside is not None:
+        raise OptionError(f"--engine ray writes rejects beside each part, and no report: leave {beside} out")
+    if output.suffix in (".jsonl", ".parquet"):
+        raise OptionError(f"-o {output}: with --engine ray it is a directory; its files are Parquet")
+    settings = _asked_for(samples, "parquet")
+    renderer, settings = _described(settings, format, samples.date or begun_day(output, manner), "later")
+    paths = BuildPaths(files, output, output / "part-*.rejects.jsonl")
+    job = Job(paths, renderer, settings, manner, console(errors=True))
+    return ended_in_parts(job, partial(cluster.built_parts, workers=manner.workers), console())
+
+
+def _described(
+    settings: Settings, format: Format, day: str | None, engine: EngineName | None
+) -> tuple[Renderer, Settings]:
+    """Return the renderer that the arguments choose, and the settings with what they say of it."""
+    renderer, vocabulary = _chosen(format, engine)
+    renderer, day = dated(renderer, day)
     settings = msgspec.structs.replace(
         settings,
         images=renderer.images is not None,
@@ -301,10 +326,9 @@ def _built(
         vocabulary_digest=vocabulary_digest(format.model) if format.model else EMBEDDED,
         date=day,
         images_from=str(format.images_from.resolve()) if format.images_from else "",
-        surveyed=paths.report is not None,
     )
     columns(settings)  # refuses a clash of names before any work
-    return ended(Job(paths, renderer, settings, manner, console(errors=True), pool), console())
+    return renderer, settings
 
 
 def _asked_for(samples: Samples, form: SampleFormat) -> Settings:

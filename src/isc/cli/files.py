@@ -222,11 +222,7 @@ def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None
         OptionError: The options differ, or the input can be read only once.
         InputError: The partial output is gone.
     """
-    for name in (field for field in Settings.__struct_fields__ if field != "vocabulary"):
-        before, now = getattr(state.settings, name), getattr(settings, name)
-        if before != now:
-            again = "go on with the same options, or start again with --overwrite"
-            raise OptionError(f"--resume: the interrupted build had {name} = {before}, not {now}; {again}")
+    check_settings(state.settings, settings)
     if state.complete:
         return
     if not paths.can_be_read_again:
@@ -250,6 +246,15 @@ def check_inputs(state: State, sources: Sequence[Source]) -> None:
         which = names[state.file] if same else f"one of the first {state.file} inputs"
         changed = f"changed in the {state.lines} lines that were done"
         raise InputError(f"{which} has {changed}; start again with --overwrite")
+
+
+def check_settings(begun: Settings, settings: Settings) -> None:
+    """Raise an `OptionError` unless a build of these settings goes on as it was begun."""
+    for name in (field for field in Settings.__struct_fields__ if field != "vocabulary"):
+        before, now = getattr(begun, name), getattr(settings, name)
+        if before != now:
+            again = "go on with the same options, or start again with --overwrite"
+            raise OptionError(f"--resume: the interrupted build had {name} = {before}, not {now}; {again}")
 
 
 class OutputError(Error, OSError):
@@ -278,7 +283,8 @@ class BuildOutput:
 
         Lines that will be tried again are not kept.
         """
-        rejects = b"".join(map(self._reject_line, built.rejected)) if keep_rejected else b""
+        kept = built.rejected if keep_rejected else ()
+        rejects = b"".join(reject_line(rejected, self.paths.sources) for rejected in kept)
         self._append(self._output, built.rows)
         self._append(self._rejects, rejects)
         state = self.state
@@ -330,18 +336,6 @@ class BuildOutput:
         with self._named(self.paths.output):
             complete(self.paths, self.state)
 
-    def _reject_line(self, rejected: Rejected) -> bytes:
-        """Return a rejected row as JSON, with its place and reason. Bytes that are no UTF-8 are kept in base64."""
-        original = rejected.original.rstrip(b"\r\n")
-        entry: dict[str, int | str] = {"line": rejected.line, "reason": rejected.reason}
-        if len(self._sources) > 1:
-            entry = {"file": self._sources[rejected.file].name, **entry}
-        try:
-            entry["original"] = original.decode()
-        except UnicodeDecodeError:
-            entry["original_base64"] = b64encode(original).decode()
-        return msgspec.json.encode(entry) + b"\n"
-
     def _append(self, stream: BinaryIO, content: bytes) -> None:
         with self._named(stream.name):
             stream.write(content)
@@ -389,3 +383,16 @@ def _continued(path: Path, size: int) -> BinaryIO:
     stream.truncate(size)
     stream.seek(size)
     return stream
+
+
+def reject_line(rejected: Rejected, sources: Sequence[str]) -> bytes:
+    """Return a rejected row as JSON, with its place and reason. Bytes that are no UTF-8 are kept in base64."""
+    original = rejected.original.rstrip(b"\r\n")
+    entry: dict[str, int | str] = {"line": rejected.line, "reason": rejected.reason}
+    if len(sources) > 1:
+        entry = {"file": sources[rejected.file], **entry}
+    try:
+        entry["original"] = original.decode()
+    except UnicodeDecodeError:
+        entry["original_base64"] = b64encode(original).decode()
+    return msgspec.json.encode(entry) + b"\n"

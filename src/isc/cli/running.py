@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from isc.build import arrow
 from isc.build.conversations import InputError
 from isc.build.recognition import recognized
-from isc.build.samples import Batch, Built, SampleFormat, Settings
+from isc.build.samples import Batch, Rejected, SampleFormat, Settings
 from isc.build.sources import Source, named, read_batches
 from isc.build.workers import Pool, WorkerError, built
 from isc.cli import Exit
@@ -150,7 +150,7 @@ def _run(job: Job) -> State:
         return state
     sources = tuple(recognized(name, job.settings.form) for name in job.paths.sources)
     check_inputs(state, sources)
-    _say_what_they_are(sources, job.errors)
+    say_what_they_are(sources, job.errors)
     output = BuildOutput(job.paths, state, sources)
     try:
         if _written(job, sources, output):
@@ -183,7 +183,7 @@ def report_of(job: Job, state: State) -> Page:
     return report_page(built, job.renderer.encoder, job.paths.output.name, " · ".join(told))
 
 
-def _say_what_they_are(sources: Sequence[Source], errors: Console) -> None:
+def say_what_they_are(sources: Sequence[Source], errors: Console) -> None:
     """Print what each input was found to be; inputs of one kind that follow each other are told together."""
     for kind, group in groupby(sources, key=str):
         first, *more = group
@@ -191,7 +191,7 @@ def _say_what_they_are(sources: Sequence[Source], errors: Console) -> None:
         errors.print(f"isc: {named(first.name)}{others}: {kind}", soft_wrap=True)
 
 
-def _batches(sources: Sequence[Source], state: State) -> Iterator[Batch]:
+def rows_from(sources: Sequence[Source], state: State) -> Iterator[Batch]:
     """Yield the rows of all inputs from where a build stands."""
     if state.file < len(sources):
         yield from read_batches(sources[state.file], state.file, state.file_lines + 1, state.place)
@@ -207,10 +207,10 @@ def _written(job: Job, sources: Sequence[Source], output: BuildOutput) -> bool:
     try:
         with _progress(job.errors) as progress:
             task = progress.add_task("", total=starts[-1] if known else None, samples=0)
-            groups = _batches(sources, output.state)
+            groups = rows_from(sources, output.state)
             with closing(built(groups, job.renderer, job.settings, strict=strict, pool=job.pool)) as results:
                 for result in results:
-                    _report(job, result, output.state.tally.rejected)
+                    report_rejected(job, result.rejected, output.state.tally.rejected)
                     output.write(result, keep_rejected=not strict)
                     if strict and result.rejected:
                         output.note()
@@ -243,9 +243,9 @@ def _progress(errors: Console) -> Progress:
     )
 
 
-def _report(job: Job, result: Built, before: int) -> None:
+def report_rejected(job: Job, lines: Sequence[Rejected], before: int) -> None:
     """Print the first rejected lines: thousands would hide everything else."""
-    for position, rejected in enumerate(result.rejected, before + 1):
+    for position, rejected in enumerate(lines, before + 1):
         if position <= _REPORTED_LINES:
             job.errors.print(f"{job.paths.place(rejected.file, rejected.line)}: {rejected.reason}", soft_wrap=True)
         elif position == _REPORTED_LINES + 1:
