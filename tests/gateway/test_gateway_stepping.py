@@ -135,6 +135,26 @@ def test_a_turn_can_be_named_instead_of_told() -> None:
     assert named == told
 
 
+def test_a_named_turn_has_its_instructions_and_tools_or_is_another() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    session = with_turn(Session("a"), [system, *ASKED], f"<think>Cats.</think>{CALL}<|im_end|>")
+    plain = step(session, QWEN, [result(session)], SEARCH, after=0)
+    same = step(session, QWEN, [{**system, "content": " Be brief."}, result(session)], SEARCH, after=0)
+    assert (same, same.origin.continued) == (plain, "extended")
+    other = step(session, QWEN, [{**system, "content": "Be long."}, result(session)], SEARCH, after=0)
+    assert (other.origin.reason, other.parent) == ("other_conversation", None)
+    text = QWEN.encoder.decode_bytes(other.prompt.token_ids)
+    assert b"Be long." in text
+    assert b"Be brief." not in text
+    assert other.prompt.message_roles == ("system", "user", "assistant", "tool")
+    without = step(session, QWEN, [result(session)], None, after=0)
+    assert without.origin.reason == "other_conversation"
+    assert "tools" in without.origin.detail
+    assert b"<tools>" not in QWEN.encoder.decode_bytes(without.prompt.token_ids)
+    added = step(with_turn(Session("b"), ASKED, "One.<|im_end|>"), QWEN, [system, user("?")], SEARCH, after=0)
+    assert added.prompt.message_roles == ("system", "user", "assistant", "user")
+
+
 def test_a_message_is_left_open_for_the_model() -> None:
     begun = [*ASKED, {"role": "assistant", "content": "There are"}]
     prompted = step(Session("a"), QWEN, begun, SEARCH, continues=True)

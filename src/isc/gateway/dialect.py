@@ -110,10 +110,28 @@ def decoded(body: bytes, kind: type[_Request]) -> _Request:
         raise refused(None, f"the body is no JSON that can be read: {error}") from None
 
 
-def _misfit(text: str) -> RequestError:
+def converted(value: object, kind: type[_Request], where: str) -> _Request:
+    """Read a part of a request as a Struct, as `decoded` reads a whole one.
+
+    Args:
+        value: The part, as plain JSON values.
+        kind: A Struct with `forbid_unknown_fields=True`.
+        where: Where it stands in the request.
+
+    Raises:
+        RequestError: It does not fit; names the field.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error), where) from None
+
+
+def _misfit(text: str, where: str = "") -> RequestError:
     """Return the error for what msgspec says of a value."""
     place = _PLACE.match(text)
-    problem, field = (place["problem"], place["field"]) if place else (text, None)
+    problem, inner = (place["problem"], place["field"] or "") if place else (text, "")
+    field = f"{where}{'.' * bool(where and inner and not inner.startswith('['))}{inner}"
     unknown, missing = _UNKNOWN.match(problem), _MISSING.match(problem)
     name = unknown or missing
     if name is None:

@@ -24,10 +24,11 @@ from isc.gateway.matching import New, Node, first_difference, matched
 from isc.gateway.meaning import after_message, digests, opening_digest
 from isc.gateway.tree import Origin, Piece, Session, Tail, Turn, tail_after
 from isc.rendered import RenderedTokens, check_ids
-from isc.types import AssistantMessage, Chat, Message, ToolMessage, ToolSpec
+from isc.types import AssistantMessage, Chat, DeveloperMessage, Message, SystemMessage, ToolMessage, ToolSpec
 
 _ID_CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _NEW = re.compile(r"new_messages\[(\d+)\]")
+_INSTRUCTIONS = (SystemMessage, DeveloperMessage)
 _ID_LENGTH = 9  # what the strictest formats take as the id of a call
 
 
@@ -234,12 +235,29 @@ def _asked(tree: Session, renderer: Renderer, messages: Messages, tools: Tools, 
 
 
 def _asked_after(tree: Session, renderer: Renderer, messages: Messages, tools: Tools, after: int) -> _Asked:
-    """Return what goes on from a turn that the agent names."""
+    """Return what goes on from a turn that the agent names.
+
+    Instructions may stand before the new messages, as they stood before the first ones. With others, or with other
+    tools, the conversation is another: it is rendered anew.
+    """
     chat = renderer.chat_after(messages, tools, None)
     before, shown = tree.path(after), tree.lineage(after)
     new = _with_own_ids(chat.messages, [(turn.shown, turn.answer) for turn in shown])
-    path = tuple(digests((*before, *new), chat.tools, renderer.family.reads_key))
-    return _Asked((*before, *chat.messages), chat.tools, path, Node(after, len(before)), before, new)
+    opening = new[:1] if new and isinstance(new[0], _INSTRUCTIONS) else ()
+    recorded = before[:1] if isinstance(before[0], _INSTRUCTIONS) else ()
+    new = new[len(opening) :]
+    reads_key = renderer.family.reads_key
+    if opening and list(digests(opening, (), reads_key)) != list(digests(recorded, (), reads_key)):
+        whole, other = (*opening, *before[len(recorded) :], *new), "instructions"
+    elif opening_digest(chat.tools) != opening_digest(tree.tools(after)):
+        whole, other = (*before, *new), "tools"
+    else:
+        path = tuple(digests((*before, *new), chat.tools, reads_key))
+        return _Asked(
+            (*before, *chat.messages[len(opening) :]), chat.tools, path, Node(after, len(before)), before, new
+        )
+    found = New("other_conversation", f"the turn that it names had other {other}")
+    return _Asked(whole, chat.tools, tuple(digests(whole, chat.tools, reads_key)), found, (), whole)
 
 
 def _with_own_ids(new: tuple[Message, ...], pairs: Iterable[tuple[Message, Message]]) -> tuple[Message, ...]:

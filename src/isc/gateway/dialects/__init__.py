@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from isc.gateway.dialect import Dialect
-from isc.gateway.dialects import chat_completions
+from isc.gateway.dialects import anthropic_messages, chat_completions, responses
 
-DIALECTS: tuple[Dialect, ...] = (chat_completions,)
+DIALECTS: tuple[Dialect, ...] = (chat_completions, responses, anthropic_messages)
