@@ -43,7 +43,7 @@ FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_later", "_options", "_
 EDGES = "types _json convert loading _sources rendered client media compat"
 TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders"
 ROWS = "build.conversations build.forms build.nulls build.tables"
-AGENTS = "gateway.dialects.chat_completions gateway.dialects.responses gateway.dialects.anthropic"
+AGENTS = "gateway.dialects.chat_completions gateway.dialects.responses gateway.dialects.anthropic_messages"
 """What agents send."""
 ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), *ROWS.split(), *AGENTS.split(), "traced", "testing"))
 """Where input that nobody has checked is read: JSON, dicts, files, objects of other libraries."""

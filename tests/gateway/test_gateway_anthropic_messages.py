@@ -62,31 +62,32 @@ def test_what_is_asked_for_is_carried_through() -> None:
     assert asked(tool_choice={"type": "none"}).calls == "none"
 
 
+PNG = {"type": "base64", "media_type": "image/png", "data": "AA=="}
+BLOCKS: list[dict[str, Any]] = [
+    *HELLO,
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+            {"type": "text", "text": "I look."},
+            {"type": "tool_use", "id": "a", "name": "search", "input": {"q": "cats"}},
+            {"type": "tool_use", "id": "b", "name": "search", "input": {}},
+        ],
+    },
+    {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "two"}]},
+            {"type": "tool_result", "tool_use_id": "b", "is_error": True},
+            {"type": "text", "text": "And?"},
+            {"type": "image", "source": PNG},
+        ],
+    },
+]
+
+
 def test_blocks_become_messages_in_their_order() -> None:
-    png = {"type": "base64", "media_type": "image/png", "data": "AA=="}
-    request = asked(
-        [
-            *HELLO,
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "thinking", "thinking": "Hm.", "signature": "s"},
-                    {"type": "text", "text": "I look."},
-                    {"type": "tool_use", "id": "a", "name": "search", "input": {"q": "cats"}},
-                    {"type": "tool_use", "id": "b", "name": "search", "input": {}},
-                ],
-            },
-            {
-                "role": "user",
-                "content": [
-                    {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "two"}]},
-                    {"type": "tool_result", "tool_use_id": "b", "is_error": True},
-                    {"type": "text", "text": "And?"},
-                    {"type": "image", "source": png},
-                ],
-            },
-        ]
-    )
+    request = asked(BLOCKS)
     _, said, first, second, last = request.messages
     assert isinstance(said, dict)
     assert (said["content"], said["reasoning_content"]) == ("I look.", "Hm.")

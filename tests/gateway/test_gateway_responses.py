@@ -89,7 +89,7 @@ def test_items_of_one_answer_become_one_message() -> None:
             {"type": "message", "role": "assistant", "content": "Really."},
         ]
     )
-    roles = [message["role"] for message in request.messages]  # type: ignore[index,call-overload]
+    roles = [message["role"] for message in request.messages]  # type: ignore[index]
     assert roles == ["developer", "user", "assistant", "tool", "tool", "assistant", "assistant"]
     said = request.messages[2]
     assert isinstance(said, dict)
