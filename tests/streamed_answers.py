@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import httpx
@@ -36,7 +36,7 @@ class Sample(NamedTuple):
 
     def parts(self) -> list[tuple[int, int, str | None]]:
         """Where each event's tokens begin and end, and why it is the last."""
-        ends = [sum(self.sizes[: place + 1]) for place in range(len(self.sizes))]
+        ends = [*accumulate(self.sizes)]
         starts = [0, *ends[:-1]]
         return [(start, end, self.reason if end == ends[-1] else None) for start, end in zip(starts, ends, strict=True)]
 

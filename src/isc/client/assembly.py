@@ -107,7 +107,7 @@ class Assembly(Struct):
         self._check_scored(answer, token_ids, scored)
         check_range(answer, token_ids, self.reading.size)
         if token_ids and self.finish_reason:
-            raise answer.error("token_ids", f"go on after the completion has ended ({self.finish_reason[:30]})")
+            raise answer.error("token_ids", "go on after the completion has ended")
         if len(self.token_ids) + len(token_ids) > self.most:
             raise UnreadableError(
                 f"is of more than {self.most} ids, and was read no further; allow more with max_response_bytes"

@@ -22,7 +22,8 @@ from isc.client.turns import Reading, turn
 from isc.conversation.reading import TurnReader
 from isc.errors import ClientError
 
-_IN_PLACE: Final = 8192  # bytes that arrived, and tokens before them, up to which a thread costs more than it saves
+_FEW_BYTES: Final = 8_192  # that arrived at once, and up to which a thread costs more than it saves
+_FEW_TOKENS: Final = 32_768  # before them, up to which a reader that looks at all of them holds the loop for few ms
 _LEAST_BYTES_A_TOKEN: Final = 64  # of an event that tells one
 
 
@@ -37,7 +38,7 @@ class Incoming(Struct):
 
     async def fed(self, piece: Answer) -> list[StreamEvent]:
         """Return what a piece of the body tells. Where it ends the stream early, `error` is set after that."""
-        if len(piece.body) + len(self.assembly.token_ids) <= _IN_PLACE:
+        if len(piece.body) <= _FEW_BYTES and len(self.assembly.token_ids) <= _FEW_TOKENS:
             return self._fed(piece)
         return await off_loop(self._fed, piece)
 
