@@ -46,8 +46,9 @@ def outcome(renderer: isc.Renderer, pieces: Bytes, **options: Any) -> tuple[list
         asked: dict[str, Any] = {"prompt_ids": PROMPT, "max_prompt_len": 9, "protocol": "vllm"}
         asked |= {"retries": Retries(attempts=1, timeout=20), **options}
         async with raw_server(streaming(pieces, requests), requests) as url, connect(url, KEY) as client:
-            with pytest.raises(ClientError) as raised:
-                await collect(stream(client, renderer, **asked), told)
+            async with asyncio.timeout(30):
+                with pytest.raises(ClientError) as raised:
+                    await collect(stream(client, renderer, **asked), told)
         return told, raised.value
 
     return asyncio.run(run())

@@ -167,6 +167,25 @@ def test_leaving_a_stream_closes_its_connection(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("leave", [closed, left, failed, cancelled, timed_out])
+def test_a_stream_that_was_left_is_closed_by_then(
+    leave: Callable[[AsyncGenerator[StreamEvent, None]], Awaitable[None]], small: isc.Renderer
+) -> None:
+    """Not when Python collects it."""
+    way, bodies = WAYS["vllm"], list[Body]()
+
+    def answer(received: Received) -> Body:
+        bodies.append(Body([begun(way, received), 9.0]))
+        return bodies[-1]
+
+    async def run() -> bool:
+        with suppress(ZeroDivisionError, TimeoutError):
+            await leave(stream(engine_in_memory(answer), small, prompt_ids=PROMPT, max_prompt_len=9, protocol="vllm"))
+        return bodies[0].is_closed
+
+    assert asyncio.run(run())
+
+
 def test_a_body_is_closed_after_the_last_event(small: isc.Renderer) -> None:
     way, bodies = WAYS["vllm"], list[Body]()
 

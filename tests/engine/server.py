@@ -69,9 +69,11 @@ class Events(Struct):
 
     pieces: list[object]
 
-    def body(self) -> bytes:
-        """The pieces as server-sent events."""
-        return b"".join(b"data: " + msgspec.json.encode(piece) + b"\n\n" for piece in self.pieces) + b"data: [DONE]\n\n"
+    def body(self) -> Iterator[bytes]:
+        """Yield the pieces as server-sent events, each of which is sent on its own."""
+        for piece in self.pieces:
+            yield b"data: " + msgspec.json.encode(piece) + b"\n\n"
+        yield b"data: [DONE]\n\n"
 
 
 class RefusedError(Exception):
@@ -118,12 +120,11 @@ class Engine:
         except (RefusedError, msgspec.ValidationError) as error:
             status = error.status if isinstance(error, RefusedError) else 422
             found = {"error": {"message": str(error), "type": "BadRequestError", "code": status}}
-        kind, body = b"application/json", b""
-        if isinstance(found, Events):
-            kind, body = b"text/event-stream", found.body()
-        headers = [(b"content-type", kind)]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body or msgspec.json.encode(found)})
+        kind = b"text/event-stream" if isinstance(found, Events) else b"application/json"
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+        for body in found.body() if isinstance(found, Events) else [msgspec.json.encode(found)]:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body"})
 
     async def _vllm(self, body: bytes) -> object:
         asked = msgspec.json.decode(body, type=VllmRequest)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 import isc
 from engine import incumbent
 from engine.episodes import RENDERERS, Played, play_all, vocabulary
 from engine.model import LONGEST, TinyModel
 from engine.server import Engine, served
-from isc.client import Generation, ProtocolName, connect, generate
+from isc.client import Generation, ProtocolName, StreamEvent, TokensSampled, TurnFinished, connect, generate, stream
 from isc.conversation.rollout import SampledTokens
 
 TOLERANCE = 1e-4
@@ -136,6 +138,26 @@ def test_every_protocol_tells_the_same_turn(
     assert found.completion_logprobs == known.completion_logprobs
     ours = trainer.scores((*found.prompt_ids, *found.completion_ids))[len(prompt) :]
     assert max(abs(a - b) for a, b in zip(ours, found.completion_logprobs, strict=True)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("protocol", ["vllm", "sglang", "completions"])
+def test_a_stream_tells_the_same_turn_token_by_token(protocol: ProtocolName, old: bool) -> None:
+    prompt, params = [*range(20, 60)], dict[str, float](max_tokens=48)
+
+    async def told(url: str) -> list[StreamEvent]:
+        async with connect(url) as http:
+            options: dict[str, Any] = {"protocol": protocol, "sampling_params": params}
+            return [event async for event in stream(http, RENDERERS["Qwen3"], prompt_ids=prompt, **options)]
+
+    with served(Engine(TinyModel(len(vocabulary())), vocabulary(), 0, old=old)) as url:
+        *events, last = asyncio.run(told(url))
+    known = ask(prompt, protocol, params, old=old)
+    assert isinstance(last, TurnFinished)
+    assert replace(last.generation, request_id="") == replace(known, request_id="")
+    pairs = [(event.token_ids, event.logprobs) for event in events if isinstance(event, TokensSampled)]
+    columns = zip(known.completion_ids, known.completion_logprobs, strict=True)
+    assert pairs == [((token_id,), (logprob,)) for token_id, logprob in columns]
 
 
 def ask(
