@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors _later _brief",
         "types _options _runs",
+        "_parts",
         "_json rendered",
         "convert",
         "formats",

@@ -49,6 +49,7 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
     engine: EngineName | None = None,
     sampling_cuts: SamplingCuts = "all",
     invalid_arguments: InvalidArguments = "raise",
+    parts: bool = False,
     tool_calls: str | None = None,
     **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
@@ -70,6 +71,7 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
             a conversation opens a file.
         sampling_cuts: See `Renderer`.
         invalid_arguments: See `Renderer`.
+        parts: See `Renderer`.
         engine: What encodes text, where the model has a `tokenizer.json`: None takes fastokens if it is known to agree
             with `tokenizers`. `"tokenizers"` is ready in about a third of the time and encodes much more slowly: right
             for a conversation or two. `"later"` builds an engine when something is encoded: right for a process that
@@ -93,7 +95,8 @@ def load(  # noqa: PLR0913 - every choice that a renderer has
     own = known or traced(model, encoder, tool_calls=tool_calls, template=template)
     chosen = fitted(own.with_options(options), encoder)
     images = _image_processor(model, chosen, resolve_media, local_files)
-    return Renderer(chosen, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
+    policies = (thinking_retention, body_specials, images, sampling_cuts, invalid_arguments, parts)
+    return Renderer(chosen, encoder, *policies)
 
 
 def fitted(family: Family, encoder: Encoder) -> Family:
@@ -249,6 +252,7 @@ def create_renderer(
     images: ImageProcessor | None = None,
     sampling_cuts: SamplingCuts = "all",
     invalid_arguments: InvalidArguments = "raise",
+    parts: bool = False,
     **options: Any,  # noqa: ANN401 - whatever the format's template takes
 ) -> Renderer:
     """Make a renderer on a tokenizer that the caller holds.
@@ -264,6 +268,7 @@ def create_renderer(
         images: See `Renderer`.
         sampling_cuts: See `Renderer`.
         invalid_arguments: See `Renderer`.
+        parts: See `Renderer`.
         **options: See `load`.
 
     Raises:
@@ -281,7 +286,8 @@ def create_renderer(
         from isc.media import image_processor
 
         images = image_processor({}, chosen)
-    return Renderer(chosen, encoder, thinking_retention, body_specials, images, sampling_cuts, invalid_arguments)
+    policies = (thinking_retention, body_specials, images, sampling_cuts, invalid_arguments, parts)
+    return Renderer(chosen, encoder, *policies)
 
 
 def family_of_tokenizer(tokenizer: object, template: str | None = None) -> Family | None:

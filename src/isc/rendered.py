@@ -22,9 +22,10 @@ from msgspec.structs import force_setattr
 
 from isc._brief import Brief, Displayed
 from isc._later import Later
+from isc._parts import PARTS, is_part, selected
 from isc._runs import merge
 from isc.errors import AttributionError, OptionError, shown
-from isc.types import UNOWNED, MediaPart, Role, Span
+from isc.types import UNOWNED, BodyPart, MediaPart, Owner, Role, Span
 
 if TYPE_CHECKING:
     import numpy
@@ -198,11 +199,15 @@ def _joined(
 
 
 class Run(Struct, frozen=True, gc=False, array_like=True):
-    """So many consecutive tokens of one attribution: `message` owns them, or nobody (-1); `body` or scaffold."""
+    """So many consecutive tokens of one attribution: `message` owns them, or nobody (-1); `body` or scaffold.
+
+    `part` says of what part of the body they are, where a render was asked for parts (law 10).
+    """
 
     length: _Count
     message: Annotated[int, Meta(ge=UNOWNED, le=LARGEST_ID)]
     body: bool
+    part: BodyPart | None = None
 
 
 class Decoder(Protocol):
@@ -259,6 +264,8 @@ class RenderedTokens(Displayed, Struct, frozen=True, dict=True, omit_defaults=Tr
         for run in self.runs:
             if not (type(run) is Run and type(run.length) is type(run.message) is int and type(run.body) is bool):
                 raise AttributionError(f"{shown(run)} must be a Run of two whole numbers and a bool")
+            if run.part is not None and not is_part(run.part):
+                raise AttributionError(f"{shown(run)}: a part is one of {', '.join(PARTS)}")
         self._check_runs()
 
     def _check_runs(self, known: int = 0, covered: int = 0) -> None:
@@ -267,19 +274,17 @@ class RenderedTokens(Displayed, Struct, frozen=True, dict=True, omit_defaults=Tr
         The first `known` runs, of `covered` tokens, were checked in another render, with which this one begins.
         """
         count = len(self.message_roles)
-        last_message, last_body = UNOWNED - 1, False
-        if known:
-            last_message, last_body = self.runs[known - 1].message, self.runs[known - 1].body
+        last_message, last_body, last_part = _owner(self.runs[known - 1]) if known else (UNOWNED - 1, False, None)
         mergeable = False
         total = covered
         for run in self.runs[known:] if known else self.runs:
             message, body = run.message, run.body
-            if run.length <= 0 or not UNOWNED <= message < count or (body and message == UNOWNED):
+            if run.length <= 0 or not UNOWNED <= message < count or (message < 0 if body else run.part is not None):
                 raise AttributionError(f"{run}: {_problem(run, count)}")
             total += run.length
-            if message == last_message and body == last_body:
+            if message == last_message and body == last_body and run.part == last_part:
                 mergeable = True
-            last_message, last_body = message, body
+            last_message, last_body, last_part = message, body, run.part
         if total != len(self.token_ids):
             raise AttributionError(f"runs cover {total} tokens, but there are {len(self.token_ids)} token_ids")
         if len(self.message_tool_names) != count:
@@ -451,7 +456,62 @@ class RenderedTokens(Displayed, Struct, frozen=True, dict=True, omit_defaults=Tr
 
     def content_mask_for_roles(self, roles: Collection[str]) -> tuple[bool, ...]:
         """Return for each token whether it is body of a message with one of these roles."""
-        return tuple(self._column(lambda run: run.body and self.role(run) in roles))
+        return self.mask_for(roles=roles)
+
+    @property
+    def has_parts(self) -> bool:
+        """Return whether every body says its part: whether the render was asked for parts.
+
+        >>> RenderedTokens((5,), (Run(1, 0, True, "content"),), ("user",), (None,)).has_parts
+        True
+        """
+        return not any(run.body and run.part is None for run in self.runs)
+
+    def part_spans(self, message: int | None = None) -> dict[BodyPart, tuple[Span, ...]]:
+        """Return the spans of each part that occurs, in order. No span crosses a message.
+
+        Args:
+            message: The index of the message to look at; None is every message.
+
+        Raises:
+            OptionError: The render was not asked for parts.
+
+        >>> runs = (Run(1, 0, False), Run(2, 0, True, "reasoning"), Run(1, 0, True, "close"))
+        >>> RenderedTokens((5, 6, 7, 8), runs, ("assistant",), (None,)).part_spans()
+        {'reasoning': ((1, 3),), 'close': ((3, 4),)}
+        """
+        self._check_parts()
+        by_part: dict[BodyPart, list[Span]] = {}
+        for run, span in self.spans():
+            if run.part is not None and message in (None, run.message):
+                by_part.setdefault(run.part, []).append(span)
+        return {part: tuple(spans) for part, spans in by_part.items()}
+
+    def mask_for(
+        self, roles: Collection[str] | None = None, parts: Collection[BodyPart] | None = None
+    ) -> tuple[bool, ...]:
+        """Return for each token whether it is body of a message with one of these roles, and one of these parts of it.
+
+        Args:
+            roles: Roles; None is every role.
+            parts: Parts, see `docs/parts.md`; None is the whole body. `tool_call` is the whole call.
+
+        Raises:
+            OptionError: There is no such part, or the render was not asked for parts.
+
+        >>> runs = (Run(1, 0, True, "content"), Run(1, 1, True, "content"), Run(1, 1, True, "close"))
+        >>> RenderedTokens((5, 6, 7), runs, ("user", "assistant"), (None, None)).mask_for(["assistant"], ["content"])
+        (False, True, False)
+        """
+        if parts is None:
+            return tuple(self._column(lambda run: run.body and (roles is None or self.role(run) in roles)))
+        wanted = selected(parts)
+        self._check_parts()
+        return tuple(self._column(lambda run: run.part in wanted and (roles is None or self.role(run) in roles)))
+
+    def _check_parts(self) -> None:
+        if not self.has_parts:
+            raise OptionError("this render does not say of what parts its bodies are; ask for that: parts=True")
 
 
 def put_together(
@@ -563,12 +623,18 @@ def _problem(run: Run, messages: int) -> str:
         return "a run has at least one token"
     if run.body and run.message == UNOWNED:
         return "body belongs to a message, and -1 is none"
+    if run.part is not None and not run.body:
+        return f"{run.part} is a part of a body, and this is none"
     return f"there is no message {run.message}, only {messages} message_roles"
 
 
 def _merged(runs: Iterable[Run]) -> tuple[Run, ...]:
-    merged = merge((run.length, (run.message, run.body)) for run in runs)
+    merged = merge((run.length, _owner(run)) for run in runs)
     return tuple(Run(length, *owner) for length, owner in merged)
+
+
+def _owner(run: Run) -> Owner:
+    return run.message, run.body, run.part
 
 
 def _extend(spans: list[Span], span: Span) -> None:

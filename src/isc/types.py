@@ -22,7 +22,13 @@ else:  # msgspec resolves annotations at run time and knows no recursive alias
 Arguments: TypeAlias = str | Mapping[str, Json]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool", "latest_reminder"]
 Span: TypeAlias = tuple[int, int]
-Owner: TypeAlias = tuple[int, bool]
+BodyPart: TypeAlias = Literal[
+    "reasoning", "content", "tool_name", "tool_arguments", "tool_call", "tool_result", "media", "marker", "close"
+]
+"""The part of a message's body that text is of; `docs/parts.md` says what each holds (law 10)."""
+WRITTEN_PARTS: frozenset[BodyPart | None] = frozenset(("tool_call", "marker", "close"))
+"""The parts that a format writes around what a message says."""
+Owner: TypeAlias = tuple[int, bool, BodyPart | None]
 BodySpecials: TypeAlias = Literal["text", "parse", "reject"]
 ThinkingRetention: TypeAlias = Literal["tool_cycle", "all"]
 SamplingCuts: TypeAlias = Literal["all", "none"]
@@ -240,7 +246,8 @@ def _image_count(message: Message) -> int:
 class Segment(Struct, frozen=True, gc=False):
     """One piece of a prompt: plain text, or one special token by its spelling; `message` -1 is nobody's.
 
-    A special that stands for a media item is repeated `repeat` times and names the item in `media`.
+    A special that stands for a media item is repeated `repeat` times and names the item in `media`. `part` says of what
+    part of its message's body it is; a stream that was not asked for parts has few of them.
     """
 
     text: str
@@ -249,6 +256,7 @@ class Segment(Struct, frozen=True, gc=False):
     message: int = UNOWNED
     repeat: int = 1
     media: MediaPart | None = None
+    part: BodyPart | None = None
 
 
 Segments: TypeAlias = Iterable[Segment]

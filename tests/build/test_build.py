@@ -15,7 +15,7 @@ from pyarrow import parquet
 import isc
 from command_line import CHAT, EXAMPLE, NOT_JSON, UNTRAINED, files_in, rows, run, write_many
 from isc.build import samples, workers
-from isc.build.samples import Batch, Loss, RoleTally, Settings, Tally, batches, build_batch, parse_loss
+from isc.build.samples import Batch, Loss, RoleTally, Settings, Tally, Turns, batches, build_batch, parse_loss
 from isc.conversation.columns import SETS
 from isc.encoding.encoders import embedded
 from isc.errors import EncoderError, OptionError
@@ -52,6 +52,12 @@ def many(tmp_path: Path) -> Path:
         ("tool-bodies", Loss(False, ("tool",))),
         ("user-bodies + assistant+user-bodies", Loss(True, ("user",))),
         ("tool-bodies+developer-bodies", Loss(False, ("developer", "tool"))),
+        (
+            "assistant:tool_call+assistant:content+tool-bodies",
+            Loss(True, ("tool",), (("assistant", ("content", "tool_call")),)),
+        ),
+        ("assistant+assistant:content", Loss(True)),
+        ("tool:tool_result", Loss(False, ("tool",), (("tool", ("tool_result",)),))),
     ],
 )
 def test_loss_terms_are_joined_by_plus(text: str, loss: Loss) -> None:
@@ -59,7 +65,9 @@ def test_loss_terms_are_joined_by_plus(text: str, loss: Loss) -> None:
     assert parse_loss(str(loss)) == loss
 
 
-@pytest.mark.parametrize("text", ["", "assistant+", "tools", "assistant-bodies", "assistant,tool-bodies"])
+@pytest.mark.parametrize(
+    "text", ["", "assistant+", "tools", "assistant-bodies", "assistant,tool-bodies", "assistant:text", "robot:content"]
+)
 def test_an_unknown_loss_term_is_an_error_that_lists_the_terms(text: str) -> None:
     with pytest.raises(OptionError, match="assistant, system-bodies, developer-bodies, user-bodies, tool-bodies"):
         parse_loss(text)
@@ -101,6 +109,25 @@ def test_a_loss_without_assistant_trains_on_bodies_alone(small: isc.Renderer, lo
             trains = loss.startswith(role)
             assert tally.trained == (tally.body if trains else 0)
             assert tally.tokens >= tally.body
+
+
+@pytest.mark.parametrize("turns", ["together", "each"])
+def test_a_loss_of_parts_trains_on_what_the_library_trains_on(small: isc.Renderer, turns: Turns) -> None:
+    loss = parse_loss("assistant:content+assistant:close+tool-bodies")
+    for line in EXAMPLE.read_bytes().splitlines():
+        given = json.loads(line)
+        asked = (small, given["messages"], given.get("tools"), None, {"tool"})
+        samples = (
+            isc.build_training_samples(*asked, parts=loss.by_role)
+            if turns == "each"
+            else (isc.build_training_sample(*asked, parts=loss.by_role),)
+        )
+        built = build_batch(small, Settings(loss, columns="mask", turns=turns), False, Batch(1, (line,)))
+        masks = [json.loads(row)["loss_mask"] for row in built.rows.splitlines()]
+        assert masks == [list(sample.loss_mask) for sample in samples]
+        assert all(map(any, masks))
+        whole = isc.build_training_sample(*asked)
+        assert turns == "each" or sum(masks[0]) <= whole.trainable_tokens
 
 
 def test_the_tally_counts_every_token_once(small: isc.Renderer) -> None:

@@ -67,6 +67,7 @@ def _case(name: str, variant: Variant, *, thinks: bool = False, images: bool = F
         adaptations=(none_as_empty, arguments_as_objects),
         prepare=named,
         untraced=untraced,
+        writes=("true", "false"),
         images=images,
         image_settings=GEMMA4,
         # the template drops images of results, which are refused

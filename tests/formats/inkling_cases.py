@@ -36,6 +36,7 @@ def _case(name: str, family: Inkling, **options: object) -> Case:
         adaptations=(arguments_as_objects, results_joined),
         spells=('{"name":"f","args":{}}', "Thinking effort level: 0", "tool_declare"),
         untraced=leaves_no_trace,
+        writes=("{}",),
     )
 
 

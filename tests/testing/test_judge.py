@@ -227,9 +227,11 @@ def test_ids_that_do_not_decode_to_the_text_are_found(tmp_path: Path) -> None:
 class Untimely(Qwen3, frozen=True, tag="untimely"):
     """A family that starts sampling with the header, writes a call's stop outside and bridges one newline too many."""
 
-    def conversation(self, chat: isc.Chat, *, add_generation_prompt: bool = False) -> list[isc.Segment]:
+    def conversation(
+        self, chat: isc.Chat, *, add_generation_prompt: bool = False, parts: bool = False
+    ) -> list[isc.Segment]:
         """Samples the header of every assistant turn, too."""
-        segments = super().conversation(chat, add_generation_prompt=add_generation_prompt)
+        segments = super().conversation(chat, add_generation_prompt=add_generation_prompt, parts=parts)
         roles = [chat.role(index) for index in range(len(chat.messages))]
         return [
             structs.replace(

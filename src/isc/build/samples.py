@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Struct
 
+from isc._parts import PARTS, is_part
 from isc.build import arrow, tables
 from isc.build.conversations import Conversation
 from isc.build.forms import Form, InputRow, conversation
@@ -18,9 +19,16 @@ from isc.conversation.columns import SETS, ColumnSet
 from isc.conversation.contexts import Contexts, training_contexts, unprompted_text
 from isc.conversation.flags import read_flags
 from isc.conversation.renderer import Renderer
-from isc.conversation.training import RoleToMask, TrainingSample, build_training_sample, chosen, nothing_to_train
+from isc.conversation.training import (
+    RoleToMask,
+    TrainingSample,
+    build_training_sample,
+    chosen,
+    chosen_parts,
+    nothing_to_train,
+)
 from isc.errors import EncoderError, Error, OptionError
-from isc.types import Role
+from isc.types import BodyPart, Role
 
 SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
 Turns: TypeAlias = Literal["together", "each"]
@@ -37,13 +45,26 @@ class LineError(Error, ValueError):
 
 
 class Loss(Struct, frozen=True):
-    """What is trained on: what the model samples (`assistant`), and the bodies of messages of these roles."""
+    """What is trained on: what the model samples (`assistant`), and the bodies of messages of these roles.
+
+    `parts`: of which roles it is these parts of the bodies alone.
+    """
 
     assistant: bool
     body_roles: tuple[str, ...] = ()
+    parts: tuple[tuple[str, tuple[BodyPart, ...]], ...] = ()
+
+    @property
+    def by_role(self) -> dict[str, tuple[BodyPart, ...]] | None:
+        """Return the parts by role, as samples are asked for them; None where all of every body is trained on."""
+        return dict(self.parts) or None
 
     def __str__(self) -> str:
-        return "+".join([*(["assistant"] if self.assistant else []), *(role + _BODIES for role in self.body_roles)])
+        parts = dict(self.parts)
+        whole = [role for role in ("assistant", *self.body_roles) if role not in parts]
+        terms = ["assistant" if role == "assistant" else role + _BODIES for role in whole]
+        terms = terms if self.assistant else [term for term in terms if term != "assistant"]
+        return "+".join([*terms, *(f"{role}:{part}" for role, parts in self.parts for part in parts)])
 
 
 def loss_terms() -> tuple[str, ...]:
@@ -55,20 +76,35 @@ def parse_loss(text: str) -> Loss:
     """Read terms joined by `+`.
 
     Args:
-        text: E.g. `assistant+tool-bodies`. Order and repetition do not matter.
+        text: E.g. `assistant+tool-bodies`, or `assistant:content+assistant:close` for parts of bodies. Order and
+            repetition do not matter.
 
     Raises:
         OptionError: A term is unknown; lists them.
 
     >>> str(parse_loss("tool-bodies+assistant"))
     'assistant+tool-bodies'
+    >>> parse_loss("tool-bodies+assistant:content").by_role
+    {'assistant': ('content',)}
     """
-    terms = [term.strip() for term in text.split("+")]
-    for term in terms:
-        if term not in loss_terms():
-            raise OptionError(f"--loss: {term!r} is no term; terms, joined by +, are {', '.join(loss_terms())}")
-    roles = [term.removesuffix(_BODIES) for term in loss_terms()[1:] if term in terms]
-    return Loss("assistant" in terms, tuple(roles))
+    whole: set[str] = set()
+    parts: dict[str, set[str]] = {}
+    for term in (term.strip() for term in text.split("+")):
+        role, colon, part = term.partition(":")
+        if colon and role in get_args(Role) and is_part(part):
+            parts.setdefault(role, set()).add(part)
+        elif term in loss_terms():
+            whole.add(term.removesuffix(_BODIES))
+        else:
+            terms = ", ".join((*loss_terms(), "and ROLE:PART"))
+            raise OptionError(
+                f"--loss: {term!r} is no term; terms, joined by +, are {terms}, with a part of {', '.join(PARTS)}"
+            )
+    roles = [role for role in get_args(Role) if role in whole or role in parts]
+    chosen_parts = tuple(
+        (role, tuple(part for part in PARTS if part in parts[role])) for role in roles if role not in whole
+    )
+    return Loss("assistant" in roles, tuple(role for role in roles if role != "assistant"), chosen_parts)
 
 
 class Settings(Struct, frozen=True):
@@ -284,12 +320,13 @@ def _contexts(renderer: Renderer, settings: Settings, read: Conversation) -> Con
     role_to_mask: RoleToMask | None = None if settings.loss.assistant else {}
     mask = [index not in read.untrained for index in range(len(read.messages))] if read.untrained else None
     trained_on = (role_to_mask, settings.loss.body_roles, mask)
-    stops = settings.ensure_final_stop
+    stops, parts = settings.ensure_final_stop, settings.loss.by_role
     if settings.turns == "together":
         given = (renderer, read.messages, read.tools, *trained_on)
-        return Contexts((build_training_sample(*given, stops, require_trainable=True),))
+        return Contexts((build_training_sample(*given, stops, require_trainable=True, parts=parts),))
+    wanted = chosen_parts(parts, role_to_mask, settings.loss.body_roles)
     chat, trained = chosen(renderer, read.messages, read.tools, *trained_on)
-    contexts = training_contexts(renderer, chat, trained, ensure_final_stop=stops)
+    contexts = training_contexts(renderer, chat, trained, ensure_final_stop=stops, parts=wanted)
     if not contexts.samples:
         raise nothing_to_train(chat)
     return contexts

@@ -62,7 +62,9 @@ class Samples:
 
     loss: str
     """What is trained on: terms joined by +. `assistant` is all that the model samples; `tool-bodies`, `user-bodies`,
-    `system-bodies` and `developer-bodies` are what messages of these roles say, without the format around it."""
+    `system-bodies` and `developer-bodies` are what messages of these roles say, without the format around it.
+    `assistant:content` and the like are one part of that alone: reasoning, content, tool_call (a whole call),
+    tool_name, tool_arguments, close, marker; tool_result of a tool."""
     columns: ColumnSet = "labels"
     """What stands beside input_ids and length. `labels`: the ids with -100 where nothing is trained, as TRL, Trainer,
     axolotl and LLaMA-Factory read them. `trl`: completion_mask and assistant_masks. `mask`: loss_mask. `spans`:

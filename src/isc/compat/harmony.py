@@ -107,16 +107,25 @@ class HarmonyEncoded(Family, frozen=True, tag_field="family", tag="gpt-oss-harmo
         kept = bool(message.tool_calls) and index > chat.once("last_said", _last_said)
         reasoning = message.reasoning_content if kept or not self.auto_drop_analysis else None
         last = index == len(chat.messages) - 1 and not chat.add_generation_prompt and not message.tool_calls
-        close = harmony.RETURN if last else harmony.END
+        close = harmony.LAST if last else harmony.ANSWERED
         final = bool(text) or not (reasoning or message.tool_calls)
         if reasoning:
-            yield from harmony.said("analysis", reasoning, harmony.END if final else close)
+            thought = body(reasoning, "reasoning")
+            yield from harmony.said("analysis", thought, special(harmony.END) if final else close)
         if final:
-            yield from harmony.said("final", text, close)
+            yield from harmony.said("final", body(text), close)
         for call in message.tool_calls:
-            recipient = (scaffold(f" to={harmony.FUNCTIONS}"), body(call.name.removeprefix(harmony.FUNCTIONS)))
+            recipient = (
+                scaffold(f" to={harmony.FUNCTIONS}"),
+                body(call.name.removeprefix(harmony.FUNCTIONS), "tool_name"),
+            )
             head = (*harmony.PROMPT, *recipient, special(harmony.CHANNEL), scaffold("commentary"))
-            yield from (*head, special(harmony.MESSAGE), body(arguments_text(call)), special(harmony.CALL))
+            yield from (
+                *head,
+                special(harmony.MESSAGE),
+                body(arguments_text(call), "tool_arguments"),
+                special(harmony.CALL),
+            )
 
     def generation_prompt(self, chat: Chat) -> Segments:
         """Yield the head of a message of the analysis channel."""

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain, takewhile
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.encoding.fold import fold, unfold
 from isc.errors import ConversationError, HistoryError, TemplateError
+from isc.formats._parts import with_parts
 from isc.formats.base import Family
 from isc.formats.reading.scanners import past_head, reasoning_start
 from isc.formats.segments import IMAGE_TOKENS, is_special, owned
@@ -27,6 +28,7 @@ from isc.rendered import MultiModalData, RenderedTokens, Run, check_ids, followe
 from isc.types import (
     UNOWNED,
     AssistantMessage,
+    BodyPart,
     BodySpecials,
     Chat,
     Ended,
@@ -90,12 +92,15 @@ class Extension(Brief, Struct, frozen=True):
     chat: Chat
     after: Segment | None = None
 
-    def tail(self, encoder: Encoder, first_owner: int, body_specials: BodySpecials) -> RenderedTokens:
+    def tail(
+        self, encoder: Encoder, first_owner: int, body_specials: BodySpecials, *, parts: bool = False
+    ) -> RenderedTokens:
         """Return the added ids, with the sampled turn as message `first_owner` (-1: nobody's)."""
         roles = [""] * (first_owner + 1) + [str(self.chat.role(k)) for k in range(1, len(self.chat.messages))]
         names = [None] * (first_owner + 1) + list(convert.tool_names(self.chat.messages))[1:]
-        shifted = (s if s.message == UNOWNED else replace(s, message=s.message + first_owner) for s in self.segments)
-        return fold(shifted, encoder, roles, names, body_specials, after=self.after)
+        segments = with_parts(self.segments, self.chat.roles) if parts else self.segments
+        shifted = (s if s.message == UNOWNED else replace(s, message=s.message + first_owner) for s in segments)
+        return fold(shifted, encoder, roles, names, body_specials, after=self.after, parts=parts)
 
 
 def last_segment(encoder: Encoder, token_ids: Sequence[int]) -> Segment | None:
@@ -442,16 +447,32 @@ def ends_open(prompt: RenderedTokens) -> bool:
     return not any(run.body for run in takewhile(lambda run: run.message == last, reversed(prompt.runs)))
 
 
-def continued(previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None) -> RenderedTokens:
+PartLengths: TypeAlias = tuple[tuple[int, BodyPart], ...]
+"""How many ids of a turn in a row are of which part; none where nobody asked for parts."""
+
+
+class Spoken(NamedTuple):
+    """The ids of a sampled turn, and their parts."""
+
+    token_ids: tuple[int, ...]
+    parts: PartLengths = ()
+
+
+def continued(
+    previous: RenderedTokens, completion_ids: Sequence[int], tail: RenderedTokens | None, parts: PartLengths = ()
+) -> RenderedTokens:
     """Return a render with its attribution, then a completion as a sampled assistant message, then the tail.
 
-    Where the render ends with a message that is left open, the completion is of that message.
+    Where the render ends with a message that is left open, the completion is of that message. `parts` are those of the
+    completion, where they are known.
     """
     goes_on = ends_open(previous)
     owner = len(previous.message_roles) - goes_on
     completion = ids_of(completion_ids, "completion_ids")
     check_ids(completion)
-    runs = (Run(len(completion), owner, True),) if completion else ()
+    runs: tuple[Run, ...] = tuple(Run(length, owner, True, part) for length, part in parts)
+    if completion and not runs:
+        runs = (Run(len(completion), owner, True),)
     roles, names = previous.message_roles, previous.message_tool_names
     if not goes_on:
         roles, names = (*roles, "assistant"), (*names, None)

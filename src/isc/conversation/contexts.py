@@ -12,17 +12,22 @@ from collections.abc import Collection, Iterator, Sequence
 
 from msgspec import Struct
 
+from isc._parts import PartsByRole
 from isc.conversation import bridge
+from isc.conversation.bridge import Spoken
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import (
     RoleToMask,
     TrainingSample,
+    WantedParts,
     chosen,
+    chosen_parts,
     close_by_next,
     loss_spans,
     nothing_to_train,
     prompt_after,
-    sampled_ids,
+    saying_parts,
+    spoken_turn,
     with_close,
     with_final_stop,
 )
@@ -63,6 +68,7 @@ def build_training_samples(
     ensure_final_stop: bool = False,
     *,
     require_trainable: bool = False,
+    parts: PartsByRole | None = None,
 ) -> tuple[TrainingSample, ...]:
     """Build the fewest samples in which every trained assistant turn stands once, behind the prompt that it answered.
 
@@ -82,12 +88,13 @@ def build_training_samples(
         ensure_final_stop: Add the stop token that a last assistant turn of this format is left without. A turn that a
             message follows has its stop in any case.
         require_trainable: Raise where nothing would be trained on.
+        parts: By role, the parts of bodies that alone are trained on; see `build_training_sample`.
 
     Returns:
         The samples, in the order of their turns; none where nothing is trained on.
 
     Raises:
-        OptionError: `message_loss_mask` is not as long as `messages`, or a role does not exist.
+        OptionError: `message_loss_mask` is not as long as `messages`, or a role or a part does not exist.
         NothingToTrainError: No token is trained on, under `require_trainable`.
         ConversationError: Something cannot be rendered.
 
@@ -102,8 +109,9 @@ def build_training_samples(
     >>> len(isc.build_training_samples(renderer, chat))
     2
     """
+    wanted = chosen_parts(parts, role_to_mask, content_sft_roles)
     chat, trained = chosen(renderer, messages, tools, role_to_mask, content_sft_roles, message_loss_mask)
-    contexts = training_contexts(renderer, chat, trained, ensure_final_stop=ensure_final_stop)
+    contexts = training_contexts(renderer, chat, trained, ensure_final_stop=ensure_final_stop, parts=wanted)
     if require_trainable and not contexts.samples:
         raise nothing_to_train(chat)
     if contexts.unprompted:
@@ -122,7 +130,12 @@ def unprompted_text(indices: Sequence[int]) -> str:
 
 
 def training_contexts(
-    renderer: Renderer, chat: Chat, trained: Collection[int], *, ensure_final_stop: bool = False
+    renderer: Renderer,
+    chat: Chat,
+    trained: Collection[int],
+    *,
+    ensure_final_stop: bool = False,
+    parts: WantedParts | None = None,
 ) -> Contexts:
     """Return the samples of a checked chat; see `build_training_samples`.
 
@@ -131,7 +144,9 @@ def training_contexts(
         chat: The conversation.
         trained: The messages whose body is trained on.
         ensure_final_stop: Whether a last assistant turn is given its stop.
+        parts: By role, the parts of bodies that alone are trained on.
     """
+    renderer = saying_parts(renderer, parts)
     samples: list[TrainingSample] = []
     unprompted: list[int] = []
     first = 0
@@ -139,7 +154,7 @@ def training_contexts(
         rendered = stretch.rendered
         if ensure_final_stop and stretch.last == len(chat.messages) - 1:
             rendered = with_final_stop(renderer, chat, rendered)
-        spans = loss_spans(rendered, frozenset(index for index in trained if first <= index <= stretch.last))
+        spans = loss_spans(rendered, frozenset(index for index in trained if first <= index <= stretch.last), parts)
         if spans:
             samples.append(TrainingSample(rendered, spans))
             unprompted += [index for index in stretch.unprompted if index in trained]
@@ -176,7 +191,7 @@ def _grown(renderer: Renderer, chat: Chat) -> Iterator[tuple[list[int], Rendered
     """
     answers: list[int] = []
     said: RenderedTokens | None = None
-    last: tuple[RenderedTokens, tuple[int, ...]] | None = None
+    last: tuple[RenderedTokens, Spoken] | None = None
     for index in _answers(chat):
         prompt = _extended(renderer, chat, answers[-1], last, index) if last is not None else None
         if prompt is None:
@@ -188,14 +203,14 @@ def _grown(renderer: Renderer, chat: Chat) -> Iterator[tuple[list[int], Rendered
         if prompt is None:
             last, said = None, _answered(renderer, chat, index)
         else:
-            last = prompt, sampled_ids(renderer, chat, index, prompt.token_ids)
-            said = bridge.continued(*last, None)
+            last = prompt, spoken_turn(renderer, chat, index, prompt.token_ids)
+            said = bridge.continued(prompt, last[1].token_ids, None, last[1].parts)
     if said is not None:
         yield answers, said
 
 
 def _extended(
-    renderer: Renderer, chat: Chat, answer: int, last: tuple[RenderedTokens, tuple[int, ...]], index: int
+    renderer: Renderer, chat: Chat, answer: int, last: tuple[RenderedTokens, Spoken], index: int
 ) -> RenderedTokens | None:
     """Return the prompt of an answer as an extension of the answer before, or None where there is none."""
     following = chat.messages[answer + 1 : index]

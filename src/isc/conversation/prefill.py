@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from isc.errors import ConversationError, OptionError
 from isc.formats.base import Family
 from isc.formats.segments import scaffold
-from isc.types import AssistantMessage, Chat, Segment, TextPart
+from isc.types import AssistantMessage, Chat, Segment, Segments, TextPart
 
 OpenField: TypeAlias = Literal["content", "reasoning", "reasoning_content"]
 """The field of a last message that goes on; `reasoning` is another name of `reasoning_content`."""
@@ -25,7 +25,7 @@ _PLANTED = "\ue0f0\ue0f1\ue0f0 "
 _MARK = _PLANTED.rstrip()
 
 
-def open_turn(family: Family, chat: Chat, field: bool | str) -> list[Segment]:
+def open_turn(family: Family, chat: Chat, field: bool | str, *, parts: bool = False) -> list[Segment]:
     """Return a conversation whose last message is left open, so that a model goes on with its text.
 
     The text is rendered with a mark at its end, and all from the mark on is left out, as
@@ -37,6 +37,7 @@ def open_turn(family: Family, chat: Chat, field: bool | str) -> list[Segment]:
         chat: The conversation. Its last message is an assistant message without tool calls.
         field: The field that goes on: `"content"` or `"reasoning_content"`. True takes the content, or the reasoning
             where there is no content.
+        parts: Whether the bodies of other turns say their parts.
 
     Returns:
         Segments without a body in the last turn: what a caller says there is not sampled.
@@ -49,7 +50,8 @@ def open_turn(family: Family, chat: Chat, field: bool | str) -> list[Segment]:
     name = _field_of(message, field, index)
     path = f"messages[{index}].{name}"
     planted, said = _planted(message, name, path)
-    segments = list(family.conversation(replace(chat, messages=(*chat.messages[:-1], planted))))
+    whole = replace(chat, messages=(*chat.messages[:-1], planted))
+    segments = list(spoken(family, whole, parts=parts))
     place = next((k for k in range(len(segments) - 1, -1, -1) if _MARK in segments[k].text), None)
     if place is None:
         raise ConversationError(path, "cannot be left open: this format does not render it in the last turn", said)
@@ -59,7 +61,8 @@ def open_turn(family: Family, chat: Chat, field: bool | str) -> list[Segment]:
         _trim_end(head)
     if not _ends_with(head, said):
         raise ConversationError(path, "cannot be left open: this format does not render it as it was given", said)
-    return [replace(segment, body=False) if segment.message == index else segment for segment in head if segment.text]
+    given = (segment for segment in head if segment.text)
+    return [replace(segment, body=False, part=None) if segment.message == index else segment for segment in given]
 
 
 def _open_message(chat: Chat) -> AssistantMessage:
@@ -144,9 +147,16 @@ class PromptEnd(Struct, frozen=True):
         return cls(add_generation_prompt or bool(prefill), continue_final_message, prefill or "")
 
 
-def stream_to(family: Family, chat: Chat, end: PromptEnd) -> Iterator[Segment]:
+def stream_to(family: Family, chat: Chat, end: PromptEnd, *, parts: bool = False) -> Iterator[Segment]:
     """Return a conversation as owned segments, up to this end. What the answer begins with is text (law 7)."""
     if end.continue_final_message:
-        return iter(open_turn(family, chat, end.continue_final_message))
-    said = family.conversation(chat, add_generation_prompt=end.add_generation_prompt)
-    return chain(said, (scaffold(end.prefill),)) if end.prefill else iter(said)
+        return iter(open_turn(family, chat, end.continue_final_message, parts=parts))
+    turns = spoken(family, chat, add_generation_prompt=end.add_generation_prompt, parts=parts)
+    return chain(turns, (scaffold(end.prefill),)) if end.prefill else iter(turns)
+
+
+def spoken(family: Family, chat: Chat, *, add_generation_prompt: bool = False, parts: bool = False) -> Segments:
+    """Return a conversation. Parts are asked for only where they are wanted: a format may know of none."""
+    if parts:
+        return family.conversation(chat, add_generation_prompt=add_generation_prompt, parts=True)
+    return family.conversation(chat, add_generation_prompt=add_generation_prompt)

@@ -42,9 +42,11 @@ else:
     ImageProcessor = TurnReader = Later  # a render needs neither
 
 
-def stream(family: Family, chat: Chat, *, add_generation_prompt: bool = False) -> Iterator[Segment]:
-    """Yield a conversation as owned segments, the sampled text marked as body (laws 2 and 4)."""
-    return stream_to(family, chat, PromptEnd(add_generation_prompt))
+def stream(
+    family: Family, chat: Chat, *, add_generation_prompt: bool = False, parts: bool = False
+) -> Iterator[Segment]:
+    """Yield a conversation as owned segments, the sampled text marked as body (laws 2, 4 and, with `parts`, 10)."""
+    return stream_to(family, chat, PromptEnd(add_generation_prompt), parts=parts)
 
 
 class Renderer(Displayed, Struct, frozen=True):
@@ -65,6 +67,7 @@ class Renderer(Displayed, Struct, frozen=True):
             `apply_chat_template` does.
         invalid_arguments: What becomes of a tool call's arguments that are text but not the JSON text of an object.
             `"raise"` (the default) refuses the conversation and names the place; `"raw"` keeps the text.
+        parts: Whether a render says of every body of what part it is: reasoning, content, a call's name, ...
 
     Raises:
         OptionError: A policy that does not exist.
@@ -83,6 +86,7 @@ class Renderer(Displayed, Struct, frozen=True):
     images: ImageProcessor | None = None
     sampling_cuts: SamplingCuts = "all"
     invalid_arguments: InvalidArguments = "raise"
+    parts: bool = False
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Return what is told of a renderer: family, encoder, and the policies that are not as by default."""
@@ -95,6 +99,7 @@ class Renderer(Displayed, Struct, frozen=True):
         checked("body_specials", self.body_specials, BodySpecials, "Renderer")
         checked("sampling_cuts", self.sampling_cuts, SamplingCuts, "Renderer")
         checked("invalid_arguments", self.invalid_arguments, InvalidArguments, "Renderer")
+        checked("parts", self.parts, bool, "Renderer")
 
     def segments(
         self,
@@ -104,6 +109,7 @@ class Renderer(Displayed, Struct, frozen=True):
         *,
         continue_final_message: bool | OpenField = False,
         prefill: str | None = None,
+        parts: bool | None = None,
     ) -> Iterator[Segment]:
         """Yield the conversation as owned segments, lazily. The concatenated texts are the template's render.
 
@@ -113,12 +119,13 @@ class Renderer(Displayed, Struct, frozen=True):
             add_generation_prompt: Whether to end with what asks the model for its turn.
             continue_final_message: See `render`.
             prefill: See `render`.
+            parts: Overrides whether the renderer says parts, for this call.
 
         Raises:
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
         """
         end = PromptEnd.of(add_generation_prompt, continue_final_message, prefill)
-        return stream_to(self.family, self.chat(messages, tools), end)
+        return stream_to(self.family, self.chat(messages, tools), end, parts=self.parts if parts is None else parts)
 
     def render(
         self,
@@ -130,6 +137,7 @@ class Renderer(Displayed, Struct, frozen=True):
         prefill: str | None = None,
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
+        parts: bool | None = None,
     ) -> RenderedTokens:
         """Render the conversation as token ids with the owner of every token.
 
@@ -143,6 +151,8 @@ class Renderer(Displayed, Struct, frozen=True):
                 nobody's scaffold.
             body_specials: Overrides the renderer's policy for this call.
             sampling_cuts: Overrides the renderer's policy for this call.
+            parts: Overrides whether the renderer says parts, for this call: whether `Run.part` says of what part of its
+                message each body is (`docs/parts.md`). Ids do not depend on it.
 
         Returns:
             Ids, and per token its message and whether it is body.
@@ -157,6 +167,7 @@ class Renderer(Displayed, Struct, frozen=True):
             PromptEnd.of(add_generation_prompt, continue_final_message, prefill),
             body_specials,
             sampling_cuts,
+            parts,
         )
 
     def chat(
@@ -196,9 +207,10 @@ class Renderer(Displayed, Struct, frozen=True):
         add_generation_prompt: bool = False,
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
+        parts: bool | None = None,
     ) -> RenderedTokens:
         """Render a chat that is converted already; see `render`."""
-        return self.render_to(chat, PromptEnd(add_generation_prompt), body_specials, sampling_cuts)
+        return self.render_to(chat, PromptEnd(add_generation_prompt), body_specials, sampling_cuts, parts)
 
     def render_to(
         self,
@@ -206,18 +218,21 @@ class Renderer(Displayed, Struct, frozen=True):
         end: PromptEnd,
         body_specials: BodySpecials | None = None,
         sampling_cuts: SamplingCuts | None = None,
+        parts: bool | None = None,
     ) -> RenderedTokens:
         """Render a chat that is converted already, up to this end."""
+        says_parts = self.parts if parts is None else checked("parts", parts, bool)
         policy = self.body_specials if body_specials is None else body_specials
         if policy == "reject":
             refuse_spelled(chat, self.family, self.encoder.specials)
         return fold(
-            stream_to(self.family, chat, end),
+            stream_to(self.family, chat, end, parts=says_parts),
             self.encoder,
             chat.roles,
             convert.tool_names(chat.messages),
             policy,
             self.sampling_cuts if sampling_cuts is None else sampling_cuts,
+            parts=says_parts,
         )
 
     def render_ids(
@@ -422,7 +437,7 @@ class Renderer(Displayed, Struct, frozen=True):
 
     def tail(self, extension: Extension, sampled_turn: int) -> RenderedTokens:
         """Return the ids an extension adds. The sampled turn is message `sampled_turn`, or nobody's (-1)."""
-        return extension.tail(self.encoder, sampled_turn, self.body_specials)
+        return extension.tail(self.encoder, sampled_turn, self.body_specials, parts=self.parts)
 
     def get_stop_token_ids(self) -> tuple[int, ...]:
         """Return the ids at which a sampler must stop, the turn close first.

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc._brief import Displayed
+from isc._parts import PartsByRole, selected_by_role
+from isc._runs import merge
 from isc.conversation import bridge
-from isc.conversation.bridge import Refusal, WholeFormat
+from isc.conversation.bridge import Refusal, Spoken, WholeFormat
 from isc.conversation.columns import IGNORED, Column, ColumnSet, SampleArrays, arrays_of, columns_of, labels_of
 from isc.conversation.flags import read_flags
+from isc.conversation.prefill import spoken
 from isc.conversation.renderer import Renderer
 from isc.convert import Messages, Tools
 from isc.encoding.fold import fold
 from isc.errors import NothingToTrainError, OptionError, TemplateError, TrajectoryError
-from isc.formats.base import Family
+from isc.formats.base import Family, frame_in
 from isc.formats.segments import closing, sampled
 from isc.rendered import RenderedTokens
-from isc.types import ROLES, AssistantMessage, Chat, Message, Segment, Span, ToolMessage, ToolSpec, UserMessage
+from isc.types import (
+    ROLES,
+    AssistantMessage,
+    BodyPart,
+    Chat,
+    Message,
+    Segment,
+    Span,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+)
+
+WantedParts: TypeAlias = Mapping[str, frozenset[BodyPart]]
+"""By role, the parts of bodies that are trained on, with all that lies within them."""
 
 RoleToMask: TypeAlias = Callable[[Message], bool] | Mapping[str, bool]
 """Which messages are trained on: a predicate on messages, or a truth value a role (roles left out: no)."""
@@ -79,6 +97,30 @@ class TrainingSample(Displayed, Struct, frozen=True, dict=True):
         """Count the tokens that are trained on."""
         return sum(end - start for start, end in self.loss_spans)
 
+    def only(self, parts: Collection[BodyPart]) -> Self:
+        """Return the same sample, of which these parts alone are trained on: what it trains on already, and is of them.
+
+        Args:
+            parts: Parts of bodies, see `docs/parts.md`. `tool_call` is the whole call.
+
+        Raises:
+            OptionError: There is no such part, or the sample was not asked for parts.
+
+        >>> import isc
+        >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3(), parts=True)
+        >>> sample = isc.build_training_sample(renderer, [{"role": "assistant", "content": "hello"}])
+        >>> sample.only({"close"}).trainable_tokens
+        1
+        """
+        mask = self.rendered.mask_for(parts=parts)
+        spans: list[Span] = []
+        for start, end in self.loss_spans:
+            for length, is_wanted in merge((1, wanted) for wanted in mask[start:end]):
+                if is_wanted:
+                    spans.append((start, start + length))
+                start += length  # noqa: PLW2901 - along the span
+        return replace(self, loss_spans=tuple(spans))
+
 
 class TrajectoryStep(Displayed, Struct, frozen=True, dict=True):
     """A prompt and what followed it, as the sampler saw it: `rendered` holds both, `prompt_length` says where."""
@@ -121,6 +163,7 @@ def build_training_sample(
     ensure_final_stop: bool = False,
     *,
     require_trainable: bool = False,
+    parts: PartsByRole | None = None,
 ) -> TrainingSample:
     """Render a conversation and choose the tokens to train on.
 
@@ -138,9 +181,12 @@ def build_training_sample(
         message_loss_mask: One truth value a message; a message marked false is not trained on whatever else says so.
         ensure_final_stop: Add the stop token that a last assistant turn of this format is left without.
         require_trainable: Raise where nothing would be trained on.
+        parts: By role, the parts of bodies that alone are trained on, e.g. `{"assistant": {"content", "close"}}`; see
+            `docs/parts.md`. `tool_call` is the whole call. A role that is left out is trained on by its whole body.
 
     Raises:
-        OptionError: `message_loss_mask` is not as long as `messages`, or a role does not exist.
+        OptionError: `message_loss_mask` is not as long as `messages`, a role or a part does not exist, or `parts` names
+            a role that nothing else asks to train on.
         NothingToTrainError: No token is trained on, under `require_trainable`.
         ConversationError: Something cannot be rendered.
 
@@ -151,14 +197,40 @@ def build_training_sample(
     >>> sample.trainable_tokens == sum(sample.loss_mask)
     True
     """
+    wanted = chosen_parts(parts, role_to_mask, content_sft_roles)
     chat, trained = chosen(renderer, messages, tools, role_to_mask, content_sft_roles, message_loss_mask)
+    renderer = saying_parts(renderer, wanted)
     rendered = renderer.render_chat(chat)
     if ensure_final_stop:
         rendered = with_final_stop(renderer, chat, rendered)
-    sample = TrainingSample(rendered, loss_spans(rendered, trained))
+    sample = TrainingSample(rendered, loss_spans(rendered, trained, wanted))
     if require_trainable and not sample.loss_spans:
         raise nothing_to_train(chat)
     return sample
+
+
+def chosen_parts(
+    parts: PartsByRole | None, role_to_mask: RoleToMask | None, content_sft_roles: Collection[str] | None
+) -> WantedParts | None:
+    """Return the parts that are trained on by role, checked; None where all of every body is.
+
+    Raises:
+        OptionError: A role or a part does not exist, or a role is named that nothing asks to train on.
+    """
+    if parts is None:
+        return None
+    wanted = selected_by_role(parts)
+    if role_to_mask is None or isinstance(role_to_mask, Mapping):
+        masked = {"assistant": True} if role_to_mask is None else role_to_mask
+        idle = [role for role in wanted if not masked.get(role) and role not in (content_sft_roles or ())]
+        if idle:
+            raise OptionError(f"parts: no {idle[0]} message is trained on; name the role in content_sft_roles too")
+    return wanted
+
+
+def saying_parts(renderer: Renderer, parts: WantedParts | None) -> Renderer:
+    """Return a renderer that says parts where some are wanted."""
+    return renderer if parts is None or renderer.parts else replace(renderer, parts=True)
 
 
 def chosen(
@@ -217,11 +289,17 @@ def _check_roles(roles: Collection[str], name: str) -> None:
         raise OptionError(f"{name}: {unknown[0]!r} is no role; roles are {', '.join(ROLES.values())}")
 
 
-def loss_spans(rendered: RenderedTokens, trained: Collection[int]) -> tuple[Span, ...]:
-    """Return the spans of the bodies of these messages. Spans that touch are one."""
+def loss_spans(
+    rendered: RenderedTokens, trained: Collection[int], parts: WantedParts | None = None
+) -> tuple[Span, ...]:
+    """Return the spans of the bodies of these messages, of a role in `parts` those of its parts. Spans join."""
     spans: list[Span] = []
+    by_role = parts or {}
     for run, (start, end) in rendered.spans():
         if run.body and run.message in trained:
+            wanted = by_role.get(rendered.message_roles[run.message])
+            if wanted is not None and run.part not in wanted:
+                continue
             touches = spans and spans[-1][1] == start
             spans.append((spans.pop()[0] if touches else start, end))
     return tuple(spans)
@@ -246,7 +324,13 @@ def with_close(renderer: Renderer, rendered: RenderedTokens, close: Sequence[Seg
     """Return a render with the segments that close its last turn."""
     if not close:
         return rendered
-    return rendered + fold(close, renderer.encoder, rendered.message_roles, rendered.message_tool_names)
+    roles, names, parts = rendered.message_roles, rendered.message_tool_names, renderer.parts
+    return rendered + fold(_as_close(close, parts=parts), renderer.encoder, roles, names, parts=parts)
+
+
+def _as_close(close: Sequence[Segment], *, parts: bool) -> Sequence[Segment]:
+    """Return what closes a turn, with its part where parts are asked for."""
+    return [replace(segment, part="close" if segment.body else None) for segment in close] if parts else close
 
 
 def _found_close(family: WholeFormat, chat: Chat, longer: Chat) -> list[Segment]:
@@ -270,8 +354,9 @@ def _found_close(family: WholeFormat, chat: Chat, longer: Chat) -> list[Segment]
     )
 
 
-def _said(family: WholeFormat, chat: Chat, index: int) -> list[Segment]:
-    return [segment for segment in family.conversation(chat) if segment.message == index and segment.body]
+def _said(family: WholeFormat, chat: Chat, index: int, *, parts: bool = False) -> list[Segment]:
+    whole = spoken(family, chat, parts=parts)
+    return [segment for segment in whole if segment.message == index and segment.body]
 
 
 def _closed(family: WholeFormat, said: Sequence[Segment]) -> bool:
@@ -304,30 +389,37 @@ def build_trajectory_step(
         end = next(
             (k for k in range(position + 1, len(chat.messages)) if chat.role(k) == "assistant"), len(chat.messages)
         )
-        turn = sampled_ids(renderer, chat, position, rendered.token_ids)
+        turn = spoken_turn(renderer, chat, position, rendered.token_ids)
         following = chat.messages[position + 1 : end]
         if not following and end < len(chat.messages):
             raise TrajectoryError(f"completion_messages[{end - len(prompt)}] follows an assistant turn unprompted")
         if following:
             rendered = _extended(renderer, rendered, turn, following, chat.tools, goes_on=end < len(chat.messages))
         else:
-            rendered = bridge.continued(rendered, turn, None)
+            rendered = bridge.continued(rendered, turn.token_ids, None, turn.parts)
         position = end
     return TrajectoryStep(rendered, length)
 
 
 def sampled_ids(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence[int]) -> tuple[int, ...]:
     """Return the ids that the model would have sampled for message `index` after a prompt, its close included."""
-    family, roles = renderer.family, [""] * index + ["assistant"]
+    return spoken_turn(renderer, chat, index, prompt_ids).token_ids
+
+
+def spoken_turn(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence[int]) -> Spoken:
+    """Return the same ids with their parts, if the renderer says parts."""
+    family, roles, parts = renderer.family, [""] * index + ["assistant"], renderer.parts
     if isinstance(family, WholeFormat):
-        said = _said(family, chat.before(index + 1), index)
+        said = _said(family, chat.before(index + 1), index, parts=parts)
     else:
         turn = family.turn(chat.before(index + 1), index)
-        said = sampled(turn, family.prompt_before(chat, index), family.turn_close, index)
+        frame = frame_in(family) if parts else None
+        said = sampled(turn, family.prompt_before(chat, index), family.turn_close, index, frame)
         said = [segment for segment in said if segment.body and segment.message == index]
-    said += close_by_next(family, chat, index)
+    said += _as_close(close_by_next(family, chat, index), parts=parts)
     before = bridge.last_segment(renderer.encoder, prompt_ids)
-    return fold(said, renderer.encoder, roles, None, renderer.body_specials, after=before).token_ids
+    folded = fold(said, renderer.encoder, roles, None, renderer.body_specials, after=before, parts=parts)
+    return Spoken(folded.token_ids, tuple((run.length, run.part) for run in folded.runs if run.part is not None))
 
 
 def close_by_next(family: Family, chat: Chat, index: int) -> list[Segment]:
@@ -346,7 +438,7 @@ def close_by_next(family: Family, chat: Chat, index: int) -> list[Segment]:
 def _extended(
     renderer: Renderer,
     rendered: RenderedTokens,
-    turn: tuple[int, ...],
+    turn: Spoken,
     following: Sequence[Message],
     tools: Sequence[ToolSpec],
     *,
@@ -362,15 +454,16 @@ def _extended(
 def prompt_after(
     renderer: Renderer,
     prompt: RenderedTokens,
-    turn: tuple[int, ...],
+    turn: Spoken,
     following: Sequence[Message],
     tools: Sequence[ToolSpec],
     *,
     add_generation_prompt: bool = True,
 ) -> RenderedTokens | Refusal:
     """Return what stands before the next turn: prompt, sampled turn and the messages that follow, or why it cannot."""
-    request = (prompt.token_ids, turn, following, [tool.schema for tool in tools], prompt.multi_modal_data)
+    request = (prompt.token_ids, turn.token_ids, following, [tool.schema for tool in tools], prompt.multi_modal_data)
     plan = renderer.plan_bridge(*request, add_generation_prompt=add_generation_prompt)
     if isinstance(plan, Refusal):
         return plan
-    return bridge.continued(prompt, turn, renderer.tail(plan, len(prompt.message_roles)))
+    tail = renderer.tail(plan, len(prompt.message_roles))
+    return bridge.continued(prompt, turn.token_ids, tail, turn.parts)

@@ -12,14 +12,17 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from isc.encoding.base import Encoder
-from isc.types import Owner, Segment, Span
+from isc.types import WRITTEN_PARTS, Owner, Segment, Span
 
 _WALK = 24  # tokens looked at one by one from either end of a unit before all its lengths are added up
+_FEW = 16  # tokens a boundary of which all lengths are added up at once
 
 
 def better(first: Owner, second: Owner) -> Owner:
-    """Return the owner that is body, else the first."""
-    return second if second[1] and not first[1] else first
+    """Return the owner that is body, of two bodies the one that a message says itself, of equals the first."""
+    if second[1] != first[1]:
+        return second if second[1] else first
+    return second if first[2] in WRITTEN_PARTS and second[2] not in WRITTEN_PARTS else first
 
 
 Place = tuple[int, bool]
@@ -29,12 +32,15 @@ RunStart = tuple[int, Owner]
 """A token at which a run starts, and the owner of the run. Of several starts at one token the last holds."""
 
 
-def run_starts(unit: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder) -> list[RunStart]:
-    """Return the run starts of one unit.
+def run_starts(
+    unit: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder, *, parts: bool = False
+) -> list[RunStart]:
+    """Return the run starts of one unit. `parts`: whether the parts of bodies are told apart.
 
-    A token across a boundary goes to the body owner if there is one, else to the first.
+    A token across a boundary goes to the body owner if there is one, of two bodies to the one that a message says
+    itself, else to the first.
     """
-    owners = [(segment.message, segment.body) for segment in unit]
+    owners: list[Owner] = [(segment.message, segment.body, segment.part if parts else None) for segment in unit]
     if owners.count(owners[0]) == len(owners):
         return [(0, owners[0])]
     owners, places = _located(unit, text, ids, owners, encoder)
@@ -45,7 +51,8 @@ def run_starts(unit: Sequence[Segment], text: str, ids: Sequence[int], encoder: 
             continue
         if starts[-1][0] > token:  # this token has a boundary inside already
             starts.pop()
-        starts += [(token, better(starts[-1][1], owner)), (token + 1, owner)]
+        best = better(starts[-1][1], owner)
+        starts += [(token, best), (token + 1, owner)]
     return starts
 
 
@@ -64,20 +71,25 @@ def _located(
 
 
 def _places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[Place]:
-    """Find the place of each boundary, counted from the nearer end."""
-    total = sum(sizes)
-    ends: list[int] | None = None
+    """Find the place of each boundary, counted from the nearer end. A few tokens are all added up at once."""
+    boundaries = list(accumulate(sizes))
+    total = boundaries.pop()
+    if len(ids) <= _FEW * len(boundaries):
+        return _places_by_ends(boundaries, [0, *accumulate(map(lengths.__getitem__, ids))])
     places: list[Place] = []
-    boundary = 0
-    for size in sizes[:-1]:
-        boundary += size
+    ends: list[int] | None = None
+    for boundary in boundaries:
         place = _walk(boundary, ids, lengths) if 2 * boundary < total else _walk_back(total - boundary, ids, lengths)
         if place is None:
-            ends = ends or list(accumulate(map(lengths.__getitem__, ids)))
-            token = bisect_right(ends, boundary)
-            place = token, boundary != (ends[token - 1] if token else 0)
+            ends = ends or [0, *accumulate(map(lengths.__getitem__, ids))]
+            (place,) = _places_by_ends((boundary,), ends)
         places.append(place)
     return places
+
+
+def _places_by_ends(boundaries: Sequence[int], ends: Sequence[int]) -> list[Place]:
+    tokens = [bisect_right(ends, boundary) - 1 for boundary in boundaries]
+    return [(token, ends[token] != boundary) for token, boundary in zip(tokens, boundaries, strict=True)]
 
 
 def _walk(boundary: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:

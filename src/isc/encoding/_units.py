@@ -95,7 +95,7 @@ def _cut_out(unit: Sequence[Segment], spans: Sequence[Span]) -> Iterator[Segment
             touched = [(sum(length for length, _ in touched), best)]  # noqa: PLW2901 - one special of one owner
         for length, owner in touched:
             kind: Literal["text", "special"] = "special" if in_span else "text"
-            yield Segment(text[position : position + length], kind, owner.body, owner.message)
+            yield Segment(text[position : position + length], kind, owner.body, owner.message, part=owner.part)
             position += length
 
 
@@ -120,7 +120,7 @@ def absorbed(
         ]
         body = next((owner for owner in swallowed if owner.body), None)
         if body is not None and not segment.body:
-            items[position] = replace(segment, body=True, message=body.message)
+            items[position] = replace(segment, body=True, message=body.message, part=body.part)
     return iter(items if after is None else items[1:])
 
 
@@ -131,7 +131,7 @@ def _trim(items: list[Segment], position: int, step: int) -> Iterator[Segment]:
         kept = segment.text.rstrip(_WHITE_SPACE) if step < 0 else segment.text.lstrip(_WHITE_SPACE)
         if kept != segment.text:
             yield segment
-            items[position] = Segment(kept, "text", segment.body, segment.message)
+            items[position] = Segment(kept, "text", segment.body, segment.message, part=segment.part)
         if kept:
             return
         position += step

@@ -35,7 +35,7 @@ class Prefix(Struct, frozen=True):
         own = previous is None or (previous.kind == "special" and self.after_specials)
         if not own or (self.unless and segment.text.startswith(self.unless)):
             return segment
-        return Segment(self.text + segment.text, "text", segment.body, segment.message)
+        return Segment(self.text + segment.text, "text", segment.body, segment.message, part=segment.part)
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """The one place where text becomes ids and ids get their attribution (`fold`), and ids become text again (`unfold`).
 
-A token is body iff one of its bytes is; among equals its first byte names the owner. Byte-level vocabularies need no
-offsets for that: a unit's tokens concatenate to its bytes, so a boundary is found by adding up token lengths.
+A token is body iff one of its bytes is; of two bodies it is of the one that a message says itself; among equals its
+first byte names the owner. Byte-level vocabularies need no offsets for that: a unit's tokens concatenate to its bytes,
+so a boundary is found by adding up token lengths.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from isc.errors import MissingSpecialError
 from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, ids_of, put_together
 from isc.types import UNOWNED, BodySpecials, Owner, Sampled, SamplingCuts, Segment, Segments
 
-_NOBODY = (UNOWNED - 1, False)  # the owner of no token: what stands before the first
+_NOBODY: Owner = (UNOWNED - 1, False, None)  # the owner of no token: what stands before the first
 
 _Encoded = tuple[tuple[int, ...], tuple[Run, ...], list[Placed]]
 """Ids, their runs, and media with their places."""
@@ -32,6 +33,8 @@ def fold(
     body_specials: BodySpecials = "text",
     sampling_cuts: SamplingCuts = "all",
     after: Segment | None = None,
+    *,
+    parts: bool = False,
 ) -> RenderedTokens:
     """Turn a stream of owned segments into ids with attribution, in one batch encode.
 
@@ -47,6 +50,7 @@ def fold(
             `apply_chat_template` does. A token that spans such a place is then body.
         after: What stands before the stream, a special or a text; None where nothing does. It matters to vocabularies
             that put a space before a text of its own, and to specials that swallow white space.
+        parts: Whether runs say of what part of its message's body each is, as the segments do.
 
     Returns:
         The ids and their runs.
@@ -66,7 +70,7 @@ def fold(
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
         segments = absorbed(segments, encoder.strips, after)
-    token_ids, runs, media = _encoded(*units(segments, sampling, encoder.prefix, after), encoder)
+    token_ids, runs, media = _encoded(*units(segments, sampling, encoder.prefix, after), encoder, parts=parts)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
     return put_together(token_ids, runs, roles, names, gathered(media) if media else None, decoder=encoder)
 
@@ -79,25 +83,25 @@ def _places(roles: tuple[str, ...], role: str) -> Iterator[int]:
         yield place
 
 
-def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) -> _Encoded:
+def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder, *, parts: bool) -> _Encoded:
     """Encode units and specials, all texts in one batch. Return ids, runs and media."""
     encoded = zip(texts, encoder.encode_batch(texts), strict=True)
     special_ids = encoder.specials
     token_ids: list[int] = []
     runs: list[Run] = []
     media: list[Placed] = []
-    start, message, body = 0, *_NOBODY  # of the run that is open
+    start, message, body, part = 0, *_NOBODY  # of the run that is open
     for piece in pieces:
         if not isinstance(piece, Segment):
             text, ids = next(encoded)
-            marks = run_starts(piece, text, ids, encoder)
-            start, (message, body) = _add_runs(runs, start, (message, body), marks, len(token_ids))
+            marks = run_starts(piece, text, ids, encoder, parts=parts)
+            start, (message, body, part) = _add_runs(runs, start, (message, body, part), marks, len(token_ids))
             token_ids += ids
             continue
-        if piece.message != message or piece.body != body:
+        if piece.message != message or piece.body != body or (parts and piece.part != part):
             if (end := len(token_ids)) > start:
-                runs.append(Run(end - start, message, body))
-            start, message, body = end, piece.message, piece.body
+                runs.append(Run(end - start, message, body, part))
+            start, message, body, part = end, piece.message, piece.body, piece.part if parts else None
         if piece.kind == "text":
             token_ids += next(encoded)[1]
         elif (token_id := special_ids.get(piece.text)) is None:
@@ -108,7 +112,7 @@ def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder) ->
             media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
             token_ids += [token_id] * piece.repeat
     if len(token_ids) > start:
-        runs.append(Run(len(token_ids) - start, message, body))
+        runs.append(Run(len(token_ids) - start, message, body, part))
     return tuple(token_ids), tuple(runs), media
 
 

@@ -71,6 +71,10 @@ _END_TOOL_RESPONSE: Final = special(END_TOOL_RESPONSE)
 _TOOL_CALL: Final = special(TOOL_CALL)
 _END_TOOL_CALL: Final = special(END_TOOL_CALL)
 
+_BEFORE_NAME: Final = scaffold('\n{"name": "')
+_BEFORE_ARGUMENTS: Final = scaffold('", "arguments": ')
+_AFTER_ARGUMENTS: Final = scaffold("}\n")
+
 _TOOLS_HEAD: Final = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
@@ -188,10 +192,10 @@ def hermes_calls(
     """Yield the calls of a turn, a line each, set off from the content before them."""
     segments: list[Segment] = []
     for position, call in enumerate(calls):
-        said = body(f'\n{{"name": "{call.name}", "arguments": {arguments(call)}}}\n')
-        segments += (
-            (_NEWLINE, _TOOL_CALL, said, _END_TOOL_CALL) if position or after else (_TOOL_CALL, said, _END_TOOL_CALL)
-        )
+        if position or after:
+            segments.append(_NEWLINE)
+        name, given = body(call.name, "tool_name"), body(arguments(call), "tool_arguments")
+        segments += (_TOOL_CALL, _BEFORE_NAME, name, _BEFORE_ARGUMENTS, given, _AFTER_ARGUMENTS, _END_TOOL_CALL)
     return segments
 
 
@@ -218,7 +222,7 @@ def tool_response_lines(chat: Chat, index: int) -> Iterator[Segment]:
 
 def think_block(reasoning: str) -> tuple[Segment, ...]:
     """Return reasoning between its markers, and what separates it from the content."""
-    return (_THINK, _NEWLINE, body(reasoning.strip("\n")), *_THINK_CLOSING)
+    return (_THINK, _NEWLINE, body(reasoning.strip("\n"), "reasoning"), *_THINK_CLOSING)
 
 
 def last_query_index(chat: Chat) -> int:

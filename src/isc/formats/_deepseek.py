@@ -149,13 +149,20 @@ def said_alone(chat: Chat, index: int, family: str) -> tuple[ToolCall, ...]:
 
 def fenced_call(call: ToolCall) -> tuple[Segment, ...]:
     """Return a call with its arguments in a fenced block."""
-    text = f"{call.name}{_FENCE}{arguments_text(call)}\n{_END_FENCE}"
-    return special(CALL), scaffold("function"), special(SEPARATOR), body(text), special(END_CALL)
+    name, arguments = body(call.name, "tool_name"), body(arguments_text(call), "tool_arguments")
+    said = (name, scaffold(_FENCE), arguments, scaffold(f"\n{_END_FENCE}"))
+    return special(CALL), scaffold("function"), special(SEPARATOR), *said, special(END_CALL)
 
 
 def plain_call(call: ToolCall) -> tuple[Segment, ...]:
     """Return a call with its arguments as they are."""
-    return special(CALL), body(call.name), special(SEPARATOR), body(arguments_text(call)), special(END_CALL)
+    return (
+        special(CALL),
+        body(call.name, "tool_name"),
+        special(SEPARATOR),
+        body(arguments_text(call), "tool_arguments"),
+        special(END_CALL),
+    )
 
 
 def fenced_calls(calls: Sequence[ToolCall], *, on_new_line: bool = False) -> Iterator[Segment]:

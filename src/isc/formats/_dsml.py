@@ -17,7 +17,7 @@ from isc.errors import ConversationError
 from isc.formats._deepseek import END_THINK, THINK
 from isc.formats._shape import Shape
 from isc.formats.reading.dsml_calls import DSML
-from isc.formats.segments import scaffold, special, spelled
+from isc.formats.segments import body, scaffold, special, spelled
 from isc.types import (
     AssistantMessage,
     Chat,
@@ -113,7 +113,7 @@ def dropped_developer(index: int, family: str) -> ConversationError:
 
 def thought(message: AssistantMessage) -> tuple[Segment, ...]:
     """Return the reasoning of a turn and what ends it. The opener stands in the turn before."""
-    return Segment(message.reasoning_content or "", "text", True), special(END_THINK)
+    return body(message.reasoning_content or "", "reasoning"), special(END_THINK)
 
 
 def _leads(chat: Chat) -> bool:

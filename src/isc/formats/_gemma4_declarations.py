@@ -6,7 +6,7 @@ out or forgets to close is left out or not closed here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from isc.formats.segments import scaffold, special
@@ -133,29 +133,32 @@ def _items(items: Mapping[str, Json], revision: Revision) -> Iterator[Segment]:
             yield from value(told, quotes_keys=True)
 
 
-def value(given: Json, *, quotes_keys: bool = False) -> Iterator[Segment]:
-    """Yield a value: texts between quote tokens, keys in order, all else as Python prints it but for booleans."""
+def value(given: Json, *, quotes_keys: bool = False, say: Callable[[str], Segment] = scaffold) -> Iterator[Segment]:
+    """Yield a value: texts between quote tokens, keys in order, all else as Python prints it but for booleans.
+
+    `say` gives the segment of what the value says.
+    """
     if isinstance(given, str):
-        yield from _quoted(given)
+        yield from _quoted(given, say)
     elif isinstance(given, bool):
-        yield scaffold("true" if given else "false")
+        yield say("true" if given else "false")
     elif isinstance(given, Mapping):
         apart = "{"
         for key, inner in in_order(given):
             yield scaffold(apart)
-            yield from _quoted(key) if quotes_keys else (scaffold(key),)
+            yield from _quoted(key, say) if quotes_keys else (say(key),)
             yield scaffold(":")
-            yield from value(inner, quotes_keys=quotes_keys)
+            yield from value(inner, quotes_keys=quotes_keys, say=say)
             apart = ","
         yield scaffold("}" if given else "{}")
     elif isinstance(given, Sequence):
         yield scaffold("[")
         for position, inner in enumerate(given):
             yield scaffold("," if position else "")
-            yield from value(inner, quotes_keys=quotes_keys)
+            yield from value(inner, quotes_keys=quotes_keys, say=say)
         yield scaffold("]")
     else:
-        yield scaffold(str(given))
+        yield say(str(given))
 
 
 def in_order(fields: Mapping[str, Json]) -> list[tuple[str, Json]]:
@@ -167,8 +170,8 @@ def in_order(fields: Mapping[str, Json]) -> list[tuple[str, Json]]:
     return sorted(fields.items(), key=lambda field: field[0].lower())
 
 
-def _quoted(text: Json) -> tuple[Segment, ...]:
-    return QUOTE, scaffold(_text(text)), QUOTE
+def _quoted(text: Json, say: Callable[[str], Segment] = scaffold) -> tuple[Segment, ...]:
+    return QUOTE, say(_text(text)), QUOTE
 
 
 def _required(names: Json) -> Iterator[Segment]:

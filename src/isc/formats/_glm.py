@@ -16,6 +16,7 @@ from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.scanners import until
 from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.segments import (
+    argument_text,
     arguments_object,
     body,
     content_text,
@@ -113,7 +114,11 @@ def _how_to_call(layout: str) -> tuple[Segment, ...]:
 
 def marker(chat: Chat, index: int, role: str) -> Segment:
     """Return the special that opens turn `index`. After an assistant turn it is sampled: it closes that turn."""
-    return Segment(role, "special", True, index - 1) if chat.role(index - 1) == "assistant" else special(role)
+    return (
+        Segment(role, "special", True, index - 1, part="close")
+        if chat.role(index - 1) == "assistant"
+        else special(role)
+    )
 
 
 def plain_turn(
@@ -211,7 +216,7 @@ def blocked_answer(chat: Chat, index: int, message: AssistantMessage, *, clears:
         reasoning, content = split_inline_reasoning(content)
     yield from (marker(chat, index, ASSISTANT), THINK)
     if not (clears and index < last_user_index(chat)):
-        yield body(reasoning or "")
+        yield body(reasoning or "", "reasoning")
     yield END_THINK
     yield from answer(content, message.tool_calls, ONE_LINE)
 
@@ -225,11 +230,11 @@ def answer(content: str, calls: Sequence[ToolCall], layout: Segment) -> Iterator
     for call in calls:
         yield layout
         yield _CALL
-        yield body(call.name)
+        yield body(call.name, "tool_name")
         yield layout
         for key, value in arguments_object(call).items():
-            yield from (_KEY, body(f"{key}"), _END_KEY, layout)
-            yield from (_VALUE, body(value if isinstance(value, str) else json_text(value)), _END_VALUE, layout)
+            yield from (_KEY, body(f"{key}", "tool_arguments"), _END_KEY, layout)
+            yield from (_VALUE, body(argument_text(value), "tool_arguments"), _END_VALUE, layout)
         yield _END_CALL
 
 

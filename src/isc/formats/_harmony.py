@@ -29,6 +29,9 @@ PROMPT: Final = (special(START), scaffold(ROLE))
 _CHANNEL: Final = special(CHANNEL)
 _MESSAGE: Final = special(MESSAGE)
 _END: Final = special(END)
+LAST: Final = special(RETURN)
+ANSWERED: Final = Segment(END, "special", part="close")
+"""What closes the last answer, and an earlier one."""
 
 
 def message(role: str, *text: Segment) -> tuple[Segment, ...]:
@@ -36,15 +39,15 @@ def message(role: str, *text: Segment) -> tuple[Segment, ...]:
     return (special(START), scaffold(role), _MESSAGE, *text, _END)
 
 
-def said(channel: str, text: str, close: str = END) -> tuple[Segment, ...]:
+def said(channel: str, text: Segment, close: Segment = _END) -> tuple[Segment, ...]:
     """Return a message of the model without a recipient."""
-    return (*PROMPT, _CHANNEL, scaffold(channel), _MESSAGE, body(text), special(close))
+    return (*PROMPT, _CHANNEL, scaffold(channel), _MESSAGE, text, close)
 
 
 def called(name: str, arguments: str) -> tuple[Segment, ...]:
     """Return a message of the model to a function."""
-    recipient = (scaffold(f" to={FUNCTIONS}"), body(name))
-    return (*PROMPT, *recipient, _CHANNEL, scaffold("commentary json"), _MESSAGE, body(arguments), special(CALL))
+    recipient = (scaffold(f" to={FUNCTIONS}"), body(name, "tool_name"), _CHANNEL, scaffold("commentary json"), _MESSAGE)
+    return (*PROMPT, *recipient, body(arguments, "tool_arguments"), special(CALL))
 
 
 def returned(name: str, text: Segment) -> tuple[Segment, ...]:

@@ -35,8 +35,8 @@ def message(role: Role, kind: str, content: Segment, name: str = "") -> tuple[Se
 
 def called(name: str, quoted_name: str, arguments: str) -> tuple[Segment, ...]:
     """Return a message of the model to a function: its name, then its name and arguments as JSON."""
-    head = (*PROMPT, body(name), special(CALL))
-    return (*head, scaffold('{"name":'), body(quoted_name), scaffold(',"args":'), body(arguments), scaffold("}"), _END)
+    head = (*PROMPT, body(name, "tool_name"), special(CALL), scaffold('{"name":'), body(quoted_name, "tool_name"))
+    return (*head, scaffold(',"args":'), body(arguments, "tool_arguments"), scaffold("}"), _END)
 
 
 def completed(*, content: bool, ended: bool) -> tuple[Segment, ...]:

@@ -34,6 +34,7 @@ from isc.types import (
     Reasoning,
     Sampled,
     Segment,
+    ToolCall,
     ToolMessage,
     ToolSpec,
 )
@@ -139,15 +140,24 @@ def answer(
     if message.tool_calls:
         yield special(_SECTION[0])
         for call, identity in zip(message.tool_calls, identities, strict=True):
-            yield from (special(_CALL[0]), body(identity))
-            yield from (special(_ARGUMENT), body(arguments_text(call)), special(_CALL[1]))
+            yield special(_CALL[0])
+            yield from _named(call, identity)
+            yield from (special(_ARGUMENT), body(arguments_text(call), "tool_arguments"), special(_CALL[1]))
         yield special(_SECTION[1])
     yield _CLOSE
 
 
+def _named(call: ToolCall, identity: str) -> tuple[Segment, ...]:
+    """Return the id of a call: its own, or the native one, of which the message says the name alone."""
+    if call.id == identity:
+        return (body(identity, "tool_name"),)
+    before, _, after = identity.partition(call.name)
+    return scaffold(before), body(call.name, "tool_name"), scaffold(after)
+
+
 def think_block(reasoning_content: str | None) -> tuple[Segment, ...]:
     """Return reasoning between its markers, unchanged."""
-    return (NO_THINKING[0], body(reasoning_content or ""), NO_THINKING[1])
+    return (NO_THINKING[0], body(reasoning_content or "", "reasoning"), NO_THINKING[1])
 
 
 def call_ids(chat: Chat, index: int, message: AssistantMessage) -> list[str]:

@@ -11,6 +11,7 @@ from msgspec import Struct, StructMeta, structs, to_builtins
 
 from isc._later import Later
 from isc._options import check_fields, no_option
+from isc.formats._parts import Frame, frame_of, given_parts
 from isc.formats._shape import ANY, Shape, asked
 from isc.formats.segments import opening_owner, owned, sampled
 from isc.types import (
@@ -213,13 +214,18 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         """Return whether the format reads a key of a message besides those that every format reads."""
         return False
 
-    def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
+    def conversation(
+        self, chat: Chat, *, add_generation_prompt: bool = False, parts: bool = False
+    ) -> Iterable[Segment]:
         """Yield a whole conversation as owned segments, the text that the model samples marked as body (laws 2 and 4).
 
         It is put together from `opening`, `preamble`, `interlude`, `turn` and `generation_prompt`; a format that cannot
-        be rendered turn by turn gives its own.
+        be rendered turn by turn gives its own. `parts`: whether each body says its part (law 10).
         """
-        return chain.from_iterable(_turns(self, chat, add_generation_prompt=add_generation_prompt))
+        if not parts:
+            return chain.from_iterable(_turns(self, chat, add_generation_prompt=add_generation_prompt))
+        turns = _turns(self, chat, add_generation_prompt=add_generation_prompt, frame=frame_in(self))
+        return chain.from_iterable(turns)
 
     def ended(self, sampled: Sampled) -> Ended:
         """Return how a completion ended and what completes it. Called only where `tells_ending`."""
@@ -281,25 +287,37 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         return self.reasoning is not None or self.turn_start is not None
 
 
-def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterator[Segments]:
+def frame_in(family: Family) -> Frame:
+    """Return what a format writes in sampled turns that tells their parts."""
+    return frame_of(family.reasoning, family.turn_start, family.turn_close, family.stop_tokens)
+
+
+def _turns(
+    family: Family, chat: Chat, *, add_generation_prompt: bool, frame: Frame | None = None
+) -> Iterator[Segments]:
     """Yield the opening, each turn and the generation prompt."""
     if add_generation_prompt:
         chat = structs.replace(chat, add_generation_prompt=True)
-    yield owned(opening_owner(chat), family.opening(chat))
-    yield family.preamble(chat)
+    yield _given(owned(opening_owner(chat), family.opening(chat)), chat, frame)
+    yield _given(family.preamble(chat), chat, frame)
     one_prompt = list(family.generation_prompt(chat)) if family.one_prompt else None
     turn_close = family.turn_close
     for index, message in enumerate(chat.messages):
-        yield family.interlude(chat, index)
+        yield _given(family.interlude(chat, index), chat, frame)
         turn = family.turn(chat, index)
         if type(message) is AssistantMessage:
             prompt = family.prompt_before(chat, index) if one_prompt is None else one_prompt
-            yield sampled(turn, prompt, turn_close, index)
+            yield sampled(turn, prompt, turn_close, index, frame)
         else:
-            yield owned(index, turn)
-    yield family.interlude(chat, len(chat.messages))
+            yield _given(owned(index, turn), chat, frame)
+    yield _given(family.interlude(chat, len(chat.messages)), chat, frame)
     if add_generation_prompt:
-        yield family.generation_prompt(chat)
+        yield _given(family.generation_prompt(chat), chat, frame)
+
+
+def _given(segments: Segments, chat: Chat, frame: Frame | None) -> Segments:
+    """Return what is not sampled, with its parts where a frame asks for them."""
+    return segments if frame is None else given_parts(segments, chat.roles)
 
 
 def name_of(kind: type[Struct]) -> str:

@@ -153,7 +153,7 @@ class Gemma4(Family, frozen=True, tag_field="family", tag="gemma-4"):
         if first or chat.role(_speaker_before(chat, index)) != "assistant":
             yield from _head("model")
         if calls and message.reasoning_content and not first and index > _last_user(chat):
-            yield from (*_NO_THOUGHT[:-1], body(message.reasoning_content), _NEWLINE, _END_CHANNEL)
+            yield from (*_NO_THOUGHT[:-1], body(message.reasoning_content, "reasoning"), _NEWLINE, _END_CHANNEL)
         for call in calls:
             yield from _call(call)
         if first or not calls:
@@ -180,8 +180,8 @@ class Gemma4(Family, frozen=True, tag_field="family", tag="gemma-4"):
         """Yield what a calling turn says besides, and its close, after the results of its calls."""
         said = _said(chat, caller)
         if said if self.variant == "31b-2026-05" else chat.messages[caller].content:
-            yield Segment(said, "text", True, caller)
-            yield Segment(_END.text, "special", True, caller)
+            yield Segment(said, "text", True, caller, part="content")
+            yield Segment(_END.text, "special", True, caller, part="close")
             yield Segment("\n", "text", False, caller)
 
     def _shown(self, chat: Chat, index: int) -> Iterator[Segment]:
@@ -291,12 +291,16 @@ def _head(role: str) -> tuple[Segment, ...]:
 def _call(call: ToolCall) -> Iterator[Segment]:
     """Yield a call, its arguments in order."""
     yield _CALL
-    yield scaffold(f"call:{call.name}{{")
+    yield from (scaffold("call:"), body(call.name, "tool_name"), scaffold("{"))
     for position, (key, argument) in enumerate(in_order(arguments_object(call))):
-        yield scaffold(f",{key}:" if position else f"{key}:")
-        yield from value(argument)
+        yield from (scaffold("," if position else ""), _of_arguments(key), scaffold(":"))
+        yield from value(argument, say=_of_arguments)
     yield scaffold("}")
     yield _END_CALL
+
+
+def _of_arguments(text: str) -> Segment:
+    return body(text, "tool_arguments")
 
 
 def _said(chat: Chat, index: int) -> str:

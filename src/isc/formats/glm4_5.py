@@ -89,7 +89,7 @@ class Glm45(Family, frozen=True, tag_field="family", tag="glm-4.5"):
         yield glm.LINES
         yield glm.THINK
         if index > glm.last_user_index(chat):
-            yield body(reasoning.strip())
+            yield body(reasoning.strip(), "reasoning")
         yield glm.END_THINK
         yield from glm.answer(content, message.tool_calls, glm.LINES)
 

@@ -79,7 +79,7 @@ class Glm5(Family, frozen=True, tag_field="family", tag="glm-5"):
         yield glm.marker(chat, index, glm.ASSISTANT)
         if reasoning and not (self.clear_thinking and index < glm.last_user_index(chat)):
             yield glm.THINK
-            yield body(reasoning.strip())
+            yield body(reasoning.strip(), "reasoning")
         yield glm.END_THINK
         yield from glm.answer(content, message.tool_calls, glm.ONE_LINE)
 

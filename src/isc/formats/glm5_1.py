@@ -85,7 +85,7 @@ class Glm51(Family, frozen=True, tag_field="family", tag="glm-5.1"):
         yield glm.marker(chat, index, glm.ASSISTANT)
         if reasoning is not None and not (self.clear_thinking and index < glm.last_user_index(chat)):
             yield glm.THINK
-            yield body(reasoning)
+            yield body(reasoning, "reasoning")
         yield glm.END_THINK
         yield from glm.answer(content, message.tool_calls, glm.ONE_LINE)
 

@@ -122,8 +122,9 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
         """Yield an answer, with its reasoning where it is the last."""
         last = index == len(chat.messages) - 1 and not chat.add_generation_prompt
         if message.reasoning_content is not None and (last or not self.auto_drop_analysis):
-            yield from harmony.said("analysis", message.reasoning_content)
-        yield from harmony.said("final", content_text(chat, index), harmony.RETURN if last else harmony.END)
+            yield from harmony.said("analysis", body(message.reasoning_content, "reasoning"))
+        close = harmony.LAST if last else harmony.ANSWERED
+        yield from harmony.said("final", body(content_text(chat, index)), close)
 
     def _call(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
         """Yield a call, with the reasoning before it until the call is answered."""
@@ -131,11 +132,11 @@ class GptOss(Family, frozen=True, tag_field="family", tag="gpt-oss"):
             problem = "gpt-oss makes one call a turn; give each an assistant message of its own, followed by its result"
             raise ConversationError(f"messages[{index}].tool_calls[1]", problem, message.tool_calls[1].name)
         content, reasoning = content_text(chat, index), message.reasoning_content
-        analysis = reasoning or content
-        if analysis and not (self.auto_drop_analysis and index < chat.last_answer):
+        analysis = body(reasoning, "reasoning") if reasoning else body(content)
+        if analysis.text and not (self.auto_drop_analysis and index < chat.last_answer):
             yield from harmony.said("analysis", analysis)
         if reasoning and content:
-            yield from harmony.said("commentary", content)
+            yield from harmony.said("commentary", body(content))
         call = message.tool_calls[0]
         yield from harmony.called(call.name, arguments_text(call))
 

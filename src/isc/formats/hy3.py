@@ -155,7 +155,7 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
         last_user = chat.user_indices[-1] if chat.user_indices else -1
         yield from (special(_ASSISTANT), special(_THINK))
         if self.is_training or preserved or index > last_user:
-            yield body(message.reasoning_content or "")
+            yield body(message.reasoning_content or "", "reasoning")
         yield special(_END_THINK)
         yield body(content_text(chat, index))
         if message.tool_calls:
@@ -194,9 +194,10 @@ def _calls(calls: tuple[ToolCall, ...]) -> Iterator[Segment]:
     key, end_key, value, end_value = map(special, _PAIR)
     yield from (special(_BLOCK[0]), _LINE)
     for call in calls:
-        yield from (special(_CALL[0]), body(call.name), special(_NAMED), _LINE)
+        yield from (special(_CALL[0]), body(call.name, "tool_name"), special(_NAMED), _LINE)
         for name, given in arguments_object(call).items():
-            yield from (key, body(f"{name}"), end_key, _LINE, value, body(argument_text(given)), end_value, _LINE)
+            yield from (key, body(f"{name}", "tool_arguments"), end_key, _LINE)
+            yield from (value, body(argument_text(given), "tool_arguments"), end_value, _LINE)
         yield from (special(_CALL[1]), _LINE)
     yield special(_BLOCK[1])
 

@@ -169,7 +169,7 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
         )
         raise ConversationError(f"messages[{index}].tool_calls[{renaming}].id", f"{problem}; give each call its own")
     if message.reasoning_content:
-        yield from inkling.message("assistant", inkling.THINKING, body(message.reasoning_content))
+        yield from inkling.message("assistant", inkling.THINKING, body(message.reasoning_content, "reasoning"))
     yield from _said(chat, index)
     for place, call in enumerate(message.tool_calls):
         arguments = _arguments(call, f"messages[{index}].tool_calls[{place}].function.arguments")

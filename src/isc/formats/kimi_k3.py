@@ -22,14 +22,14 @@ from contextlib import suppress
 from functools import partial
 from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
-from isc._json import decode_json, json_text
+from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats import _kimi as kimi
 from isc.formats.base import Family
 from isc.formats.reading import element_calls as elements
 from isc.formats.reading.following import ANYWHERE, Follows
 from isc.formats.reading.scanners import until
-from isc.formats.segments import body, content_text, owned, scaffold, special, unsupported_role
+from isc.formats.segments import argument_text, body, content_text, owned, scaffold, special, unsupported_role
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -51,7 +51,7 @@ ThinkingEffort: TypeAlias = Literal["low", "high", "max"]
 
 _END: Final = "<|end_of_msg|>"
 _TOOLS: Final = "tools"
-_CLOSE_MESSAGE: Final = (*elements.closing("message"), special(_END))
+_CLOSE_MESSAGE: Final = (*elements.closing("message", "marker"), special(_END))
 _DECLARED: Final = "# Tools\nHere are the available tools, described in JSONSchema.\n\n```json\n"
 _DECLARED_LATER: Final = (
     "## New Tools Available\nThe system dynamically extends the toolset via lazy-loading.\nYou have access to all "
@@ -130,12 +130,12 @@ class KimiK3(Family, frozen=True, tag_field="family", tag="kimi-k3"):
             thought = message.reasoning_content or ""
             yield from (
                 *elements.opening("think"),
-                body(thought if thought.strip() else ""),
-                *elements.closing("think"),
+                body(thought if thought.strip() else "", "reasoning"),
+                *elements.closing("think", "marker"),
             )
         yield from elements.opening("response")
         yield body(content_text(chat, index))
-        yield from elements.closing("response")
+        yield from elements.closing("response", "marker")
         if message.tool_calls:
             yield from elements.opening("tools")
             for place, call in enumerate(message.tool_calls, 1):
@@ -185,18 +185,20 @@ def _declared_later(chat: Chat, index: int) -> tuple[Segment, ...]:
 
 def _call(call: ToolCall, place: int) -> Iterator[Segment]:
     """Yield a call, an element for each argument; a text that is no JSON object is one of its own."""
-    yield from elements.opening("call", {"tool": call.name, "index": str(place)})
+    yield from elements.opening("call", {"tool": call.name, "index": str(place)}, {"tool": "tool_name"})
     arguments: Json = call.arguments
     if isinstance(arguments, str):
         with suppress(ValueError):
             arguments = decode_json(arguments)
     if isinstance(arguments, Mapping):
         for key, value in arguments.items():
-            yield from elements.opening("argument", {"key": f"{key}", "type": _TYPES.get(type(value), "object")})
-            yield body(value if isinstance(value, str) else json_text(value))
+            attributes = {"key": f"{key}", "type": _TYPES.get(type(value), "object")}
+            yield from elements.opening("argument", attributes, {"key": "tool_arguments"})
+            yield body(argument_text(value), "tool_arguments")
             yield from elements.closing("argument")
     else:
-        yield from (*elements.opening("json", {"type": "object"}), body(str(call.arguments)), *elements.closing("json"))
+        yield from elements.opening("json", {"type": "object"})
+        yield from (body(str(call.arguments), "tool_arguments"), *elements.closing("json"))
     yield from elements.closing("call")
 
 

@@ -29,7 +29,16 @@ from isc.formats.reading.following import ANYWHERE, Follows, followed
 from isc.formats.reading.grammars import Around, read_parts
 from isc.formats.reading.scanners import reasoning_start, spelling, until
 from isc.formats.reading.tagged_calls import TaggedCalls
-from isc.formats.segments import arguments_object, body, content_text, scaffold, special, spelled, unsupported_role
+from isc.formats.segments import (
+    argument_text,
+    arguments_object,
+    body,
+    content_text,
+    scaffold,
+    special,
+    spelled,
+    unsupported_role,
+)
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -214,7 +223,7 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
         else:
             thinks = self.enable_thinking or self.preserve_thinking
         if thinks:
-            yield from (special(THINK), *self._line, body(thought), *self._line)
+            yield from (special(THINK), *self._line, body(thought, "reasoning"), *self._line)
         yield special(END_THINK)
         yield from self._line
         if content:
@@ -228,10 +237,10 @@ class LagunaXS2(Family, frozen=True, tag_field="family", tag="laguna-xs.2"):
 
     def _call(self, call: ToolCall) -> Iterator[Segment]:
         opener, closer, key, end_key, value, end_value = map(self._tag, _CALL)
-        yield from (opener, body(call.name), *self._line)
+        yield from (opener, body(call.name, "tool_name"), *self._line)
         for name, given in arguments_object(call).items():
-            yield from (key, body(f"{name}"), end_key, *self._line)
-            yield from (value, body(given if isinstance(given, str) else json_text(given)), end_value, *self._line)
+            yield from (key, body(f"{name}", "tool_arguments"), end_key, *self._line)
+            yield from (value, body(argument_text(given), "tool_arguments"), end_value, *self._line)
         yield closer
 
     def _raw(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:

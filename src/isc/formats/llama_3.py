@@ -24,7 +24,7 @@ from isc.formats._dates import today
 from isc.formats.base import Family
 from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import read_parts
-from isc.formats.reading.llama_calls import LlamaCalls, built_in_text, json_call_text
+from isc.formats.reading.llama_calls import LlamaCalls, built_in_call_text, json_call_text
 from isc.formats.reading.scanners import until
 from isc.formats.segments import body, content_text, content_texts, is_special, scaffold, special
 from isc.types import (
@@ -162,9 +162,9 @@ class Llama3(Family, frozen=True, tag_field="family", tag="llama-3"):
         yield from _head("assistant")
         if call.name in (self.builtin_tools or ()):
             yield _PYTHON
-            yield body(built_in_text(call, f"{path}.tool_calls[0].function.arguments"))
+            yield from built_in_call_text(call, f"{path}.tool_calls[0].function.arguments")
         else:
-            yield body(json_call_text(call))
+            yield from json_call_text(call)
         yield _END_OF_TURN if self.builtin_tools is None else _END_OF_MESSAGE
 
     def _shown(self, chat: Chat) -> Sequence[Mapping[str, Json]] | None:

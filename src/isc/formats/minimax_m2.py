@@ -158,7 +158,7 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
         content = content.rstrip("\n")
     yield from (ROLE, scaffold("ai\n"))
     if thought and index > last_user_index(chat):
-        yield from (_THINK, NEWLINE, body(thought), *_END_REASONING)
+        yield from (_THINK, NEWLINE, body(thought, "reasoning"), *_END_REASONING)
     yield body(content)
     if message.tool_calls:
         yield from (NEWLINE, _CALLS, *invokes(message.tool_calls), _END_CALLS)

@@ -191,7 +191,7 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
         thought, content = split_inline_reasoning(content, _THINK.text, _END_THINK.text)
         content = content.rstrip("\n")
     yield from (ROLE, scaffold("ai\n"))
-    yield from (_THINK, body(thought), _END_THINK) if thought else (_END_THINK,)
+    yield from (_THINK, body(thought, "reasoning"), _END_THINK) if thought else (_END_THINK,)
     yield body(content)
     if message.tool_calls:
         yield from (_MARK, scaffold(f"<{_CALLS.block}>\n"))
@@ -203,23 +203,25 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
 
 def _call(call: ToolCall) -> Iterator[Segment]:
     """Yield a call on a line of its own."""
-    yield from (_MARK, scaffold(f'<{_CALLS.call} name="'), body(call.name), scaffold('">'))
+    yield from (_MARK, scaffold(f'<{_CALLS.call} name="'), body(call.name, "tool_name"), scaffold('">'))
     yield from _held(arguments_object(call))
     yield from (_MARK, scaffold(f"</{_CALLS.call}>\n"))
 
 
 def _held(value: Json) -> Iterator[Segment]:
     """Yield what an element holds: an element for each key that is not null, or for each item, or a text."""
+    elements: list[tuple[Segment, Json]]
     if isinstance(value, Mapping):
-        elements = [(key, held) for key, held in value.items() if held is not None]
+        elements = [(body(key, "tool_arguments"), held) for key, held in value.items() if held is not None]
     elif isinstance(value, (list, tuple)):
-        elements = [(ITEM, held) for held in value]
+        elements = [(scaffold(ITEM), held) for held in value]
     else:
-        yield body("" if value is None else json_text(value) if isinstance(value, bool) else str(value))
+        text = "" if value is None else json_text(value) if isinstance(value, bool) else str(value)
+        yield body(text, "tool_arguments")
         return
-    for key, held in elements:
-        yield from (_MARK, scaffold("<"), body(key), scaffold(">"), *_held(held))
-        yield from (_MARK, scaffold("</"), body(key), scaffold(">"))
+    for name, held in elements:
+        yield from (_MARK, scaffold("<"), name, scaffold(">"), *_held(held))
+        yield from (_MARK, scaffold("</"), name, scaffold(">"))
 
 
 def _result(chat: Chat, index: int) -> Iterator[Segment]:

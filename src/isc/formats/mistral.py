@@ -236,9 +236,10 @@ class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
             problem = "mistral says nothing in a turn that calls, up to v11; give it a turn of its own or leave it out"
             raise ConversationError(f"messages[{index}].content", problem, message.content)
         if self.variant == "v13" and message.reasoning_content:
-            yield from (_THINK, body(message.reasoning_content), _END_THINK)
+            yield from (_THINK, body(message.reasoning_content, "reasoning"), _END_THINK)
         if self.variant == "v3" and not message.tool_calls:
-            content = f" {content.strip()}"
+            content = content.strip()
+            yield scaffold(self._space)
         yield body(content)
         yield from self._calls(chat, index, message)
         yield _EOS
@@ -247,20 +248,23 @@ class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
         """Yield the calls of a turn: one list in v3, one after another later."""
         if self.keeps_history:
             for call in message.tool_calls:
-                yield from (_CALLS, body(call.name), _ARGUMENTS, body(arguments_text(call) or self._no_arguments))
+                arguments = arguments_text(call) or self._no_arguments
+                yield from (_CALLS, body(call.name, "tool_name"), _ARGUMENTS, body(arguments, "tool_arguments"))
             return
         ids = chat.running("mistral_places", _places)[index].ids
         for position, identity in enumerate(ids):
             _check_id(identity, f"messages[{index}].tool_calls[{position}].id")
         named = list(zip(message.tool_calls, ids, strict=True))
         if self._is_v3 and named:
-            yield from (
-                _CALLS,
-                body(f"{self._space}[{', '.join(_listed(call, identity) for call, identity in named)}]"),
-            )
+            yield from (_CALLS, scaffold(f"{self._space}["))
+            for position, (call, identity) in enumerate(named):
+                yield scaffold(", " if position else "")
+                yield from _listed(call, identity)
+            yield scaffold("]")
             return
         for call, identity in named:
-            yield from (_CALLS, body(call.name), _CALL_ID, body(identity), _ARGUMENTS, body(arguments_written(call)))
+            yield from (_CALLS, body(call.name, "tool_name"), _CALL_ID, body(identity, "tool_name"))
+            yield from (_ARGUMENTS, body(arguments_written(call), "tool_arguments"))
 
     @property
     def _no_arguments(self) -> str:
@@ -379,9 +383,11 @@ def _said_besides(chat: Chat, index: int) -> object:
     return message.name, message.extra
 
 
-def _listed(call: ToolCall, identity: str) -> str:
-    """Return a call as an item of the list of v3."""
-    return f'{{"name": {json_text(call.name)}, "arguments": {arguments_written(call)}, "id": "{identity}"}}'
+def _listed(call: ToolCall, identity: str) -> Iterator[Segment]:
+    """Yield a call as an item of the list of v3."""
+    yield from (scaffold('{"name": '), body(json_text(call.name), "tool_name"))
+    yield from (scaffold(', "arguments": '), body(arguments_written(call), "tool_arguments"))
+    yield from (scaffold(', "id": "'), body(identity, "tool_name"), scaffold('"}'))
 
 
 def _declared(tool: ToolSpec) -> str:

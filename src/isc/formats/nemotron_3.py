@@ -144,7 +144,13 @@ class Nemotron3(Family, frozen=True, tag_field="family", tag="nemotron-3"):
         """
         content, thought = content_text(chat, index), message.reasoning_content or ""
         if thought.strip():
-            yield from (special(chatml.THINK), _LINE, body(thought), *self._line, special(chatml.END_THINK))
+            yield from (
+                special(chatml.THINK),
+                _LINE,
+                body(thought, "reasoning"),
+                *self._line,
+                special(chatml.END_THINK),
+            )
             if content.strip():
                 yield from self._line
             yield body(content.rstrip())

@@ -192,7 +192,7 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
         return
     yield from _head("assistant")
     if thought:
-        yield from (_THINK, body(thought), _END_THINK)
+        yield from (_THINK, body(thought, "reasoning"), _END_THINK)
     if content:
         yield from (*((_LINE,) if thought else ()), body(content), *((_LINE,) if message.tool_calls else ()))
     for position, call in enumerate(message.tool_calls):
@@ -204,9 +204,10 @@ def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segme
 
 def _call(call: ToolCall) -> Iterator[Segment]:
     """Yield a call, a line each for its arguments."""
-    yield from (_CALL, scaffold("\n<function="), body(call.name), scaffold(">\n"))
+    yield from (_CALL, scaffold("\n<function="), body(call.name, "tool_name"), scaffold(">\n"))
     for key, argument in arguments_object(call).items():
-        yield from (scaffold("<parameter="), body(key), scaffold(">"), body(str(argument)), scaffold("</parameter>\n"))
+        yield from (scaffold("<parameter="), body(key, "tool_arguments"), scaffold(">"))
+        yield from (body(str(argument), "tool_arguments"), scaffold("</parameter>\n"))
     yield from (scaffold("</function>\n"), _END_CALL)
 
 

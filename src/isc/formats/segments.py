@@ -13,7 +13,20 @@ from msgspec.structs import replace
 from isc._json import decode_json, json_text
 from isc._later import Later
 from isc.errors import ConversationError
-from isc.types import UNOWNED, Chat, Json, MediaPart, Segment, Segments, SystemMessage, TextPart, ToolCall
+from isc.formats._parts import Frame, given_parts, sampled_parts
+from isc.types import (
+    UNOWNED,
+    BodyPart,
+    Chat,
+    Json,
+    MediaPart,
+    Owner,
+    Segment,
+    Segments,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+)
 
 if TYPE_CHECKING:
     from isc.formats.base import Family
@@ -45,9 +58,9 @@ def scaffold(text: str) -> Segment:
     return Segment(text)
 
 
-def body(text: str) -> Segment:
-    """Return text of a caller's message."""
-    return Segment(text, "text", True)
+def body(text: str, part: BodyPart | None = None) -> Segment:
+    """Return text of a caller's message. `part` says of what field, where that is not its content."""
+    return Segment(text, "text", True, part=part) if part else Segment(text, "text", True)
 
 
 @lru_cache(maxsize=1024)
@@ -83,7 +96,7 @@ def owned(message: int, segments: Segments) -> list[Segment]:
         segment
         if segment.message != UNOWNED
         else Segment(segment.text, segment.kind, segment.body, message)
-        if segment.media is None
+        if segment.media is None and segment.part is None
         else replace(segment, message=message)
         for segment in segments
         if segment.text
@@ -95,11 +108,18 @@ def opening_owner(chat: Chat) -> int:
     return 0 if chat.messages and isinstance(chat.messages[0], SystemMessage) else UNOWNED
 
 
-def sampled(turn: Segments, prompt: Segments, turn_close: str | None, message: int = UNOWNED) -> list[Segment]:
+def sampled(
+    turn: Segments,
+    prompt: Segments,
+    turn_close: str | None,
+    message: int = UNOWNED,
+    frame: Frame | None = None,
+) -> list[Segment]:
     """Split an assistant turn under law 4: the generation prompt's part is scaffold, the sampled part is body.
 
     The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
-    no prompt ends in the middle of one. What follows the turn close is scaffold. All are `message`'s.
+    no prompt ends in the middle of one. What follows the turn close is scaffold. All are `message`'s. With a
+    `frame` the body says its parts (law 10).
     """
     head, tail = _split_prompt(_listed(turn), _listed(prompt))
     end = len(tail)
@@ -107,6 +127,9 @@ def sampled(turn: Segments, prompt: Segments, turn_close: str | None, message: i
         if tail[position].text == turn_close and tail[position].kind == "special":
             end = position + 1
             break
+    if frame is not None:
+        before, after = (given_parts(owned(message, around), ()) for around in (head, tail[end:]))
+        return [*before, *_in_parts(tail[:end], message, frame), *after]
     segments = owned(message, head)
     segments += _as_body(tail[:end], message)
     segments += owned(message, tail[end:])
@@ -131,18 +154,19 @@ def joined(segments: Segments) -> list[Segment]:
     # no `_runs.merge`: what is added up are texts, joined once each
     merged: list[Segment] = []
     texts: list[str] = []
-    body, message = False, UNOWNED
+    owner: Owner = (UNOWNED, False, None)
     for segment in segments:
-        if segment.kind == "text" and texts and segment.message == message and segment.body == body:
+        same = (segment.message, segment.body, segment.part) == owner
+        if segment.kind == "text" and texts and same:
             texts.append(segment.text)
             continue
         if len(texts) > 1:
-            merged[-1] = Segment("".join(texts), "text", body, message)
+            merged[-1] = replace(merged[-1], text="".join(texts))
         texts = [segment.text] if segment.kind == "text" else []
-        body, message = segment.body, segment.message
+        owner = (segment.message, segment.body, segment.part)
         merged.append(segment)
     if len(texts) > 1:
-        merged[-1] = Segment("".join(texts), "text", body, message)
+        merged[-1] = replace(merged[-1], text="".join(texts))
     return merged
 
 
@@ -171,6 +195,20 @@ def _as_body(segments: Sequence[Segment], message: int) -> list[Segment]:
     return merged
 
 
+def _in_parts(segments: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
+    """Make all of it body, each with its part. What the message says is content unless the format says otherwise."""
+    turn = [
+        Segment(
+            one.text, one.kind, True, one.message, one.repeat, one.media, "content" if one.media is None else "media"
+        )
+        if one.body and one.part is None
+        else one
+        for one in segments
+        if one.text
+    ]
+    return sampled_parts(turn, message, frame)
+
+
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
     """Split a turn at the end of its generation prompt. Only scaffold can have come from the prompt."""
     same = len(prompt)
@@ -184,7 +222,7 @@ def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[S
         return head, tail
     text, message = tail[0].text, tail[0].message
     shared = _shared_text(text, prompt[same].text)
-    given, rest = (Segment(part, "text", False, message) for part in (text[:shared], text[shared:]))
+    given, rest = (Segment(piece, "text", False, message) for piece in (text[:shared], text[shared:]))
     return [*head, given] if shared else head, [rest, *tail[1:]] if shared < len(text) else tail[1:]
 
 

@@ -35,6 +35,7 @@ from isc.testing.laws import (
     parsing,
     sampled,
 )
+from isc.testing.parting import fields, parts
 from isc.testing.strategies import Writer, bodies, conversations, shape_of
 from isc.testing.streams import streaming
 from isc.testing.twins import Conversation
@@ -57,12 +58,14 @@ __all__ = [
     "contexts",
     "conversations",
     "extension",
+    "fields",
     "homomorphism",
     "inverse",
     "no_forgery",
     "ownership",
     "parity",
     "parsing",
+    "parts",
     "sampled",
     "shape_of",
     "streaming",

@@ -25,7 +25,7 @@ from isc.formats.segments import IMAGE_TOKENS, arguments_object, closing, is_spe
 from isc.rendered import RenderedTokens
 from isc.testing import twins
 from isc.testing.twins import Conversation
-from isc.types import UNOWNED, AssistantMessage, Chat, Json, ParsedResponse, Segment, Span, ToolCall
+from isc.types import UNOWNED, AssistantMessage, Chat, Json, Owner, ParsedResponse, Segment, Span, ToolCall
 
 _THINK = frozenset(("<think>", "</think>"))
 """Reasoning markers that templates look for in an answer, whether or not their grammar is known."""
@@ -132,22 +132,19 @@ def ownership(renderer: Renderer, conversation: Conversation) -> None:
     Every token is checked against the bytes of the stream, without any of the fold's shortcuts.
     """
     messages, tools = conversation
-    rendered = renderer.render(messages, tools)
-    segments = list(renderer.segments(messages, tools))
+    check_owners(renderer, renderer.render(messages, tools), list(renderer.segments(messages, tools)))
+
+
+def check_owners(renderer: Renderer, rendered: RenderedTokens, segments: Sequence[Segment]) -> None:
+    """Check the owner of every token of a render against the bytes of its stream, its part among them."""
+    owners = [(run.message, run.body, run.part) for run in rendered.runs for _ in range(run.length)]
     position = 0
     for unit in _units(segments, rendered.message_roles, renderer.encoder.prefix):
         ids = _unit_ids(renderer, unit)
-        tokens = list(
-            zip(
-                rendered.token_ids[position : position + len(ids)],
-                rendered.message_indices[position : position + len(ids)],
-                rendered.is_content[position : position + len(ids)],
-                strict=True,
-            )
-        )
-        require([token_id for token_id, _, _ in tokens] == ids, "ids of a unit differ", unit)
+        span = slice(position, position + len(ids))
+        require(list(rendered.token_ids[span]) == ids, "ids of a unit differ", unit)
         if "".join(s.text for s in unit) == renderer.encoder.normalize("".join(s.text for s in unit)):
-            require([(m, b) for _, m, b in tokens] == list(_slow_owners(renderer, unit, ids)), "owners differ", unit)
+            require(owners[span] == list(_slow_owners(renderer, unit, ids)), "owners differ", unit, owners[span])
         position += len(ids)
     require(position == len(rendered), "tokens beyond the stream", position, len(rendered))
 
@@ -177,14 +174,14 @@ def _unit_ids(renderer: Renderer, unit: Sequence[Segment]) -> list[int]:
     return list(next(iter(renderer.encoder.encode_batch(["".join(segment.text for segment in unit)]))))
 
 
-def _slow_owners(renderer: Renderer, unit: Sequence[Segment], ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
-    """Yield the owner of each token, from an owner for every byte."""
-    owners = [(s.message, s.body) for s in unit for _ in s.text.encode() * s.repeat]
+def _slow_owners(renderer: Renderer, unit: Sequence[Segment], ids: Sequence[int]) -> Iterator[Owner]:
+    """Yield the owner of each token, from an owner for every byte: of the best byte, of equals the first."""
+    owners = [(s.message, s.body, s.part) for s in unit for _ in s.text.encode() * s.repeat]
     position = 0
     for token_id in ids:
         touched = owners[position : position + len(renderer.encoder.decode_bytes((token_id,)))]
         position += len(touched)
-        yield next((owner for owner in touched if owner[1]), touched[0])
+        yield max(touched, key=lambda owner: (owner[1], owner[2] not in ("tool_call", "marker", "close")))
 
 
 def body(renderer: Renderer, conversation: Conversation) -> None:

@@ -24,8 +24,11 @@ def conversation(
     *,
     add_generation_prompt: bool = False,
     with_sampled: bool = True,
+    parts: bool = False,
 ) -> list[Segment]:
     """Return a conversation as owned segments, the sampled text of assistants as body.
+
+    With `parts`, what messages say has the part of its field; what the template writes around that has none.
 
     Raises:
         TemplateError: The template raised.
@@ -37,7 +40,7 @@ def conversation(
     assistants = [index for index, role in enumerate(roles) if with_sampled and role == "assistant"]
     starts = sampling_starts(chosen, messages, tools, written, assistants, finder(chosen.specials))
     layout = _layout(chosen, closing, roles, starts, (prompt_start, len(written.text)))
-    pieces = owned_pieces(written, layout)
+    pieces = owned_pieces(written, layout, parts=parts)
     if starts:
         mark_sampled_turns(pieces, starts, closing, prompt_start)
     return as_segments(pieces)

@@ -125,9 +125,11 @@ class NamedTemplates(WholeFormat, frozen=True, tag_field="family", tag="NamedTem
         """Return whether one of the templates may read a key of a message: whether one names that key."""
         return any(key in template.format.source for template in self._both)
 
-    def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> Iterable[Segment]:
+    def conversation(
+        self, chat: Chat, *, add_generation_prompt: bool = False, parts: bool = False
+    ) -> Iterable[Segment]:
         """Yield a whole conversation by the template that its tools choose."""
-        return self._of(chat.tools).conversation(chat, add_generation_prompt=add_generation_prompt)
+        return self._of(chat.tools).conversation(chat, add_generation_prompt=add_generation_prompt, parts=parts)
 
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """Yield the segments before the first turn."""

@@ -7,7 +7,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
-from isc.types import UNOWNED
+from isc.types import UNOWNED, BodyPart
 
 
 class Kind(Enum):
@@ -28,11 +28,15 @@ class Kind(Enum):
 
 
 class Origin(NamedTuple):
-    """The source of characters: `message` for body and names, `operation` for the one that lost track."""
+    """The source of characters: `message` for body and names, `operation` for the one that lost track.
+
+    `part` is that of the field of the message, None where the field is not known.
+    """
 
     kind: Kind
     message: int = UNOWNED
     operation: str = ""
+    part: BodyPart | None = None
 
 
 class Place(NamedTuple):
@@ -54,9 +58,9 @@ DATA: Final = Origin(Kind.DATA)
 
 
 @lru_cache(maxsize=4096)
-def of_message(kind: Kind, message: int) -> Origin:
+def of_message(kind: Kind, message: int, part: BodyPart | None = None) -> Origin:
     """Return the origin of something a message holds."""
-    return Origin(kind, message)
+    return Origin(kind, message, "", part)
 
 
 @lru_cache(maxsize=256)
@@ -107,8 +111,15 @@ def cut(runs: Runs, spans: Iterable[tuple[int, int]]) -> Iterator[Runs]:
 
 
 def sole(runs: Sequence[Run]) -> Origin | None:
-    """Return the one origin of all runs, or None where there are several or none."""
+    """Return the one origin of all runs, or None where there are several or none.
+
+    Of several fields of a message it is the message's, without a part.
+    """
     if not runs:
         return None
     origin = runs[0][1]
-    return origin if all(run[1] is origin or run[1] == origin for run in runs) else None
+    if all(run[1] is origin or run[1] == origin for run in runs):
+        return origin
+    if origin.part is None or any(run[1][:2] != origin[:2] for run in runs):
+        return None
+    return of_message(origin.kind, origin.message)

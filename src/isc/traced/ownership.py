@@ -19,7 +19,7 @@ from isc.formats.segments import MEDIA_TOKENS, specials_pattern
 from isc.traced.origins import BODY, NAME, TEMPLATE, TOOLS, Kind, Origin, Place, Run, unknown
 from isc.traced.pieces import Pieces, divided
 from isc.traced.rendering import Written
-from isc.types import UNOWNED, Segment
+from isc.types import UNOWNED, BodyPart, Segment
 
 Find: TypeAlias = Callable[[str, tuple[int, ...]], tuple[tuple[str, bool, int], ...]]
 """From a text and the lengths of its runs to its pieces: text, whether it is a special, and the run it begins in."""
@@ -92,14 +92,18 @@ class _Cut(Struct, frozen=True):
 _END: Run = (0, unknown("end"), None)
 
 
-def owned_pieces(written: Written, layout: Layout) -> Pieces:
-    """Return the text in pieces with owners. The sampled text of assistants is not yet body."""
+def owned_pieces(written: Written, layout: Layout, *, parts: bool = False) -> Pieces:
+    """Return the text in pieces with owners. The sampled text of assistants is not yet body.
+
+    `parts`: whether what messages say has the part of its field.
+    """
     cut = _cut(written, layout)
     owners = _owners(cut, layout, written.tail)
     if any(run[1] is TOOLS for run in written.runs):
         _give_tools(cut, owners, layout)
     _give_defaults(cut, owners, layout)
-    pieces = Pieces(cut.texts, cut.specials, owners, _bodies(cut, owners))
+    bodies = _bodies(cut, owners)
+    pieces = Pieces(cut.texts, cut.specials, owners, bodies, _parts(cut, bodies) if parts else None)
     return _separated(pieces, layout.closers)
 
 
@@ -118,6 +122,16 @@ def _bodies(cut: _Cut, owners: list[int]) -> list[bool]:
             if text in MEDIA_TOKENS and cut.specials[number]:
                 bodies[number] = cut.places[number] is not None and owners[number] != UNOWNED
     return bodies
+
+
+def _parts(cut: _Cut, bodies: Sequence[bool]) -> list[BodyPart | None]:
+    """Return the part of each piece that a message says: that of its field, content where no field is known."""
+    parts: list[BodyPart | None] = []
+    for text, special, origin, body in zip(cut.texts, cut.specials, cut.origins, bodies, strict=True):
+        media: BodyPart | None = "media" if body and special and text in MEDIA_TOKENS else None
+        said = body and origin is not TEMPLATE
+        parts.append(origin.part or "content" if said else media)
+    return parts
 
 
 def _cut(written: Written, layout: Layout) -> _Cut:

@@ -6,20 +6,24 @@ Lists, because a conversation has thousands of pieces and each is looked at seve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby, pairwise, repeat
 
 from msgspec import Struct
 
-from isc.types import UNOWNED, Segment
+from isc.types import UNOWNED, BodyPart, Segment
 
 
 class Pieces(Struct, frozen=True):
-    """Texts, whether each is a special, whose it is, and whether it is body of that message."""
+    """Texts, whether each is a special, whose it is, and whether it is body of that message.
+
+    `parts` are those of the fields that a message says; None where nobody asked for parts.
+    """
 
     texts: list[str]
     specials: list[bool]
     owners: list[int]
     bodies: list[bool]
+    parts: list[BodyPart | None] | None = None
 
     def is_scaffold(self, number: int) -> bool:
         """Return whether a piece is text that nobody says."""
@@ -32,6 +36,7 @@ def divided(pieces: Pieces, edges: Sequence[tuple[int, int]]) -> Pieces:
     specials: list[bool] = []
     owners: list[int] = []
     bodies: list[bool] = []
+    fields: list[BodyPart | None] | None = None if pieces.parts is None else []
     done = 0
     for number, inside in groupby(edges, lambda edge: edge[0]):
         text = pieces.texts[number]
@@ -41,28 +46,34 @@ def divided(pieces: Pieces, edges: Sequence[tuple[int, int]]) -> Pieces:
         specials += [*pieces.specials[done:number], *[pieces.specials[number]] * len(parts)]
         owners += [*pieces.owners[done:number], *[pieces.owners[number]] * len(parts)]
         bodies += [*pieces.bodies[done:number], *[pieces.bodies[number]] * len(parts)]
+        if fields is not None and pieces.parts is not None:
+            fields += [*pieces.parts[done:number], *[pieces.parts[number]] * len(parts)]
         done = number + 1
     texts += pieces.texts[done:]
     specials += pieces.specials[done:]
     owners += pieces.owners[done:]
     bodies += pieces.bodies[done:]
-    return Pieces(texts, specials, owners, bodies)
+    if fields is not None and pieces.parts is not None:
+        fields += pieces.parts[done:]
+    return Pieces(texts, specials, owners, bodies, fields)
 
 
 def as_segments(pieces: Pieces) -> list[Segment]:
     """Return the pieces as segments, neighbouring texts of one attribution as one."""
     segments: list[Segment] = []
     held: list[str] = []
-    said, holder = False, UNOWNED
-    for text, special, owner, body in zip(pieces.texts, pieces.specials, pieces.owners, pieces.bodies, strict=True):
-        if held and (special or owner != holder or body is not said):
-            segments.append(Segment(held[0] if len(held) == 1 else "".join(held), "text", said, holder))
+    said, holder, field = False, UNOWNED, None
+    parts = repeat(None) if pieces.parts is None else pieces.parts
+    columns = zip(pieces.texts, pieces.specials, pieces.owners, pieces.bodies, parts)  # noqa: B905 - parts may be endless
+    for text, special, owner, body, part in columns:
+        if held and (special or owner != holder or body is not said or part != field):
+            segments.append(Segment(held[0] if len(held) == 1 else "".join(held), "text", said, holder, part=field))
             held = []
         if special:
-            segments.append(Segment(text, "special", body, owner))
+            segments.append(Segment(text, "special", body, owner, part=part))
         elif text:
             held.append(text)
-            said, holder = body, owner
+            said, holder, field = body, owner, part
     if held:
-        segments.append(Segment("".join(held), "text", said, holder))
+        segments.append(Segment("".join(held), "text", said, holder, part=field))
     return segments

@@ -31,7 +31,8 @@ def placed(segments: Sequence[Segment], chat: Chat, specials: Collection[str]) -
         if segment.kind == "special" and segment.text in IMAGE_TOKENS and owner >= 0 and images[owner]:
             if shown[owner] < len(images[owner]):
                 part = images[owner][shown[owner]]
-                with_images += _shown(Segment(segment.text, "special", True, owner, part.placeholders, part), specials)
+                image = Segment(segment.text, "special", True, owner, part.placeholders, part, segment.part)
+                with_images += _shown(image, specials)
             shown[owner] += 1
         else:
             with_images.append(segment)

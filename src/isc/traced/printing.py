@@ -109,7 +109,8 @@ def as_json(value: object, containers: Containers, **options: Any) -> str:  # no
         return json.dumps(untraced(value) if isinstance(value, SCALARS) else value, **options)
     container = containers.get(id(value))
     if container is not None:
-        return whole(json.dumps(container.original, **options), container.origin)
+        written = whole(json.dumps(container.original, **options), container.origin)
+        return written if container.origin.part != "tool_call" else _call_json(value, written, containers, options)
     plain_value = untraced(value)
     nested = isinstance(plain_value, (dict, list))
     text = json.dumps(plain_value, **options) if nested else _json_scalar(plain_value, options)
@@ -119,11 +120,24 @@ def as_json(value: object, containers: Containers, **options: Any) -> str:  # no
         return _json_text(value, text, options)
     if isinstance(value, str) or type(value) in OWN_TEXT or not value:
         return text
+    return matching(list(_pieces_inside(value, containers, options, _style(options), "\n")), text, "tojson")
+
+
+def _style(options: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """Return what stands between items and after keys, and what a line is indented by."""
     indent = options.get("indent")
     separators = options.get("separators") or (", " if indent is None else ",", ": ")
-    step = " " * indent if isinstance(indent, int) else indent
-    pieces = _json_pieces(value, containers, options, (separators[0], separators[1], step), "\n")
-    return matching(list(pieces), text, "tojson")
+    return separators[0], separators[1], " " * indent if isinstance(indent, int) else indent
+
+
+def _call_json(value: object, text: Traced, containers: Containers, options: Mapping[str, Any]) -> str:
+    """Return the JSON of a call, in which name and arguments are told from what stands around them."""
+    if not value:
+        return text
+    around = text._runs[0][1]
+    pieces = _pieces_inside(value, containers, options, _style(options), "\n")
+    joined = put_together([piece if isinstance(piece, Traced) else whole(piece, around) for piece in pieces])
+    return joined if joined == text else text
 
 
 def _json_scalar(value: object, options: Mapping[str, Any]) -> str:
@@ -156,6 +170,17 @@ def _json_pieces(
     if not isinstance(value, (dict, list, tuple)) or not value or (containers and id(value) in containers):
         yield as_json(value, containers, **options).replace("\n", newline)
         return
+    yield from _pieces_inside(value, containers, options, style, newline)
+
+
+def _pieces_inside(
+    value: Any,  # noqa: ANN401 - a container of any JSON values
+    containers: Containers,
+    options: Mapping[str, Any],
+    style: tuple[str, str, str | None],
+    newline: str,
+) -> Iterator[str]:
+    """Yield the pieces of a container's JSON, whatever the container is of."""
     between, colon, step = style
     inner = newline + step if step is not None else ""
     yield "{" if isinstance(value, dict) else "["

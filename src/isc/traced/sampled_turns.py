@@ -61,6 +61,9 @@ def mark_sampled_turns(pieces: Pieces, starts: Mapping[int, Start], closing: Clo
         for part in _sampled_parts(pieces, owner, (first, max(first, limit)), closing)
     ]
     for owner, (begin, end) in sampled:
+        is_next = closing.by_next and pieces.specials[end - 1] and pieces.owners[end - 1] != owner
+        if is_next and pieces.parts is not None:
+            pieces.parts[end - 1] = "close"
         pieces.owners[begin:end] = [owner] * (end - begin)
         pieces.bodies[begin:end] = [True] * (end - begin)
 
@@ -75,6 +78,8 @@ def _give_back(pieces: Pieces, starts: Mapping[int, Start], begins: Sequence[int
         for number in range(first, end):
             if not pieces.bodies[number] and pieces.owners[number] != UNOWNED:
                 pieces.owners[number] = before
+                if pieces.parts is not None and pieces.specials[number]:
+                    pieces.parts[number] = "close"
 
 
 def _sampled_parts(pieces: Pieces, owner: int, bounds: tuple[int, int], closing: Closing) -> Iterator[tuple[int, int]]:

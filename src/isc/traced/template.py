@@ -19,6 +19,8 @@ from isc.conversation.bridge import Extension, Refusal, WholeFormat
 from isc.convert import Messages, Tools
 from isc.encoding.base import Encoder
 from isc.errors import OptionError, TemplateError, TemplateLimitError
+from isc.formats._harmony import START
+from isc.formats._parts import Frame, frame_of, with_parts
 from isc.formats.base import FamilyMeta
 from isc.formats.reading import harmony
 from isc.formats.reading.following import Follows, followed
@@ -252,11 +254,12 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
                 conversation(self.format, self.closing, dicts, listed, add_generation_prompt=add_generation_prompt)
             )
 
-    def conversation(self, chat: Chat, *, add_generation_prompt: bool = False) -> list[Segment]:
+    def conversation(self, chat: Chat, *, add_generation_prompt: bool = False, parts: bool = False) -> list[Segment]:
         """Return `stream` of a converted chat, in the form that the template takes.
 
         Content that is None is left out; null where the template needs the key. Arguments that are JSON text are given
-        as objects to a template that does not show text as it stands.
+        as objects to a template that does not show text as it stands. `parts`: whether each body says its part (law
+        10): that of the field that its characters came from.
 
         Raises:
             TemplateError: The template refuses the conversation; carries its message.
@@ -264,11 +267,11 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         with one_limit(len(chat.messages)):
             messages = with_arguments_as_taken(self.format, chat_messages(chat))
             try:
-                return self._rendered(chat, messages, add_generation_prompt)
+                return self._rendered(chat, messages, add_generation_prompt, parts=parts)
             except TemplateError:
                 for other in other_forms(chat, messages):
                     with suppress(TemplateError):
-                        return self._rendered(chat, other, add_generation_prompt)
+                        return self._rendered(chat, other, add_generation_prompt, parts=parts)
                 raise
 
     def template_variables(self, chat: Chat) -> Mapping[str, Json]:
@@ -280,11 +283,19 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         taken = with_arguments_as_taken(self.format, messages)
         return {} if taken is messages else {"messages": list(taken)}
 
-    def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool) -> list[Segment]:
-        tools = _tool_dicts(chat.tools) or None
-        segments = conversation(self.format, self.closing, dicts, tools, add_generation_prompt=add_generation_prompt)
+    def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool, *, parts: bool) -> list[Segment]:
+        asked = (self.format, self.closing, dicts, _tool_dicts(chat.tools) or None)
+        segments = conversation(*asked, add_generation_prompt=add_generation_prompt, parts=parts)
         tell_ignored_tools(self.format.source, chat.tools, segments)
-        return placed(segments, chat, self.specials)
+        whole = placed(segments, chat, self.specials)
+        return with_parts(whole, chat.roles, self._frame) if parts else whole
+
+    @property
+    def _frame(self) -> Frame:
+        """Return what the template writes in sampled turns that tells their parts."""
+        reading, closing = self._reading, self.closing
+        start = START if reading.reader.harmonic else None
+        return frame_of(reading.reasoning, start, closing.turn_close, (*closing.stop_tokens, *closing.closers))
 
     def reads_key(self, key: str) -> bool:
         """Return whether the template may read a key of a message: whether the template names that key."""

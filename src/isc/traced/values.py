@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from isc.traced.origins import BODY, DATA, TOOLS, Kind, Origin, of_message
 from isc.traced.strings import Traced, whole
-from isc.types import AssistantMessage, Chat, MediaPart, Message, TextPart, ToolMessage
+from isc.types import AssistantMessage, BodyPart, Chat, MediaPart, Message, TextPart, ToolMessage
 
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
 _REASONING_KEYS: Final = frozenset(_REASONING)
@@ -232,7 +232,9 @@ class Inputs:
         return value
 
     def _message(self, index: int, message: Mapping[str, Any]) -> dict[str, object]:
-        body = of_message(BODY, index)
+        said: BodyPart = "tool_result" if message.get("role") == "tool" else "content"
+        body = of_message(BODY, index, said)
+        thought = of_message(BODY, index, "reasoning")
         fields: dict[str, object] = {}
         new_text = str.__new__  # `traced`, without a call: most of what a message holds comes by here
         for key, value in message.items():
@@ -240,13 +242,14 @@ class Inputs:
                 fields[key] = value
             elif type(value) is str and key in _TEXTS:
                 fields[key] = text = new_text(Traced, value)
-                text._runs = ((len(value), body, None),) if value else ()
+                text._runs = ((len(value), thought if key in _REASONING_KEYS else body, None),) if value else ()
             elif key in _METADATA:
                 fields[key] = self.data(value)
             elif key == "content" and isinstance(value, list):
                 fields[key] = self._kept([self._content_part(part, body) for part in value], body, value)
             elif key == "tool_calls" and isinstance(value, list):
-                fields[key] = self._kept([self._call(call, body) for call in value], body, value)
+                calls = of_message(BODY, index, "tool_call")
+                fields[key] = self._kept([self._call(call, calls) for call in value], calls, value)
             else:
                 fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body)
         self.owners[id(fields)] = index
@@ -264,7 +267,8 @@ class Inputs:
     def _call(self, call: object, body: Origin) -> object:
         if not isinstance(call, dict):
             return self.data(call, body)
-        name = of_message(Kind.NAME, body.message)
+        name = of_message(Kind.NAME, body.message, "tool_name")
+        arguments = of_message(BODY, body.message, "tool_arguments")
         fields: dict[str, object] = {}
         for key, value in call.items():
             if key == "function":
@@ -273,6 +277,8 @@ class Inputs:
                 fields[key] = value
             elif key in ("name", "id"):
                 fields[key] = self.data(value, name)
+            elif key == "arguments":
+                fields[key] = self.data(value, arguments, scalars=True)
             else:
                 fields[key if key in _KNOWN else whole(key, body)] = self.data(value, body, scalars=True)
         return self._kept(fields, body, call)

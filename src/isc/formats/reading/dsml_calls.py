@@ -16,13 +16,12 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from isc._json import json_text
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
 from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import Attempt, calls_of, text_begins
 from isc.formats.reading.scanners import CallReading, find_special, reasoning, reasoning_start
 from isc.formats.reading.tagged_calls import TaggedCalls
-from isc.formats.segments import arguments_object, body, spelled
+from isc.formats.segments import argument_text, arguments_object, body, spelled
 from isc.types import ParsedResponse, Reasoning, Sampled, Segment, ToolCall, ToolSpec
 
 DSML: Final = "｜DSML｜"
@@ -52,7 +51,7 @@ class DsmlCalls(Struct, frozen=True, cache_hash=True):
         yield from self._spelled(f"{_APART}{self.tag(self.block)}>\n")
         for position, call in enumerate(calls):
             yield from self._spelled("\n" * bool(position) + f'{self.tag(self.invoke)} name="')
-            yield body(call.name)
+            yield body(call.name, "tool_name")
             yield from self._spelled('">\n')
             yield from self._parameters(call)
             yield from self._spelled(f"\n{self.tag(self.invoke, closes=True)}>")
@@ -62,9 +61,9 @@ class DsmlCalls(Struct, frozen=True, cache_hash=True):
         """Yield the parameters of a call, texts as they are and other values as JSON."""
         for position, (key, value) in enumerate(arguments_object(call).items()):
             yield from self._spelled("\n" * bool(position) + f'{self.tag(self.parameter)} name="')
-            yield body(f"{key}")
+            yield body(f"{key}", "tool_arguments")
             yield from self._spelled(f'" string="{"true" if isinstance(value, str) else "false"}">')
-            yield body(value if isinstance(value, str) else json_text(value))
+            yield body(argument_text(value), "tool_arguments")
             yield from self._spelled(f"{self.tag(self.parameter, closes=True)}>")
 
     def _spelled(self, wording: str) -> tuple[Segment, ...]:

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
 from isc.formats.reading.grammars import Attempt, calls_of
 from isc.formats.reading.scanners import CallReading, unquoted
-from isc.formats.segments import is_special, special
+from isc.formats.segments import body, is_special, scaffold, special
 from isc.types import (
     AssistantMessage,
+    BodyPart,
     CallStatus,
     Ended,
     Json,
@@ -49,15 +50,25 @@ def _unescaped(value: str) -> str:
     return value.replace("&quot;", '"').replace("&amp;", "&")
 
 
-def opening(tag: str, attributes: Mapping[str, str] = {}) -> tuple[Segment, ...]:
-    """Return the tag that opens an element. Values of attributes may be a caller's, and are never a mark."""
-    said = "".join(f' {key}="{escaped(value)}"' for key, value in attributes.items())
-    return special(OPEN), Segment(tag + said), special(SEP)
+def opening(tag: str, attributes: Mapping[str, str] = {}, parts: Mapping[str, BodyPart] = {}) -> tuple[Segment, ...]:
+    """Return the tag that opens an element. Values of attributes may be a caller's, and are never a mark.
+
+    `parts` names the attributes of which a message says the value, with the part of each.
+    """
+    said: list[Segment] = [special(OPEN)]
+    text = tag
+    for key, value in attributes.items():
+        if key in parts:
+            said += (scaffold(f'{text} {key}="'), body(escaped(value), parts[key]))
+            text = '"'
+        else:
+            text += f' {key}="{escaped(value)}"'
+    return *said, scaffold(text), special(SEP)
 
 
-def closing(tag: str) -> tuple[Segment, ...]:
-    """Return the tag that closes an element."""
-    return special(CLOSE), Segment(tag), special(SEP)
+def closing(tag: str, part: BodyPart | None = None) -> tuple[Segment, ...]:
+    """Return the tag that closes an element, of this part where it is sampled."""
+    return Segment(CLOSE, "special", part=part), Segment(tag, part=part), Segment(SEP, "special", part=part)
 
 
 def read(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:

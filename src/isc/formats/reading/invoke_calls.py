@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from isc._json import json_text
 from isc.formats.reading.tagged_calls import TaggedCalls
-from isc.formats.segments import arguments_object, body, scaffold
+from isc.formats.segments import argument_text, arguments_object, body, scaffold
 from isc.types import Segment, ToolCall
 
 _OPEN: Final = '<invoke name="'
@@ -31,8 +30,8 @@ def invokes(calls: Sequence[ToolCall]) -> Iterator[Segment]:
     """Yield calls as they stand between the specials, texts as they are and other values as JSON."""
     yield scaffold("\n")
     for call in calls:
-        yield from (scaffold(_OPEN), body(call.name), scaffold('">\n'))
+        yield from (scaffold(_OPEN), body(call.name, "tool_name"), scaffold('">\n'))
         for key, value in arguments_object(call).items():
-            yield from (scaffold('<parameter name="'), body(f"{key}"), scaffold('">'))
-            yield from (body(value if isinstance(value, str) else json_text(value)), scaffold("</parameter>\n"))
+            yield from (scaffold('<parameter name="'), body(f"{key}", "tool_arguments"), scaffold('">'))
+            yield from (body(argument_text(value), "tool_arguments"), scaffold("</parameter>\n"))
         yield scaffold(f"{_CLOSE}\n")

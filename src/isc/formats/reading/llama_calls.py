@@ -9,7 +9,7 @@ one only if it names an offered tool.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -21,8 +21,8 @@ from isc.formats.reading.grammars import Attempt, Begins
 from isc.formats.reading.json_calls import strict_call
 from isc.formats.reading.json_values import after_space, value_at
 from isc.formats.reading.scanners import CallReading
-from isc.formats.segments import arguments_object, arguments_written
-from isc.types import Json, Span, ToolCall, ToolSpec
+from isc.formats.segments import arguments_object, arguments_written, body, scaffold
+from isc.types import Json, Segment, Span, ToolCall, ToolSpec
 
 _KEYS: Final = ("parameters", "arguments")
 _JSON_CALL_BEGINS: Final = re.compile(
@@ -134,18 +134,23 @@ def _reading(raw: str) -> CallReading:
     return strict_call(value, _KEYS)
 
 
-def json_call_text(call: ToolCall) -> str:
+def json_call_text(call: ToolCall) -> tuple[Segment, ...]:
     """Return a call as JSON."""
-    return f'{{"name": "{call.name}", "{_KEYS[0]}": {arguments_written(call)}}}'
+    name, arguments = body(call.name, "tool_name"), body(arguments_written(call), "tool_arguments")
+    return scaffold('{"name": "'), name, scaffold(f'", "{_KEYS[0]}": '), arguments, scaffold("}")
 
 
-def built_in_text(call: ToolCall, path: str) -> str:
-    """Return a call of a built-in tool. Refuse an argument that is no text; its error is placed under `path`."""
+def built_in_call_text(call: ToolCall, path: str) -> Iterator[Segment]:
+    """Yield a call of a built-in tool. Refuse an argument that is no text; its error is placed under `path`."""
     arguments = arguments_object(call)
     for key, value in arguments.items():
         if not isinstance(value, str):
             raise ConversationError(f"{path}.{key}", f"must be a string: {call.name} is a built-in tool", value)
-    return f"{call.name}.call(" + ", ".join(f'{key}="{value}"' for key, value in arguments.items()) + ")"
+    yield from (body(call.name, "tool_name"), scaffold(".call("))
+    for position, (key, value) in enumerate(arguments.items()):
+        yield from (scaffold(", " if position else ""), body(key, "tool_arguments"), scaffold('="'))
+        yield from (body(str(value), "tool_arguments"), scaffold('"'))
+    yield scaffold(")")
 
 
 def begins_call(content: str) -> bool:

@@ -66,10 +66,11 @@ def xml_calls(calls: Sequence[ToolCall], spell: Callable[[Json], str], *, apart:
         yield _NEXT if position else apart
         yield _CALL
         yield _FUNCTION
-        yield body(call.name)
+        yield body(call.name, "tool_name")
         yield _TAG_END
         for key, value in arguments_object(call).items():
-            yield from (_PARAMETER, body(f"{key}"), _TAG_END, body(spell(value)), _END_PARAMETER)
+            yield from (_PARAMETER, body(f"{key}", "tool_arguments"), _TAG_END)
+            yield from (body(spell(value), "tool_arguments"), _END_PARAMETER)
         yield _END_FUNCTION
         yield _END_CALL
 

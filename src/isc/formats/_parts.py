@@ -1,0 +1,192 @@
+"""The parts of bodies in a stream: each body segment is given one (law 10).
+
+A format says of what field a text is: reasoning, a call's name, its arguments; all else that a message says is content.
+What the format writes around these in a sampled turn is told by its neighbours, in one way for all formats, those of
+traced templates too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby, takewhile
+from typing import Final
+
+from msgspec import Struct
+
+from isc.types import UNOWNED, WRITTEN_PARTS, BodyPart, Reasoning, Segment
+
+_CALL: Final = frozenset(("tool_name", "tool_arguments"))
+
+
+class Frame(Struct, frozen=True):
+    """What a format writes in a turn that tells its parts: what ends reasoning, begins a message, closes the turn.
+
+    `opener` and `closer` bracket reasoning, "" where nothing does. `start` begins a message in formats whose turns are
+    several.
+    """
+
+    opener: str = ""
+    closer: str = ""
+    start: str = ""
+    closes: frozenset[str] = frozenset()
+
+
+NO_FRAME: Final = Frame()
+
+
+def frame_of(
+    reasoning: Reasoning | None, turn_start: str | None, turn_close: str | None, stop_tokens: Sequence[str]
+) -> Frame:
+    """Return the frame of a format that has these."""
+    closes = frozenset((*stop_tokens, *(() if turn_close is None else (turn_close,))))
+    opener, closer = ("", "") if reasoning is None else (reasoning.opener, reasoning.closer)
+    return Frame(opener, closer, turn_start or "", closes)
+
+
+def with_parts(segments: Iterable[Segment], roles: Sequence[str], frame: Frame = NO_FRAME) -> list[Segment]:
+    """Return a stream of owned segments in which each body segment has a part, and no other.
+
+    Args:
+        segments: The stream. What an assistant samples has the parts of its fields already, or all of its parts.
+        roles: The role of each message.
+        frame: What the format writes in sampled turns.
+    """
+    parted: list[Segment] = []
+    for (message, is_body), group in groupby(segments, lambda segment: (segment.message, segment.body)):
+        if is_body and roles[message] == "assistant":
+            parted += sampled_parts(list(group), message, frame)
+        else:
+            parted += given_parts(group, roles)
+    return parted
+
+
+def given_parts(segments: Iterable[Segment], roles: Sequence[str]) -> list[Segment]:
+    """Return owned segments that are not sampled, each body with its part: what a tool says is a result.
+
+    Of a sampled turn they have what the format says to be part of it, such as what closes it.
+    """
+    parted: list[Segment] = []
+    for segment in segments:
+        part = segment.part if segment.body else None
+        if segment.body and part is None:
+            said: BodyPart = "tool_result" if roles[segment.message] == "tool" else "content"
+            part = said if segment.kind == "text" else "media"
+        if part != segment.part:
+            text, kind, body, owner = segment.text, segment.kind, segment.body, segment.message
+            parted.append(Segment(text, kind, body, owner, segment.repeat, segment.media, part))
+        else:
+            parted.append(segment)
+    return parted
+
+
+def sampled_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
+    """Return what a message samples without a break, all of it body, each segment with its part.
+
+    Args:
+        turn: The segments, each field with its part; those without a part are what the format writes.
+        message: Whose they are, where they are nobody's.
+        frame: What the format writes in sampled turns.
+    """
+    parted: list[Segment] = []
+    texts: list[str] = []
+    owner, held = message, None  # of the texts
+    for segment, part in zip(*_told(turn, frame), strict=True):
+        own = segment.message if segment.message != UNOWNED else message
+        if segment.kind == "text" and texts and part == held and own == owner:
+            texts.append(segment.text)
+            continue
+        if texts:
+            parted.append(Segment(texts[0] if len(texts) == 1 else "".join(texts), "text", True, owner, 1, None, held))
+            texts = []
+        if segment.kind == "text":
+            texts.append(segment.text)
+            owner, held = own, part
+        else:
+            parted.append(Segment(segment.text, "special", True, own, segment.repeat, segment.media, part))
+    if texts:
+        parted.append(Segment("".join(texts), "text", True, owner, 1, None, held))
+    return parted
+
+
+def _told(turn: Sequence[Segment], frame: Frame) -> tuple[list[Segment], list[BodyPart | None]]:
+    """Return the segments of a turn, cut where parts meet, and the part of each."""
+    segments: list[Segment] = []
+    parts: list[BodyPart | None] = []
+    thought_ends = _thought_end(turn, frame)
+    before: BodyPart | None = None
+    gap = 0  # how many segments of the format's wait to be told
+    for place, segment in enumerate(turn):
+        part = segment.part
+        if part is None or part in WRITTEN_PARTS:
+            gap += 1
+            continue
+        part = "reasoning" if part == "content" and place < thought_ends else part
+        if gap:
+            _tell(segments, parts, turn[place - gap : place], (before, part), frame)
+            gap = 0
+        segments.append(segment)
+        parts.append(part)
+        before = part
+    if gap:
+        _tell(segments, parts, turn[len(turn) - gap :], (before, None), frame)
+        last = turn[-1]
+        if last.part is None and last.kind == "special" and last.text in frame.closes:
+            parts[-1] = "close"
+    return segments, parts
+
+
+def _thought_end(turn: Sequence[Segment], frame: Frame) -> int:
+    """Return the place of what ends reasoning: content before it is reasoning that the content spells.
+
+    Nothing stands before such a content but what opens reasoning, where the prompt has not opened it.
+    """
+    if not frame.closer or not any(one.part == "content" for one in turn):
+        return 0
+    end = next((place for place, one in enumerate(turn) if one.part is None and frame.closer in one.text), 0)
+    before = "".join([one.text for one in takewhile(lambda one: one.part is None, turn[:end])])
+    return end if frame.opener in before or not before.strip() else 0
+
+
+def _tell(
+    segments: list[Segment],
+    parts: list[BodyPart | None],
+    gap: Sequence[Segment],
+    around: tuple[BodyPart | None, BodyPart | None],
+    frame: Frame,
+) -> None:
+    """Add what the format writes between two fields of a turn. What stands in a call, or follows one, is of calls."""
+    before, after = around
+    if before in _CALL or after not in _CALL:
+        part: BodyPart = "tool_call" if before in _CALL else "marker"
+        segments += gap
+        parts += [segment.part or part for segment in gap]
+        return
+    cut = _call_start(gap, frame)
+    for segment in gap:
+        size = len(segment.text)
+        if segment.part is None and 0 < cut < size:
+            segments += [
+                Segment(text, segment.kind, True, segment.message) for text in (segment.text[:cut], segment.text[cut:])
+            ]
+            parts += ["marker", "tool_call"]
+        else:
+            segments.append(segment)
+            parts.append(segment.part or ("marker" if cut >= size else "tool_call"))
+        cut = max(cut - size, 0)
+
+
+def _call_start(gap: Sequence[Segment], frame: Frame) -> int:
+    """Return the character of a gap at which the call after it begins: behind what ends reasoning and white space.
+
+    In a format whose turns are several messages it is the beginning of the last.
+    """
+    text = "".join([segment.text for segment in gap])
+    start = end = 0
+    for segment in gap:
+        end += len(segment.text)
+        start = end if segment.part == "marker" else start
+    if frame.start and not start:
+        return max(text.rfind(frame.start), 0)
+    if frame.closer and frame.closer in text:
+        start = max(start, text.rfind(frame.closer) + len(frame.closer))
+    return start + len(text[start:]) - len(text[start:].lstrip())
