@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from isc.build import sources
+from isc.build.samples import Built
 from isc.cli import main
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "conversations.jsonl"
@@ -32,14 +35,29 @@ def run(source: Path | str, output: Path, *more: str, loss: str = "assistant") -
         return main(["build", str(source), "-o", str(output), "--family", "qwen3", "--loss", loss, *more])
 
 
+def interrupting(after: int) -> Callable[..., AbstractContextManager[Iterator[Built]]]:
+    """Results that end with Ctrl-C after so many batches."""
+
+    def closing(results: Iterator[Built]) -> AbstractContextManager[Iterator[Built]]:
+        def cut() -> Iterator[Built]:
+            for number, result in enumerate(results):
+                if number == after:
+                    raise KeyboardInterrupt
+                yield result
+
+        return nullcontext(cut())
+
+    return closing
+
+
 def rows(place: Path) -> list[dict[str, object]]:
     """The lines of a JSON Lines file."""
     return [json.loads(line) for line in place.read_text().splitlines()]
 
 
 def files_in(place: Path) -> set[str]:
-    """The files in a directory, but for the inputs."""
-    return {path.name for path in place.iterdir()} - {"many.jsonl", "in.jsonl"}
+    """The files in a directory, but for the inputs and what is said of the samples."""
+    return {path.name for path in place.iterdir() if not path.name.endswith(".meta.json")} - {"many.jsonl", "in.jsonl"}
 
 
 def written(place: Path, *messages: dict[str, object]) -> Path:

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 from isc import _brief, convert, errors
 from isc.conversation.bridge import Appended, Extension, Refusal
 from isc.conversation.contexts import build_training_samples
+from isc.conversation.lengths import Fitted, Lost, fit_training_samples
+from isc.conversation.packing import pack_samples
 from isc.conversation.renderer import Renderer
+from isc.conversation.splits import split_of
 from isc.conversation.training import TrainingSample, TrajectoryStep, build_training_sample, build_trajectory_step
 from isc.encoding import encoders
 from isc.encoding.base import Encoder
@@ -35,6 +38,7 @@ from isc.errors import (
     SpecialInBodyError,
     TemplateError,
     TemplateLimitError,
+    TooLongError,
     TracedTemplateNotice,
     TrajectoryError,
     UnknownModelError,
@@ -127,6 +131,7 @@ __all__ = [
     "Extension",
     "Family",
     "FamilyError",
+    "Fitted",
     "Gemma3",
     "Gemma4",
     "Glm5",
@@ -144,6 +149,7 @@ __all__ = [
     "LagunaXS2",
     "Llama3",
     "LoadError",
+    "Lost",
     "MalformedResponseError",
     "MediaError",
     "MediaPart",
@@ -180,6 +186,7 @@ __all__ = [
     "TemplateError",
     "TemplateLimitError",
     "TextPart",
+    "TooLongError",
     "ToolCall",
     "ToolMessage",
     "ToolSpec",
@@ -201,13 +208,16 @@ __all__ = [
     "encoders",
     "errors",
     "family_for",
+    "fit_training_samples",
     "fold",
     "gateway",
     "list_families",
     "load",
     "media",
+    "pack_samples",
     "reading",
     "rollout",
+    "split_of",
     "stages",
     "template",
     "unfold",

@@ -56,6 +56,10 @@ class OptionError(Error, ValueError):
     """A family option or an argument of a public function has a value that cannot be honoured."""
 
 
+class TooLongError(Error, ValueError):
+    """A sample has more tokens than it may have, and cannot be shortened as was asked."""
+
+
 class UnknownModelError(Error, LookupError):
     """No family is known for this model name."""
 

@@ -224,6 +224,12 @@ def vocabulary_digest(source: str) -> str:
     return digest.hexdigest()
 
 
+def template_digest(source: str) -> str:
+    """Return the SHA-256 of a model's default chat template; "" where it has none."""
+    template = Source(source).chat_template()
+    return "" if template is None else sha256(template.encode()).hexdigest()
+
+
 def _by_ranks(model: Source, path: Path) -> VocabularyEncoder:
     """Load the encoder of a model that has a rank file."""
     configuration = model.text(CONFIG)

@@ -196,7 +196,7 @@ def test_too_many_tokens_are_rejected_not_cut(tmp_path: Path) -> None:
     assert all(len(str(row["input_ids"]).split(",")) <= 400 for row in rows(tmp_path / "out.jsonl"))
     rejected = rows(tmp_path / "out.rejects.jsonl")
     assert len(rejected) + len(rows(tmp_path / "out.jsonl")) == 14
-    assert "more than --max-tokens 400" in str(rejected[0]["reason"])
+    assert "more than max_tokens = 400" in str(rejected[0]["reason"])
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", NOT_JSON * 3])

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from command_line import CHAT, EXAMPLE, NOT_JSON, files_in, rows, run, write_many
+from command_line import CHAT, EXAMPLE, NOT_JSON, files_in, interrupting, rows, run, write_many
 from isc.build import arrow, sources
-from isc.build.samples import Built
 from isc.cli import main, running
 from small_templates import CHATML
 from tokenizer_files import byte_level, text_of, with_added_tokens
@@ -40,21 +37,6 @@ def test_strict_stops_at_the_bad_line_and_resume_goes_on_once_it_is_mended(
     assert run(many, tmp_path / output, "--strict", "--resume") == 0
     assert run(many, tmp_path / f"whole{output}") == 0
     assert (tmp_path / output).read_bytes() == (tmp_path / f"whole{output}").read_bytes()
-
-
-def interrupting(after: int) -> Callable[..., AbstractContextManager[Iterator[Built]]]:
-    """Results that end with Ctrl-C after so many batches."""
-
-    def closing(results: Iterator[Built]) -> AbstractContextManager[Iterator[Built]]:
-        def cut() -> Iterator[Built]:
-            for number, result in enumerate(results):
-                if number == after:
-                    raise KeyboardInterrupt
-                yield result
-
-        return nullcontext(cut())
-
-    return closing
 
 
 @pytest.mark.parametrize("output", ["out.jsonl", "out.parquet"])

@@ -7,10 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from test_build_files import interrupting
 
 import isc
-from command_line import rows, write_many
+from command_line import interrupting, rows, write_many
 from isc.build import sources
 from isc.cli import formats, main, running
 from isc.formats.gpt_oss import GptOss

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import ipc, parquet
 
-from command_line import EXAMPLE, NOT_JSON, rows, run
+from command_line import EXAMPLE, NOT_JSON, interrupting, rows, run
 from isc.build import json_arrays, sources
 from isc.build.conversations import InputError
 from isc.build.json_arrays import elements
@@ -147,22 +146,6 @@ def test_a_build_reads_every_file_from_any_batch_on(
     assert [row for one in one_row for row in one.rows()] == [row for one in batches for row in one.rows()][4:]
 
 
-def stopping(after: int) -> Callable[..., AbstractContextManager[Any]]:
-    """Results that end with Ctrl-C after so many batches."""
-    from contextlib import nullcontext
-
-    def closing(results: Any) -> AbstractContextManager[Any]:  # noqa: ANN401
-        def cut() -> Any:  # noqa: ANN401
-            for number, result in enumerate(results):
-                if number == after:
-                    raise KeyboardInterrupt
-                yield result
-
-        return nullcontext(cut())
-
-    return closing
-
-
 SEVERAL = ("a.jsonl", "b.json.gz", "a.parquet", "stream.arrow.zst")
 
 
@@ -181,7 +164,7 @@ def test_a_build_of_several_files_ends_as_if_it_was_never_interrupted(
     assert (rejected["file"], rejected["line"], rejected["original"]) == (names[0], 53, NOT_JSON.decode().rstrip())
     for after in (2, 20, 20, 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(running, "closing", stopping(after))
+            patch.setattr(running, "closing", interrupting(after))
             assert run(names[0], tmp_path / "out.jsonl", *more, "--resume") == 130
     assert run(names[0], tmp_path / "out.jsonl", *more, "--resume") == 1
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -193,7 +176,7 @@ def test_an_input_that_changed_is_told_by_its_place(
 ) -> None:
     names = [str(write(name)) for name in ("a.jsonl", "a.parquet")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "closing", stopping(38))
+        patch.setattr(running, "closing", interrupting(38))
         assert run(names[0], tmp_path / "out.jsonl", names[1]) == 130
     kept = Path(names[0]).read_bytes()
     Path(names[0]).write_bytes(kept.replace(b"user", b"tool", 1))

@@ -10,7 +10,7 @@ from typing import Any
 
 import dill  # type: ignore[import-untyped]
 import pytest
-from datasets import Dataset, load_dataset  # type: ignore[import-untyped]
+from datasets import Dataset, load_dataset
 
 import isc
 from tokenizer_files import qwen3_file

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 import isc
 from command_line import EXAMPLE, rows, run
@@ -123,6 +123,20 @@ def test_rows_are_packed_with_their_labels(samples: list[isc.TrainingSample], tm
             place += len(sample)
         assert set(labels[place:]) <= {IGNORED}, "what is no sample is padding"
         assert place, "a pack begins with a sample"
+
+
+def test_packs_of_a_build_go_into_a_collator_for_flash_attention(tmp_path: Path) -> None:
+    """Its positions are those of the rows, and nothing is trained on that stands behind another sample's tokens."""
+    assert run(EXAMPLE, tmp_path / "rows.jsonl", "--pack", str(LENGTH)) == 0
+    packs: list[dict[str, Any]] = list(rows(tmp_path / "rows.jsonl"))
+    assert 1 < len(packs) < 14
+    collator = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
+    batch = collator([{name: row[name] for name in ("input_ids", "labels", "seq_lengths")} for row in packs])
+    for name in ("input_ids", "labels", "position_ids"):
+        assert batch[name].tolist() == [[value for row in packs for value in row[name]]]
+    trainer = trained([{n: row[n] for n in ("input_ids", "labels", "seq_lengths")} for row in packs], tmp_path / "run")
+    seen = list(rows_of(trainer.batches))
+    assert all(any(begins(row, (tuple(one["input_ids"]), tuple(one["labels"]))) for one in packs) for row in seen)
 
 
 def test_a_loss_mask_alone_would_train_on_every_token(samples: list[isc.TrainingSample], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import BinaryIO
 
@@ -7,6 +7,7 @@ from pyarrow import NativeFile, RecordBatch, Schema, Table
 class ParquetWriter:
     def __init__(self, where: str | NativeFile, schema: Schema, *, compression: str = ...) -> None: ...
     def write_table(self, table: Table) -> None: ...
+    def add_key_value_metadata(self, key_value_metadata: Mapping[str, str]) -> None: ...
     def __enter__(self) -> ParquetWriter: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     pyarrow = Later
 
-_INTEGERS = frozenset(("input_ids", "labels", "target_ids", "position_ids", "message_indices"))
+_INTEGERS = frozenset(("input_ids", "labels", "target_ids", "position_ids", "seq_lengths", "message_indices"))
 _SMALL = frozenset(("completion_mask", "assistant_masks"))
 _MASKS = frozenset(("loss_mask", "is_content", "sampled_mask"))
 _ROW_GROUP_BYTES = 64 * 1024 * 1024
@@ -59,29 +59,32 @@ def batch_of(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> py
     return pyarrow.RecordBatch.from_pydict(values, schema=schema_of(columns))
 
 
-def to_parquet(stream: Path, target: Path) -> None:
-    """Write a stream as a Parquet file, in row groups of about 64 MB."""
+def to_parquet(stream: Path, target: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a stream as a Parquet file, in row groups of about 64 MB, with metadata in its footer."""
     import pyarrow
 
     with pyarrow.OSFile(str(stream)) as source:
-        _write_parquet(source, str(target))
+        _write_parquet(source, str(target), metadata)
 
 
-def parquet_of(stream: bytes) -> bytes:
-    """Return a stream as the content of a Parquet file."""
+def parquet_of(stream: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return a stream as the content of a Parquet file, with metadata in its footer."""
     import pyarrow
 
     with pyarrow.BufferOutputStream() as target:
-        _write_parquet(pyarrow.BufferReader(stream), target)
+        _write_parquet(pyarrow.BufferReader(stream), target, metadata)
         return target.getvalue().to_pybytes()
 
 
-def _write_parquet(source: pyarrow.NativeFile, target: str | pyarrow.NativeFile) -> None:
+def _write_parquet(
+    source: pyarrow.NativeFile, target: str | pyarrow.NativeFile, metadata: Mapping[str, str] | None
+) -> None:
     import pyarrow
     from pyarrow import ipc, parquet
 
     reader = ipc.open_stream(source)
     with parquet.ParquetWriter(target, reader.schema, compression="zstd") as writer:
+        writer.add_key_value_metadata(metadata or {})
         group: list[pyarrow.RecordBatch] = []
         for batch in reader:
             group.append(batch)

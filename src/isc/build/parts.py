@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import TypeAlias
 
+import msgspec
 from msgspec import Struct
 
 from isc.build import arrow
+from isc.build.metadata import FOOTER, metadata_of
 from isc.build.samples import Batch, Rejected, Settings, Tally, build_batch, columns
 from isc.conversation.renderer import Renderer
 
@@ -90,5 +92,6 @@ def build_part(renderer: Renderer, settings: Settings, strict: bool, part: Part)
         if strict and rejected:
             break
     rows = b"".join(stream)
-    parquet = arrow.parquet_of(arrow.stream_start(columns(settings)) + rows) if rows else b""
+    metadata = {FOOTER: msgspec.json.encode(metadata_of(settings, columns(settings), tally)).decode()}
+    parquet = arrow.parquet_of(arrow.stream_start(columns(settings)) + rows, metadata) if rows else b""
     return BuiltPart(part.number, part.digest, parquet, tuple(rejected), tally, lines)

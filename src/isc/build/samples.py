@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Literal, TypeAlias, cast, get_args
 
 import msgspec
 from msgspec import Struct
@@ -15,10 +16,13 @@ from isc.build.conversations import Conversation
 from isc.build.forms import Form, InputRow, conversation
 from isc.build.nulls import null_keys, without_nulls
 from isc.build.survey import Survey, survey_of
-from isc.conversation.columns import SETS, ColumnSet
+from isc.conversation.columns import SETS, Column, ColumnSet
 from isc.conversation.contexts import Contexts, training_contexts, unprompted_text
 from isc.conversation.flags import read_flags
+from isc.conversation.lengths import Fitted, Lost, TooLong, Turns, fitted
+from isc.conversation.packing import PACK_COLUMNS, pack, packed_row
 from isc.conversation.renderer import Renderer
+from isc.conversation.splits import split_of
 from isc.conversation.training import (
     RoleToMask,
     TrainingSample,
@@ -27,12 +31,11 @@ from isc.conversation.training import (
     chosen_parts,
     nothing_to_train,
 )
-from isc.errors import EncoderError, Error, OptionError
+from isc.errors import EncoderError, Error, NothingToTrainError, OptionError
+from isc.rendered import MultiModalData, followed
 from isc.types import BodyPart, Role
 
 SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
-Turns: TypeAlias = Literal["together", "each"]
-"""Whether a conversation is one sample, or one for each stretch of turns that extend each other."""
 NOBODY = "nobody"
 MEDIA = "multi_modal_data"
 """The column of a row's images."""
@@ -111,6 +114,7 @@ class Settings(Struct, frozen=True):
     """All that decides what a line becomes, so that two builds can be told apart.
 
     `family`, `vocabulary_digest` and `version` describe the renderer for that purpose; nothing is loaded by them.
+    `described` and `template_digest` are for people and for the metadata of the samples.
     `vocabulary` is its name, for people: a directory that was moved holds the same vocabulary. `date` is the day that
     the text names as the present one, "" for a format that names none. `surveyed`: whether a survey is taken.
     """
@@ -122,6 +126,11 @@ class Settings(Struct, frozen=True):
     turns: Turns = "together"
     ensure_final_stop: bool = False
     max_tokens: int | None = None
+    too_long: TooLong = "reject"
+    pack: int | None = None
+    split: tuple[tuple[str, float], ...] = ()
+    shards: int | None = None
+    shard_size: int | None = None
     form: Form | None = None
     drop_null: bool = False
     images: bool = False
@@ -130,6 +139,8 @@ class Settings(Struct, frozen=True):
     vocabulary_digest: str = ""
     date: str = ""
     version: str = ""
+    described: str = ""
+    template_digest: str = ""
     images_from: str = ""
     surveyed: bool = False
 
@@ -161,6 +172,8 @@ class Tally(Struct, frozen=True):
         unprompted: Trained turns that no engine with these options could have sampled there. Looked for where each turn
             stands behind its prompt.
         nulls: Keys that are null in arguments and in tools, by the place: dropped, or rendered as they are.
+        lost: What shortening lost.
+        written: Rows that were written, by the part of the output; several samples are a row where they are packed.
     """
 
     samples: int = 0
@@ -170,15 +183,24 @@ class Tally(Struct, frozen=True):
     unrendered: dict[str, int] = {}
     unprompted: int = 0
     nulls: dict[str, int] = {}
+    lost: Lost = Lost()
+    written: dict[str, int] = {}
 
     def __add__(self, other: Tally) -> Tally:
         names = dict.fromkeys((*self.roles, *other.roles))
         empty = RoleTally()
         roles = {name: self.roles.get(name, empty) + other.roles.get(name, empty) for name in names}
-        counts = (_added(self.flagged, other.flagged), _added(self.unrendered, other.unrendered))
-        unprompted = self.unprompted + other.unprompted
-        nulls = _added(self.nulls, other.nulls)
-        return Tally(self.samples + other.samples, self.rejected + other.rejected, roles, *counts, unprompted, nulls)
+        return Tally(
+            self.samples + other.samples,
+            self.rejected + other.rejected,
+            roles,
+            _added(self.flagged, other.flagged),
+            _added(self.unrendered, other.unrendered),
+            self.unprompted + other.unprompted,
+            _added(self.nulls, other.nulls),
+            self.lost + other.lost,
+            _added(self.written, other.written),
+        )
 
 
 def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
@@ -224,7 +246,7 @@ class Built(Struct, frozen=True):
     """What a batch became: encoded rows, rejected rows, and how much of the input that accounts for.
 
     Attributes:
-        rows: The samples, encoded.
+        parts: The samples, encoded, by the part of the output that they belong to: its split and shard, or "".
         rejected: The rows that became none.
         tally: What became of the rows.
         lines: How many rows are accounted for.
@@ -234,7 +256,7 @@ class Built(Struct, frozen=True):
         survey: What a report shows of them, where one is taken.
     """
 
-    rows: bytes
+    parts: dict[str, bytes]
     rejected: tuple[Rejected, ...]
     tally: Tally
     lines: int
@@ -243,6 +265,11 @@ class Built(Struct, frozen=True):
     read: int = 0
     survey: Survey | None = None
 
+    @property
+    def rows(self) -> bytes:
+        """Return the samples of all parts."""
+        return b"".join(self.parts.values())
+
 
 def columns(settings: Settings) -> tuple[str, ...]:
     """Return the names of a row's columns: those of the sample, of its images, and what the input's rows carry along.
@@ -250,7 +277,8 @@ def columns(settings: Settings) -> tuple[str, ...]:
     Raises:
         OptionError: A column that is carried along has the name of another.
     """
-    own = (*SETS[settings.columns], *((MEDIA,) if settings.images else ()))
+    packed = [name for name in PACK_COLUMNS if settings.pack and name not in SETS[settings.columns]]
+    own = (*SETS[settings.columns], *packed, *((MEDIA,) if settings.images else ()))
     clash = next((name for name in settings.keep if name in own), None)
     if clash is not None:
         raise OptionError(f"--keep {clash}: the samples have a column of that name already; rename it in the input")
@@ -301,19 +329,37 @@ def build_samples(
             where the format renders nothing of a message, or a turn does not begin with its prompt.
     """
     nulls = null_keys(read)
-    contexts = _contexts(renderer, settings, without_nulls(read) if nulls and settings.drop_null else read)
-    for sample in contexts.samples:
-        count = len(sample.token_ids)
-        if settings.max_tokens is not None and count > settings.max_tokens:
-            raise LineError(f"{count} tokens, more than --max-tokens {settings.max_tokens}")
+    read = without_nulls(read) if nulls and settings.drop_null else read
+    contexts = _contexts(renderer, settings, read)
+    short = _short_enough(renderer, settings, read, contexts)
+    for sample in short.samples:
         if strict and sample.rendered.unrendered_messages:
             index = sample.rendered.unrendered_messages[0]
             role = sample.rendered.message_roles[index]
             raise LineError(f"messages[{index}]: this format renders nothing of this {role} message; leave it out")
     if strict and contexts.unprompted:
         raise LineError(unprompted_text(contexts.unprompted))
-    tally = Tally(flagged=dict(read_flags(read.messages).counts), unprompted=len(contexts.unprompted), nulls=nulls)
-    return contexts.samples, sum(map(tally_of, contexts.samples), tally)
+    flagged = dict(read_flags(read.messages).counts)
+    tally = Tally(flagged=flagged, unprompted=len(contexts.unprompted), nulls=nulls, lost=short.lost)
+    return short.samples, sum(map(tally_of, short.samples), tally)
+
+
+def _short_enough(renderer: Renderer, settings: Settings, read: Conversation, contexts: Contexts) -> Fitted:
+    """Return the samples as the settings want them shortened; every row of a pack has to fit in it."""
+    max_tokens = settings.max_tokens or settings.pack
+    if max_tokens is None:
+        return Fitted(contexts.samples)
+
+    def build(indices: Sequence[int], untrained: Collection[int]) -> Contexts:
+        left = frozenset(untrained) | read.untrained
+        some = [read.messages[index] for index in indices]
+        places = frozenset(place for place, index in enumerate(indices) if index in left)
+        try:
+            return _contexts(renderer, settings, msgspec.structs.replace(read, messages=some, untrained=places))
+        except NothingToTrainError:
+            return Contexts(())
+
+    return fitted(contexts, build, max_tokens, settings.too_long)
 
 
 def _contexts(renderer: Renderer, settings: Settings, read: Conversation) -> Contexts:
@@ -343,36 +389,116 @@ def build_batch(renderer: Renderer, settings: Settings, strict: bool, batch: Bat
         strict: Whether to stop at a bad row.
         batch: The rows.
     """
-    written: list[Row] = []
-    rejected: list[Rejected] = []
-    surveyed: list[tuple[int, int, TrainingSample]] = []
-    tally = Tally()
-    done = 0
+    under_way = _UnderWay(renderer, settings, strict, batch)
     for number, row in enumerate(batch.rows(), batch.first):
         try:
             if not isinstance(row, bytes) or row.strip():
-                read = conversation(row, batch.form)
-                samples, counted = build_samples(renderer, settings, read, strict=strict)
-                written += [row_of(sample, settings, read.fields) for sample in samples]
-                surveyed += [(number, index, sample) for index, sample in enumerate(samples) if settings.surveyed]
-                tally += counted
+                under_way.build(number, row)
         except EncoderError:
             raise  # the vocabulary is at fault, and every other row would fail as well
         except Exception as error:  # whatever one row does, the others are not to be lost by it
-            rejected.append(_rejected(number, row, error, batch.file))
+            under_way.reject(number, row, error)
             if strict:
                 break
-            tally += Tally(rejected=1)
-        done += 1
-    end = batch.ends[done - 1] if done and batch.ends else None
-    refused = [] if strict else [(row.line, row.reason, row.original) for row in rejected]
-    survey = survey_of(surveyed, refused) if settings.surveyed else None
-    done_with = (tally, done, end, batch.file, batch.read)
-    return Built(_encoded(written, settings.format), tuple(rejected), *done_with, survey)
+        under_way.done += 1
+    return under_way.built()
 
 
-def _rejected(number: int, row: InputRow, error: Exception, file: int) -> Rejected:
-    return Rejected(number, reason_of(error), row if isinstance(row, bytes) else tables.row_text(row), file)
+class _UnderWay:
+    """What the rows of a batch became so far."""
+
+    def __init__(self, renderer: Renderer, settings: Settings, strict: bool, batch: Batch) -> None:
+        self.done = 0
+        self._renderer = renderer
+        self._settings = settings
+        self._strict = strict
+        self._batch = batch
+        self._rows: dict[str, list[Row]] = {}
+        self._rejected: list[Rejected] = []
+        self._surveyed: list[tuple[int, int, TrainingSample]] = []
+        self._tally = Tally()
+
+    def build(self, number: int, row: InputRow) -> None:
+        """Build the samples of a row."""
+        settings = self._settings
+        read = conversation(row, self._batch.form)
+        samples, counted = build_samples(self._renderer, settings, read, strict=self._strict)
+        rows = self._rows.setdefault(part_of(settings, read, number), [])
+        rows += [row_of(sample, settings, read.fields) for sample in samples]
+        self._surveyed += [(number, index, sample) for index, sample in enumerate(samples) if settings.surveyed]
+        self._tally += counted
+
+    def reject(self, number: int, row: InputRow, error: Exception) -> None:
+        """Note a row that became no sample. Under `strict` it is not counted: it will be tried again."""
+        original = row if isinstance(row, bytes) else tables.row_text(row)
+        self._rejected.append(Rejected(number, reason_of(error), original, self._batch.file))
+        if not self._strict:
+            self._tally += Tally(rejected=1)
+
+    def built(self) -> Built:
+        """Return the result. Packs are made of whole batches, so that a build that goes on makes the same ones."""
+        batch, settings = self._batch, self._settings
+        stopped = self._strict and bool(self._rejected)
+        if stopped and settings.pack:
+            return Built({}, tuple(self._rejected), Tally(), 0, None, batch.file, batch.read)
+        parts = {part: _packed(rows, settings) for part, rows in self._rows.items() if rows}
+        tally = self._tally + Tally(written={part: len(rows) for part, rows in parts.items()})
+        refused = [] if stopped else [(row.line, row.reason, row.original) for row in self._rejected]
+        survey = survey_of(self._surveyed, refused) if settings.surveyed else None
+        encoded = {part: _encoded(rows, settings.format) for part, rows in parts.items()}
+        end = batch.ends[self.done - 1] if self.done and batch.ends else None
+        return Built(encoded, tuple(self._rejected), tally, self.done, end, batch.file, batch.read, survey)
+
+
+def parts_pattern(settings: Settings) -> str:
+    r"""Return a pattern of the names of all parts that an output may have, "" where it is one file.
+
+    Raises:
+        OptionError: Options of length or parts do not go together.
+
+    >>> parts_pattern(Settings(Loss(True), split=(("train", 0.9), ("val", 0.1)), shards=4))
+    '(?:train|val)-\\d{5}(?:-of-\\d{5})?'
+    """
+    if settings.shards and settings.shard_size:
+        raise OptionError("--shards and --shard-size: pass one of them")
+    if settings.pack and settings.max_tokens and settings.max_tokens > settings.pack:
+        raise OptionError(f"--max-tokens {settings.max_tokens} does not fit in --pack {settings.pack}")
+    if settings.too_long != "reject" and not (settings.max_tokens or settings.pack):
+        raise OptionError(f"--too-long {settings.too_long}: say of how many tokens, with --max-tokens or --pack")
+    names = [f"(?:{'|'.join(name for name, _ in settings.split)})"] if settings.split else []
+    numbers = [r"\d{5}(?:-of-\d{5})?"] if settings.shards or settings.shard_size else []
+    return "-".join([*names, *numbers])
+
+
+def part_of(settings: Settings, read: Conversation, number: int) -> str:
+    """Return the part of the output that the samples of a row belong to.
+
+    A split is told by the conversation, a shard by the number of the row: both are the same however work is divided.
+    """
+    names = [split_of(read.messages, dict(settings.split))] if settings.split else []
+    if settings.shards:
+        names.append(f"{(number - 1) % settings.shards:05}-of-{settings.shards:05}")
+    return "-".join(names)
+
+
+def _packed(rows: Sequence[Row], settings: Settings) -> Sequence[Row]:
+    """Return rows packed, where that is asked for. What rows carry along becomes a list of one value a sample."""
+    if not settings.pack:
+        return rows
+    lengths = [cast(int, row["length"]) for row in rows]
+    return [_one_row([rows[index] for index in one], settings) for one in pack(lengths, settings.pack)]
+
+
+def _one_row(rows: Sequence[Row], settings: Settings) -> Row:
+    own = SETS[settings.columns]
+    packed: Row = {**packed_row([{name: cast(Column, row[name]) for name in own} for row in rows])}
+    if settings.images:
+        media: MultiModalData | None = None
+        for row, first in zip(rows, accumulate((cast(int, row["length"]) for row in rows), initial=0), strict=False):
+            media = followed(media, first, cast("MultiModalData | None", row[MEDIA]))
+        packed[MEDIA] = media
+    packed.update((name, [row[name] for row in rows]) for name in settings.keep)
+    return packed
 
 
 def reason_of(error: Exception) -> str:

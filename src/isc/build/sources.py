@@ -45,6 +45,7 @@ BROKEN = (OSError, EOFError, zlib.error, ValueError)
 """What reading a file that is cut off or damaged raises: of gzip, zstd, Parquet and Arrow."""
 
 _COMPARED_BYTES = 64 * 1024
+_BYTES_A_TOKEN, _PACKS, _MOST_PACKED = 4, 64, 8 << 20
 _SAID: Final[dict[Container, str]] = {
     "lines": "JSON Lines",
     "array": "a JSON array",
@@ -152,7 +153,14 @@ def unpacked(stream: BinaryIO, compression: Compression) -> BinaryIO:
     return tables.unpacked_zstd(stream) if compression == "zstd" else stream
 
 
-def read_batches(source: Source, file: int = 0, first: int = 1, place: int = 0) -> Iterator[Batch]:
+def batch_bytes(pack: int | None) -> int:
+    """Return the bytes of a batch. Samples are packed within a batch, so it has many times the length of a pack."""
+    return max(BATCH_BYTES, min(_BYTES_A_TOKEN * _PACKS * pack, _MOST_PACKED)) if pack else BATCH_BYTES
+
+
+def read_batches(
+    source: Source, file: int = 0, first: int = 1, place: int = 0, *, size: int | None = None
+) -> Iterator[Batch]:
     """Yield the rows of a file in batches.
 
     Args:
@@ -160,6 +168,7 @@ def read_batches(source: Source, file: int = 0, first: int = 1, place: int = 0) 
         file: Its number among the inputs.
         first: The number of the row at `place`.
         place: Where to begin: 0, or an end that a batch has.
+        size: The bytes of a batch; by default `BATCH_BYTES`.
 
     Raises:
         InputError: The file cannot be read, or is damaged; names the last row that was read.
@@ -167,7 +176,7 @@ def read_batches(source: Source, file: int = 0, first: int = 1, place: int = 0) 
     row = first
     read = _table_batches if source.is_table else _text_batches
     try:
-        for batch in read(source, file, first, place):
+        for batch in read(source, file, first, place, size or BATCH_BYTES):
             yield batch
             row = batch.first + len(batch.ends)
     except InputError as error:
@@ -177,14 +186,14 @@ def read_batches(source: Source, file: int = 0, first: int = 1, place: int = 0) 
         raise InputError(f"{named(source.name)}: cannot be read behind row {row - 1:,}: {error}") from None
 
 
-def _text_batches(source: Source, file: int, first: int, place: int) -> Iterator[Batch]:
+def _text_batches(source: Source, file: int, first: int, place: int, size: int) -> Iterator[Batch]:
     with opened(source.name) as stream:
         text = unpacked(stream, source.compression)
         if source.head:
             text = chained(source.head, text)
         _skip(text, place)
         pairs = _pairs(source, text, place)
-        for batch in batches(pairs, first, BATCH_BYTES):
+        for batch in batches(pairs, first, size):
             read = stream.tell() if source.compression else batch.ends[-1]
             yield Batch(batch.first, batch.lines, batch.ends, form=source.form, file=file, read=read)
 
@@ -214,11 +223,11 @@ def _skip(stream: BinaryIO, count: int) -> None:
         count -= len(piece)
 
 
-def _table_batches(source: Source, file: int, first: int, place: int) -> Iterator[Batch]:
+def _table_batches(source: Source, file: int, first: int, place: int, size: int) -> Iterator[Batch]:
     rows = place
     total = max(1, source.size)
     for batch, read in _record_batches(source, place):
-        for count, table in tables.packed(batch, BATCH_BYTES):
+        for count, table in tables.packed(batch, size):
             ends = tuple(range(rows + 1, rows + count + 1))
             yield Batch(first, ends=ends, table=table, form=source.form, file=file, read=min(read, total))
             first, rows = first + count, rows + count

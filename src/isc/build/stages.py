@@ -20,8 +20,9 @@ from isc._options import checked
 from isc._sources import Source
 from isc.build import arrow, samples
 from isc.build.forms import Form, conversation, form_of
-from isc.build.samples import Row, Settings, Turns
+from isc.build.samples import Row, Settings
 from isc.conversation.columns import ColumnSet
+from isc.conversation.lengths import Turns
 from isc.conversation.renderer import Renderer
 from isc.errors import EncoderError, Error, OptionError
 from isc.formats.base import Family

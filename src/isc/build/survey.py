@@ -12,10 +12,8 @@ from heapq import nsmallest
 
 from msgspec import Struct
 
-from isc._runs import cut_at
+from isc.conversation.lengths import beginning
 from isc.conversation.training import TrainingSample
-from isc.rendered import RenderedTokens, Run
-from isc.types import Span
 
 KEPT = 8
 """How many samples are kept of the longest, of the least trained, and of all."""
@@ -184,14 +182,4 @@ def _cut(kept: Kept) -> Kept:
     sample, rendered = kept.sample, kept.sample.rendered
     if len(rendered) <= MOST_TOKENS and rendered.multi_modal_data is None:
         return kept
-    runs = next(cut_at(((run.length, (run.message, run.body)) for run in rendered.runs), (MOST_TOKENS,)))
-    shorter = RenderedTokens(
-        rendered.token_ids[:MOST_TOKENS],
-        tuple(Run(length, *owner) for length, owner in runs),
-        rendered.message_roles,
-        rendered.message_tool_names,
-    )
-    spans: tuple[Span, ...] = tuple(
-        (start, min(end, MOST_TOKENS)) for start, end in sample.loss_spans if start < MOST_TOKENS
-    )
-    return Kept(kept.line, kept.index, kept.length, kept.trained, TrainingSample(shorter, spans))
+    return Kept(kept.line, kept.index, kept.length, kept.trained, beginning(sample, MOST_TOKENS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,8 +12,9 @@ from cyclopts import Parameter, validators
 from rich.console import Console
 
 from isc.build.forms import Form
-from isc.build.samples import Turns
 from isc.conversation.columns import ColumnSet
+from isc.conversation.lengths import TooLong, Turns
+from isc.conversation.splits import check_shares
 
 BuildEngine: TypeAlias = Literal["processes", "ray"]
 
@@ -30,6 +32,50 @@ def _check_date(_kind: object, value: str | None) -> None:
             date.fromisoformat(value)
         except ValueError:
             raise ValueError(f"{value} is no day; give YYYY-MM-DD.") from None
+
+
+def shares_of(text: str) -> tuple[tuple[str, float], ...]:
+    """Read splits and their shares.
+
+    Raises:
+        ValueError: A name or a share is none, a name comes twice, or the shares do not add up to 1.
+
+    >>> shares_of("train=0.9,val=0.1")
+    (('train', 0.9), ('val', 0.1))
+    """
+    shares: dict[str, float] = {}
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        name, _, share = item.partition("=")
+        if not re.fullmatch(r"\w+", name) or name in shares or not re.fullmatch(r"\d*\.?\d+", share):
+            raise ValueError(f"{item} is no split; give NAME=SHARE,NAME=SHARE, such as train=0.98,val=0.02.")
+        shares[name] = float(share)
+    if shares:
+        check_shares(shares)
+    return tuple(shares.items())
+
+
+def bytes_of(text: str) -> int:
+    """Read a number of bytes.
+
+    Raises:
+        ValueError: It is none.
+
+    >>> bytes_of("2MB"), bytes_of("512")
+    (2000000, 512)
+    """
+    size = re.fullmatch(r"(\d+)\s*([kKmMgG]?)[bB]?", text.strip())
+    if size is None or not int(size[1]):
+        raise ValueError(f"{text} is no size; give bytes, or such as 500MB or 2GB.")
+    return int(size[1]) * {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3}[size[2].upper()]
+
+
+def _check_split(_kind: object, value: str) -> None:
+    shares_of(value)
+
+
+def _check_size(_kind: object, value: str | None) -> None:
+    if value is not None:
+        bytes_of(value)
 
 
 File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_check_file)]
@@ -86,7 +132,32 @@ class Samples:
     """The day, YYYY-MM-DD, that formats which name the present day are told, in all samples. By default the day on
     which the build began, also when it is resumed."""
     max_tokens: Whole | None = None
-    """Reject conversations of more tokens than this; nothing is ever cut off."""
+    """The most tokens of a sample; without --too-long, longer ones are rejected."""
+    too_long: TooLong = "reject"
+    """What becomes of a longer one. `truncate-left-turns`: its first exchanges are left out, each a user message and
+    all that follows it. `split`: it becomes several samples, of whole exchanges. `truncate-right`: its last tokens are
+    cut off, wherever that is. The summary counts what is lost."""
+    pack: Whole | None = None
+    """Put samples together in rows of up to so many tokens, none cut, with position_ids and seq_lengths. A longer
+    sample is treated as one of too many tokens."""
+    split: Annotated[str, Parameter(validator=_check_split)] = ""
+    """Write files of their own, e.g. OUT-train and OUT-val under train=0.98,val=0.02. The messages decide where a
+    conversation goes: the same in every run, duplicates together."""
+    shards: Whole | None = None
+    """Write so many files, OUT-00000-of-00004 and so on, in turn."""
+    shard_size: Annotated[str | None, Parameter(validator=_check_size)] = None
+    """Begin another file, OUT-00001 and so on, behind so many bytes, such as 500MB: of a .parquet before it is
+    compressed."""
+
+    @property
+    def shares(self) -> tuple[tuple[str, float], ...]:
+        """Return the share of each split."""
+        return shares_of(self.split)
+
+    @property
+    def shard_bytes(self) -> int | None:
+        """Return the bytes behind which another shard begins."""
+        return bytes_of(self.shard_size) if self.shard_size else None
 
 
 @Parameter(name="*")

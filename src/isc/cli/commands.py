@@ -17,7 +17,7 @@ from isc.build import arrow, cluster
 from isc.build.conversations import Conversation, InputError, documents
 from isc.build.conversations import tools as decoded_tools
 from isc.build.forms import conversation
-from isc.build.samples import SampleFormat, Settings, columns, parse_loss
+from isc.build.samples import SampleFormat, Settings, columns, parse_loss, parts_pattern
 from isc.build.sources import expanded, named, opened
 from isc.cli import Exit
 from isc.cli import show as shown
@@ -31,7 +31,7 @@ from isc.cli.running import Job, ended, recorded_date, sample_format, started, w
 from isc.conversation.renderer import Renderer
 from isc.encoding.encoders import EngineName
 from isc.errors import EncoderError, Error, OptionError
-from isc.loading import vocabulary_digest
+from isc.loading import template_digest, vocabulary_digest
 from isc.viewer.texts import token_texts
 
 _HELP = """\
@@ -286,7 +286,8 @@ def build(
     if manner.engine == "ray":
         return _build_in_parts(expanded(files), output, format, samples, rejects or report, manner)
     settings = _asked_for(samples, sample_format(output))
-    paths = BuildPaths(expanded(files), output, rejects or output.with_suffix(".rejects.jsonl"), report)
+    rejects = rejects or output.with_suffix(".rejects.jsonl")
+    paths = BuildPaths(expanded(files), output, rejects, report, parts_pattern(settings))
     paths.check_distinct()
     with started(worker_count(paths, manner), format.model) as pool:
         day = samples.date or recorded_date(paths, manner)
@@ -306,6 +307,8 @@ def _build_in_parts(
     if output.suffix in (".jsonl", ".parquet"):
         raise OptionError(f"-o {output}: with --engine ray it is a directory; its files are Parquet")
     settings = _asked_for(samples, "parquet")
+    if parts_pattern(settings):
+        raise OptionError("--engine ray writes parts of its own: leave --split, --shards and --shard-size out")
     renderer, settings = _described(settings, format, samples.date or begun_day(output, manner), "later")
     paths = BuildPaths(files, output, output / "part-*.rejects.jsonl")
     job = Job(paths, renderer, settings, manner, console(errors=True))
@@ -325,6 +328,8 @@ def _described(
         vocabulary=vocabulary,
         vocabulary_digest=vocabulary_digest(format.model) if format.model else EMBEDDED,
         date=day,
+        described=described(renderer.family),
+        template_digest=template_digest(format.model) if format.model else "",
         images_from=str(format.images_from.resolve()) if format.images_from else "",
     )
     columns(settings)  # refuses a clash of names before any work
@@ -341,6 +346,11 @@ def _asked_for(samples: Samples, form: SampleFormat) -> Settings:
         turns=samples.turns,
         ensure_final_stop=samples.ensure_final_stop,
         max_tokens=samples.max_tokens,
+        too_long=samples.too_long,
+        pack=samples.pack,
+        split=samples.shares,
+        shards=samples.shards,
+        shard_size=samples.shard_bytes,
         form=samples.format,
         drop_null=samples.drop_null,
         version=isc.__version__,

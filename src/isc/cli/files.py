@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from msgspec import Struct
 
 from isc.build import arrow
 from isc.build.conversations import InputError
+from isc.build.metadata import FOOTER, check_alike, meta_path, metadata_of, read_metadata, siblings
 from isc.build.samples import Built, Rejected, Settings, Tally, columns
 from isc.build.sources import STDIN, Source, can_be_read_again, done_digest, fingerprint, named
 from isc.build.survey import Survey
@@ -31,6 +33,8 @@ except ImportError:  # not on Windows, where an open file cannot be renamed eith
     fcntl = None  # type: ignore[assignment]
 
 _SECONDS_BETWEEN_NOTES = 1.0
+_FOR_PEOPLE = ("vocabulary", "described", "template_digest")
+"""Settings that no row depends on."""
 
 
 @contextmanager
@@ -108,11 +112,25 @@ class BuildPaths(Struct, frozen=True):
     output: Path
     rejects: Path
     report: Path | None = None
+    parts: str = ""
 
     @property
     def written(self) -> tuple[Path, ...]:
-        """Return the paths of all files that a complete build leaves."""
-        return (self.output, self.rejects, *([self.report] if self.report else []))
+        """Return the paths of the files that a complete build leaves, and of the parts that are there already."""
+        outputs = self.parts_there() if self.parts else [self.output]
+        outputs += [meta_path(path) for path in outputs if path.suffix == ".jsonl"]
+        return (*outputs, self.rejects, *([self.report] if self.report else []))
+
+    def part(self, name: str) -> Path:
+        """Return the path of a part of the output: of a split, a shard, or all of it under the name ""."""
+        return self.output.with_stem(f"{self.output.stem}-{name}") if name else self.output
+
+    def parts_there(self, ending: str = "") -> list[Path]:
+        """Return the files that are parts of this output by their names, with an ending behind it."""
+        if not self.parts or not self.output.parent.is_dir():
+            return []
+        name = re.compile(f"{re.escape(self.output.stem)}-(?:{self.parts}){re.escape(self.output.suffix + ending)}")
+        return sorted(path for path in self.output.parent.iterdir() if name.fullmatch(path.name))
 
     @property
     def partial(self) -> Path:
@@ -174,7 +192,7 @@ class State(Struct, frozen=True):
         place: The place in it where reading goes on.
         done: A digest of the files that are done: continued is only what began with these inputs.
         place_digest: A digest of what was read of the file.
-        output_bytes: Bytes of the samples.
+        outputs: Bytes of the samples, by the part of the output.
         rejects_bytes: Bytes of the rejects.
         tally: What became of the rows.
         complete: Whether all inputs are accounted for.
@@ -187,7 +205,7 @@ class State(Struct, frozen=True):
     place: int = 0
     done: str = ""
     place_digest: str = ""
-    output_bytes: int = 0
+    outputs: dict[str, int] = {}
     rejects_bytes: int = 0
     tally: Tally = Tally()
     survey: Survey = Survey()
@@ -227,7 +245,8 @@ def check_continues(state: State, settings: Settings, paths: BuildPaths) -> None
         return
     if not paths.can_be_read_again:
         raise OptionError(f"--resume: the input must be a file that can be read again, not {paths.named}")
-    sizes = ((paths.partial, state.output_bytes), (paths.partial_rejects, state.rejects_bytes))
+    partials = [(_beside(paths.part(part), ".partial"), size) for part, size in state.outputs.items()]
+    sizes = (*partials, (paths.partial_rejects, state.rejects_bytes))
     for path, size in sizes:
         if (path.stat().st_size if path.exists() else 0) < size:
             raise InputError(f"{path} is gone or shorter than it was; start again with --overwrite")
@@ -250,7 +269,7 @@ def check_inputs(state: State, sources: Sequence[Source]) -> None:
 
 def check_settings(begun: Settings, settings: Settings) -> None:
     """Raise an `OptionError` unless a build of these settings goes on as it was begun."""
-    for name in (field for field in Settings.__struct_fields__ if field != "vocabulary"):
+    for name in (field for field in Settings.__struct_fields__ if field not in _FOR_PEOPLE):
         before, now = getattr(begun, name), getattr(settings, name)
         if before != now:
             again = "go on with the same options, or start again with --overwrite"
@@ -270,13 +289,46 @@ class BuildOutput:
         self._sources = sources
         self._noted = 0.0
         paths.rejects.parent.mkdir(parents=True, exist_ok=True)
-        self._output = _continued(paths.partial, state.output_bytes)
         self._rejects = _continued(paths.partial_rejects, state.rejects_bytes)
-        if state.output_bytes == 0 and state.settings.format == "parquet":
-            start = arrow.stream_start(columns(state.settings))
-            self._append(self._output, start)
-            self.state = msgspec.structs.replace(state, output_bytes=len(start))
+        self._outputs = {
+            part: _continued(_beside(paths.part(part), ".partial"), size) for part, size in state.outputs.items()
+        }
+        if not paths.parts and not self._outputs:
+            self._begin("")
         self.note()
+
+    def _begin(self, part: str) -> None:
+        """Open a new part of the output."""
+        parquet = self.state.settings.format == "parquet"
+        start = arrow.stream_start(columns(self.state.settings)) if parquet else b""
+        self._outputs[part] = _continued(_beside(self.paths.part(part), ".partial"), 0)
+        self._append(self._outputs[part], start)
+        self.state = msgspec.structs.replace(self.state, outputs={**self.state.outputs, part: len(start)})
+
+    def _write_rows(self, part: str, rows: bytes) -> str:
+        """Append rows to a part and return its name. Where shards have a size, the next begins behind a full one."""
+        size = self.state.settings.shard_size
+        if size is not None:
+            prefix = f"{part}-" if part else ""
+            number = max(0, sum(name.startswith(prefix) for name in self.state.outputs) - 1)
+            part = f"{prefix}{number:05}"
+            if self.state.outputs.get(part, 0) >= size:
+                self._finish(part)
+                part = f"{prefix}{number + 1:05}"
+        if part not in self.state.outputs:
+            self._begin(part)
+        self._append(self._outputs[part], rows)
+        outputs = {**self.state.outputs, part: self.state.outputs[part] + len(rows)}
+        self.state = msgspec.structs.replace(self.state, outputs=outputs)
+        return part
+
+    def _finish(self, part: str) -> None:
+        """Close a shard that is full, once it is on disk."""
+        stream = self._outputs.pop(part, None)
+        if stream is not None:
+            with self._named(stream.name), stream:
+                stream.flush()
+                os.fsync(stream.fileno())
 
     def write(self, built: Built, *, keep_rejected: bool = True) -> None:
         """Append the rows of a batch, and with `keep_rejected` its rejected lines.
@@ -285,8 +337,10 @@ class BuildOutput:
         """
         kept = built.rejected if keep_rejected else ()
         rejects = b"".join(reject_line(rejected, self.paths.sources) for rejected in kept)
-        self._append(self._output, built.rows)
+        names = {part: self._write_rows(part, rows) for part, rows in built.parts.items()}
         self._append(self._rejects, rejects)
+        written = {names[part]: count for part, count in built.tally.written.items()}
+        tally = msgspec.structs.replace(built.tally, written=written)
         state = self.state
         same_file = built.file == state.file
         self.state = msgspec.structs.replace(
@@ -296,9 +350,8 @@ class BuildOutput:
             file_lines=built.lines + (state.file_lines if same_file else 0),
             place=built.end if built.end is not None else state.place if same_file else 0,
             done=state.done if same_file else _with_done(state.done, self.paths.sources[state.file : built.file]),
-            output_bytes=state.output_bytes + len(built.rows),
             rejects_bytes=state.rejects_bytes + len(rejects),
-            tally=state.tally + built.tally,
+            tally=state.tally + tally,
             survey=state.survey if built.survey is None else state.survey + built.survey,
         )
         if time.monotonic() - self._noted > _SECONDS_BETWEEN_NOTES:
@@ -306,7 +359,7 @@ class BuildOutput:
 
     def note(self) -> None:
         """Write down how far the build is, once that much is on disk."""
-        for stream in (self._output, self._rejects):
+        for stream in (*self._outputs.values(), self._rejects):
             with self._named(stream.name):
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -324,7 +377,7 @@ class BuildOutput:
 
     def close(self) -> None:
         """Close the files. A later build does not see anything that was written after the last note."""
-        for stream in (self._output, self._rejects):
+        for stream in (*self._outputs.values(), self._rejects):
             with suppress(OSError):  # it was told when it was written: what is left here cannot be written again
                 stream.close()
 
@@ -353,16 +406,15 @@ class BuildOutput:
 
 def complete(paths: BuildPaths, state: State) -> None:
     """Give the files of a complete build their names. Can be repeated after an interruption."""
-    whole = paths.partial.exists() and paths.partial.stat().st_size >= state.output_bytes
-    if not state.tally.samples or not whole:  # what is locked anew after it was given its name is empty
-        paths.partial.unlink(missing_ok=True)
-    elif state.settings.format == "parquet":
-        written = _beside(paths.output, ".new")
-        arrow.to_parquet(paths.partial, written)
-        written.replace(paths.output)
-        paths.partial.unlink()
-    else:
-        paths.partial.replace(paths.output)
+    for part, size in state.outputs.items():
+        partial = _beside(paths.part(part), ".partial")
+        whole = partial.exists() and partial.stat().st_size >= size
+        if state.tally.samples and whole:  # what is locked anew after it was given its name is empty
+            _name(partial, paths.part(part), state)
+        partial.unlink(missing_ok=True)
+    for path in set(paths.parts_there()) - {paths.part(part) for part in state.outputs}:
+        path.unlink()  # of an earlier build with other shards, which this one replaces
+        meta_path(path).unlink(missing_ok=True)
     if not state.rejects_bytes:
         paths.partial_rejects.unlink(missing_ok=True)
         paths.rejects.unlink(missing_ok=True)  # of an earlier build, which this one replaces
@@ -371,10 +423,38 @@ def complete(paths: BuildPaths, state: State) -> None:
     paths.state.unlink(missing_ok=True)
 
 
+def _name(partial: Path, target: Path, state: State) -> None:
+    """Give a part of the output its name, with the metadata in it or beside it."""
+    metadata = msgspec.json.encode(metadata_of(state.settings, columns(state.settings), state.tally))
+    if state.settings.format == "parquet":
+        written = _beside(target, ".new")
+        arrow.to_parquet(partial, written, {FOOTER: metadata.decode()})
+        written.replace(target)
+    else:
+        written = _beside(meta_path(target), ".new")
+        written.write_bytes(metadata + b"\n")
+        written.replace(meta_path(target))
+        partial.replace(target)
+
+
 def discard(paths: BuildPaths) -> None:
     """Remove the files of an interrupted build, but not the partial output, which is locked."""
-    for path in (paths.state, paths.partial_rejects, _beside(paths.output, ".new")):
+    left = [*paths.parts_there(".partial"), *paths.parts_there(".new"), _beside(paths.output, ".new")]
+    for path in (*left, paths.state, paths.partial_rejects):
         path.unlink(missing_ok=True)
+
+
+def check_siblings(paths: BuildPaths, settings: Settings) -> None:
+    """Raise an `OptionError` if the output would stand beside files of its own set that were made otherwise."""
+    here = metadata_of(settings, columns(settings), Tally())
+    names = [name for name, _ in settings.split] or [""]
+    numbered = settings.shards or settings.shard_size
+    parts = ["-".join(filter(None, (name, "0" if numbered else ""))) for name in names]
+    replaced = set(paths.written)
+    for path in dict.fromkeys(path for part in parts for path in siblings(paths.part(part))):
+        there = read_metadata(path) if path not in replaced else None
+        if there is not None:
+            check_alike(str(path), there, here)
 
 
 def _continued(path: Path, size: int) -> BinaryIO:

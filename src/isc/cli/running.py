@@ -17,7 +17,7 @@ from isc.build import arrow
 from isc.build.conversations import InputError
 from isc.build.recognition import recognized
 from isc.build.samples import Batch, Rejected, SampleFormat, Settings
-from isc.build.sources import Source, named, read_batches
+from isc.build.sources import Source, batch_bytes, named, read_batches
 from isc.build.workers import Pool, WorkerError, built
 from isc.cli import Exit
 from isc.cli.arguments import Manner
@@ -27,6 +27,7 @@ from isc.cli.files import (
     State,
     check_continues,
     check_inputs,
+    check_siblings,
     complete,
     discard,
     locked,
@@ -84,6 +85,7 @@ def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> Sta
         done = f"an interrupted build of it is there, {interrupted.lines:,} lines done"
         raise OptionError(f"{paths.output}: {done}; pass --resume to go on or --overwrite to start again")
     refuse_existing(paths.written, overwrite=manner.overwrite)
+    check_siblings(paths, settings)
     discard(paths)
     return State(settings)
 
@@ -193,10 +195,11 @@ def say_what_they_are(sources: Sequence[Source], errors: Console) -> None:
 
 def rows_from(sources: Sequence[Source], state: State) -> Iterator[Batch]:
     """Yield the rows of all inputs from where a build stands."""
+    size = batch_bytes(state.settings.pack)
     if state.file < len(sources):
-        yield from read_batches(sources[state.file], state.file, state.file_lines + 1, state.place)
+        yield from read_batches(sources[state.file], state.file, state.file_lines + 1, state.place, size=size)
     for file in range(state.file + 1, len(sources)):
-        yield from read_batches(sources[file], file)
+        yield from read_batches(sources[file], file, size=size)
 
 
 def _written(job: Job, sources: Sequence[Source], output: BuildOutput) -> bool:
@@ -264,6 +267,8 @@ def _notes(state: State) -> Iterator[str]:
     if tally.unprompted:
         count = f"{tally.unprompted:,}"
         yield f"trained behind a prompt that these options never give (turns): {count}; --strict refuses them"
+    if tally.lost.samples:
+        yield _lost(state)
     if tally.nulls:
         counts = ", ".join(f"{place} {count:,}" for place, count in sorted(tally.nulls.items()))
         dropped = (
@@ -272,6 +277,31 @@ def _notes(state: State) -> Iterator[str]:
             else "rendered as null; Arrow pads rows so, and --drop-null leaves them out"
         )
         yield f"keys that are null: {counts}, {dropped}"
+
+
+def _lost(state: State) -> str:
+    """Describe what shortening lost."""
+    lost, settings = state.tally.lost, state.settings
+    what = f"{lost.samples:,} samples of more than {settings.max_tokens or settings.pack:,} tokens"
+    if settings.too_long == "split":
+        return f"split (--too-long split): {what}"
+    counts = f"{lost.messages:,} messages and {lost.tokens:,} tokens are lost, {lost.trained:,} of them trained on"
+    return f"cut (--too-long {settings.too_long}): {what}; {counts}"
+
+
+def _files(paths: BuildPaths, state: State) -> Iterator[str]:
+    """Yield a line for each file of the output: its rows."""
+    rows = state.tally.written
+    for part in sorted(state.outputs) if paths.parts else ():
+        yield f"{paths.part(part)}: {rows.get(part, 0):,} rows"
+    for name, _ in state.settings.split:
+        if not any(part.split("-")[0] == name for part in state.outputs):
+            yield f"no conversation belongs to the split {name}"
+    if state.settings.pack:
+        tokens = sum(role.tokens for role in state.tally.roles.values())
+        count = sum(rows.values())
+        full = 100 * tokens / (count * state.settings.pack)
+        yield f"packed into {count:,} rows of {state.settings.pack:,} tokens, {full:.1f} % full"
 
 
 def print_summary(job: Job, state: State, console: Console) -> Exit:
@@ -296,6 +326,8 @@ def print_summary(job: Job, state: State, console: Console) -> Exit:
     if state.settings.date:
         counted += f", the date told {state.settings.date}"
     console.print(f"{paths.output}: {counted}", soft_wrap=True)
+    for line in _files(paths, state):
+        console.print(line, soft_wrap=True)
     console.print(tally_table(tally))
     for line in _notes(state):
         console.print(line, soft_wrap=True)
