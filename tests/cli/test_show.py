@@ -51,6 +51,21 @@ def test_every_token_is_shown_once_with_its_end(
     assert sum(body.count("│") + 1 for body in bodies) == sum(rendered.is_content)
 
 
+@pytest.mark.parametrize("name", ["reasoning.json", "tools.json"])
+def test_parts_of_bodies_are_told_apart_where_they_are_asked_for(
+    root: Path, name: str, output: Callable[..., str], small: isc.Renderer
+) -> None:
+    given = json.loads((root / "examples" / name).read_text())
+    rendered = small.render(given["messages"], given.get("tools"), parts=True)
+    shown = output("show", root / "examples" / name, "--family", "qwen3", "--parts")
+    named = re.findall(r"(\w+)⟦", "".join(token_lines(shown)))
+    assert named == [run.part for run in rendered.runs if run.body]
+    lines = output("show", root / "examples" / name, "--family", "qwen3", "--parts", "--ids").splitlines()
+    told = [line.split(maxsplit=5)[4] for line in lines if re.match(r" +\d+ +\d+ ", line)]
+    assert told == [run.part or "scaffold" for run in rendered.runs for _ in range(run.length)]
+    assert max(map(cell_len, lines[-200:])) <= 80
+
+
 def test_ids_are_shown_one_a_line(root: Path, output: Callable[..., str], small: isc.Renderer) -> None:
     given = json.loads((root / "examples" / "chat.json").read_text())
     rendered = small.render(given["messages"], add_generation_prompt=True)

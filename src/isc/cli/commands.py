@@ -71,6 +71,7 @@ def show(
     tools: Path | None = None,
     line: Whole | None = None,
     ids: bool = False,
+    parts: bool = False,
     generation_prompt: bool = False,
     page: PageFile = _NO_PAGE,
 ) -> int:
@@ -83,6 +84,7 @@ def show(
     isc show examples/conversations.jsonl --line 2 --ids --family qwen3 | head
     cat examples/chat.json | isc show - --family qwen3 --generation-prompt
     isc show examples/reasoning.json --family qwen3 --option enable_thinking=false
+    isc show examples/tools.json --family qwen3 --parts
     isc show examples/tools.json --family qwen3 --html tools.html
     ```
 
@@ -92,6 +94,7 @@ def show(
         tools: JSON file of tools to offer, instead of those in FILE.
         line: Which line of a file with one conversation a line. By default the first that holds one.
         ids: One token a line, with position, id and attribution.
+        parts: Tell the parts of bodies apart: reasoning, content, a call's name, its arguments, ...
         generation_prompt: End with what asks the model for its turn.
         page: A page of HTML instead.
     """
@@ -101,7 +104,7 @@ def show(
     if page.html is not None:
         return _write_shown(renderer, vocabulary, read, page, generation_prompt, file, place)
     with _at(place):
-        rendered = renderer.render(read.messages, read.tools, generation_prompt)
+        rendered = renderer.render(read.messages, read.tools, generation_prompt, parts=parts)
     output = console()
     output.print(f"{place} as {described(renderer.family)}", style="bold")
     output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")

@@ -12,6 +12,7 @@ from rich.cells import chop_cells
 from rich.table import Table
 from rich.text import Text
 
+from isc._parts import PARTS
 from isc.build.samples import NOBODY, Tally
 from isc.cli.formats import FamilyEntry
 from isc.rendered import RenderedTokens, Run
@@ -40,6 +41,9 @@ _COLOURS = {
     "latest_reminder": "magenta",
 }
 _INDENT = "  "
+_PART = len("scaffold") + 2
+_NAMED_PART = max(map(len, PARTS)) + 2
+"""Cells of the column of parts; where parts of bodies are told."""
 
 
 def _style(rendered: RenderedTokens, run: Run) -> str:
@@ -79,7 +83,7 @@ def _tokens(
         while position < end:
             item = media.get(position)
             length, text = (item.length, _media_note(item, texts[position])) if item else (1, texts[position])
-            before = OPEN if run.body and position == start else ""
+            before = f"{run.part or ''}{OPEN}" if run.body and position == start else ""
             position += length
             yield _Token(before, text, CLOSE if run.body and position == end else END, style)
 
@@ -157,16 +161,17 @@ def _shortened(text: str, width: int) -> str:
 
 
 def id_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
-    """Yield one line a token: position, id, message, role, whether it is scaffold, body or sampled, and its text."""
-    yield Text(f"{'token':>7} {'id':>7} {'message':>7}  {'role':<10}{'part':<10}text", style="bold")
+    """Yield one line a token: position, id, message, role, its part, or scaffold, body or sampled, and its text."""
+    cells = _NAMED_PART if any(run.part for run in rendered.runs) else _PART
+    yield Text(f"{'token':>7} {'id':>7} {'message':>7}  {'role':<10}{'part':<{cells}}text", style="bold")
     media = media_items(rendered)
     for run, (start, end) in rendered.spans():
         role = rendered.role(run) or NOBODY
-        part = "sampled" if rendered.is_sampled(run) else "body" if run.body else "scaffold"
+        part = run.part or ("sampled" if rendered.is_sampled(run) else "body" if run.body else "scaffold")
         owner = "-" if run.message == UNOWNED else run.message
         style = _style(rendered, run)
         for position in range(start, end):
-            head = f"{position:>7} {rendered.token_ids[position]:>7} {owner:>7}  {role:<10}{part:<10}"
+            head = f"{position:>7} {rendered.token_ids[position]:>7} {owner:>7}  {role:<10}{part:<{cells}}"
             said = _media_note(media[position], texts[position]) if position in media else texts[position]
             text = f"{OPEN}{said}{CLOSE}" if run.body else said
             first, *rest = chop_cells(text, width - len(head))
