@@ -15,8 +15,9 @@ from pyarrow import parquet
 import isc
 from command_line import CHAT, EXAMPLE, NOT_JSON, UNTRAINED, files_in, rows, run, write_many
 from isc.build import samples, workers
-from isc.build.samples import Batch, Loss, RoleTally, Settings, Tally, Turns, batches, build_batch, parse_loss
+from isc.build.samples import Batch, Loss, RoleTally, Settings, Tally, batches, build_batch, parse_loss
 from isc.conversation.columns import SETS
+from isc.conversation.lengths import Turns
 from isc.encoding.encoders import embedded
 from isc.errors import EncoderError, OptionError
 from isc.formats.qwen3 import Qwen3
