@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import tiktoken
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 import isc
-from isc.encoding import _verdicts, engines
-from isc.encoding.encoders import as_encoder, from_tokenizer_json
+from isc.encoding import _verdicts, encoders, engines
+from isc.encoding._held import HeldEncoders, state_of
+from isc.encoding.encoders import as_encoder, embedded, from_tokenizer_json
 from tokenizer_files import metaspace_bpe, qwen3_file, text_of, transformers_tokenizer
 
 
@@ -96,6 +101,61 @@ def test_the_note_stays_small(noted: Path) -> None:
         _verdicts.remember(f"{number:064d}")
     assert noted.stat().st_size < 70_000
     assert _verdicts.is_known(f"{1199:064d}")
+
+
+@pytest.mark.filterwarnings("ignore::isc.errors.EncoderFallbackWarning")
+def test_a_tokenizer_is_written_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read a second time is told by what decides its ids, and made anew when that changed."""
+    written: list[str] = []
+    make = encoders._from_text
+
+    def counted(text: str) -> encoders.VocabularyEncoder:
+        written.append(text)
+        return make(text)
+
+    monkeypatch.setattr(encoders, "_from_text", counted)
+    tokenizer = transformers_tokenizer(qwen3_file())
+    first = isc.create_renderer(tokenizer, isc.Qwen3())
+    assert isc.create_renderer(tokenizer, isc.Qwen3()).encoder is first.encoder
+    assert len(written) == 1
+    for change in (
+        lambda: tokenizer.add_tokens(["<|new|>"], special_tokens=True),
+        lambda: setattr(tokenizer.backend_tokenizer, "normalizer", normalizers.NFD()),
+        lambda: setattr(tokenizer.backend_tokenizer, "pre_tokenizer", pre_tokenizers.ByteLevel(False, use_regex=True)),
+        lambda: setattr(tokenizer.backend_tokenizer.model, "ignore_merges", True),
+        lambda: setattr(tokenizer.backend_tokenizer, "model", swapped(tokenizer.backend_tokenizer)),
+    ):
+        change()
+        before = len(written)
+        encoder = as_encoder(tokenizer)
+        assert len(written) == before + 1
+        assert encoder is as_encoder(tokenizer)
+        assert len(written) == before + 1
+
+
+def swapped(backend: Tokenizer) -> models.BPE:
+    """The same model with the ids of its first two tokens exchanged."""
+    model = json.loads(backend.to_str())["model"]
+    first, other = sorted(model["vocab"], key=model["vocab"].__getitem__)[:2]
+    model["vocab"][first], model["vocab"][other] = 1, 0
+    return models.BPE(model["vocab"], [tuple(merge) for merge in model["merges"]])
+
+
+def test_a_tokenizer_that_is_gone_takes_its_encoder_along() -> None:
+    held = HeldEncoders()
+    kept = [transformers_tokenizer(qwen3_file(f"<|{number}|>")).backend_tokenizer for number in range(6)]
+    for backend in kept:
+        held.get(backend, state_of(backend), lambda: embedded(()))
+    assert len(held._encoders) == 4, "the last ones"
+    del kept, backend
+    gc.collect()
+    assert len(held._encoders) == 0
+
+
+def test_a_tiktoken_encoding_is_read_once() -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    encoding = tiktoken.Encoding("bytes", pat_str=".", mergeable_ranks=ranks, special_tokens={"<|end|>": 256})
+    assert as_encoder(encoding) is as_encoder(encoding)
 
 
 def test_equal_tokenizers_share_an_encoder() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from isc._later import Later
 from isc._options import checked
+from isc.encoding._held import HeldEncoders, state_of
 from isc.encoding._verdicts import digest_of, is_known, remember
 from isc.encoding.base import Encoder, Prefix
 from isc.encoding.engines import (
@@ -336,8 +337,11 @@ def _from_text(document: str) -> VocabularyEncoder:
     return from_tokenizer_json(document)
 
 
+_held = HeldEncoders()
+
+
 def as_encoder(tokenizer: object) -> Encoder:
-    """Turn any tokenizer that a caller holds into an `Encoder`.
+    """Turn any tokenizer that a caller holds into an `Encoder`. The same one, unchanged, costs nothing the next time.
 
     Args:
         tokenizer: A transformers fast tokenizer, `tokenizers.Tokenizer`, `tiktoken.Encoding` or an `Encoder`.
@@ -350,10 +354,10 @@ def as_encoder(tokenizer: object) -> Encoder:
     kind = type(tokenizer)
     if kind.__name__ == "Encoding" and kind.__module__.startswith("tiktoken"):
         encoding: Any = tokenizer
-        return from_tiktoken(encoding)
+        return _held.get(encoding, (encoding.name,), partial(from_tiktoken, encoding))
     backend: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(backend, "to_str"):
-        return _from_text(backend.to_str())
+        return _held.get(backend, state_of(backend), lambda: _from_text(backend.to_str()))
     raise EncoderError(
         f"{kind.__module__}.{kind.__name__} is no tokenizer isc knows: pass a transformers fast tokenizer, a "
         "tokenizers.Tokenizer, a tiktoken.Encoding or an isc Encoder; isc.load takes a model's name or directory"
