@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,20 +89,79 @@ def test_a_place_that_cannot_be_written_is_no_error(noted: Path, compared: list[
     assert len(compared) == 2
 
 
+def test_a_line_that_is_wrong_is_compared_anew(noted: Path, compared: list[str]) -> None:
+    """Whatever the file says of this vocabulary, an engine that gives other ids is not taken."""
+    from_tokenizer_json(qwen3_file())
+    digest, ids = noted.read_text().split()
+    wrong = (f"{digest} {'0' * 64}", digest, f"{digest} {ids[:-1]}", f"{digest} {ids} more", "\0\xff" * 99)
+    for content in wrong:
+        noted.write_bytes(content.encode("latin-1"))
+        before = len(compared)
+        assert from_tokenizer_json(qwen3_file()).engine_name == "fastokens"
+        assert len(compared) == before + 1
+
+
+def test_an_engine_that_no_longer_agrees_is_not_taken(noted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build of the engine under an old version's number, say."""
+    from_tokenizer_json(qwen3_file())
+    fast = engines.FastokensEngine
+
+    class Other(fast):  # type: ignore[valid-type, misc]
+        def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+            return (list(reversed(ids)) for ids in super().encode_batch(texts))
+
+    monkeypatch.setattr(encoders, "FastokensEngine", Other)
+    monkeypatch.setattr(engines, "FastokensEngine", Other)
+    with pytest.warns(isc.EncoderFallbackWarning, match="differently"):
+        assert from_tokenizer_json(qwen3_file()).engine_name == "tokenizers"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_can_write_is_not_read(noted: Path, compared: list[str], mode: int) -> None:
+    from_tokenizer_json(qwen3_file())
+    assert noted.stat().st_mode & 0o777 == 0o600
+    assert noted.parent.stat().st_mode & 0o777 == 0o700
+    noted.chmod(mode)
+    from_tokenizer_json(qwen3_file())
+    assert len(compared) == 2
+
+
+def test_a_link_and_a_pipe_are_not_read(noted: Path, compared: list[str], tmp_path: Path) -> None:
+    from_tokenizer_json(qwen3_file())
+    noted.rename(tmp_path / "elsewhere")
+    noted.symlink_to(tmp_path / "elsewhere")
+    from_tokenizer_json(qwen3_file())
+    noted.unlink()
+    os.mkfifo(noted)
+    from_tokenizer_json(qwen3_file())
+    assert len(compared) == 3
+
+
+def test_the_place_can_be_chosen(
+    noted: Path, compared: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISC_CACHE", str(tmp_path / "chosen"))
+    for _ in range(2):
+        from_tokenizer_json(qwen3_file())
+    assert len(compared) == 1
+    assert (tmp_path / "chosen" / "engines").is_file()
+    assert not noted.exists()
+
+
 def test_processes_note_without_mixing_their_lines(noted: Path) -> None:
-    code = "from isc.encoding._verdicts import remember\nfor k in range(200): remember(f'{k:064d}')"
+    code = "from isc.encoding._verdicts import remember\nfor k in range(100): remember(f'{k:064d}', 'f' * 64)"
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: subprocess.run([sys.executable, "-c", code], check=True), range(4)))
     lines = noted.read_bytes().splitlines()
-    assert len(lines) == 800
-    assert {len(line) for line in lines} == {64}
+    assert len(lines) == 400
+    assert {len(line) for line in lines} == {129}
 
 
 def test_the_note_stays_small(noted: Path) -> None:
     for number in range(1200):
-        _verdicts.remember(f"{number:064d}")
+        _verdicts.remember(f"{number:064d}", "f" * 64)
     assert noted.stat().st_size < 70_000
-    assert _verdicts.is_known(f"{1199:064d}")
+    assert _verdicts.recorded(f"{1199:064d}") == "f" * 64
 
 
 @pytest.mark.filterwarnings("ignore::isc.errors.EncoderFallbackWarning")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from isc._later import Later
 from isc._options import checked
 from isc.encoding._held import HeldEncoders, state_of
-from isc.encoding._verdicts import digest_of, is_known, remember
+from isc.encoding._verdicts import digest_of, recorded, remember
 from isc.encoding.base import Encoder, Prefix
 from isc.encoding.engines import (
     PROBE,
@@ -31,6 +31,7 @@ from isc.encoding.engines import (
     form_of,
     normalizer_of,
     panics_named,
+    probe_digest,
     same_text,
     tiles,
 )
@@ -139,9 +140,9 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
     vocabulary, ordinary = read_document(document)
     digest = digest_of(document.encode() if isinstance(document, str) else document)
     rebuild = (from_tokenizer_json, (document, engine))
-    if engine is None and is_known(digest) and can_do_without_reference(vocabulary):
-        with suppress(Exception), panics_named():  # one that fails in any way is compared anew, which says why
-            return VocabularyEncoder(vocabulary, FastokensEngine(ordinary), "fastokens", rebuild, form_of(vocabulary))
+    recalled = _recalled(ordinary, vocabulary, digest) if engine is None else None
+    if recalled is not None:
+        return VocabularyEncoder(vocabulary, recalled, "fastokens", rebuild, form_of(vocabulary))
     try:
         with panics_named():
             reference = TokenizersEngine(ordinary)
@@ -160,8 +161,19 @@ def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None)
     encoder = VocabularyEncoder(vocabulary, fastest, name, rebuild, normalizer_of(vocabulary, reference))
     _check_accounting(encoder, fastest, reference)
     if engine is None and name == "fastokens":
-        remember(digest)
+        remember(digest, probe_digest(reference, vocabulary))
     return encoder
+
+
+def _recalled(ordinary: str, vocabulary: Vocabulary, digest: str) -> FastokensEngine | None:
+    """Return the fast engine, if it makes of the probe what `tokenizers` is known to make of it."""
+    known = recorded(digest) if can_do_without_reference(vocabulary) else None
+    if known is not None:
+        with suppress(Exception), panics_named():  # one that fails in any way is compared anew, which says why
+            engine = FastokensEngine(ordinary)
+            if probe_digest(engine, vocabulary) == known:
+                return engine
+    return None
 
 
 def _deferred(document: str | bytes) -> VocabularyEncoder:

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from hashlib import sha256
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -185,12 +186,23 @@ def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callab
     return normalized
 
 
+def probe_of(vocabulary: Vocabulary) -> list[str]:
+    """Return the texts on which engines have to agree: the probe, and the spellings of all specials."""
+    return [*PROBE, "".join(vocabulary.specials), " ".join(vocabulary.specials)]
+
+
+def probe_digest(engine: Engine, vocabulary: Vocabulary) -> str:
+    """Return a digest of what an engine makes of the probe."""
+    ids = [list(ids) for ids in engine.encode_batch(probe_of(vocabulary))]
+    return sha256(repr(ids).encode()).hexdigest()
+
+
 def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary) -> tuple[FastokensEngine | None, str]:
     """Return the fast engine if it encodes the probe as the reference does, else None and the reason."""
     try:
         with panics_named():
             fast = FastokensEngine(ordinary)
-            probe = [*PROBE, "".join(vocabulary.specials), " ".join(vocabulary.specials)]
+            probe = probe_of(vocabulary)
             pairs = zip(probe, fast.encode_batch(probe), reference.encode_batch(probe), strict=True)
             wrong = next((text for text, ours, theirs in pairs if list(ours) != list(theirs)), None)
     except Exception as error:  # a fast engine that fails in any way is not used
