@@ -13,7 +13,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from engine_server import Received, Reply, generating
 from gateway_running import running, saying, streamed
 from gateway_sessions import CALL, SEARCH, user, with_turn
 from isc.cli import main
-from isc.gateway import Session
+from isc.gateway import GatewayClient, Session, match, samples
 from isc.gateway.store import RecordError, Store, read_all
 
 ASKED = [user("Find cats")]
@@ -234,3 +236,45 @@ def _held(record: Path, ids: dict[str, list[str]]) -> int:
         assert set(others) <= {"unknown"}, "a turn that no agent got is said to be sent"
         unknown += others["unknown"]
     return unknown
+
+
+def test_who_stops_waiting_does_not_stop_the_record(tmp_path: Path) -> None:
+    session = with_turn(Session("a"), ASKED, "Yes.<|im_end|>")
+    store = Store(tmp_path / "runs.sqlite")
+
+    async def leave() -> None:
+        waiting = [asyncio.ensure_future(store.session("a")) for _ in range(20)]
+        writing = asyncio.ensure_future(store.add("a", session.turns))
+        await asyncio.sleep(0)
+        for task in (*waiting, writing):
+            task.cancel()
+        await asyncio.gather(*waiting, writing, return_exceptions=True)
+        found = await asyncio.wait_for(store.session("a"), 10)
+        assert found is not None
+        assert [one.turn for one in found.turns] == list(session.turns)
+
+    asyncio.run(leave())
+    store.close()
+
+
+def test_a_turn_that_could_not_be_written_leaves_its_number_empty() -> None:
+    session = with_turn(with_turn(Session("a"), ASKED, "No.<|im_end|>"), ASKED, "Yes.<|im_end|>")
+    history = [*ASKED, {"role": "assistant", "content": "Yes."}, user("?")]
+    session = with_turn(session, history, "Sure.<|im_end|>")
+    read = Session.of("a", session.turns[1:])
+    assert read.sequence(2) == session.sequence(2)
+    assert match(read, history, SEARCH) == match(session, history, SEARCH)
+    assert [sample.branch for sample in samples(read)] == [2]
+
+
+def test_a_session_that_is_removed_takes_no_answer_on_its_way(tmp_path: Path) -> None:
+    slow = generating(lambda received: replace(streamed(received, "Yes.<|im_end|>"), delay=0.5))
+    with running(tmp_path / "runs.sqlite", slow) as gateway, ThreadPoolExecutor() as pool:
+        gateway.chat(ASKED)
+        answer = pool.submit(gateway.chat, ASKED)
+        time.sleep(0.2)
+        with GatewayClient(gateway.url) as trainer:
+            trainer.remove("run-1")
+        assert answer.result().status_code == 404
+        assert gateway.get("").status_code == 404
+        assert gateway.chat(ASKED).status_code == 200

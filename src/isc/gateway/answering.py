@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 
 from isc._runs import merge
@@ -17,7 +17,7 @@ from isc.gateway.engines import Engines, Wish
 from isc.gateway.serving import Bounds
 from isc.gateway.speech import Manner, Speech
 from isc.gateway.stepping import Prompted, Sampling, answered, as_shown, step
-from isc.gateway.store import Delivery, RecordError, Store
+from isc.gateway.store import Delivery, Store
 from isc.gateway.tree import Conversations, Piece, Session
 from isc.types import Json
 
@@ -44,9 +44,10 @@ class Gateway:
         self._finished: set[str] = set()
         self._loading = asyncio.Lock()
         self._sessions: int | None = None
+        self._removals: dict[str, int] = {}
 
-    async def prompted(self, name: str, asked: Asked, size: int) -> Prompted:
-        """Return the next prompt of a session.
+    async def answering(self, name: str, asked: Asked, size: int) -> Answering:
+        """Return an answer of a session to its next prompt, of which nothing is sampled.
 
         Args:
             name: The session's name.
@@ -57,6 +58,7 @@ class Gateway:
             RequestError: The session takes no more turns, or the turn that is named is not there.
             ConversationError: Something cannot be rendered.
         """
+        removals = self._removals.get(name, 0)
         tree = await self.session(name)
         if name in self._finished:
             raise refused(None, f"session {name} is finished; name another")
@@ -67,12 +69,10 @@ class Gateway:
         after = None if asked.after is None else numbered(tree, asked.after)
         given = (tree, self.renderer, asked.messages, asked.tools)
         if size <= _AT_ONCE:
-            return step(*given, after=after, continues=asked.continues)
-        return await off_loop(step, *given, after=after, continues=asked.continues)
-
-    def answering(self, name: str, asked: Asked, prompted: Prompted) -> Answering:
-        """Return an answer to a prompt, of which nothing is sampled."""
-        return Answering(self, name, asked, prompted)
+            prompted = step(*given, after=after, continues=asked.continues)
+        else:
+            prompted = await off_loop(step, *given, after=after, continues=asked.continues)
+        return Answering(self, name, asked, prompted, removals)
 
     async def session(self, name: str) -> Session:
         """Return a session, from memory or from the record; an empty one where there is none.
@@ -98,27 +98,33 @@ class Gateway:
         dropped = {one.turn.number for one in recorded.turns if one.delivery == "dropped"}
         return Session.of(name, tuple([one.turn for one in recorded.turns])).without_answers(dropped)
 
-    async def record(self, name: str, prompted: Prompted, samplings: Sequence[tuple[str, Sampling]]) -> list[int]:
-        """Write down what was sampled for a prompt, each under the name of its turn. Return the turns' numbers.
+    def record(
+        self, name: str, prompted: Prompted, samplings: Sequence[tuple[str, Sampling]], removals: int
+    ) -> tuple[list[int], Awaitable[None]]:
+        """Put what was sampled for a prompt into a session that is in memory, and begin to write it down.
+
+        Args:
+            name: The session's name.
+            prompted: The prompt.
+            samplings: What was sampled, each under the name of its turn.
+            removals: How often a session of this name had been removed when the prompt was made.
+
+        Returns:
+            The numbers of the turns, and what is done once they are on disk; a `RecordError` where they cannot be.
 
         Raises:
-            RecordError: It cannot be written; then the turns are none.
+            RequestError: The session was removed meanwhile.
         """
-        await self.session(name)
-        tree = self.conversations.session(name)  # no other turn can come between this line and `_hold`
+        if removals != self._removals.get(name, 0):
+            raise RequestError(Failure("not_found", f"session {name} was removed while it was answered"))
+        tree = self.conversations.session(name)
         first = len(tree.turns)
         if not first and self._sessions is not None:
             self._sessions += 1
         for identity, sampling in samplings:
             tree = tree.after(answered(prompted, sampling, identity, time.time()))
         self._hold(tree)
-        numbers = list(range(first, len(tree.turns)))
-        try:
-            await self.store.add(name, tree.turns[first:])
-        except RecordError:
-            self._forget(name, numbers)
-            raise
-        return numbers
+        return list(range(first, len(tree.turns))), self.store.add(name, tree.turns[first:])
 
     def note(self, name: str, numbers: Sequence[int], delivery: Delivery) -> None:
         """Note whether turns reached the agent. One that did not is no turn to go on from."""
@@ -134,7 +140,8 @@ class Gateway:
         return is_there
 
     async def remove(self, name: str) -> bool:
-        """Remove a session. Return whether there was one of this name."""
+        """Remove a session. Return whether there was one of this name. Answers on their way become none."""
+        self._removals[name] = self._removals.get(name, 0) + 1
         self.conversations = self.conversations.without(name)
         self._finished.discard(name)
         was_there = await self.store.remove(name)
@@ -167,14 +174,16 @@ class Answering:
 
     Attributes:
         heading: What is known before anything is sampled.
+        prompted: The prompt.
         numbers: The turns that it became, once they are recorded.
     """
 
-    def __init__(self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted) -> None:
+    def __init__(self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted, removals: int) -> None:
         self._gateway = gateway
         self._name = name
         self._asked = asked
-        self._prompted = prompted
+        self._removals = removals
+        self.prompted = prompted
         self._turns = [uuid.uuid4().hex for _ in range(asked.n)]
         self._choices: list[tuple[Choice, Sampling]] = []
         ids, origin = prompted.prompt.token_ids, prompted.origin
@@ -201,7 +210,9 @@ class Answering:
         """
         choices = sorted(self._choices, key=lambda pair: pair[0].index)
         samplings = [(choice.id, sampling) for choice, sampling in choices]
-        self.numbers = await self._gateway.record(self._name, self._prompted, samplings)
+        await self._gateway.session(self._name)  # in memory from here on: nobody else comes between
+        self.numbers, written = self._gateway.record(self._name, self.prompted, samplings, self._removals)
+        await written
         return Answer(self.heading, tuple([choice for choice, _ in choices]))
 
     def delivered(self, delivery: Delivery) -> None:
@@ -245,7 +256,7 @@ class Answering:
             one_call=asked.one_call,
             tells_tokens=asked.stream and (asked.tells_logprobs or asked.tells_token_ids),
         )
-        reader = renderer.reader(self._prompted.prompt.token_ids, self._prompted.tools)
+        reader = renderer.reader(self.prompted.prompt.token_ids, self.prompted.tools)
         return Speech(reader, renderer.encoder, manner)
 
     def _wish(self, index: int) -> Wish:
@@ -253,7 +264,7 @@ class Answering:
         seed = sampling.get("seed")
         if isinstance(seed, int):
             sampling["seed"] = seed + index  # else all answers would be the same
-        return Wish(self._prompted.prompt, self._prompted.tools, sampling, self._asked.max_tokens)
+        return Wish(self.prompted.prompt, self.prompted.tools, sampling, self._asked.max_tokens)
 
 
 def numbered(tree: Session, identity: str) -> int:

@@ -208,9 +208,8 @@ async def _spoken(access: Access, dialect: Dialect, request: Request) -> Respons
     body = await _body(request)
     asked = dialect.asked(body)
     _check_model(access, asked)
-    prompted = await gateway.prompted(name, asked, len(body))
-    answering = gateway.answering(name, asked, prompted)
-    headers = {CONTINUED: prompted.origin.continued, "x-isc-session": name, "x-isc-turn": answering.heading.id}
+    answering = await gateway.answering(name, asked, len(body))
+    headers = {CONTINUED: answering.heading.continued, "x-isc-session": name, "x-isc-turn": answering.heading.id}
     if not asked.stream:
         return await _whole(dialect, asked, answering, request, headers)
     events = answering.events()
@@ -223,8 +222,8 @@ async def _counted(access: Access, dialect: Dialect, request: Request) -> Respon
     body = await _body(request)
     asked = dialect.asked(body)
     _check_model(access, asked)
-    prompted = await _gateway(request).prompted(request.path_params["session"], asked, len(body))
-    return Response(dialect.counted(len(prompted.prompt)), media_type=_JSON)
+    answering = await _gateway(request).answering(request.path_params["session"], asked, len(body))
+    return Response(dialect.counted(len(answering.prompted.prompt)), media_type=_JSON)
 
 
 def _check_model(access: Access, asked: Asked) -> None:
@@ -244,8 +243,11 @@ async def _whole(
                 pass
         return dialect.response(asked, await answering.recorded())
 
-    body = await _unless_gone(request, done())
-    return _Delivered(body, answering, headers)
+    try:
+        return _Delivered(await _unless_gone(request, done()), answering, headers)
+    except BaseException:
+        answering.delivered("dropped")
+        raise
 
 
 async def _unless_gone(request: Request, work: Awaitable[_Result]) -> _Result:
@@ -309,6 +311,7 @@ class _Streamed(Response):
         self._answering = answering
         self._first = first
         self._events = events
+        self._delivery: Delivery = "dropped"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events, until there are no more or who asked has gone."""
@@ -325,15 +328,15 @@ class _Streamed(Response):
 
     async def _sent(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        delivery: Delivery = "dropped"
+        ended: Delivery = "dropped"
         try:
             async with aclosing(self._chunks()) as chunks:
                 async for chunk in chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-            delivery = "sent"
+            ended = self._delivery
         finally:
-            self._answering.delivered(delivery)
+            self._answering.delivered(ended)
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield what is sent, one piece for each event."""
@@ -353,6 +356,7 @@ class _Streamed(Response):
             yield b"".join(chunk.wire for chunk in self._stream.failed(failure_of(error)))
             return
         yield b"".join(chunk.wire for chunk in self._stream.ended(answer))
+        self._delivery = "sent"
 
 
 async def _with_comments(first: Told, events: AsyncGenerator[Told, None]) -> AsyncGenerator[Told | None, None]:

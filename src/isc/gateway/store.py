@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
@@ -103,8 +103,10 @@ class Store:
             self._jobs.put(None)
             self._writer.join()
 
-    async def add(self, session: str, turns: Sequence[Turn]) -> None:
-        """Write turns of a session down. They are on disk when this returns.
+    def add(self, session: str, turns: Sequence[Turn]) -> Awaitable[None]:
+        """Write turns of a session down. They are on disk once the result has come.
+
+        They are written also where nobody waits for the result any more.
 
         Raises:
             RecordError: They cannot be written.
@@ -116,7 +118,7 @@ class Store:
             connection.execute("INSERT OR IGNORE INTO sessions (name, created) VALUES (?, ?)", (session, now))
             connection.executemany("INSERT INTO turns (session, number, turn) VALUES (?, ?, ?)", rows)
 
-        await asyncio.wrap_future(self._do(write))
+        return asyncio.shield(asyncio.wrap_future(self._do(write)))
 
     def note(self, session: str, numbers: Sequence[int], delivery: Delivery) -> None:
         """Note whether turns were sent, without waiting for the disk."""
@@ -199,19 +201,21 @@ class Store:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for work, done in jobs:
+                if not done.set_running_or_notify_cancel():  # who asked has gone; from here on they cannot
+                    continue
                 connection.execute("SAVEPOINT job")
                 try:
                     results.append((done, work(connection)))
-                except (sqlite3.Error, msgspec.DecodeError) as error:
+                except Exception as error:  # of one job: the writer goes on with the others
                     connection.execute("ROLLBACK TO job")
-                    done.set_exception(RecordError(f"{self.path}: {error}"))
+                    done.set_exception(RecordError(f"{self.path}: {type(error).__name__}: {error}"))
                 connection.execute("RELEASE job")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             for _, done in jobs:
-                if not done.done():
+                if done.running() or done.set_running_or_notify_cancel():
                     done.set_exception(RecordError(f"{self.path}: {error}; is the disk full?"))
             return
         for done, result in results:

@@ -121,6 +121,12 @@ class Turn(Struct, frozen=True, omit_defaults=True):
         return replace(self.said, tool_calls=own)
 
 
+def _lost(number: int) -> Turn:
+    """Return what stands in the place of a turn that could not be written: it holds nothing."""
+    tail, said = Tail((), (), (), ()), AssistantMessage()
+    return Turn(number, "", None, None, (), tail, (), (), said, (), (b"",), Origin("rendered", "lost"))
+
+
 def _named(calls: tuple[ToolCall, ...], names: tuple[str, ...]) -> tuple[ToolCall, ...]:
     return tuple([replace(call, id=name) for call, name in zip(calls, names, strict=True)])
 
@@ -164,7 +170,16 @@ class Session(Struct, frozen=True):
 
     @classmethod
     def of(cls, name: str, turns: tuple[Turn, ...]) -> Session:
-        """Return the session of turns that were recorded, in their order."""
+        """Return the session of turns that were recorded, in their order.
+
+        Args:
+            name: Its name.
+            turns: The turns. Where a number is missing that turn could not be written, so no turn goes on from it.
+        """
+        kept: list[Turn] = []
+        for turn in turns:
+            kept += [_lost(number) for number in range(len(kept), turn.number)]
+            kept.append(turn)
         ends: dict[bytes, tuple[int, ...]] = {}
         places: dict[bytes, int] = {}
         issued: dict[str, int] = {}
@@ -174,7 +189,7 @@ class Session(Struct, frozen=True):
             for digest in turn.digests:
                 places.setdefault(digest, turn.number)
             issued.update(dict.fromkeys(turn.call_ids, turn.number))
-        return cls(name, turns, ends, places, issued)
+        return cls(name, tuple(kept), ends, places, issued)
 
     def without_answers(self, numbers: Collection[int]) -> Session:
         """Return the session in which no conversation goes on from these turns: the agent never got their answers.
