@@ -18,8 +18,10 @@ from isc.compat.unthinking import keeping
 from isc.encoding.encoders import embedded
 from isc.errors import OptionError, TracedTemplateNotice, UnknownModelError
 from isc.formats.deepseek_v4 import DeepSeekV4
+from isc.formats.gemma4 import Gemma4
 from isc.formats.glm5 import Glm5
 from isc.formats.hy3 import Hy3
+from isc.formats.inkling import Inkling
 from isc.formats.qwen3 import Qwen3
 from isc.formats.qwen3_5 import Qwen35
 from isc.traced.template import TracedTemplate
@@ -117,13 +119,16 @@ def test_what_else_a_tokenizer_has_is_that_of_transformers(tmp_path: Path) -> No
         _ = tokenizer.no_such_thing
 
 
+MORE = (*Gemma4.specials, *Inkling.specials)
+
+
 def named(name: str) -> Any:  # noqa: ANN401 - stands for a transformers tokenizer
     """A tokenizer that says it is of this model."""
 
     class Named:
         name_or_path = name
         backend_tokenizer = stand_in(
-            tuple(dict.fromkeys((*Qwen3.specials, *Glm5().specials, *Hy3.specials, *DeepSeekV4.specials)))
+            tuple(dict.fromkeys((*Qwen3.specials, *Glm5().specials, *Hy3.specials, *DeepSeekV4.specials, *MORE)))
         )
 
     return Named()
@@ -184,7 +189,24 @@ def test_a_field_that_changes_nothing_is_taken_where_the_family_does_not_have_it
 
 def test_a_field_by_another_name_is_the_familys_option() -> None:
     config = configs.DeepSeekV4RendererConfig(enable_thinking=True, reasoning_effort="max")
-    assert create_renderer(named("x"), config).renderer.family == DeepSeekV4(thinking=True, reasoning_effort="max")
+    family = create_renderer(named("x"), config).renderer.family
+    assert family == DeepSeekV4(thinking=True, reasoning_effort="max", variant="flash-0731")
+
+
+def test_a_configuration_of_one_variant_takes_every_effort_of_it() -> None:
+    family = create_renderer(named("x"), configs.DeepSeekV4RendererConfig()).renderer.family
+    assert family == DeepSeekV4(reasoning_effort="low", variant="flash-0731")
+
+
+def test_a_configuration_by_another_name_takes_the_models_variant() -> None:
+    config = configs.Gemma4RendererConfig(enable_thinking=True)
+    for name, variant in (("google/gemma-4-E2B-it", "e2b"), ("x", "31b")):
+        assert create_renderer(named(name), config).renderer.family == Gemma4(variant, enable_thinking=True)
+
+
+def test_an_effort_is_inklings() -> None:
+    config = configs.InklingRendererConfig(reasoning_effort="low")
+    assert create_renderer(named("x"), config).renderer.family == Inkling("low")
 
 
 def test_retention_is_handed_on() -> None:
@@ -209,6 +231,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         {},
         "hy3 has no option 'raw_last_assistant'",
     ),
+    "a field that no template reads": (
+        configs.Gemma4RendererConfig(preserve_thinking=True),
+        {},
+        "gemma-4 has no option 'preserve_thinking'",
+    ),
     "a parser of a format": (configs.DefaultRendererConfig(tool_parser="glm"), {}, "where the format has a family"),
 }
 
@@ -223,11 +250,11 @@ def test_what_cannot_be_honoured_is_refused(
 
 def test_a_format_without_a_family_takes_the_models_template(tmp_path: Path) -> None:
     tokenizer = model(tmp_path, CHATML)
-    with pytest.warns(TracedTemplateNotice, match="'gemma4'.*calls are left in the content"):
-        renderer = create_renderer(tokenizer, configs.Gemma4RendererConfig(enable_thinking=True))
+    with pytest.warns(TracedTemplateNotice, match="'prime-qwen3'.*calls are left in the content"):
+        renderer = create_renderer(tokenizer, configs.PrimeQwen3RendererConfig())
     family = renderer.renderer.family
     assert isinstance(family, TracedTemplate)
-    assert family.options == {"enable_thinking": True, "preserve_thinking": False}
+    assert family.options == {}
     rendered = renderer.render([{"role": "user", "content": "hi"}])
     assert renderer.renderer.encoder.decode_bytes(rendered.token_ids) == b"<|im_start|>user\nhi<|im_end|>"
     assert sum(rendered.is_content) == 1
@@ -235,7 +262,7 @@ def test_a_format_without_a_family_takes_the_models_template(tmp_path: Path) -> 
 
 def test_a_notice_says_that_calls_can_be_read(tmp_path: Path) -> None:
     with pytest.warns(TracedTemplateNotice, match="calls are read as json"):
-        create_renderer(model(tmp_path, JSON_CALLS), configs.Gemma4RendererConfig())
+        create_renderer(model(tmp_path, JSON_CALLS), configs.PrimeQwen3RendererConfig())
 
 
 def test_the_default_renderer_is_the_models_template(tmp_path: Path) -> None:

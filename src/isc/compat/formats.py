@@ -26,17 +26,19 @@ from isc.types import ThinkingRetention
 
 _NO_OPTIONS: Final = frozenset(("name", "thinking_retention", "image_cache_max", "audio_cache_max"))
 """Fields that say nothing of the format."""
-OTHER_NAMES: Final[Mapping[str, tuple[str, str]]] = {
+OTHER_NAMES: Final[Mapping[str, tuple[str, str | None]]] = {
+    "gemma4": ("gemma-4", None),
+    "deepseek-v4": ("deepseek-v4", "flash-0731"),
     "laguna-xs-2.1": ("laguna-xs.2", "xs-2.1"),
     "laguna-s-2.1": ("laguna-xs.2", "s-2.1"),
     "laguna-m.1": ("laguna-xs.2", "m.1"),
     "nemotron-3-ultra": ("nemotron-3", "ultra"),
     "nemotron-3.5": ("nemotron-3", "3.5"),
 }
-"""Configurations whose format is a variant of another's family."""
+"""Configurations whose format is a variant of a family, or with None a family of another name as the model has it."""
 _WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)
 """Fields of formats whose template does not look at them, whatever their value."""
-_NEUTRAL: Final = (("hy3", "raw_last_assistant", False),)
+_NEUTRAL: Final = (("hy3", "raw_last_assistant", False), ("gemma4", "preserve_thinking", False))
 """Fields that the family does not have, with the value that changes nothing."""
 _OTHER_OPTIONS: Final[Mapping[tuple[str, str], str]] = {("deepseek-v4", "enable_thinking"): "thinking"}
 """Fields that the family has by another name."""
@@ -94,11 +96,13 @@ def config_name_of(family: Family) -> str:
     >>> from isc.formats.catalogue import family_for
     >>> config_name_of(family_for("nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16"))
     'nemotron-3-ultra'
+    >>> config_name_of(family_for("google/gemma-4-E2B-it"))
+    'gemma4'
     """
     from isc.compat.configs import CONFIGS
 
     kind = (catalogue.family_name(family), getattr(family, "variant", None))
-    named = next((name for name, other in OTHER_NAMES.items() if other == kind), kind[0])
+    named = next((name for name, other in OTHER_NAMES.items() if other in (kind, (kind[0], None))), kind[0])
     return named if named in CONFIGS else "default"
 
 
