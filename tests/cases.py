@@ -34,8 +34,8 @@ class Case(Struct, frozen=True):
     placeholder, which no processor expects; `image_settings` are those of the model's. `untraced`: whether messages
     leave too little trace in the template's text to tell who owns it. `twin`: what renders where a model ships Python
     instead; the template is then its FORMAT.md. `thinks_in_parts`: whether the template reads reasoning as parts of the
-    content alone, which neither transformers continues nor a traced template is given. `writes`: what of
-    arguments the template writes itself, so that no trace tells it from its own words.
+    content alone, which transformers does not continue. `writes`: what of arguments the template writes itself, so that
+    no trace tells it from its own words.
     """
 
     name: str

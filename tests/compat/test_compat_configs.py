@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 import pytest
+from msgspec.structs import replace
 from transformers import PreTrainedTokenizerFast
 
 import isc
@@ -200,8 +201,8 @@ def test_a_configuration_of_one_variant_takes_every_effort_of_it() -> None:
 
 def test_a_configuration_by_another_name_takes_the_models_variant() -> None:
     config = configs.Gemma4RendererConfig(enable_thinking=True)
-    for name, variant in (("google/gemma-4-E2B-it", "e2b"), ("x", "31b")):
-        assert create_renderer(named(name), config).renderer.family == Gemma4(variant, enable_thinking=True)
+    for name, family in (("google/gemma-4-E2B-it", Gemma4("e2b")), ("x", Gemma4())):
+        assert create_renderer(named(name), config).renderer.family == replace(family, enable_thinking=True)
 
 
 def test_an_effort_is_inklings() -> None:

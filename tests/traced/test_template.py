@@ -199,3 +199,28 @@ def test_a_transformers_tokenizer_with_an_unknown_template_is_used_traced(tmp_pa
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "you"}]
     theirs = tokenizer.apply_chat_template(messages)
     assert list(renderer.render_ids(messages)) == list(theirs["input_ids"])
+
+
+PARTS = """{% for m in messages %}<|im_start|>{{ m.role }}:{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'thinking' %}<think>{{ p.thinking }}</think>{% else %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}"""
+BOTH = PARTS.replace("{{ m.role }}:", "{{ m.role }}:{% if m.thinking %}<think>{{ m.thinking }}</think>{% endif %}")
+THOUGHT = {"type": "thinking", "thinking": "r"}
+
+
+@pytest.mark.parametrize(("source", "content"), [(PARTS, [THOUGHT, {"type": "text", "text": "b"}]), (BOTH, "b")])
+def test_reasoning_is_a_part_of_the_content_for_a_template_that_shows_it_nowhere_else(
+    source: str, content: object
+) -> None:
+    family = template(source)
+    chat = convert.chat([USER, {"role": "assistant", "content": "b", "reasoning_content": "r"}])
+    answer = [segment.text for segment in stream(family, chat) if segment.message == 1 and segment.body]
+    assert "".join(answer) == "<think>r</think>b<|im_end|>"
+    variables = family.template_variables(chat)
+    taken = variables["messages"][1] if variables else {"content": "b"}  # type: ignore[index]
+    assert taken == {"content": content, **({"role": "assistant"} if variables else {})}
+
+
+def test_an_answer_in_parts_keeps_them_behind_its_reasoning() -> None:
+    parts = [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]
+    chat = convert.chat([USER, {"role": "assistant", "content": [THOUGHT, *parts]}, USER])
+    text = "".join(segment.text for segment in stream(template(PARTS), chat))
+    assert "assistant:<think>r</think>bc<|im_end|>" in text

@@ -1,6 +1,7 @@
-"""Arguments that a caller gives as JSON text, the OpenAI wire form, as the form that the template prints as JSON.
+"""The form in which a template takes messages: arguments that a caller gives as JSON text, and reasoning.
 
-A template that shows text as it stands is given the text; one that does not, and shows an object, the object.
+A template that shows text as it stands is given the text; one that does not, and shows an object, the object. One that
+shows reasoning as a part of the content, and nowhere else, is given such a part.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from isc.traced.values import chat_messages
 from isc.types import Chat
 
 _ID: Final = "probe0001"
+_THOUGHT: Final = "isc thought"
 _GIVEN: Final = {"isckey": "isc value"}
 _PARAMETERS: Final = {"type": "object", "properties": {}}
 _TOOLS: Final = ({"type": "function", "function": {"name": "f", "description": "d", "parameters": _PARAMETERS}},)
@@ -33,6 +35,44 @@ def with_arguments_as_taken(chosen: Format, messages: Dicts) -> Dicts:
     """
     texts = any(isinstance(arguments, str) for message in messages for arguments in _arguments(message))
     return [_with_objects(message) for message in messages] if texts and _wants_objects(chosen) else messages
+
+
+def as_taken(chosen: Format, messages: Dicts) -> Dicts:
+    """Return messages in the form that the template shows: arguments, and reasoning that it reads in the content alone.
+
+    Args:
+        chosen: The format.
+        messages: Messages, as a template is given them.
+    """
+    taken = with_arguments_as_taken(chosen, messages)
+    thinks = any(message.get("reasoning_content") for message in taken)
+    return [_with_thinking_part(message) for message in taken] if thinks and _wants_parts(chosen) else taken
+
+
+def _with_thinking_part(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an assistant's message with its reasoning as the first part of its content."""
+    thought, content = message.get("reasoning_content"), message.get("content")
+    if not isinstance(thought, str) or not thought or message.get("role") != "assistant":
+        return message
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}] if content else []
+    others = {key: value for key, value in message.items() if key not in ("reasoning_content", "reasoning", "thinking")}
+    return {**others, "content": [{"type": "thinking", "thinking": thought}, *parts]}
+
+
+@lru_cache(maxsize=128)
+def _wants_parts(chosen: Format) -> bool:
+    """Return whether a template shows reasoning where it is a part of the content, and not beside it.
+
+    Keeps the last 128 formats.
+    """
+    if not any(name in chosen.source for name in ("'thinking'", '"thinking"')):
+        return False
+    turn = {"role": "assistant", "content": "isc value", "reasoning_content": _THOUGHT, "thinking": _THOUGHT}
+    for context in (_CONTEXT, [_SYSTEM, *_CONTEXT]):
+        beside, inside = (_text(chosen, [*context, said]) for said in (turn, _with_thinking_part(turn)))
+        if inside is not None and _THOUGHT in inside:
+            return beside is None or _THOUGHT not in beside
+    return False
 
 
 def other_forms(chat: Chat, messages: Dicts) -> Iterator[Dicts]:
@@ -91,7 +131,12 @@ def _shows_value_once(text: str) -> bool:
 def _shown(chosen: Format, context: Sequence[Mapping[str, Any]], arguments: object) -> str | None:
     call = {"id": _ID, "type": "function", "function": {"name": "f", "arguments": arguments}}
     turn = {"role": "assistant", "content": "", "tool_calls": [call]}
+    return _text(chosen, [*context, turn, _RESULT], _TOOLS)
+
+
+def _text(chosen: Format, messages: Dicts, tools: Dicts | None = None) -> str | None:
+    """Return what a conversation renders to, or None where the template refuses it."""
     try:
-        return text_of(chosen, [*context, turn, _RESULT], _TOOLS, add_generation_prompt=False)
+        return text_of(chosen, messages, tools, add_generation_prompt=False)
     except TemplateError:
         return None

@@ -25,7 +25,7 @@ from isc.formats.base import FamilyMeta
 from isc.formats.reading import harmony
 from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.scanners import until
-from isc.traced.arguments import other_forms, with_arguments_as_taken
+from isc.traced.arguments import as_taken, other_forms
 from isc.traced.bridge import plan_bridge_by_rendering
 from isc.traced.conversation import conversation, lost_pieces, prompt_segments
 from isc.traced.format import Dicts, Format, options_of, written_of
@@ -258,14 +258,15 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
         """Return `stream` of a converted chat, in the form that the template takes.
 
         Content that is None is left out; null where the template needs the key. Arguments that are JSON text are given
-        as objects to a template that does not show text as it stands. `parts`: whether each body says its part (law
-        10): that of the field that its characters came from.
+        as objects to a template that does not show text as it stands, reasoning as a part of the content to one that
+        shows it nowhere else. `parts`: whether each body says its part (law 10): that of the field that its characters
+        came from.
 
         Raises:
             TemplateError: The template refuses the conversation; carries its message.
         """
         with one_limit(len(chat.messages)):
-            messages = with_arguments_as_taken(self.format, chat_messages(chat))
+            messages = as_taken(self.format, chat_messages(chat))
             try:
                 return self._rendered(chat, messages, add_generation_prompt, parts=parts)
             except TemplateError:
@@ -277,10 +278,11 @@ class TracedTemplate(WholeFormat, frozen=True, tag_field="family", tag="TracedTe
     def template_variables(self, chat: Chat) -> Mapping[str, Json]:
         """Return the messages in the form that the template is given, where that is not the caller's.
 
-        These are messages with arguments that are JSON text, for a template that does not show text as it stands.
+        These are messages with arguments that are JSON text, for a template that does not show text as it stands, and
+        with reasoning, for one that shows it as a part of the content alone.
         """
         messages = chat_messages(chat)
-        taken = with_arguments_as_taken(self.format, messages)
+        taken = as_taken(self.format, messages)
         return {} if taken is messages else {"messages": list(taken)}
 
     def _rendered(self, chat: Chat, dicts: Dicts, add_generation_prompt: bool, *, parts: bool) -> list[Segment]:

@@ -259,6 +259,8 @@ class Inputs:
     def _content_part(self, part: object, body: Origin) -> object:
         if not isinstance(part, dict):
             return self.data(part, body)
+        if part.get("type") == "thinking":
+            body = of_message(BODY, body.message, "reasoning")
         fields = {key if key in _KNOWN else whole(key, body): self.data(item, body) for key, item in part.items()}
         if "type" in part:
             fields["type"] = part["type"]
