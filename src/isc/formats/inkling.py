@@ -6,7 +6,7 @@ each its description, name, parameters and type; how much to think stands in one
 that is no system message. Both are nobody's. Each text part of a content is a message, an empty content none. A result
 is headed by the name of its function: its own `name`, else that of the call with its id. That
 `<|content_model_end_sampling|>` stops sampling is known from `tml-renderers`, by the model's authors. It renders the
-same, but that the model begins its turn itself and results have no names.
+same, but that the model begins its turn itself, results have no names and only the outer keys of arguments are sorted.
 
 Deviations: arguments given as JSON text are rendered as what the text says, where the template fails, and text that is
 no JSON object stands as it is; what a tool returns in parts is joined, where the template drops it. isc refuses an
