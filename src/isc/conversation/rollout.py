@@ -236,6 +236,7 @@ class Rollout(Displayed, Struct, frozen=True):
         before = self._answered(completion)
         extended = self.renderer.extend(self.prompt, completion.token_ids, new, tools)
         if extended is not None:
+            extended = self._parted(extended, completion)
             return replace(
                 self,
                 chat=chat,
@@ -273,11 +274,20 @@ class Rollout(Displayed, Struct, frozen=True):
     def _answered(self, completion: Completion) -> SampledTokens:
         """Return prompt and completion as one sequence."""
         start = len(self.prompt)
-        rendered = bridge.continued(self.prompt, completion.token_ids, None)
+        rendered = self._parted(bridge.continued(self.prompt, completion.token_ids, None), completion)
         spans = ((start, len(rendered)),) if completion.token_ids else ()
         return SampledTokens(
             rendered, (*self.sampled.loss_spans, *spans), (*self.sampled.logprobs, *completion.logprobs)
         )
+
+    def _parted(self, rendered: RenderedTokens, completion: Completion) -> RenderedTokens:
+        """Return a render in which the completion says its parts, if the renderer says parts."""
+        if not self.renderer.parts:
+            return rendered
+        from isc.conversation.sampled_parts import completion_parts, with_parts_at
+
+        said = (self._said(completion), completion.token_ids, completion.response)
+        return with_parts_at(rendered, len(self.prompt), completion_parts(self.renderer, self.chat, *said))
 
     def _rerendered(self, chat: Chat, before: SampledTokens, refusal: Refusal) -> Rollout:
         rendered = self.renderer.render_chat(chat, add_generation_prompt=True)
