@@ -104,10 +104,10 @@ def parse_loss(text: str) -> Loss:
                 f"--loss: {term!r} is no term; terms, joined by +, are {terms}, with a part of {', '.join(PARTS)}"
             )
     roles = [role for role in get_args(Role) if role in whole or role in parts]
-    chosen_parts = tuple(
+    narrowed = tuple(
         (role, tuple(part for part in PARTS if part in parts[role])) for role in roles if role not in whole
     )
-    return Loss("assistant" in roles, tuple(role for role in roles if role != "assistant"), chosen_parts)
+    return Loss("assistant" in roles, tuple(role for role in roles if role != "assistant"), narrowed)
 
 
 class Settings(Struct, frozen=True):
