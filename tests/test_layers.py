@@ -43,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 FORMAT_IMPORTS = frozenset(("errors", "types", "_json", "_later", "_options", "_runs", "_brief"))
 EDGES = "types _json convert loading _sources rendered client media compat"
 TYPED_EDGES = "conversation.flags formats.catalogue encoding.vocabulary encoding.encoders encoding._held"
-ROWS = "build.conversations build.forms build.nulls build.tables"
+ROWS = "build.conversations build.forms build.nulls build.tables build.saved"
 AGENTS = "gateway.dialects.chat_completions gateway.dialects.responses gateway.dialects.anthropic_messages"
 """What agents send."""
 ANY = frozenset((*EDGES.split(), *TYPED_EDGES.split(), *ROWS.split(), *AGENTS.split(), "traced", "testing"))

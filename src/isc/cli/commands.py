@@ -17,8 +17,10 @@ from isc.build import arrow, cluster
 from isc.build.conversations import Conversation, InputError, documents
 from isc.build.conversations import tools as decoded_tools
 from isc.build.forms import conversation
+from isc.build.recognition import recognized
 from isc.build.samples import SampleFormat, Settings, columns, parse_loss, parts_pattern
-from isc.build.sources import expanded, named, opened
+from isc.build.saved import is_of_samples
+from isc.build.sources import STDIN, expanded, named, opened, read_batches
 from isc.cli import Exit
 from isc.cli import show as shown
 from isc.cli.arguments import File, Format, Manner, PageFile, Samples, Whole, console
@@ -28,6 +30,7 @@ from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described,
 from isc.cli.pages import sample_of, sample_page, write_html
 from isc.cli.parts import begun_day, ended_in_parts
 from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
+from isc.cli.saved import saved_sample, show_saved
 from isc.conversation.renderer import Renderer
 from isc.encoding.encoders import EngineName
 from isc.errors import EncoderError, Error, OptionError
@@ -77,6 +80,9 @@ def show(
 ) -> int:
     """Show a conversation as tokens: whose they are, and what is body or scaffold.
 
+    A row of a build is shown as tokens again: whose they are where it has the columns of `--columns attribution`, else
+    what of them is trained on. Its vocabulary is the one that the samples name.
+
     For example:
 
     ```
@@ -89,7 +95,8 @@ def show(
     ```
 
     Args:
-        file: JSON, {"messages": [...], "tools": [...]} or a list of messages; or JSON Lines. `-` is standard input.
+        file: JSON, {"messages": [...], "tools": [...]} or a list of messages; or any file that `isc build` reads or
+            writes. `-` is standard input.
         format: Chat format and vocabulary.
         tools: JSON file of tools to offer, instead of those in FILE.
         line: Which line of a file with one conversation a line. By default the first that holds one.
@@ -98,6 +105,9 @@ def show(
         generation_prompt: End with what asks the model for its turn.
         page: A page of HTML instead.
     """
+    if file != STDIN and is_of_samples(Path(file)):
+        show_saved(saved_sample(Path(file), line, format), page, ids=ids)
+        return Exit.OK
     renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
     place, read = _conversation(file, line)
     read = _offering(read, tools)
@@ -163,6 +173,8 @@ def _at(place: str) -> Iterator[None]:
 
 def _conversation(source: str, line: int | None) -> tuple[str, Conversation]:
     """Read the conversation on a line, or the first, and return it after its place."""
+    if Path(source).suffix in (".parquet", ".arrow", ".gz", ".zst"):
+        return _in_row(source, line or 1)
     with opened(source) as stream:
         number = 0
         for number, document in documents(stream, by_line=_is_by_line(source)):
@@ -173,6 +185,17 @@ def _conversation(source: str, line: int | None) -> tuple[str, Conversation]:
     if line is None:
         raise InputError(f"{named(source)} is empty")
     raise InputError(f"{named(source)} has no conversation on line {line}; the last one is on line {number}")
+
+
+def _in_row(source: str, number: int) -> tuple[str, Conversation]:
+    """Read the conversation in a row of a table, or of a file that is packed."""
+    count = 0
+    for batch in read_batches(recognized(source)):
+        count += len(batch.ends)
+        if number <= count:
+            with _at(f"{source}:{number}"):
+                return f"{source}:{number}", conversation(batch.rows()[number - batch.first], batch.form)
+    raise InputError(f"{source} has no conversation on line {number}; the last one is on line {count}")
 
 
 def _is_by_line(source: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
+from typing import TypeAlias
 
 from rich.cells import chop_cells
 from rich.table import Table
@@ -118,35 +119,48 @@ def _chopped(piece: Text, width: int) -> list[Text]:
     return list(piece.divide(list(lengths)[:-1]))
 
 
-def conversation_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
+Titles: TypeAlias = tuple[str, str]
+"""What stands in the place of owners where they are not known: for body, and for all else."""
+
+
+def conversation_lines(
+    rendered: RenderedTokens, texts: Sequence[str], width: int, titles: Titles | None = None
+) -> Iterator[Text]:
     """Yield the conversation as text, message by message, each under a heading that names its owner.
 
     Args:
         rendered: Ids and attribution.
         texts: What each token says (`token_texts`).
         width: Cells in a line.
+        titles: In the place of owners.
     """
     seen: set[int] = set()
     media = media_items(rendered)
     for message, group in groupby(rendered.spans(), key=lambda item: item[0].message):
         runs = list(group)
-        yield _heading(rendered, runs, width, again=message in seen)
+        title = titles[not runs[0][0].body] if titles else _title(rendered, runs, again=message in seen)
+        yield _heading(rendered, runs, width, title)
         seen.add(message)
         pieces = (piece for token in _tokens(rendered, texts, runs, media) for piece in token.pieces())
         for line in _filled(pieces, width - len(_INDENT)):
             yield Text(_INDENT).append_text(line)
 
 
-def _heading(rendered: RenderedTokens, runs: Sequence[tuple[Run, Span]], width: int, *, again: bool) -> Text:
+def _title(rendered: RenderedTokens, runs: Sequence[tuple[Run, Span]], *, again: bool) -> str:
     run, (start, _) = runs[0]
     end = runs[-1][1][1]
     role = rendered.role(run)
     if role is None:
         title = "opening" if start == 0 else "generation prompt" if end == len(rendered) else "added by the format"
-        title = f"{NOBODY}'s: {title}"
-    else:
-        tool = rendered.message_tool_names[run.message]
-        title = f"{run.message} {role}{f' ({tool})' if tool else ''}{', continued' if again else ''}"
+        return f"{NOBODY}'s: {title}"
+    tool = rendered.message_tool_names[run.message]
+    return f"{run.message} {role}{f' ({tool})' if tool else ''}{', continued' if again else ''}"
+
+
+def _heading(rendered: RenderedTokens, runs: Sequence[tuple[Run, Span]], width: int, title: str) -> Text:
+    run, (start, _) = runs[0]
+    end = runs[-1][1][1]
+    role = rendered.role(run)
     body = sum(end - start for run, (start, end) in runs if run.body)
     count = f" {end - start} tokens, {body} body"
     style = f"bold {_COLOURS.get(role or '', 'default')}"
@@ -160,13 +174,15 @@ def _shortened(text: str, width: int) -> str:
     return text if len(lines) == 1 else f"{lines[0][:-1]}…"
 
 
-def id_lines(rendered: RenderedTokens, texts: Sequence[str], width: int) -> Iterator[Text]:
+def id_lines(
+    rendered: RenderedTokens, texts: Sequence[str], width: int, titles: Titles | None = None
+) -> Iterator[Text]:
     """Yield one line a token: position, id, message, role, its part, or scaffold, body or sampled, and its text."""
     cells = _NAMED_PART if any(run.part for run in rendered.runs) else _PART
     yield Text(f"{'token':>7} {'id':>7} {'message':>7}  {'role':<10}{'part':<{cells}}text", style="bold")
     media = media_items(rendered)
     for run, (start, end) in rendered.spans():
-        role = rendered.role(run) or NOBODY
+        role = titles[not run.body] if titles else rendered.role(run) or NOBODY
         part = run.part or ("sampled" if rendered.is_sampled(run) else "body" if run.body else "scaffold")
         owner = "-" if run.message == UNOWNED else run.message
         style = _style(rendered, run)
