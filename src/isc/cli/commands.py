@@ -30,12 +30,11 @@ from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described,
 from isc.cli.pages import sample_of, sample_page, write_html
 from isc.cli.parts import begun_day, ended_in_parts
 from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
-from isc.cli.saved import saved_sample, show_saved
+from isc.cli.saved import print_tokens, saved_sample, show_saved
 from isc.conversation.renderer import Renderer
 from isc.encoding.encoders import EngineName
 from isc.errors import EncoderError, Error, OptionError
 from isc.loading import template_digest, vocabulary_digest
-from isc.viewer.texts import token_texts
 
 _HELP = """\
 Chat messages to the exact token ids a model reads, with the owner of every token.
@@ -118,12 +117,9 @@ def show(
     output = console()
     output.print(f"{place} as {described(renderer.family)}", style="bold")
     output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")
-    for part in ("", shown.counts(rendered), "", shown.legend(), ""):
-        output.print(part)
-    texts = token_texts(rendered.token_ids, renderer.encoder)
-    lines = (shown.id_lines if ids else shown.conversation_lines)(rendered, texts, output.width)
-    for text in lines:
-        output.print(text, soft_wrap=True)
+    output.print("")
+    output.print(shown.counts(rendered))
+    print_tokens(output, rendered, renderer.encoder, ids=ids)
     return Exit.OK
 
 

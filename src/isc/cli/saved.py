@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from msgspec import Struct
+from rich.console import Console
 
 from isc.build.metadata import Metadata, read_metadata
 from isc.build.saved import sample_of_row, saved_row, tells_owners
@@ -12,11 +13,14 @@ from isc.cli import show as shown
 from isc.cli.arguments import Format, PageFile, console
 from isc.cli.formats import EMBEDDED, choose
 from isc.cli.pages import write_html
+from isc.cli.show import Titles
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample
+from isc.encoding.base import Encoder
 from isc.errors import OptionError
 from isc.formats.catalogue import list_families
 from isc.loading import vocabulary_digest
+from isc.rendered import RenderedTokens
 from isc.viewer import html
 from isc.viewer.texts import token_texts
 
@@ -89,9 +93,16 @@ def show_saved(saved: SavedSample, page: PageFile, *, ids: bool) -> None:
         output.print(f"in brackets is what is trained on: {told}", soft_wrap=True)
     else:
         output.print(shown.counts(rendered))
+    titles = None if saved.owned else ("trained", "context")
+    print_tokens(output, rendered, saved.renderer.encoder, titles, ids=ids)
+
+
+def print_tokens(
+    output: Console, rendered: RenderedTokens, encoder: Encoder, titles: Titles | None = None, *, ids: bool
+) -> None:
+    """Print the legend, and the tokens by message or one a line."""
     for part in ("", shown.legend(), ""):
         output.print(part)
-    texts = token_texts(rendered.token_ids, saved.renderer.encoder)
-    titles = None if saved.owned else ("trained", "context")
+    texts = token_texts(rendered.token_ids, encoder)
     for text in (shown.id_lines if ids else shown.conversation_lines)(rendered, texts, output.width, titles):
         output.print(text, soft_wrap=True)
