@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import isc
@@ -10,6 +12,7 @@ from isc.conversation.rollout import assistant_message
 from isc.encoding.encoders import embedded
 from isc.formats.segments import spelled
 from isc.gateway import Sampling, Session, answered, step
+from isc.gateway.store import Store
 from isc.gateway.tree import Turn
 
 QWEN = isc.Renderer(isc.Qwen3(), embedded(isc.Qwen3().specials), "all")
@@ -54,3 +57,20 @@ def with_turn(
 
 def last(session: Session) -> Turn:
     return session.turns[-1]
+
+
+def recorded(path: Path, about: str = "m") -> Session:
+    """A session of two answers to one question, and its record, which is told to be of this model."""
+    asked = [user("Find cats")]
+    session = with_turn(with_turn(Session("a"), asked, CALL + "<|im_end|>"), asked, "Yes.<|im_end|>")
+    store = Store(path, about)
+
+    async def write() -> None:
+        await store.add("a", session.turns)
+        store.note("a", [0], "sent")
+        assert await store.count() == 1
+        assert await store.names() == ("a",)
+
+    asyncio.run(write())
+    store.close()
+    return session

@@ -175,6 +175,24 @@ def test_colours_are_offered_where_something_is_known(small: isc.Renderer, opene
     assert not chromium.find_element("id", "colour").is_displayed()
 
 
+def test_parts_are_told_where_a_render_was_asked_for_them(root: Path, small: isc.Renderer, opened: Opened) -> None:
+    given = json.loads((root / "examples" / "tools.json").read_text())
+    rendered = small.render(given["messages"], given["tools"], parts=True)
+    chromium = opened(viewer.html(rendered))
+    parts = [run.part or "" for run in rendered.runs for _ in range(run.length)]
+    assert {"content", "tool_name", "tool_arguments"} <= set(parts)
+    assert chromium.execute_script(PARTS) == parts
+    chromium.execute_script("setColour('part')")
+    checked, failures = chromium.execute_script(CONTRAST)
+    assert checked > 100
+    assert failures == []
+    legend = chromium.execute_script("return document.getElementById('legend').textContent")
+    assert all(part.replace("_", " ") in legend for part in parts)
+    at = parts.index("tool_name")
+    chromium.execute_script(f"viewer.hold([...document.querySelectorAll('.chunk .t')].find((t) => t.at === {at}))")
+    assert dict(chromium.execute_script(FACTS))["part"] == "body, sampled: tool name"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_all_text_can_be_read_in_both_themes(small: isc.Renderer, opened: Opened, theme: str) -> None:
     chromium = opened(viewer.html(episode(small), title="Episode"), theme)
@@ -217,6 +235,10 @@ def test_a_hundred_thousand_tokens_scroll(small: isc.Renderer, opened: Opened) -
     assert max(frames) < 1000, "no frame of scrolling takes a second, on a busy machine either"
 
 
+PARTS = """
+return [...document.querySelectorAll(".chunk .t")].map((token) =>
+  ([...token.classList].find((name) => name.startsWith("part-")) ?? "part-").slice(5));
+"""
 FACTS = """
 return [...document.querySelectorAll("#card dt")].map((name) => [name.textContent, name.nextSibling.textContent]);
 """

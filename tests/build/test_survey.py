@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command_line import NOT_JSON, run, write_many
+from command_line import NOT_JSON, rows, run, write_many
 from isc.build import survey as surveys
 from isc.build.survey import KEPT, MOST_TOKENS, Kept, Survey, bin_of, kind_of, least_of, survey_of
 from isc.cli.files import State
@@ -87,14 +87,17 @@ def test_a_report_is_the_same_with_several_workers_and_after_a_resume(tmp_path: 
         run(source, tmp_path / f"{name}.jsonl", "--report", str(tmp_path / f"{name}.html"), *more)
     pages = [(tmp_path / f"{name}.html").read_text().replace("two.jsonl", "one.jsonl") for name in ("one", "two")]
     assert pages[0] == pages[1]
+    block = pages[0].partition('id="data">')[2].partition("</script>")[0]
+    report = json.loads(block)["report"]
+    assert sum(count for _, count in report["bins"]) == report["samples"] == len(rows(tmp_path / "one.jsonl")) > 40
     lines = source.read_bytes().splitlines(keepends=True)
     resumed = tmp_path / "resumed.jsonl"
-    report = ("--report", str(tmp_path / "resumed.html"))
-    assert run(source, resumed, "--strict", *report) == 1  # stops at its first bad line
+    asked = ("--report", str(tmp_path / "resumed.html"))
+    assert run(source, resumed, "--strict", *asked) == 1  # stops at its first bad line
     assert not (tmp_path / "resumed.html").exists()
     good = [line for number, line in enumerate(lines) if number not in (9, 50)]
     source.write_bytes(b"".join([*lines[:9], *good[9:]]))
-    assert run(source, resumed, "--resume", *report) == 0
+    assert run(source, resumed, "--resume", *asked) == 0
     whole = tmp_path / "whole.jsonl"
     assert run(source, whole, "--report", str(tmp_path / "whole.html")) == 0
     assert (tmp_path / "resumed.html").read_text().replace("resumed.jsonl", "whole.jsonl") == (

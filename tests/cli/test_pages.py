@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import isc
 from command_line import CHAT
 from isc import viewer
 from isc.cli import Exit, main
+from isc.types import BodyPart
 
 SHOW = ("--family", "qwen3", "--html")
 
@@ -24,12 +26,27 @@ def test_a_page_is_that_of_the_sample_of_this_loss(
 ) -> None:
     source = root / "examples" / "tools.json"
     given = json.loads(source.read_text())
-    sample = isc.build_training_sample(small, given["messages"], given["tools"], content_sft_roles=roles)
+    saying = msgspec.structs.replace(small, parts=True)
+    sample = isc.build_training_sample(saying, given["messages"], given["tools"], content_sft_roles=roles)
     said = output("show", source, *SHOW, tmp_path / "out.html", "--loss", loss)
     assert f"out.html: {len(sample.rendered):,} tokens of {source}" in said
     subtitle = f"qwen3 · embedded vocabulary · loss {loss}"
     page = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert page == viewer.html(sample, title=str(source), subtitle=subtitle)
+
+
+def test_a_page_marks_parts_where_the_loss_names_them(
+    root: Path, tmp_path: Path, small: isc.Renderer, output: Callable[..., str]
+) -> None:
+    source = root / "examples" / "tools.json"
+    given = json.loads(source.read_text())
+    parts: dict[str, tuple[BodyPart, ...]] = {"assistant": ("tool_call",)}
+    sample = isc.build_training_sample(small, given["messages"], given["tools"], parts=parts)
+    output("show", source, *SHOW, tmp_path / "out.html", "--loss", "assistant:tool_call")
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert data["sequences"][0]["trained"] == [list(span) for span in sample.loss_spans]
+    assert 0 < sample.trainable_tokens < sum(sample.rendered.sampled_mask)
 
 
 def test_a_page_goes_to_standard_output(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

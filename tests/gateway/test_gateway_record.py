@@ -25,27 +25,12 @@ import pytest
 
 from engine_server import Received, Reply, generating
 from gateway_running import running, saying, streamed
-from gateway_sessions import CALL, SEARCH, user, with_turn
+from gateway_sessions import CALL, SEARCH, recorded, user, with_turn
 from isc.cli import main
 from isc.gateway import GatewayClient, Session, match, samples
 from isc.gateway.store import RecordError, Store, read_all
 
 ASKED = [user("Find cats")]
-
-
-def recorded(path: Path, about: str = "m") -> Session:
-    session = with_turn(with_turn(Session("a"), ASKED, CALL + "<|im_end|>"), ASKED, "Yes.<|im_end|>")
-    store = Store(path, about)
-
-    async def write() -> None:
-        await store.add("a", session.turns)
-        store.note("a", [0], "sent")
-        assert await store.count() == 1
-        assert await store.names() == ("a",)
-
-    asyncio.run(write())
-    store.close()
-    return session
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ def test_a_sample_has_its_loss_spans(small: isc.Renderer) -> None:
 
 
 def test_a_step_is_trained_on_where_the_model_sampled_its_completion(small: isc.Renderer) -> None:
-    step = isc.build_trajectory_step(small, CHAT[:1], [CHAT[1], {"role": "tool", "content": "1"}, CHAT[1]])
+    result = {"role": "tool", "content": "1"}
+    step = isc.build_trajectory_step(small, [*CHAT, result], [CHAT[1], result, CHAT[1]])
+    assert any(step.rendered.sampled_mask[: step.prompt_length]), "the prompt holds an answer, which is not trained on"
     (view,) = views_of(step)
     assert view.trained is not None
     positions = [position for start, end in view.trained for position in range(start, end)]

@@ -75,6 +75,7 @@ def show(
     ids: bool = False,
     parts: bool = False,
     generation_prompt: bool = False,
+    session: str | None = None,
     page: PageFile = _NO_PAGE,
 ) -> int:
     """Show a conversation as tokens: whose they are, and what is body or scaffold.
@@ -93,6 +94,8 @@ def show(
     isc show examples/tools.json --family qwen3 --html tools.html
     ```
 
+    and `isc show runs.sqlite --session my-run-1 --model Qwen/Qwen3-8B --html run.html` for what a gateway recorded.
+
     Args:
         file: JSON, {"messages": [...], "tools": [...]} or a list of messages; or any file that `isc build` reads or
             writes. `-` is standard input.
@@ -102,12 +105,15 @@ def show(
         ids: One token a line, with position, id and attribution.
         parts: Tell the parts of bodies apart: reasoning, content, a call's name, its arguments, ...
         generation_prompt: End with what asks the model for its turn.
+        session: A session of FILE, a record that `isc serve` wrote: all its samples, with their log-probabilities.
         page: A page of HTML instead.
     """
     if file != STDIN and is_of_samples(Path(file)):
         show_saved(saved_sample(Path(file), line, format), page, ids=ids)
         return Exit.OK
     renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
+    if session is not None:
+        return _recorded(Path(file), session, renderer, format.model, page, ids)
     place, read = _conversation(file, line)
     read = _offering(read, tools)
     if page.html is not None:
@@ -121,6 +127,13 @@ def show(
     output.print(shown.counts(rendered))
     print_tokens(output, rendered, renderer.encoder, ids=ids)
     return Exit.OK
+
+
+def _recorded(record: Path, session: str, renderer: Renderer, model: str | None, page: PageFile, ids: bool) -> int:
+    """Show a session of a record. Only this needs the gateway."""
+    from isc.cli.sessions import show_session
+
+    return show_session(record, session, renderer, model, page, ids)
 
 
 def _offering(read: Conversation, tools: Path | None) -> Conversation:

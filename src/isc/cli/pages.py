@@ -10,7 +10,7 @@ from isc.build.sources import STDIN
 from isc.cli.files import whole_file
 from isc.cli.formats import EMBEDDED, described
 from isc.conversation.renderer import Renderer
-from isc.conversation.training import TrainingSample, chosen, loss_spans
+from isc.conversation.training import RoleToMask, TrainingSample, chosen, chosen_parts, loss_spans
 from isc.convert import Messages, Tools
 from isc.viewer import html
 from isc.viewer.page import Page
@@ -24,9 +24,11 @@ def sample_of(
     Raises:
         ConversationError: Something cannot be rendered.
     """
-    chat, trained = chosen(renderer, messages, tools, None if loss.assistant else {}, loss.body_roles, None)
-    rendered = renderer.render_chat(chat, add_generation_prompt=generation_prompt)
-    return TrainingSample(rendered, loss_spans(rendered, trained))
+    role_to_mask: RoleToMask | None = None if loss.assistant else {}
+    wanted = chosen_parts(loss.by_role, role_to_mask, loss.body_roles)
+    chat, trained = chosen(renderer, messages, tools, role_to_mask, loss.body_roles, None)
+    rendered = renderer.render_chat(chat, add_generation_prompt=generation_prompt, parts=True)
+    return TrainingSample(rendered, loss_spans(rendered, trained, wanted))
 
 
 def sample_page(sample: TrainingSample, renderer: Renderer, loss: Loss, place: str, vocabulary: str) -> Page:

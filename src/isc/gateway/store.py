@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
@@ -250,6 +251,22 @@ def _read(connection: sqlite3.Connection, name: str) -> RecordedSession | None:
     turns = [RecordedTurn(_turn.decode(turn), _STATES[delivery], reward) for turn, delivery, reward in rows]
     created, finished, reward = found
     return RecordedSession(name, created, bool(finished), reward, tuple(turns))
+
+
+def model_of(path: Path) -> str:
+    """Return what the ids of a record depend on, as it was told when the record was begun.
+
+    Raises:
+        RecordError: There is none, or it is no record.
+    """
+    if not path.is_file():
+        raise RecordError(f"{path}: there is no such file")
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30.0)) as connection:
+            told = connection.execute("SELECT value FROM about WHERE name = 'model'").fetchone()
+    except sqlite3.Error as error:
+        raise RecordError(f"{path} is no record of a gateway: {error}") from None
+    return str(told[0]) if told else ""
 
 
 def read_all(path: Path) -> list[RecordedSession]:

@@ -144,7 +144,7 @@ def _tokens(view: View, runs: Sequence[tuple[Run, Span]], owner: str) -> Iterato
 
 
 def _token(token_id: int, text: str, run: Run, position: int, owner: str, trained: bool) -> str:
-    kind = "body" if run.body else "scaffold"
+    kind = f"body{f', {run.part}' if run.part else ''}" if run.body else "scaffold"
     told = f"token {position}, id {token_id}, {owner}, {kind}{', trained on' if trained else ''}"
     classes = f"t {'b' if run.body else 's'}{' l' if trained else ''}"
     return f'<span class="{classes}" title="{escape("".join(map(_visible_word, told)))}">{escape(text)}</span>'

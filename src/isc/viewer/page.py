@@ -105,7 +105,8 @@ def _tokens(view: View, pieces: Mapping[int, bytes]) -> Tokens:
 
 
 def _run(run: Run) -> tuple[int | str, ...]:
-    return (run.length, run.message, int(run.body))
+    told = (run.length, run.message, int(run.body))
+    return told if run.part is None else (*told, run.part)
 
 
 def _filled(contents: Contents) -> str:

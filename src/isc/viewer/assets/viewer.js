@@ -113,6 +113,10 @@ const viewer = {
     }
     const seen = new Set();
     for (const group of groups) {
+      for (const [at, run] of group.runs.entries()) {  // parts of one body stand in one ribbon
+        run.opens = group.runs[at - 1]?.body !== run.body;
+        run.closes = group.runs[at + 1]?.body !== run.body;
+      }
       const [role, tool] = group.owner < 0 ? ["nobody", null] : this.sequence.messages[group.owner];
       group.role = role;
       group.name = role;
@@ -273,7 +277,7 @@ const viewer = {
     const token = document.createElement("span");
     token.className = (run.body ? "t b" : "t s") + (this.specials.has(id) ? " x" : "") + (this.isTrained(at) ? " l" : "")
       + (run.part ? " part-" + run.part : "") + (logprob === null ? "" : " like p" + likelihood(logprob))
-      + (at === run.start ? " first" : "") + (next === run.end ? " last" : "") + (text.endsWith("\n") ? " eol" : "");
+      + (run.opens && at === run.start ? " first" : "") + (run.closes && next === run.end ? " last" : "") + (text.endsWith("\n") ? " eol" : "");
     token.at = at;
     token.run = run;
     if (media) token.textContent = `${text} × ${media[0]}: ${media[1]}`;
