@@ -114,8 +114,7 @@ def show(
     renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
     if session is not None:
         return _recorded(Path(file), session, renderer, format.model, page, ids)
-    place, read = _conversation(file, line)
-    read = _offering(read, tools)
+    place, read = _offering(_conversation(file, line), tools)
     if page.html is not None:
         return _write_shown(renderer, vocabulary, read, page, generation_prompt, file, place)
     with _at(place):
@@ -123,8 +122,7 @@ def show(
     output = console()
     output.print(f"{place} as {described(renderer.family)}", style="bold")
     output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")
-    output.print("")
-    output.print(shown.counts(rendered))
+    output.print("", shown.counts(rendered), sep="\n")
     print_tokens(output, rendered, renderer.encoder, ids=ids)
     return Exit.OK
 
@@ -136,12 +134,12 @@ def _recorded(record: Path, session: str, renderer: Renderer, model: str | None,
     return show_session(record, session, renderer, model, page, ids)
 
 
-def _offering(read: Conversation, tools: Path | None) -> Conversation:
-    """Return a conversation with the tools of another file, where one is given."""
+def _offering(placed: tuple[str, Conversation], tools: Path | None) -> tuple[str, Conversation]:
+    """Return a conversation, after its place, with the tools of another file where one is given."""
     if tools is None:
-        return read
+        return placed
     with opened(str(tools)) as stream, _at(str(tools)):
-        return msgspec.structs.replace(read, tools=decoded_tools(stream.read()))
+        return placed[0], msgspec.structs.replace(placed[1], tools=decoded_tools(stream.read()))
 
 
 def _write_shown(
