@@ -140,11 +140,19 @@ def _thought_end(turn: Sequence[Segment], frame: Frame) -> int:
 
     Nothing stands before such a content but what opens reasoning, where the prompt has not opened it.
     """
-    if not frame.closer or not any(one.part == "content" for one in turn):
-        return 0
-    end = next((place for place, one in enumerate(turn) if one.part is None and frame.closer in one.text), 0)
-    before = "".join([one.text for one in takewhile(lambda one: one.part is None, turn[:end])])
-    return end if frame.opener in before or not before.strip() else 0
+    closer, says = frame.closer, False
+    for place, one in enumerate(turn if closer else ()):
+        if one.part == "content":
+            says = True
+        elif one.part is None and closer in one.text:
+            return place if says and _opens(turn[:place], frame.opener) else 0
+    return 0
+
+
+def _opens(turn: Sequence[Segment], opener: str) -> bool:
+    """Return whether a turn begins with what opens reasoning, or with what is said."""
+    before = "".join([one.text for one in takewhile(lambda one: one.part is None, turn)])
+    return opener in before or not before.strip()
 
 
 def _tell(

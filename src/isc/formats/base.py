@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, final
 
@@ -298,26 +298,27 @@ def _turns(
     """Yield the opening, each turn and the generation prompt."""
     if add_generation_prompt:
         chat = structs.replace(chat, add_generation_prompt=True)
-    yield _given(owned(opening_owner(chat), family.opening(chat)), chat, frame)
-    yield _given(family.preamble(chat), chat, frame)
+    roles = () if frame is None else chat.roles
+    yield _given(owned(opening_owner(chat), family.opening(chat)), roles, frame)
+    yield _given(family.preamble(chat), roles, frame)
     one_prompt = list(family.generation_prompt(chat)) if family.one_prompt else None
     turn_close = family.turn_close
     for index, message in enumerate(chat.messages):
-        yield _given(family.interlude(chat, index), chat, frame)
+        yield _given(family.interlude(chat, index), roles, frame)
         turn = family.turn(chat, index)
         if type(message) is AssistantMessage:
             prompt = family.prompt_before(chat, index) if one_prompt is None else one_prompt
             yield sampled(turn, prompt, turn_close, index, frame)
         else:
-            yield _given(owned(index, turn), chat, frame)
-    yield _given(family.interlude(chat, len(chat.messages)), chat, frame)
+            yield _given(owned(index, turn), roles, frame)
+    yield _given(family.interlude(chat, len(chat.messages)), roles, frame)
     if add_generation_prompt:
-        yield _given(family.generation_prompt(chat), chat, frame)
+        yield _given(family.generation_prompt(chat), roles, frame)
 
 
-def _given(segments: Segments, chat: Chat, frame: Frame | None) -> Segments:
+def _given(segments: Segments, roles: Sequence[Role], frame: Frame | None) -> Segments:
     """Return what is not sampled, with its parts where a frame asks for them."""
-    return segments if frame is None else given_parts(segments, chat.roles)
+    return segments if frame is None else given_parts(segments, roles)
 
 
 def name_of(kind: type[Struct]) -> str:
