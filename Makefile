@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-hostile mutants test-engine test-load test-trainers test-ray test-browser engine-figures test-peers compat lint types check bench bench-growth goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine test-load gateway-figures test-trainers test-ray test-browser engine-figures test-peers compat lint types check bench bench-growth goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -94,6 +94,9 @@ compat: $(VENV)/compat  ## count the differences from renderers, and write the t
 
 test-load: $(VENV)/dev  ## the gateway: 500 agents of 10 turns at once before engines that fail
 	ISC_LOAD=500x10 $(BIN)/python -m pytest tests/gateway/test_gateway_load.py
+
+gateway-figures: $(VENV)/dev  ## measure isc serve, and write the table of docs/gateway.md
+	$(BIN)/python benchmarks/gateway.py
 
 engine-figures: $(VENV)/engine  ## play them, and write the tables of docs/engine.md
 	$(BIN)/python tests/engine/figures.py

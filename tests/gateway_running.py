@@ -100,8 +100,10 @@ class _Served:
             await serving
 
     def _gateway(self, urls: Sequence[str]) -> Gateway:
-        engines = Engines(QWEN, urls, protocol="vllm", **self.options)
-        return Gateway(QWEN, engines, Store(self.record, "test"), self.bounds)
+        options = dict(self.options)
+        renderer = options.pop("renderer", QWEN)
+        engines = Engines(renderer, urls, protocol="vllm", **options)
+        return Gateway(renderer, engines, Store(self.record, "test"), self.bounds)
 
 
 @contextmanager
@@ -111,7 +113,7 @@ def running(
     access: Access | None = None,
     bounds: Bounds | None = None,
     watch: float = 3600.0,
-    **options: Any,  # noqa: ANN401 - those of Engines
+    **options: Any,  # noqa: ANN401 - those of Engines, and another renderer
 ) -> Iterator[Running]:
     """A gateway before engines that answer so, until the block is left."""
     served = _Served(record, access or Access(("m",)), bounds or Bounds(), watch, options)

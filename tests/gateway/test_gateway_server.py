@@ -11,9 +11,11 @@ import httpx
 import openai
 import pytest
 
+import isc
 from engine_server import Reply, generating, json_reply
 from gateway_running import Running, running, saying
 from gateway_sessions import CALL, QWEN, SEARCH, ids_of, user
+from image_files import PNG, data_url
 from isc.gateway import GatewayClient, GatewayError
 from isc.gateway.access import Access
 from isc.gateway.serving import Bounds
@@ -191,6 +193,17 @@ def test_what_cannot_be_done_is_said_in_openais_form(tmp_path: Path) -> None:
         with pytest.raises(openai.BadRequestError, match="cannot be forced") as error:
             client(gateway).chat.completions.create(model="m", messages=ASKED, tool_choice="required")  # type: ignore[call-overload]
         assert error.value.param == "tool_choice"
+        assert gateway.engines[0].generates == []
+
+
+@pytest.mark.parametrize("sees", [False, True])
+def test_images_are_refused(tmp_path: Path, vision: isc.Renderer, sees: bool) -> None:
+    part = {"type": "image_url", "image_url": {"url": data_url(PNG, "png")}}
+    options: dict[str, Any] = {"renderer": vision} if sees else {}
+    with running(tmp_path / "runs.sqlite", saying(FOUND), **options) as gateway:
+        answer = gateway.chat([{"role": "user", "content": [part]}])
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"].startswith("messages")
         assert gateway.engines[0].generates == []
 
 

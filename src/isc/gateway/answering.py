@@ -55,7 +55,7 @@ class Gateway:
             size: How many bytes its request has.
 
         Raises:
-            RequestError: The session takes no more turns, or the turn that is named is not there.
+            RequestError: The session takes no more turns, the turn that is named is not there, or there are images.
             ConversationError: Something cannot be rendered.
         """
         removals = self._removals.get(name, 0)
@@ -72,6 +72,8 @@ class Gateway:
             prompted = step(*given, after=after, continues=asked.continues)
         else:
             prompted = await off_loop(step, *given, after=after, continues=asked.continues)
+        if prompted.prompt.multi_modal_data is not None:
+            raise refused("messages", "images and other media are not handed on to engines; leave them out")
         return Answering(self, name, asked, prompted, removals)
 
     async def session(self, name: str) -> Session:

@@ -16,6 +16,7 @@ from isc.gateway.serving import Serving
 from isc.gateway.store import Store
 
 _GRACE = 30  # seconds that turns on their way have when the process is asked to end
+_IDLE = 300  # seconds that a connection is kept: one that is closed while its agent asks again is an error to it
 _HEAD_BYTES = 64 * 1024  # of a request's line and headers
 
 
@@ -65,5 +66,6 @@ def _configuration(serving: Serving, store: Store) -> uvicorn.Config:
         access_log=False,  # sessions are the agents' own names
         server_header=False,
         h11_max_incomplete_event_size=_HEAD_BYTES,
+        timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=_GRACE,
     )
