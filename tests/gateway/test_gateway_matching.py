@@ -130,6 +130,7 @@ def test_the_longest_path_wins() -> None:
         ('{"a": -0.0}', '{"a": 0}', True),
         ('{"a": [1, {"b": null}]}', '{"a":[1.0,{"b":null}]}', True),
         ('{"a": null}', "{}", False),
+        ('{"a": true}', '{"a": 1}', False),
         ('{"a": "x "}', '{"a": "x"}', False),
         ("{oops", " {oops\n", True),
         ("{oops", "{}", False),
