@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import isc
 from isc.conversation.columns import IGNORED, SETS, ColumnSet
-from isc.conversation.packing import pack
+from isc.conversation.packing import pack, packed_row
 
 
 def slowly(lengths: list[int], capacity: int) -> list[list[int]]:
@@ -89,3 +89,16 @@ def unpacked(row: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         samples.append({name: sample[name] for name in row if name in sample})
         first = end
     return samples
+
+
+def test_the_first_token_of_a_sample_is_not_trained_on_in_a_row() -> None:
+    """What stands before it is another sample's."""
+    rows: list[dict[str, Any]] = [
+        {"input_ids": (5, 6), "labels": (5, 6), "loss_mask": (True, True), "loss_spans": ((0, 2),), "length": 2},
+        {"input_ids": (7,), "labels": (7,), "loss_mask": (True,), "loss_spans": ((0, 1),), "length": 1},
+    ]
+    row = packed_row(rows)
+    assert row["labels"] == (IGNORED, 6, IGNORED)
+    assert row["loss_mask"] == (False, True, False)
+    assert row["loss_spans"] == ((1, 2),)
+    assert row["position_ids"] == (0, 1, 0)
