@@ -37,7 +37,25 @@ ANSWERS: list[dict[str, Any]] = [
     {"role": "assistant", "content": "  x", "tool_calls": CALLS[1:]},
 ]
 NOISE = (" ", "\n", "\n\n", "x", "say ", "{", "[", '"', "<", "é", "🎉", "<tool_call>", "thought\n", " to=functions.f")
-TORN = ('"', "{", "}", "[", "]", "\\", ", ", ': {"', "\n", "1", '"name": "g"', '"arguments": {}, ', '"x": ', *NOISE)
+TAGS = ("</parameter>", "\n</parameter>\n", "<parameter=y>\n", "<parameter=y>", "</function>\n", "<function=g>\n", ">",
+        '<invoke name="g">\n', "</invoke>\n", '<parameter name="y">', "</parameter>\n<parameter=", "</")  # fmt: skip
+TORN = (
+    '"',
+    "{",
+    "}",
+    "[",
+    "]",
+    "\\",
+    ", ",
+    ': {"',
+    "\n",
+    "1",
+    '"name": "g"',
+    '"arguments": {}, ',
+    '"x": ',
+    *TAGS,
+    *NOISE,
+)
 """What tears calls."""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
-from test_streaming import TOOLS, turns
+from test_streaming import TOOLS, rendered, turns
 
 import isc
 from cases import CASES, Case
@@ -13,6 +14,7 @@ from growing import RATIO, grown
 from isc.encoding.encoders import embedded
 from isc.formats.catalogue import family_name
 from isc.formats.reading.json_telling import JsonTeller
+from isc.formats.reading.tagged_telling import TaggedTeller
 from spelled_ids import ids_of
 
 ArgumentsDelta, CallEnded, CallStarted = isc.reading.ArgumentsDelta, isc.reading.CallEnded, isc.reading.CallStarted
@@ -129,6 +131,53 @@ def test_calls_of_harmony_are_told_as_they_come() -> None:
     assert told[-1] == CallEnded(0, call)
 
 
+VALUE = "Good day,  here \n is  a < b </p <par and é🎉\n\n more"
+HELD = ("", "\n", "\n\n", "<", "</", "</p")
+"""What a value may hold back: the first characters of what may end it."""
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def tells_tags(case: Case) -> bool:
+    """Whether a format's arguments stand in tags and are told."""
+    follows = case.family.follows(())
+    return follows is not None and isinstance(follows.teller, TaggedTeller)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if tells_tags(case)], ids=lambda case: case.name)
+def test_a_text_in_tags_is_told_but_for_what_may_end_it(case: Case) -> None:
+    renderer = case.renderer(embedded(case.family.specials))
+    call = {"type": "function", "id": "call00000", "function": {"name": "f", "arguments": {"x": VALUE}}}
+    answer = {"role": "assistant", "content": "", "tool_calls": [call]}
+    (prompt, whole), *_ = rendered(renderer, answer)
+    start = next((k for k, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
+    ids, text, waited = whole[start:], "", set[str]()
+    begins = spoken(renderer, ids).index(VALUE)
+    for k, events in enumerate(told_by_id(renderer, ids, prompt[: len(whole[:start])])):
+        text += argument_texts(events)
+        came = VALUE[: max(len(spoken(renderer, ids[: k + 1])) - begins, 0)]
+        said = json.loads(text + next(end for end in ("", "}", '"}') if is_json(text + end)))["x"] if text else ""
+        assert came.startswith(said)
+        if len(came) < len(VALUE):
+            waited.add(came[len(said) :].rstrip("\ufffd"))
+    assert waited <= set(HELD)
+    assert json.loads(text) == {"x": VALUE}
+
+
+def test_a_value_of_no_known_kind_is_told_at_its_end() -> None:
+    renderer = isc.create_renderer(embedded(isc.Glm5().specials), isc.Glm5())
+    ids = ids_of(renderer, "</think><tool_call>f<arg_key>y</arg_key><arg_value>[1, 2]</arg_value>")
+    *before, last = told_by_id(renderer, ids)
+    assert argument_texts([event for events in before for event in events]) == '{"y": '
+    assert last == (ArgumentsDelta(0, "[1, 2]"),)
+
+
 FEEDS = {
     "hermes": (isc.Qwen3(), '<tool_call>\n{"name": "f", "arguments": {"x": "', "word "),
     "escapes": (isc.Qwen3(), '<tool_call>\n{"name": "f", "arguments": {"x": "', '\\"</tool_call>'),
@@ -137,6 +186,11 @@ FEEDS = {
     "calls": (isc.Qwen3(), "x", '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'),
     "heads": (isc.Qwen3(), "<tool_call>", " "),
     "kimi": (isc.KimiK2(), "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{", '"a": "word", '),
+    "text in tags": (isc.Qwen35(), "</think><tool_call>\n<function=f>\n<parameter=x>\n", "word </parameter>\n"),
+    "value in tags": (isc.Qwen35(), "</think><tool_call>\n<function=f>\n<parameter=y>\n", "word "),
+    "blanks in tags": (isc.Qwen35(), "</think><tool_call>\n<function=f>\n<parameter=x>\n</parameter>", " "),
+    "closers": (isc.Qwen35(), "</think><tool_call>x", "</tool_call>"),
+    "pairs": (isc.Glm5(), "</think><tool_call>f", "<arg_key>x</arg_key><arg_value>word</arg_value>"),
     "harmony": (isc.GptOss(), '<|channel|>commentary to=functions.f<|message|>{"x": "', "word <|end|>"),
 }  # fmt: skip
 
@@ -148,7 +202,7 @@ def test_a_feed_of_a_call_costs_the_same_however_much_was_read(name: str) -> Non
     first, more = ids_of(renderer, start), ids_of(renderer, piece)
 
     def work(count: int) -> isc.reading.TurnReader:
-        reader, _ = renderer.reader().feed(first)
+        reader, _ = renderer.reader(tools=TOOLS).feed(first)
         for token_id in more * max(count // len(more), 1):
             reader, _ = reader.feed([token_id])
         return reader

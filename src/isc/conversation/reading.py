@@ -29,7 +29,8 @@ from isc.formats.reading.events import (
     ReasoningEnded,
     Stopped,
 )
-from isc.formats.reading.following import ANYWHERE, Follows, Place, appended, follow, untold
+from isc.formats.reading.following import ANYWHERE, Follows, Place, follow, untold
+from isc.formats.reading.telling import appended
 from isc.formats.segments import special
 from isc.rendered import ids_of
 from isc.types import ParsedResponse, Sampled, Segment, ToolSpec

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import takewhile
-from typing import Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from isc.formats.reading.events import (
 )
 from isc.formats.reading.grammars import NOTHING_AROUND, Around, Begins, Grammar, read_calls
 from isc.formats.reading.tellers import teller_of
-from isc.formats.reading.telling import OpenCall, Teller, rest_of_arguments
+from isc.formats.reading.telling import OpenCall, Teller, appended, rest_of_arguments
 from isc.formats.segments import special, specials_pattern
 from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
 
@@ -41,7 +41,6 @@ _LONGEST: Final = 1_024
 """Characters of one word that may wait for its end. A longer one is told when the turn stops."""
 
 Phase: TypeAlias = Literal["start", "header", "reasoning", "drafted", "content", "calls", "ignored", "held", "stopped"]
-Pieces = TypeVar("Pieces", str, tuple[int, ...])
 
 
 class Probe(Protocol):
@@ -153,19 +152,6 @@ class Place(Struct, frozen=True):
 
 
 Step: TypeAlias = tuple[Place, tuple[ReadingEvent, ...]]
-
-
-def appended(pieces: tuple[Pieces, ...], piece: Pieces) -> tuple[Pieces, ...]:
-    """Append a text, or ids, to pieces of which few are kept: each is at least twice as long as the next.
-
-    >>> appended(appended(("abcd",), "e"), "f")
-    ('abcd', 'ef')
-    """
-    while pieces and len(pieces[-1]) < 2 * len(piece):
-        piece = pieces[-1] + piece
-        pieces = pieces[:-1]
-    added: tuple[Pieces, ...] = (piece,) if piece else ()
-    return pieces + added
 
 
 def follow(place: Place, piece: Segment, follows: Follows, probe: Probe, *, is_open: bool) -> Step:
@@ -331,7 +317,9 @@ def _of_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> S
     if follows.teller is None or follows.grammar is None:
         return _of_whole_calls(place, piece, follows, probe)
     call = place.call
-    if call is None and (piece.kind == "text" or piece.text not in follows.teller.openers):
+    if call is None and piece.kind == "text":  # it may be a call that lacks its first marker
+        return replace(place, phase="held") if follows.begins.texts and piece.text.strip() else place, ()
+    if call is None and piece.text not in follows.teller.openers:
         return place, ()
     if piece.kind == "special" and piece.text in follows.skipped:
         return replace(place, phase="held"), ()
@@ -349,7 +337,9 @@ def _of_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> S
         return place, told
     calls = read_calls(probe.since(call.start), follows.grammar, follows.coded, probe.tools, call.start)
     if any(one.status not in WELL_FORMED for one in calls):
-        return replace(place, phase="held"), told
+        is_lost = call.reads + 1 >= MOST_PROBES
+        call = replace(call, stage="loose", reads=call.reads + 1)
+        return replace(place, call=call, phase="held" if is_lost else "calls"), told
     events = call_events(calls, place.calls_told, call)
     return replace(place, call=None, calls_told=place.calls_told + len(calls)), (*told, *events)
 

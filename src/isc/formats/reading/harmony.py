@@ -25,13 +25,12 @@ from isc.formats.reading.following import (
     Place,
     Probe,
     Step,
-    appended,
     call_events,
     said_in_message,
     untold,
 )
 from isc.formats.reading.scanners import CallReading, find_special, known, spelling
-from isc.formats.reading.telling import LONGEST_HEAD, OpenCall
+from isc.formats.reading.telling import LONGEST_HEAD, OpenCall, appended
 from isc.formats.reading.values import JsonText, past_values
 from isc.formats.segments import is_special
 from isc.types import AssistantMessage, Ended, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolCall, ToolSpec

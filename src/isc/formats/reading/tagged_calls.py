@@ -85,7 +85,7 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
-        patterns, text = _patterns(self), turn.text
+        patterns, text = tag_patterns(self), turn.text
         attempts: list[Attempt] = []
         begins = _begin(text, 0, patterns)
         extents = _Extents(text, begins[1], patterns) if begins else None
@@ -99,7 +99,7 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
 
     def _block(self, turn: Coded, begins: Span, extent: _Extent, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Read the call between two markers, or the calls of a block. What cannot be read is one attempt."""
-        patterns, inside = _patterns(self), (begins[1], extent.stop)
+        patterns, inside = tag_patterns(self), (begins[1], extent.stop)
         calls = list(
             _as_rendered(turn.text, inside, patterns)
             or _as_written(turn.text, inside, patterns, is_closed=extent.closed)
@@ -117,14 +117,14 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
         name = turn.spelled(*call.name) if call.name else None
         if call.pairs is None:
             return "malformed_structure", name and (name.strip() or None), None
-        pairs = [one for pair in call.pairs for one in _ended(turn.text, pair, _patterns(self))]
+        pairs = [one for pair in call.pairs for one in _ended(turn.text, pair, tag_patterns(self))]
         declared = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
         properties = declared if isinstance(declared, Mapping) else {}
         arguments: dict[str, Json] = {}
         statuses: set[CallStatus] = set()
         for pair in pairs:
             key, text = turn.spelled(*pair.key), turn.spelled(*pair.value)
-            status, value = ("ok", text) if pair.is_text else self._value(text, properties.get(key))
+            status, value = ("ok", text) if pair.is_text else self.value_of(text, properties.get(key))
             if key in arguments:
                 return "malformed_structure", name or None, None
             arguments[key] = value
@@ -135,7 +135,7 @@ class TaggedCalls(Struct, frozen=True, cache_hash=True):
             return "missing_name", None, arguments
         return "invalid_json" if "invalid_json" in statuses else "ok", name, arguments
 
-    def _value(self, text: str, schema: Json) -> tuple[CallStatus, Json]:
+    def value_of(self, text: str, schema: Json) -> tuple[CallStatus, Json]:
         """Read a value under its schema. In a format of Python's literals, one of those is read as its value."""
         if self.middle_of_text is not None:
             value = unquoted(text)
@@ -158,7 +158,7 @@ def _literal(text: str) -> str:
         return text
 
 
-def _begin(text: str, position: int, patterns: _Patterns) -> Span | None:
+def _begin(text: str, position: int, patterns: TagPatterns) -> Span | None:
     """Return the place of the next opener: an empty one of a call whose opener is missing, but not its closer."""
     start = patterns.start.search(text, position)
     if patterns.bare is not None:
@@ -194,7 +194,7 @@ class _Call(NamedTuple):
         return self.own[1]
 
 
-def _ended(text: str, pair: _Pair, patterns: _Patterns) -> Iterator[_Pair]:
+def _ended(text: str, pair: _Pair, patterns: TagPatterns) -> Iterator[_Pair]:
     """Yield a pair, or the pairs that its value holds if that has the heads of others and no end of any."""
     position, stop = pair.value
     head = patterns.another.search(text, position, stop) if text.find(patterns.tag, position, stop) >= 0 else None
@@ -230,7 +230,7 @@ class _Extents:
 
     __slots__ = ("_events", "_last_shut", "_patterns", "_places", "_starts", "_sure", "_text")
 
-    def __init__(self, text: str, position: int, patterns: _Patterns) -> None:
+    def __init__(self, text: str, position: int, patterns: TagPatterns) -> None:
         self._text, self._patterns = text, patterns
         self._events = [(event.lastgroup, *event.span()) for event in patterns.event.finditer(text, position)]
         self._places = [start for _, start, _ in self._events]
@@ -290,7 +290,7 @@ def _next(places: Sequence[int], start: int) -> int | None:
     return places[index] if index < len(places) else None
 
 
-def _as_rendered(text: str, inside: Span, patterns: _Patterns) -> list[_Call] | None:
+def _as_rendered(text: str, inside: Span, patterns: TagPatterns) -> list[_Call] | None:
     """Read calls exactly as they are rendered. Then every tag but those of their own lines is somebody's text."""
     exact, (position, stop) = patterns.exact, inside
     gap = exact.gap.match(text, position, stop) if exact is not None else None
@@ -309,7 +309,7 @@ def _as_rendered(text: str, inside: Span, patterns: _Patterns) -> list[_Call] | 
     return calls
 
 
-def _as_written(text: str, inside: Span, patterns: _Patterns, *, is_closed: bool) -> Iterator[_Call]:
+def _as_written(text: str, inside: Span, patterns: TagPatterns, *, is_closed: bool) -> Iterator[_Call]:
     """Yield calls whose white space is not where a render has it. In a block each opener begins one, up to the next."""
     loose, (start, stop) = patterns.loose, inside
     starts = [start]
@@ -320,7 +320,7 @@ def _as_written(text: str, inside: Span, patterns: _Patterns, *, is_closed: bool
         yield _written(text, (begin, end), patterns, is_clean=is_clean, is_closed=is_closed)
 
 
-def _written(text: str, inside: Span, patterns: _Patterns, *, is_clean: bool, is_closed: bool) -> _Call:
+def _written(text: str, inside: Span, patterns: TagPatterns, *, is_clean: bool, is_closed: bool) -> _Call:
     """Read one call. Its last closer ends it; where it lacks that, or holds anything else, it has no pairs."""
     loose, (start, stop) = patterns.loose, inside
     closers = [closer.span() for closer in loose.closer.finditer(text, start, stop)] or [(stop, stop)]
@@ -365,7 +365,7 @@ class _Words(Struct, frozen=True):
     needs_closer: bool
 
 
-class _Patterns(Struct, frozen=True):
+class TagPatterns(Struct, frozen=True):
     """`bare`: what a call without its opener begins with. `event`: what opens and shuts values, begins and ends calls.
 
     `sure`: what surely shuts a value, in text. `another`: the head of a pair where one may stand, which begins with
@@ -385,7 +385,7 @@ class _Patterns(Struct, frozen=True):
     exact: _Words | None
 
 
-class _Spelling(NamedTuple):
+class Tags(NamedTuple):
     """A grammar's markers, coded: what begins a call or a block, what is around the name, what ends the call."""
 
     start: str
@@ -401,7 +401,10 @@ class _Spelling(NamedTuple):
     is_block: bool
 
 
-def _spelling(grammar: TaggedCalls) -> _Spelling:
+@lru_cache(maxsize=256)
+def tags_of(grammar: TaggedCalls) -> Tags:
+    """Return the markers of a grammar, coded."""
+
     def code(text: str) -> str:
         return encoded(text, grammar.marks)
 
@@ -414,12 +417,13 @@ def _spelling(grammar: TaggedCalls) -> _Spelling:
         start, lead, tail, end = opener[0], opener[1:], closer[:-1], closer[-1]
     text = None if grammar.middle_of_text is None else code(grammar.middle_of_text)
     head, before, middle, after = map(code, (grammar.head, grammar.before, grammar.middle, grammar.after))
-    return _Spelling(start, end, gap, lead, head, before, middle, text, after, tail, grammar.block is not None)
+    return Tags(start, end, gap, lead, head, before, middle, text, after, tail, grammar.block is not None)
 
 
 @lru_cache(maxsize=256)
-def _patterns(grammar: TaggedCalls) -> _Patterns:
-    words = _spelling(grammar)
+def tag_patterns(grammar: TaggedCalls) -> TagPatterns:
+    """Return the patterns of a grammar's markers."""
+    words = tags_of(grammar)
     start, end, before, after = (_loose(part.strip()) for part in (words.start, words.end, words.before, words.after))
     pair = _pair_pattern(words, exact=False)
     tag = _LAST_TAG.search(words.middle.rstrip())
@@ -432,7 +436,7 @@ def _patterns(grammar: TaggedCalls) -> _Patterns:
     middles = "|".join(_loose(middle.strip()) for middle in (words.middle, words.text) if middle is not None)
     another = following if tag is not None else rf"(?<=\n){before}[^<>\n{ANY_CODE}]+?(?:{middles})"
     sure = rf"{after}(?=\s*+(?:{following}|{end}\s*+(?:{start}|\Z)))"
-    return _Patterns(
+    return TagPatterns(
         re.compile(start),
         re.compile(end),
         re.compile(rf"(?m:^)[ \t]*+{_loose(words.lead.strip())}")
@@ -459,7 +463,7 @@ def _either(patterns: Mapping[str, str]) -> re.Pattern[str]:
     return re.compile(f"[{''.join(dict.fromkeys(firsts))}](?:{'|'.join(parts)})")
 
 
-def _loose_words(words: _Spelling, following: str) -> _Words:
+def _loose_words(words: Tags, following: str) -> _Words:
     head, lead, tail, before = (_loose(part.strip()) for part in (words.head, words.lead, words.tail, words.before))
     after = _after_pattern(words.after)
     ends = "" if _CODE.search(words.after) else rf"(?=\s*+(?:{following}|\Z))"
@@ -478,7 +482,7 @@ def _loose_words(words: _Spelling, following: str) -> _Words:
     )
 
 
-def _exact_words(words: _Spelling) -> _Words:
+def _exact_words(words: Tags) -> _Words:
     gap, lead, head, before, after = map(re.escape, (words.gap, words.lead, words.head, words.before, words.after))
     tail = words.tail.rstrip()
     next_call = rf"(?=\Z|{lead})" if words.is_block else r"\Z"
@@ -496,13 +500,13 @@ def _exact_words(words: _Spelling) -> _Words:
     )
 
 
-def _stops(words: _Spelling, end: str) -> str:
+def _stops(words: Tags, end: str) -> str:
     """Return a pattern for what no name or key holds: its end, and tags unless it is in quotes."""
     tags = () if end.lstrip().startswith('"') else (words.before.strip(), words.after.strip(), words.tail.strip())
     return "|".join([re.escape(end), *(_loose(tag) for tag in tags if tag)])
 
 
-def _pair_pattern(words: _Spelling, *, exact: bool) -> str:
+def _pair_pattern(words: Tags, *, exact: bool) -> str:
     """Return a pattern for `before` key `middle`, the end of which is where the value begins."""
     before, middle, stop = re.escape(words.before), re.escape(words.middle), words.middle
     if not exact:

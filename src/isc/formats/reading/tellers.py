@@ -5,6 +5,8 @@ from __future__ import annotations
 from isc.formats.reading.grammars import Grammar
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.json_telling import JsonTeller
+from isc.formats.reading.tagged_calls import TaggedCalls
+from isc.formats.reading.tagged_telling import TaggedTeller, is_told
 from isc.formats.reading.telling import Teller
 
 
@@ -19,4 +21,6 @@ def teller_of(grammar: Grammar, marks: tuple[str, ...]) -> Teller | None:
     """
     if isinstance(grammar, JsonCalls) and grammar.enders and not grammar.echoes:
         return JsonTeller(grammar, marks)
+    if isinstance(grammar, TaggedCalls) and is_told(grammar):
+        return TaggedTeller(grammar, marks)
     return None

@@ -7,8 +7,9 @@ be. Where it is not, the teller is lost: nothing that was told is taken back, an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from isc.formats.reading.json_values import value_at
 from isc.formats.reading.values import NOT_BEGUN, JsonState
 from isc.types import ParsedToolCall, ToolSpec
 
-Stage: TypeAlias = Literal["head", "arguments", "rest", "whole", "tail", "closed", "lost"]
+Stage: TypeAlias = Literal["head", "arguments", "rest", "whole", "tail", "pairs", "value", "loose", "closed", "lost"]
 LONGEST_HEAD: Final = 1_024
 """Characters before the arguments of a call. A longer head is told with the whole call."""
 
@@ -28,7 +29,10 @@ class OpenCall(Struct, frozen=True):
 
     `start`: the token it begins with. `stage`: what is being said. `text`: what waits to be made out. `json`: how far
     the JSON at hand was followed. `is_started`: whether its name was told. `told`: the text of arguments that was
-    told, in pieces. `in_list`: whether its object stands in a list.
+    told, in pieces. `in_list`: whether its object stands in a list. `reads`: how often it was read and did not end.
+
+    Of calls of tags: `name`, the `key` of the value at hand, whether that `is_text`, whether any pair was told, and the
+    pieces of a value whose kind shows at its end.
     """
 
     start: int
@@ -38,10 +42,32 @@ class OpenCall(Struct, frozen=True):
     is_started: bool = False
     told: tuple[str, ...] = ()
     in_list: bool = False
+    reads: int = 0
+    name: str = ""
+    key: str = ""
+    is_text: bool = False
+    told_pairs: bool = False
+    waiting: tuple[str, ...] = ()
 
     def lost(self) -> OpenCall:
         """Return the call as one of which nothing can be told before it was read."""
         return replace(self, stage="lost", text="")
+
+
+Pieces = TypeVar("Pieces", str, tuple[int, ...])
+
+
+def appended(pieces: tuple[Pieces, ...], piece: Pieces) -> tuple[Pieces, ...]:
+    """Append a text, or ids, to pieces of which few are kept: each is at least twice as long as the next.
+
+    >>> appended(appended(("abcd",), "e"), "f")
+    ('abcd', 'ef')
+    """
+    while pieces and len(pieces[-1]) < 2 * len(piece):
+        piece = pieces[-1] + piece
+        pieces = pieces[:-1]
+    added: tuple[Pieces, ...] = (piece,) if piece else ()
+    return pieces + added
 
 
 class Named(NamedTuple):
@@ -87,7 +113,7 @@ def rest_of_arguments(call: ParsedToolCall, told: str) -> str:
     place = call.raw.find(told)
     while place >= 0:
         value = value_at(call.raw, place)
-        if value.state == "whole" and value.value == call.arguments:
+        if value.state == "whole" and value.value == json.loads(whole):
             return call.raw[place + len(told) : value.end]
         place = call.raw.find(told, place + 1)
     return ""
