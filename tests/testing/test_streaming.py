@@ -39,23 +39,8 @@ ANSWERS: list[dict[str, Any]] = [
 NOISE = (" ", "\n", "\n\n", "x", "say ", "{", "[", '"', "<", "é", "🎉", "<tool_call>", "thought\n", " to=functions.f")
 TAGS = ("</parameter>", "\n</parameter>\n", "<parameter=y>\n", "<parameter=y>", "</function>\n", "<function=g>\n", ">",
         '<invoke name="g">\n', "</invoke>\n", '<parameter name="y">', "</parameter>\n<parameter=", "</")  # fmt: skip
-TORN = (
-    '"',
-    "{",
-    "}",
-    "[",
-    "]",
-    "\\",
-    ", ",
-    ': {"',
-    "\n",
-    "1",
-    '"name": "g"',
-    '"arguments": {}, ',
-    '"x": ',
-    *TAGS,
-    *NOISE,
-)
+JSON = ('"', "{", "}", "[", "]", "\\", ", ", ': {"', "\n", "1", '"name": "g"', '"arguments": {}, ', '"x": ')
+TORN = (*JSON, *TAGS, *NOISE)
 """What tears calls."""
 
 

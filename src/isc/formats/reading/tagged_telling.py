@@ -148,7 +148,7 @@ class TaggedTeller(Struct, frozen=True):
 
 
 def is_told(grammar: TaggedCalls) -> bool:
-    """Return whether calls can be told: control tokens begin and end them, and end values if any tag of these is one."""
+    """Return whether calls can be told: control tokens begin and end them, and no other tag, or values too."""
     tags = tags_of(grammar)
     after = tags.after.strip()
     is_marked = bool(_CODE.fullmatch(after)) or tag_patterns(grammar).exact is not None
