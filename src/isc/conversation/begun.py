@@ -50,6 +50,8 @@ class Begun(Struct, frozen=True):
             content, thought = said, None
         elif thought is not None:  # a closer has made reasoning of it
             thought = _after(self.text, thought)
+        else:
+            content = content[self.sizes[1] :]
         calls = tuple(self.moved(call) for call in whole.tool_calls)
         return ParsedResponse(content, thought, calls, whole.reasoning_complete)
 
@@ -122,7 +124,10 @@ def begun(family: Family, encoder: Encoder, prompt_ids: Sequence[int], tools: tu
         turn = with_text_markers(turn, family.reasoning)
     last = turn.segments[-1]
     thinks, thought = not response.reasoning_complete, response.reasoning_content or ""
-    text = _open_text(last.text if last.kind == "text" else "", thought if thinks else response.content)
+    said, read = last.text if last.kind == "text" else "", thought if thinks else response.content
+    if response.tool_calls or read.strip() not in said:
+        return Begun()  # a call has begun: what follows is no text of a field
+    text = _open_text(said, read)
     says_all = thinks and bool(response.content)
     content = _kept(text, response.content) if says_all or not thinks else 0
     return Begun(len(given), text, thinks, (_kept(text, thought) if thinks else len(thought), content), says_all)
