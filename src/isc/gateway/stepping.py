@@ -20,6 +20,7 @@ from isc.conversation.renderer import Renderer
 from isc.conversation.rollout import together
 from isc.convert import Messages, Tools
 from isc.errors import ConversationError
+from isc.gateway.fitting import fitted
 from isc.gateway.matching import New, Node, first_difference, matched
 from isc.gateway.meaning import after_message, digests, opening_digest
 from isc.gateway.tree import Origin, Piece, Session, Tail, Turn, tail_after
@@ -223,7 +224,8 @@ def call_id(turn: str, index: int) -> str:
 
 def _asked(tree: Session, renderer: Renderer, messages: Messages, tools: Tools, *, continues: bool) -> _Asked:
     """Find the turn that a whole conversation goes on from. A message that is left open is no answer."""
-    chat = renderer.chat(messages, tools, invalid_arguments="raw")
+    given = renderer.chat(messages, tools, invalid_arguments="raw")
+    chat = replace(given, messages=fitted(given.messages, renderer.family.shape))
     path = tuple(digests(chat.messages, chat.tools, renderer.family.reads_key))
     closed = path[:-1] if continues else path
     found = matched(tree, chat.messages, closed)
@@ -240,7 +242,8 @@ def _asked_after(tree: Session, renderer: Renderer, messages: Messages, tools: T
     Instructions may stand before the new messages, as they stood before the first ones. With others, or with other
     tools, the conversation is another: it is rendered anew.
     """
-    chat = renderer.chat_after(messages, tools, None)
+    given = renderer.chat_after(messages, tools, None)
+    chat = replace(given, messages=fitted(given.messages, renderer.family.shape))
     before, shown = tree.path(after), tree.lineage(after)
     new = _with_own_ids(chat.messages, [(turn.shown, turn.answer) for turn in shown])
     opening = new[:1] if new and isinstance(new[0], _INSTRUCTIONS) else ()
