@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-hostile mutants test-engine test-load gateway-figures test-trainers test-ray test-browser engine-figures test-peers compat lint types check bench bench-growth goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine test-load gateway-figures test-trainers test-ray test-browser test-agents engine-figures test-peers compat lint types check bench bench-growth goldens clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -43,6 +43,12 @@ $(VENV)/compat: $(VENV)/engine
 	$(BIN)/python -m pip install -q --group compat
 	@touch $@
 
+$(VENV)/agents/installed: $(VENV)/dev
+	$(BIN)/python -m pip install -q --group agents
+	if command -v npm > /dev/null; then npm install --silent --no-fund --no-audit --prefix $(VENV)/agents \
+	  @openai/codex@^0.171 opencode-ai@^1.18; fi
+	@mkdir -p $(@D) && touch $@
+
 demo: $(VENV)/demo  ## the main job on the shipped examples: show a conversation, build training samples
 	@mkdir -p demo
 	$(BIN)/isc show examples/tools.json --family qwen3 | head -40
@@ -72,6 +78,11 @@ test-engine: $(VENV)/engine  ## episodes against a real engine over HTTP, and th
 test-trainers: $(VENV)/trainers  ## what reaches the loss of real trainers, from the rows of a build; installs torch and TRL
 	$(BIN)/mypy --explicit-package-bases tests/trainers/*.py
 	$(BIN)/python -m pytest tests/trainers
+
+# Codex and opencode need node; where there is none these tests say so and skip
+test-agents: $(VENV)/agents/installed  ## real agents, unmodified, through the gateway, and the types of that suite
+	$(BIN)/mypy --explicit-package-bases tests/real_agents/*.py
+	$(BIN)/python -m pytest -rs tests/real_agents
 
 # the browser is the system's: root installs it where there is apt-get; where there is none the tests say so and skip
 test-browser: $(VENV)/browser  ## the pages of isc in a headless Chromium, and the types of that suite

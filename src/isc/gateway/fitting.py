@@ -7,13 +7,13 @@ from itertools import takewhile
 
 from msgspec.structs import replace
 
-from isc.formats.base import Shape
+from isc.formats.base import Family
 from isc.types import Content, DeveloperMessage, Message, Part, SystemMessage, TextPart, UserMessage
 
 _BETWEEN = "\n\n"
 
 
-def fitted(messages: Sequence[Message], shape: Shape) -> tuple[Message, ...]:
+def fitted(messages: Sequence[Message], family: Family) -> tuple[Message, ...]:
     """Return messages as a format has turns for them: nothing that is said is left out.
 
     A developer speaks as the system where the format has no turn for a developer. Where such a message may only stand
@@ -21,14 +21,14 @@ def fitted(messages: Sequence[Message], shape: Shape) -> tuple[Message, ...]:
 
     Args:
         messages: The conversation.
-        shape: Of `Family.shape`.
+        family: The format.
 
     >>> import isc
-    >>> fitted((DeveloperMessage("Be brief."), UserMessage("hi")), isc.Qwen3().shape)[0] == SystemMessage("Be brief.")
+    >>> fitted((DeveloperMessage("Be brief."), UserMessage("hi")), isc.Qwen3())[0] == SystemMessage("Be brief.")
     True
     """
-    roles = shape.roles
-    if "developer" not in roles and "system" in roles:
+    shape = family.shape
+    if "developer" not in shape.roles and "system" in shape.roles:
         messages = [_as_system(message) for message in messages]
     if shape.system_first:
         leading = list(takewhile(lambda message: isinstance(message, (SystemMessage, DeveloperMessage)), messages))

@@ -225,7 +225,7 @@ def call_id(turn: str, index: int) -> str:
 def _asked(tree: Session, renderer: Renderer, messages: Messages, tools: Tools, *, continues: bool) -> _Asked:
     """Find the turn that a whole conversation goes on from. A message that is left open is no answer."""
     given = renderer.chat(messages, tools, invalid_arguments="raw")
-    chat = replace(given, messages=fitted(given.messages, renderer.family.shape))
+    chat = replace(given, messages=fitted(given.messages, renderer.family))
     path = tuple(digests(chat.messages, chat.tools, renderer.family.reads_key))
     closed = path[:-1] if continues else path
     found = matched(tree, chat.messages, closed)
@@ -243,7 +243,7 @@ def _asked_after(tree: Session, renderer: Renderer, messages: Messages, tools: T
     tools, the conversation is another: it is rendered anew.
     """
     given = renderer.chat_after(messages, tools, None)
-    chat = replace(given, messages=fitted(given.messages, renderer.family.shape))
+    chat = replace(given, messages=fitted(given.messages, renderer.family))
     before, shown = tree.path(after), tree.lineage(after)
     new = _with_own_ids(chat.messages, [(turn.shown, turn.answer) for turn in shown])
     opening = new[:1] if new and isinstance(new[0], _INSTRUCTIONS) else ()

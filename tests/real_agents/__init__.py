@@ -1,0 +1,1 @@
+"""Real agents, unmodified, through the gateway: `make test-agents`."""
