@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import count
 from typing import Any
 
 import httpx
@@ -25,6 +26,7 @@ from isc.errors import OptionError
 
 HELLO = [{"role": "user", "content": "hi"}]
 PICTURE = "data:image/png;base64,aW1hZ2U="
+NUMBERS = count()
 ENTRIES = [{"token": "token_id:7", "logprob": -0.5}, {"token_id": 8, "logprob": 0.0}]
 
 
@@ -54,7 +56,7 @@ class Posting:
     """A client that has `post`, and `get` where a limit is told."""
 
     def __init__(self, limit: int | None = None, **changes: Any) -> None:  # noqa: ANN401
-        self.base_url = f"http://engine-{id(self)}/v1/"
+        self.base_url = f"http://engine-{next(NUMBERS)}/v1/"  # the limit of an address is asked for once a process
         self.choice = {"token_ids": [7, 8], "logprobs": {"content": ENTRIES}, "finish_reason": "stop"}
         self.answer = {"request_id": "their-own", "choices": [self.choice], **changes}
         self.limit = limit

@@ -13,6 +13,7 @@ from isc.encoding.encoders import embedded
 
 SYSTEM = {"role": "system", "content": "S"}
 QUERY, MORE = {"role": "user", "content": "Q"}, {"role": "user", "content": "More"}
+CALL = {"type": "function", "function": {"name": "now", "arguments": {}}}
 BLOCK = "<think>\n\n</think>\n\n"
 CONFIGS: dict[str, tuple[Any, isc.Family]] = {
     "qwen3": (Qwen3RendererConfig, isc.Qwen3(enable_thinking=False)),
@@ -31,10 +32,9 @@ def made(request: pytest.FixtureRequest) -> tuple[Any, isc.Renderer]:
 
 def test_a_prompt_is_the_beginning_of_every_later_one(made: tuple[Any, isc.Renderer]) -> None:
     renderer, _ = made
-    call = {"type": "function", "function": {"name": "now", "arguments": {}}}
     turns: list[list[dict[str, Any]]] = [
         [SYSTEM, QUERY],
-        [{"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "12"}],
+        [{"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "12"}],
         [{"role": "assistant", "content": "Noon."}, MORE],
         [{"role": "assistant", "content": "Well."}, MORE],
     ]
@@ -45,6 +45,35 @@ def test_a_prompt_is_the_beginning_of_every_later_one(made: tuple[Any, isc.Rende
         ids = renderer.render_ids(messages, add_generation_prompt=True)
         assert ids[: len(before)] == before
         before = ids
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "content": {"content": "Noon."},
+    "line breaks before the content": {"content": "\n\nNoon.", "reasoning_content": ""},
+    "a call alone": {"content": "", "tool_calls": [CALL]},
+    "a call after line breaks": {"content": "\n\n", "tool_calls": [CALL]},
+    "a call after content": {"content": "\n Noon.", "tool_calls": [CALL]},
+    "nothing": {"content": ""},
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_a_turn_is_later_what_it_was_as_the_last(made: tuple[Any, isc.Renderer], answer: dict[str, Any]) -> None:
+    """The template prints the block of the last turn itself; what it makes of the turn there is the oracle."""
+    renderer, strict = made
+    messages: list[dict[str, Any]] = [QUERY, {"role": "assistant", **answer}]
+    last = strict.encoder.decode_bytes(strict.render_ids(messages))
+    assert BLOCK in last.decode()
+    assert strict.encoder.decode_bytes(renderer.render_ids(messages)) == last
+    assert strict.encoder.decode_bytes(renderer.render_ids([*messages, MORE])).startswith(last)
+
+
+def test_reasoning_that_is_white_space_is_none_where_the_template_trims_it(made: tuple[Any, isc.Renderer]) -> None:
+    renderer, strict = made
+    answer = {"role": "assistant", "content": "Noon.", "reasoning_content": " \n "}
+    last = strict.encoder.decode_bytes(strict.render_ids([QUERY, answer]))
+    later = strict.encoder.decode_bytes(renderer.render_ids([QUERY, answer, MORE]))
+    assert later.startswith(last) is (BLOCK in last.decode())
 
 
 def test_a_bridge_at_a_query_is_what_a_fresh_render_gives(made: tuple[Any, isc.Renderer]) -> None:

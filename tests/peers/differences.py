@@ -5,6 +5,7 @@ A name that begins with `?` is a difference that has no reason yet: the suite fa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
@@ -16,6 +17,8 @@ from isc.formats.catalogue import family_name
 from isc.testing import Conversation
 from peers.sides import Sides, Turn
 
+_V4_CLOSER: Final = "</｜DSML｜parameter>"
+_V4_MARKERS: Final = re.compile(r'^<｜DSML｜invoke name="|</｜DSML｜invoke>$')
 _PIECES: Final = re.compile(r"<[^<>\s]{1,40}>|\s|[^\s<]+|<")
 _THINK: Final = re.compile(r"(?:<think>|</think>|\n)*")
 _OWN_TURNS: Final = {
@@ -28,6 +31,8 @@ _OWN_TURNS: Final = {
     "gpt-oss": "Harmony's turns",
 }
 """Formats whose template `renderers` follows in the main; that isc follows it is checked for every conversation."""
+_V4_TOOLS: Final = re.compile(r"(?:\n\n)?## Tools\n\nYou have.*?parameter schemas to invoke tool calls\.\n", re.DOTALL)
+"""What DeepSeek-V4's encoder writes of tools, from its first words to its last."""
 _USER: Final = re.compile(r"\n*(?:<\|im_start\|>user)?\n*")
 
 
@@ -35,17 +40,18 @@ def of_render(both: Sides, conversation: Conversation, *, add_generation_prompt:
     """How two renders of a conversation differ."""
     messages, tools = conversation
     options: dict[str, Any] = {"tools": tools, "add_generation_prompt": add_generation_prompt}
+    said = tuple(messages)
     ours = both.ours.render(messages, **options)
     try:
         theirs = both.theirs.render([*messages], **options)
     except ValueError:
         return {"refused"}
     if ours.token_ids == theirs.token_ids:
-        return set(_columns(both, ours, theirs))
+        return set(_columns(both, ours, theirs, said))
     parsed = both.parsing.render(messages, **options)
     found = {"specials"} if parsed.token_ids != ours.token_ids else set()
     if parsed.token_ids == theirs.token_ids:
-        return found | set(_columns(both, parsed, theirs))
+        return found | set(_columns(both, parsed, theirs, said))
     if _main_variant(both, conversation, options) == theirs.token_ids:
         return found | {"variant"}
     text = both.reference.text(conversation, add_generation_prompt=add_generation_prompt)
@@ -78,6 +84,9 @@ def _texts(
         yield "?isc does not render the template"
     if left == right:
         yield "cut"
+    elif family_name(both.case.family) == "deepseek-v4" and _V4_TOOLS.sub("", left) == _V4_TOOLS.sub("", right):
+        yield "tools elsewhere"
+        return
     a, b = _PIECES.findall(left), _PIECES.findall(right)
     for tag, start, end, begin, stop in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag != "equal":
@@ -108,10 +117,28 @@ def _hunk(family: str, ours: str, theirs: str) -> str:
     return f"?text {ours!r} {theirs!r}"
 
 
-def _columns(both: Sides, ours: RenderedTokens, theirs: Any) -> Iterator[str]:  # noqa: ANN401 - theirs
+def _table(ours: RenderedTokens, theirs: Any, messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:  # noqa: ANN401
+    """How what is told of the messages differs: the tool of a result, by the nearest call before it that has its id."""
+    if ours.message_roles != theirs.message_roles:
+        yield "?message roles"
+    called: dict[str, str] = {}
+    names = zip(messages, ours.message_tool_names, theirs.message_tool_names, strict=True)
+    for message, mine, other in names:
+        called |= {call["id"]: call["function"]["name"] for call in message.get("tool_calls") or () if call.get("id")}
+        if mine != other:
+            is_nearest = mine == called.get(message.get("tool_call_id") or "")
+            yield "id used again" if is_nearest else f"?tool name {mine!r} {other!r}"
+
+
+def _columns(
+    both: Sides,
+    ours: RenderedTokens,
+    theirs: Any,  # noqa: ANN401 - theirs
+    messages: Sequence[Mapping[str, Any]],
+) -> Iterator[str]:
     """How columns of equal ids differ, token by token."""
-    if (ours.message_roles, ours.message_tool_names) != (theirs.message_roles, theirs.message_tool_names):
-        yield "?message table"
+    yield from _table(ours, theirs, messages)
+    by_v4 = family_name(both.case.family) == "deepseek-v4"
     by_next = both.ours.renderer.family.turn_close is None
     for place, mine in enumerate(zip(ours.message_indices, ours.sampled_mask, ours.is_content, strict=True)):
         other = (theirs.message_indices[place], theirs.sampled_mask[place], theirs.is_content[place])
@@ -121,9 +148,19 @@ def _columns(both: Sides, ours: RenderedTokens, theirs: Any) -> Iterator[str]:  
         last = ours.message_indices[place + 1 : place + 2] != [mine[0]]
         if by_next and role == "assistant" and mine[1] and last:
             yield "closed by the next marker"
+        elif by_v4 and role == "tool" and not mine[2] and not other[2]:
+            yield _around_results(mine[0], other[0], ours.message_roles)
         else:
             alone = not (place and ours.is_content[place - 1] and ours.message_indices[place - 1] == mine[0])
             yield _token(role, mine, other, first=alone)
+
+
+def _around_results(mine: int, other: int, roles: Sequence[str | None]) -> str:
+    """What a marker around DeepSeek-V4's results comes from, by its owners."""
+    if other == -1 or roles[other] == "assistant":
+        return "asked by the user"
+    in_a_row = set(roles[min(mine, other) : max(mine, other)]) <= {"tool", "user"}
+    return "results in order" if in_a_row else f"?results {mine} {other}"
 
 
 _Token: TypeAlias = tuple[int, bool, bool]
@@ -157,7 +194,7 @@ def of_bridge(both: Sides, turn: Turn) -> set[str]:
     if ours is None or theirs is None:
         return _refused(both, turn, ours is None, theirs is None)
     if ours.token_ids == theirs.token_ids:
-        return set(_columns(both, ours, theirs))
+        return set(_columns(both, ours, theirs, tuple(turn.following)))
     known = len(turn.prompt_ids) + len(turn.completion_ids)
     if theirs.token_ids[:known] != ours.token_ids[:known]:
         return {"ids dropped" if len(theirs.token_ids) < len(ours.token_ids) else "?rewrites ids"}
@@ -230,7 +267,9 @@ def _words(both: Sides, ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN40
     if markers and markers.closer in (ours.reasoning_content or "") and ours.content != theirs.content:
         yield "spelled marker"
         return
-    if ours.content != theirs.content:
+    if markers and ours.reasoning_content is None and _repeats_closer(markers.closer, ours.content, theirs.content):
+        yield "closer again"
+    elif ours.content != theirs.content:
         stripped = (ours.content.strip(), theirs.content.strip())
         closed = theirs.content.endswith((*both.case.family.specials, *both.case.family.stop_tokens))
         header = family_name(both.case.family) == "gpt-oss" and " to".startswith(ours.content[:3])
@@ -248,19 +287,40 @@ def _words(both: Sides, ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN40
         yield "no reasoning yet" if mine is None and not other else "?complete"
 
 
+def _read(call: Any) -> tuple[str | None, object, str, tuple[int, int]]:  # noqa: ANN401
+    """What is read of a call but for its status."""
+    return call.name, call.arguments, call.raw, tuple(call.token_span)
+
+
+def _repeats_closer(closer: str, ours: str, theirs: str) -> bool:
+    """Whether a text differs by a closer of reasoning at its head."""
+    return theirs.lstrip().startswith(closer) and theirs.lstrip().removeprefix(closer).strip() == ours.strip()
+
+
+def _whole_call(ours: Any, theirs: Any) -> str | None:  # noqa: ANN401
+    """What two readings of a call differ by as a whole, if they do."""
+    statuses = (ours.status, theirs.status)
+    if ours.status == "unclosed_block":
+        return "call cut off"
+    if statuses == ("ok", "unclosed_block") and _read(ours) == _read(theirs):
+        return "whole call without an end"
+    if statuses == ("ok", "malformed_structure") and _V4_CLOSER in json.dumps(ours.arguments, ensure_ascii=False):
+        return "closer in an argument"
+    is_named_by_id = statuses == ("missing_name", "ok") and theirs.name == (theirs.id or "").split(":")[0]
+    return "call named by its id" if is_named_by_id else None
+
+
 def _call(ours: Any, theirs: Any) -> Iterator[str]:  # noqa: ANN401
     mine, other = ((call.status, call.name, call.arguments, call.id) for call in (ours, theirs))
-    if ours.status == "unclosed_block" and mine != other:
-        yield "call cut off"
-        return
-    if (ours.status, theirs.status) == ("missing_name", "ok") and theirs.name == (theirs.id or "").split(":")[0]:
-        yield "call named by its id"
+    whole = _whole_call(ours, theirs) if mine != other else None
+    if whole is not None:
+        yield whole
         return
     if ours.token_span != theirs.token_span:
         within = theirs.token_span[0] <= ours.token_span[0] < ours.token_span[1] <= theirs.token_span[1]
         yield "calls in one block" if within else f"?span {ours.token_span} {theirs.token_span}"
     elif ours.raw != theirs.raw:
-        yield "raw call" if ours.raw.strip() == theirs.raw.strip() else "?raw"
+        yield "raw call" if ours.raw.strip() == _V4_MARKERS.sub("", theirs.raw).strip() else "?raw"
     if ours.id != theirs.id:
         yield f"?id {ours.id} {theirs.id}"
     if ours.status != theirs.status:

@@ -20,7 +20,8 @@ RENDERED: Final = {
     ),
     "opening": Reason(
         "owner of BOS, tools block, default system text and the system turn's markers: -1 or the first message in renderers",
-        "Law 2: the opening belongs to the caller's system message where there is one, else to nobody. All of it is scaffold in both.",
+        "Law 2: the opening belongs to the caller's system message where there is one, the tools to the message whose turn "
+        "holds them, else to nobody. All of it is scaffold in both.",
     ),
     "prefilled": Reason(
         "what the generation prompt gives (`<think>`, an empty think block) is sampled in renderers, scaffold in isc",
@@ -70,8 +71,24 @@ RENDERED: Final = {
         "Law 2: its owner is the message the caller wrote; law 3: what joins them is scaffold.",
     ),
     "asked by the user": Reason(
-        "DeepSeek: the `<｜Assistant｜>` that the template prints with a user turn is the next message's in renderers",
-        "Law 2: a user turn has it whatever follows, so it is that turn's.",
+        "DeepSeek: the `<｜Assistant｜>` that the template prints with a user turn, or V4's encoder after results, is the "
+        "next message's, the next answer's or nobody's in renderers",
+        "Law 2: such a turn has it whatever follows, so it is that turn's.",
+    ),
+    "results in order": Reason(
+        "DeepSeek-V4: the `<｜User｜>` before results is of the first result given in renderers, of the first printed in isc",
+        "Law 2: the encoder prints results in the order of their calls, so the marker stands at the head of that one.",
+    ),
+    "tools elsewhere": Reason(
+        "DeepSeek-V4: the tools stand in the first developer message, else the first system message, wherever that is, in "
+        "renderers; in the first message, or before it where that is neither of both, in isc",
+        "The encoder takes tools as a key of a message, and so leaves the place to the caller: give them there, and isc "
+        "prints them there. Law 6: tools at the beginning stay where they are when a developer speaks later.",
+    ),
+    "id used again": Reason(
+        "a result's tool, where several calls have its id: that of the nearest call before it in isc, of the last call of "
+        "the conversation in renderers",
+        "Law 9: a result answers a call that was made before it.",
     ),
     "Kimi's turns": Reason(
         "Kimi: reasoning of earlier turns, white space around it, the line break after the default system text",
@@ -94,7 +111,9 @@ RENDERED: Final = {
         "Law 1: the template prints them.",
     ),
     "refused": Reason(
-        "Nemotron 3: renderers has no developer role", "Law 1: the template prints such a turn as any other role's."
+        "renderers has no developer role (Nemotron 3), or no developer message without content (DeepSeek-V4)",
+        "Law 1: the template prints such a turn as any other role's. DeepSeek's encoder fails where nothing is said; isc "
+        "renders the turn without a text.",
     ),
     "result without a turn": Reason(
         "Qwen3.5, 3.6, Nemotron 3: a tool result right after the system turn has no `<|im_start|>user` in isc",
@@ -148,12 +167,21 @@ PARSED: Final = {
         "Law 8: None means that none was opened.",
     ),
     "raw call": Reason(
-        "`raw` is what stands between the markers in isc, stripped in renderers", "It is what the model emitted."
+        "`raw` is what stands between the markers in isc; in renderers stripped, or with its markers (DeepSeek-V4)",
+        "It is what the model emitted.",
     ),
     "arguments": Reason(
         "XML calls: names and values are stripped or read otherwise in renderers",
         "Law 8: such formats quote nothing, so isc reads back what the template prints: white space, an empty name, "
         "Qwen3.5's `None` and `True`, an argument as the type its schema declares.",
+    ),
+    "closer in an argument": Reason(
+        "DeepSeek-V4: a text in an argument that spells `</｜DSML｜parameter>` makes the call malformed in renderers",
+        "Law 8: an argument ends at the closer that a parameter or the call's end follows, so isc reads back the text.",
+    ),
+    "whole call without an end": Reason(
+        "gpt-oss: a call whose JSON is whole and that no marker ended is `ok` in isc, `unclosed_block` in renderers",
+        "A call that is the JSON of an object is as good as ended: nothing that could follow changes it.",
     ),
     "undeclared argument": Reason(
         "an argument the schema does not declare, and whose text is no JSON: a string in isc, `invalid_json` in renderers",
@@ -167,6 +195,10 @@ PARSED: Final = {
         "`<think>` sampled although the prompt closed reasoning: content in renderers, reasoning in isc (and closed by a "
         "bridge)",
         "Law 8: an initial think marker opens reasoning; it is a control token, not text.",
+    ),
+    "closer again": Reason(
+        "`</think>` sampled first though no reasoning is open: content in renderers, skipped in isc",
+        "Law 8: it is a control token, not text: as content it would be rendered as text that spells it, which nobody sampled.",
     ),
     "marker read as text": Reason(
         "the marker or stop that ended the turn (`<|assistant|>`, `[EOS]`, `</s>`) stays in the content in renderers",

@@ -28,8 +28,11 @@ TOLERANCE = 1e-4
 
 
 def played(package: str, directory: Path) -> list[dict[str, Any]]:
-    """The rollouts with one package, in a process of its own, against an engine of its own."""
-    with served(Engine(TinyModel(len(vocabulary())), vocabulary(), 7)) as url:
+    """The rollouts with one package, in a process of its own, against an engine of its own.
+
+    `renderers` 0.1.12 reads tokens by name only, as vLLM gave them before 0.33; isc.compat meets what it gives now.
+    """
+    with served(Engine(TinyModel(len(vocabulary())), vocabulary(), 7, old=package == "renderers")) as url:
         script = Path(__file__).with_name("rollouts.py")
         command = [sys.executable, str(script), package, url, str(directory), str(COUNT)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "ISC_NO_KEY": "none"}
