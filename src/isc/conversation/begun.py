@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from isc.conversation.bridge import sampled_turn, turn_head
 from isc.encoding.base import Encoder
 from isc.encoding.fold import unfold
-from isc.errors import TemplateError
+from isc.errors import Error, TemplateError
 from isc.formats.base import Family
 from isc.formats.reading.events import CallEnded, ContentDelta, ReadingEvent, ReasoningDelta, ReasoningEnded
 from isc.formats.reading.grammars import with_text_markers
 from isc.formats.reading.scanners import past_head
-from isc.types import Chat, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolSpec, UserMessage
+from isc.types import AssistantMessage, Chat, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolSpec, UserMessage
 
 
 class Begun(Struct, frozen=True):
@@ -156,21 +156,35 @@ def turn_of(family: Family, encoder: Encoder, given: Sequence[int]) -> Sampled:
 
 
 def _turn_place(family: Family, encoder: Encoder, prompt_ids: Sequence[int]) -> int | None:
-    """Return where the last turn of a prompt begins, if an assistant's: at its head, or after the last special."""
+    """Return where the last turn of a prompt begins, if an assistant's: at its head, or after the last special.
+
+    Other specials than those of the head and around reasoning are of calls or results: after them no text is open, and
+    looking further would look at a whole history of calls in one turn.
+    """
     head, markers = _head(family), family.reasoning
-    brackets = (markers.opener, markers.closer) if markers is not None else ()
+    within = "".join([*([markers.opener, markers.closer] if markers is not None else ()), *_said_specials(family)])
     names = {token_id: text for text, token_id in encoder.specials.items()}
     wanted = head[0].text if head and head[0].kind == "special" else None
     for place in range(len(prompt_ids) - 1, -1, -1):
         name = names.get(prompt_ids[place])
-        if name is None or (wanted is None and name in brackets):
+        if name is None or (name != wanted and name in within):
             continue
         if wanted is None:
             return place + 1
-        if name == wanted:
-            turn = unfold(prompt_ids[place:], encoder)
-            return place if past_head(turn, lambda: head) is not turn else None
+        turn = unfold(prompt_ids[place:], encoder) if name == wanted else None
+        return place if turn is not None and past_head(turn, lambda: head) is not turn else None
     return None
+
+
+@lru_cache(maxsize=64)
+def _said_specials(family: Family) -> frozenset[str]:
+    """Return the specials of a turn that reasons and says something, and calls nothing."""
+    messages = (UserMessage("x"), AssistantMessage("y", reasoning_content="z" if family.has_reasoning else None))
+    try:
+        turn = tuple(family.conversation(Chat(messages, ())))
+    except Error:
+        turn = ()
+    return frozenset(segment.text for segment in turn if segment.kind == "special" and segment.message == 1)
 
 
 def _speaks(family: Family, turn: Sampled) -> bool:
