@@ -178,13 +178,14 @@ def _turn_place(family: Family, encoder: Encoder, prompt_ids: Sequence[int]) -> 
 
 @lru_cache(maxsize=64)
 def _said_specials(family: Family) -> frozenset[str]:
-    """Return the specials of a turn that reasons and says something, and calls nothing."""
+    """Return the specials of a turn that reasons and says something, and calls nothing: not what ends it."""
     messages = (UserMessage("x"), AssistantMessage("y", reasoning_content="z" if family.has_reasoning else None))
     try:
         turn = tuple(family.conversation(Chat(messages, ())))
     except Error:
         turn = ()
-    return frozenset(segment.text for segment in turn if segment.kind == "special" and segment.message == 1)
+    said = {segment.text for segment in turn if segment.kind == "special" and segment.message == 1}
+    return frozenset(said.difference(family.stop_tokens))
 
 
 def _speaks(family: Family, turn: Sampled) -> bool:
