@@ -66,7 +66,7 @@ def test_views_are_not_written(small: isc.Renderer) -> None:
 
 def test_json_holds_ids_and_runs_and_nothing_that_is_not_there() -> None:
     plain = RenderedTokens((5, 6), (Run(2, -1, False),))
-    assert msgspec.json.encode(plain) == b'{"token_ids":[5,6],"runs":[[2,-1,false]]}'
+    assert msgspec.json.encode(plain) == b'{"token_ids":[5,6],"runs":[[2,-1,false,null]]}'
 
 
 @pytest.fixture(scope="module")

@@ -310,7 +310,7 @@ class RenderedTokens(Displayed, Struct, frozen=True, dict=True, omit_defaults=Tr
             AttributionError: Columns differ in length, or an owner does not exist.
 
         >>> RenderedTokens.from_columns([1, 2], [0, 0], [False, True], ["user"]).runs
-        (Run(length=1, message=0, body=False), Run(length=1, message=0, body=True))
+        (Run(length=1, message=0, body=False, part=None), Run(length=1, message=0, body=True, part=None))
         """
         if not len(token_ids) == len(message_indices) == len(is_content):
             lengths = f"{len(token_ids)}, {len(message_indices)} and {len(is_content)}"

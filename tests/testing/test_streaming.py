@@ -46,12 +46,17 @@ TORN = (*JSON, *TAGS, *NOISE)
 
 def turns(renderer: isc.Renderer) -> list[tuple[int, ...]]:
     """What would be sampled of the answers that the format takes, and what follows them in a render."""
-    sampled: list[tuple[int, ...]] = []
+    return [sampled for _, sampled in prompted_turns(renderer)]
+
+
+def prompted_turns(renderer: isc.Renderer) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The same, each behind its prompt."""
+    pairs: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     for answer in ANSWERS:
         for prompt, whole in islice(rendered(renderer, answer), 1):
             start = next((k for k, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
-            sampled.append(whole[start:])
-    return sampled
+            pairs.append((whole[:start], whole[start:]))
+    return pairs
 
 
 def rendered(renderer: isc.Renderer, answer: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -208,15 +213,15 @@ def test_a_call_is_told_where_its_closer_stands(case: Case) -> None:
     follows = renderer.family.follows(())
     if follows is None or not follows.begins.closers:
         pytest.skip("the closers of its calls are text")
-    sampled = [ids for ids in turns(renderer) if renderer.parse_response(ids, TOOLS).tool_calls]
-    assert sampled
-    for ids in sampled:
-        (*_, last) = (
-            k for k, token_id in enumerate(ids) if token_id == renderer.encoder.specials[follows.begins.closers[0]]
-        )
-        _, events = renderer.reader(tools=TOOLS).feed(ids[: last + 1])
-        calls = tuple(event.call for event in events if isinstance(event, isc.reading.CallEnded))
-        assert calls == renderer.parse_response(ids, TOOLS).tool_calls
+    called = 0
+    for prompt, ids in prompted_turns(renderer):
+        calls = renderer.parse_response(ids, TOOLS, prompt).tool_calls
+        closers = [k for k, id_ in enumerate(ids) if id_ == renderer.encoder.specials[follows.begins.closers[0]]]
+        if calls:
+            called += 1
+            _, events = renderer.reader(prompt_ids=prompt, tools=TOOLS).feed(ids[: closers[-1] + 1])
+            assert tuple(event.call for event in events if isinstance(event, isc.reading.CallEnded)) == calls
+    assert called
 
 
 @pytest.mark.parametrize("family", [isc.Qwen3(), isc.KimiK25(), isc.Qwen35()], ids=repr)

@@ -94,7 +94,7 @@ def show(
     isc show examples/tools.json --family qwen3 --html tools.html
     ```
 
-    and `isc show runs.sqlite --session my-run-1 --model Qwen/Qwen3-8B --html run.html` for what a gateway recorded.
+    and `--session` with a gateway's record shows what was sampled in a session.
 
     Args:
         file: JSON, {"messages": [...], "tools": [...]} or a list of messages; or any file that `isc build` reads or

@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise, takewhile
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from isc import convert
 from isc._json import json_text
@@ -136,7 +137,12 @@ def ownership(renderer: Renderer, conversation: Conversation) -> None:
 
 
 def check_owners(renderer: Renderer, rendered: RenderedTokens, segments: Sequence[Segment]) -> None:
-    """Check the owner of every token of a render against the bytes of its stream, its part among them."""
+    """Check the owner of every token of a render against the bytes of its stream, its part among them if it says parts.
+
+    A stream says some parts unasked, where the format itself knows them best.
+    """
+    if all(run.part is None for run in rendered.runs):
+        segments = [replace(segment, part=None) for segment in segments]
     owners = [(run.message, run.body, run.part) for run in rendered.runs for _ in range(run.length)]
     position = 0
     for unit in _units(segments, rendered.message_roles, renderer.encoder.prefix):
