@@ -62,9 +62,8 @@ class GatewayClient:
             raise OptionError('isc.gateway.GatewayClient needs httpx: pip install "isc[client]"') from None
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self.url = url.rstrip("/")
-        options: dict[str, object] = {"base_url": self.url, "headers": headers, "timeout": _SECONDS}
-        self._http = httpx.Client(**options, trust_env=False)  # type: ignore[arg-type]  # as they are named
-        self._async_http = httpx.AsyncClient(**options, trust_env=False)  # type: ignore[arg-type]
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_SECONDS, trust_env=False)
+        self._async_http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=_SECONDS, trust_env=False)
 
     def openai_base_url(self, session: str) -> str:
         """Return the base URL that an OpenAI agent of this session is given."""

@@ -8,7 +8,7 @@ What a request asks for and nobody can honour is refused by `refused`, which nam
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
@@ -140,6 +140,32 @@ def _misfit(text: str, where: str = "") -> RequestError:
     return refused(f"{field}.{name['name']}" if field else name["name"], says)
 
 
+def named(request: Struct, names: Iterable[str]) -> dict[str, Json]:
+    """Return those fields of a request that it gives, for the parameters of sampling."""
+    values = {name: getattr(request, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def no_forced_call(field: str) -> RequestError:
+    """Return the error for a request that wants a call to be made.
+
+    >>> str(no_forced_call("tool_choice"))
+    'tool_choice: a call cannot be forced: what is sampled is not constrained; use auto or none'
+    """
+    return refused(field, "a call cannot be forced: what is sampled is not constrained; use auto or none")
+
+
+def no_empty_stop(field: str, stops: Sequence[str]) -> tuple[str, ...]:
+    """Return texts at which an answer ends.
+
+    Raises:
+        RequestError: One of them is empty.
+    """
+    if "" in stops:
+        raise refused(field, "an empty text would stop every answer at once; leave it out")
+    return tuple(stops)
+
+
 class Asked(Struct, frozen=True):
     """What a request asks for, in no dialect.
 
@@ -227,6 +253,12 @@ class Choice(Struct, frozen=True):
     finish: Finish
     stop: str | None
     tokens: tuple[Token, ...]
+
+    @property
+    def sampled(self) -> dict[str, Json]:
+        """Return what was sampled as the fields of an answer that tells ids: `token_ids` and `logprobs`."""
+        ids: list[Json] = [token.id for token in self.tokens]
+        return {"token_ids": ids, "logprobs": [token.logprob for token in self.tokens]}
 
 
 class Answer(Struct, frozen=True):

@@ -32,6 +32,9 @@ from isc.gateway.dialect import (
     TextTold,
     Told,
     decoded,
+    named,
+    no_empty_stop,
+    no_forced_call,
     refused,
 )
 from isc.gateway.meaning import text_of
@@ -169,14 +172,13 @@ def asked(body: bytes) -> Asked:
     request = decoded(body, _Request)
     _refuse(request)
     choice = request.tool_choice
-    values = {name: getattr(request, name) for name in _SAMPLING}
     return Asked(
         request.model,
         tuple(_messages(request)),
         tuple([_tool(tool) for tool in request.tools or ()]),
-        sampling={name: value for name, value in values.items() if value is not None},
+        sampling=named(request, _SAMPLING),
         max_tokens=request.max_tokens,
-        stop=tuple(request.stop_sequences or ()),
+        stop=no_empty_stop("stop_sequences", request.stop_sequences or ()),
         stream=bool(request.stream),
         calls="none" if choice is not None and choice.type == "none" else "auto",
         one_call=choice is not None and bool(choice.disable_parallel_tool_use),
@@ -190,15 +192,12 @@ def _refuse(request: _Request) -> None:
     """Refuse the values that cannot be honoured."""
     choice, thinking = request.tool_choice, request.thinking
     if choice is not None and choice.type in ("any", "tool"):
-        problem = "a call cannot be forced: what is sampled is not constrained; use auto or none"
-        raise refused("tool_choice.type", problem)
+        raise no_forced_call("tool_choice.type")
     if thinking is not None and thinking.budget_tokens is not None:
         problem = 'no part of an answer is bounded, only the whole by max_tokens; show thinking by {"type": "adaptive"}'
         raise refused("thinking.budget_tokens", problem)
     if thinking is not None and thinking.display == "summarized":
         raise refused("thinking.display", "thinking is shown as it was sampled, or omitted; leave it out")
-    if "" in (request.stop_sequences or ()):
-        raise refused("stop_sequences", "an empty text would stop every answer at once; leave it out")
     if request.service_tier not in (None, "auto", "standard_only"):
         raise refused("service_tier", "there are no tiers; leave it out")
 
@@ -304,11 +303,7 @@ def _end(choice: Choice) -> dict[str, Json]:
 
 
 def _tokens(asked: Asked, choice: Choice) -> dict[str, Json]:
-    if not asked.tells_token_ids:
-        return {}
-    ids: list[Json] = [token.id for token in choice.tokens]
-    logprobs: list[Json] = [token.logprob for token in choice.tokens]
-    return {"token_ids": ids, "logprobs": logprobs}
+    return choice.sampled if asked.tells_token_ids else {}
 
 
 def _blocks(asked: Asked, choice: Choice) -> Iterator[dict[str, Json]]:

@@ -30,6 +30,9 @@ from isc.gateway.dialect import (
     TokensTold,
     Told,
     decoded,
+    named,
+    no_empty_stop,
+    no_forced_call,
     refused,
 )
 from isc.gateway.meaning import text_of
@@ -120,18 +123,15 @@ def asked(body: bytes) -> Asked:
     request = decoded(body, _Request)
     _refuse(request)
     choice = _tool_choice(request)
-    values = {name: getattr(request, name) for name in _SAMPLING}
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    if "" in stop:
-        raise refused("stop", "an empty text would stop every answer at once; leave it out")
     options = request.stream_options or _StreamOptions()
     return Asked(
         request.model,
         tuple(request.messages),
         tuple(request.tools or ()),
-        sampling={name: value for name, value in values.items() if value is not None},
+        sampling=named(request, _SAMPLING),
         max_tokens=request.max_completion_tokens or request.max_tokens,
-        stop=stop,
+        stop=no_empty_stop("stop", stop),
         n=request.n or 1,
         stream=bool(request.stream),
         calls=choice,
@@ -166,7 +166,7 @@ def _tool_choice(request: _Request) -> Literal["auto", "none"]:
         return "auto"
     if choice == "none":
         return "none"
-    raise refused("tool_choice", "a call cannot be forced: what is sampled is not constrained; use auto or none")
+    raise no_forced_call("tool_choice")
 
 
 def counted(tokens: int) -> bytes:

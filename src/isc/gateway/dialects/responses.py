@@ -32,6 +32,8 @@ from isc.gateway.dialect import (
     Told,
     converted,
     decoded,
+    named,
+    no_forced_call,
     refused,
 )
 from isc.gateway.dialects import chat_completions
@@ -186,7 +188,6 @@ def asked(body: bytes) -> Asked:
     request = decoded(body, _Request)
     _refuse(request)
     offered = tuple(_tools(request.tools or ()))
-    values = {name: getattr(request, name) for name in _SAMPLING}
     messages = tuple(_messages(request))
     if not messages:
         raise refused("input", "there is no message in it, nor instructions")
@@ -194,7 +195,7 @@ def asked(body: bytes) -> Asked:
         request.model,
         messages,
         tuple([tool for tool, _ in offered]),
-        sampling={name: value for name, value in values.items() if value is not None},
+        sampling=named(request, _SAMPLING),
         max_tokens=request.max_output_tokens,
         stream=bool(request.stream),
         calls=_tool_choice(request),
@@ -247,7 +248,7 @@ def _tool_choice(request: _Request) -> Literal["auto", "none"]:
         return "auto"
     if choice == "none":
         return "none"
-    raise refused("tool_choice", "a call cannot be forced: what is sampled is not constrained; use auto or none")
+    raise no_forced_call("tool_choice")
 
 
 def _tools(tools: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Json], list[Json] | None]]:
@@ -402,9 +403,7 @@ def _whole(asked: Asked, answer: Answer, output: list[Json]) -> dict[str, Json]:
     prompt, completion = answer.prompt_tokens, answer.completion_tokens
     ids: dict[str, Json] = {}
     if asked.tells_token_ids:
-        sampled: list[Json] = [token.id for token in choice.tokens]
-        logprobs: list[Json] = [token.logprob for token in choice.tokens]
-        ids = {"prompt_token_ids": answer.heading.prompt_ids, "token_ids": sampled, "logprobs": logprobs}
+        ids = {"prompt_token_ids": answer.heading.prompt_ids, **choice.sampled}
     is_cut = choice.finish == "length"
     ends: dict[str, Json] = {
         "status": "incomplete" if is_cut else "completed",
