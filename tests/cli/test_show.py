@@ -12,6 +12,7 @@ from rich.cells import cell_len
 
 import isc
 from command_line import written
+from isc import cli
 from isc.viewer.texts import token_texts
 
 EXAMPLES = ("chat.json", "languages.json", "reasoning.json", "tools.json")
@@ -141,3 +142,12 @@ def test_tokens_are_counted_by_role(root: Path, output: Callable[..., str], smal
     body = sum(rendered.is_content)
     expected = (len(given["messages"]), len(rendered), len(rendered) - body, body, sum(rendered.sampled_mask))
     assert tuple(int(number.replace(",", "")) for number in total.groups()) == expected
+
+
+def test_a_file_that_is_not_there_is_said_before_a_format_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["show", str(tmp_path / "nowhere.json")]) != 0
+    told = capsys.readouterr().err
+    assert "nowhere.json" in told
+    assert "--family" not in told

@@ -111,10 +111,10 @@ def show(
     if file != STDIN and is_of_samples(Path(file)):
         show_saved(saved_sample(Path(file), line, format), page, ids=ids)
         return Exit.OK
-    renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
     if session is not None:
-        return _recorded(Path(file), session, renderer, format.model, page, ids)
+        return _recorded(Path(file), session, _chosen(format, "tokenizers")[0], format.model, page, ids)
     place, read = _offering(_conversation(file, line), tools)
+    renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
     if page.html is not None:
         return _write_shown(renderer, vocabulary, read, page, generation_prompt, file, place)
     with _at(place):
