@@ -164,6 +164,7 @@ def _until(holds: Callable[[], bool]) -> None:
 def test_an_answer_that_was_not_sent_is_no_turn_to_go_on_from(tmp_path: Path) -> None:
     with running(tmp_path / "runs.sqlite", saying(TEXT)) as gateway:
         gateway.chat(ASKED)
+        _until(lambda: [turn["delivery"] for turn in turns(gateway)] == ["sent"])  # noted after the agent has it
         gateway.gateway.note("run-1", [0], "dropped")
         history = [*ASKED, {"role": "assistant", "content": TEXT.removesuffix("<|im_end|>")}, user("?")]
         assert gateway.chat(history).headers["x-isc-continued"] == "rendered"

@@ -257,6 +257,10 @@ def test_rejects_and_rows_hold_nothing_of_this_machine(opened: Path, tmp_path: P
     assert "SECRET" not in rejects.read_text()
 
 
-def test_a_directory_for_a_model_without_images_is_refused(opened: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "x.json", "--family", "qwen3", "--images-from", str(opened)]) == Exit.FAILED
+def test_a_directory_for_a_model_without_images_is_refused(
+    opened: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conversation = tmp_path / "x.json"
+    conversation.write_text(json.dumps([{"role": "user", "content": "?"}]))
+    assert main(["show", str(conversation), "--family", "qwen3", "--images-from", str(opened)]) == Exit.FAILED
     assert "no images are read here" in capsys.readouterr().err
