@@ -48,20 +48,21 @@ def answered(gateway: Running, history: list[Any], *, stream: bool, session: str
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_episode_is_one_sample_of_the_very_ids(tmp_path: Path, stream: bool) -> None:
     broken = "Again.<tool_call>\n{oops\n</tool_call><|im_end|>"
-    said = [LOOK, broken, LOOK.replace("cats", "dogs"), FOUND]
+    torn = '<tool_call>\n{"name": "search", "arguments": {"q": "ca</tool_call><|im_end|>'
+    said = [LOOK, broken, torn, LOOK.replace("cats", "dogs"), FOUND]
     with running(tmp_path / "runs.sqlite", saying(*said)) as gateway:
         history: list[Any] = [*ASKED]
         for text in said:
             message = answered(gateway, history, stream=stream)
             history.append(message)
             calls = message.get("tool_calls") or []
-            assert bool(calls) == (text.count("<tool_call>") == 1 and "oops" not in text)
+            assert bool(calls) == (text in (LOOK, said[3]) or (stream and text == torn))
             results = [{"role": "tool", "tool_call_id": call["id"], "content": "[]"} for call in calls]
             history += results or [user("Go on")]
         with GatewayClient(gateway.url) as trainer:
             tree, (rewarded,) = trainer.session("run-1"), trainer.samples("run-1").samples
         prompts = [request.prompt_ids for request in gateway.engines[0].generates]
-    assert [turn.origin.continued for turn in tree.turns] == ["rendered", "extended", "extended", "extended"]
+    assert [turn.origin.continued for turn in tree.turns] == ["rendered", *["extended"] * 4]
     assert {turn.delivery for turn in tree.turns} == {"sent"}
     sample, last = rewarded.sample, ids_of(QWEN, said[-1])
     assert list(sample.token_ids) == [*prompts[-1], *last]

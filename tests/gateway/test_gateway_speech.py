@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from itertools import pairwise
@@ -51,6 +52,9 @@ def content(told: Sequence[Told]) -> str:
 @given(cuts=st.lists(st.integers(0, 200), max_size=12))
 def test_any_pieces_tell_what_is_recorded(text: str, cuts: list[int]) -> None:
     speech, told = spoken(text, cuts)
+    if text.endswith("<|im_end|>"):  # of a call that is as it should be nothing else is recorded
+        in_pieces, _ = spoken(text, cuts, in_pieces=None)
+        assert in_pieces.said == speech.said
     ids = ids_of(QWEN, text)
     assert speech.said == assistant_message(QWEN.encoder, ids, QWEN.parse_response(ids, SEARCH))
     assert content(told) == speech.said.content
@@ -77,6 +81,44 @@ def test_a_malformed_call_is_told_as_text() -> None:
     assert content(told) == "Look.\n<tool_call>\n{oops\n</tool_call>"
     assert not speech.said.tool_calls
     assert speech.finish_reason("stop") == "stop"
+
+
+TORN = {
+    '{"name": "search", "arguments": {"q": "ca': '{"q": "ca',
+    '{"name": "search", "arguments": {"q": "cats"}': '{"q": "cats"',
+    '{"name": "search", "arguments": {"q": "}}"}, "name": "g"}\n</tool_call><|im_end|>': '{"q": "}}"',
+    '{"name": "search", "arguments": {"q": {}} x}\n</tool_call><|im_end|>': '{"q": {',
+    '{"name": "search", "arguments": {"q': '{"q',
+    '{"name": "search", "arguments": {}': None,
+    '{"name": "search", "arguments": { ': None,
+}
+"""What of the arguments of a torn call is told: never the JSON of an object. None: it is text.
+
+Fed in larger pieces, less may be told.
+"""
+
+
+@pytest.mark.parametrize("text", TORN)
+@given(cuts=st.lists(st.integers(0, 200), max_size=12))
+def test_a_torn_call_stays_told_as_far_as_it_was(text: str, cuts: list[int]) -> None:
+    for pieces, expected in ((range(200), TORN[text] or ""), (cuts, None)):
+        speech, told = spoken("<tool_call>\n" + text, pieces, in_pieces=None)
+        arguments = "".join(event.text for event in told if isinstance(event, ArgumentsTold))
+        if not arguments:
+            assert speech.said.tool_calls == ()
+            assert content(told).startswith("<tool_call>")
+        else:
+            assert arguments == speech.said.tool_calls[0].arguments
+            assert (told[-1], content(told)) == (CallClosed(0, 0, is_whole=False), "")
+            with pytest.raises(ValueError, match=r".*"):
+                json.loads(arguments)
+        assert (arguments == expected) if expected is not None else (TORN[text] or "").startswith(arguments)
+
+
+def test_a_call_is_told_in_pieces_only_of_tools_that_want_it() -> None:
+    for tools, pieces in ((("search",), True), (("other",), False), ((), False), (None, True)):
+        _, told = spoken(SAID, range(200), in_pieces=tools)
+        assert (sum(isinstance(event, ArgumentsTold) for event in told) > 1) == pieces
 
 
 def test_calls_that_are_not_allowed_are_text() -> None:

@@ -257,6 +257,7 @@ class Answering:
             as_calls=asked.calls != "none",
             one_call=asked.one_call,
             tells_tokens=asked.stream and (asked.tells_logprobs or asked.tells_token_ids),
+            in_pieces=asked.in_pieces if asked.stream else (),
         )
         reader = renderer.reader(self.prompted.prompt.token_ids, self.prompted.tools)
         return Speech(reader, renderer.encoder, manner)

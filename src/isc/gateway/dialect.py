@@ -180,6 +180,7 @@ class Asked(Struct, frozen=True):
         stream: Whether it is told while it is sampled.
         calls: Whether the model may call tools. With `none`, what it writes as a call is shown as text.
         one_call: Whether the answer ends with its first call.
+        in_pieces: The tools whose calls are told while they are sampled, where the answer is; None for all.
         continues: Whether the last message, an assistant's, is left open for the model to go on with.
         after: The id of the turn that `messages` follow; None where they are the whole conversation.
         tells_logprobs: Whether the log-probability of each token is told.
@@ -197,6 +198,7 @@ class Asked(Struct, frozen=True):
     stream: bool = False
     calls: Literal["auto", "none"] = "auto"
     one_call: bool = False
+    in_pieces: tuple[str, ...] | None = None
     continues: bool = False
     after: str | None = None
     tells_logprobs: bool = False
@@ -310,10 +312,11 @@ class ArgumentsTold(Struct, frozen=True):
 
 
 class CallClosed(Struct, frozen=True):
-    """The end of a call. Its arguments have been told whole."""
+    """The end of a call. Its arguments have been told whole, or the model wrote no call that is as it should be."""
 
     choice: int
     index: int
+    is_whole: bool = True
 
 
 class TokensTold(Struct, frozen=True):

@@ -1,7 +1,10 @@
 """One answer while it is sampled: ids are read, and become what is told to the agent and what is recorded.
 
-Calls are told once they have ended well. What the model wrote as a call and is none is told as text, at the end of the
-content, so that an agent sends it back as it was shown: told while it is sampled, it could not be taken back.
+Of a call that is told in pieces, the end of its arguments waits until the call has ended well: what was told is the
+JSON of an object only where the call is as it should be, so no agent carries out half a call. One that ends badly stays
+told as far as it was, since nothing is taken back. Of any other call nothing is told before it has ended well; what the
+model wrote as a call and is none is then told as text, at the end of the content, so that an agent sends it back as it
+was shown.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from isc.conversation.reading import TurnReader
 from isc.encoding.base import Encoder
 from isc.encoding.fold import unfold
 from isc.formats.reading.events import (
+    ArgumentsDelta,
     CallEnded,
+    CallStarted,
     ContentDelta,
     ReadingEvent,
     ReasoningDelta,
@@ -35,6 +40,8 @@ from isc.gateway.dialect import (
 from isc.gateway.stepping import call_id
 from isc.types import AssistantMessage, ParsedToolCall, ToolCall
 
+_MAY_END = "} \t\r\n"  # characters that the JSON of an object may end with, and white space after it
+
 
 class Manner(Struct, frozen=True):
     """How an answer is told.
@@ -46,6 +53,7 @@ class Manner(Struct, frozen=True):
         as_calls: Whether calls are told as calls; else as text.
         one_call: Whether it ends with its first call.
         tells_tokens: Whether tokens are told.
+        in_pieces: The tools whose calls are told while they are sampled; None for all, also for those not offered.
     """
 
     choice: int
@@ -54,6 +62,28 @@ class Manner(Struct, frozen=True):
     as_calls: bool = True
     one_call: bool = False
     tells_tokens: bool = False
+    in_pieces: tuple[str, ...] | None = ()
+
+
+class _Open(Struct):
+    """A call that is told in pieces: its name, what was told of the text of its arguments, and what waits of it."""
+
+    name: str
+    told: list[str] = []
+    waiting: list[str] = []
+
+    def more(self, text: str) -> str:
+        """Return what can be told with more of the text: nothing that makes it the text of an object."""
+        self.waiting.append(text)
+        if not text.strip(_MAY_END):
+            return ""
+        said = "".join(self.waiting)
+        certain = said.rstrip(_MAY_END)
+        if not self.told and certain == "{":  # half of it would be read as no arguments
+            return ""
+        self.waiting = [said[len(certain) :]]
+        self.told.append(certain)
+        return certain
 
 
 class Speech:
@@ -91,6 +121,7 @@ class Speech:
         self._reasoning: list[str] = []
         self._held = ""  # text that may be the beginning of a stop text
         self._calls: list[ToolCall] = []
+        self._open: _Open | None = None
         self._malformed: list[ParsedToolCall] = []
 
     def feed(self, token_ids: Sequence[int], logprobs: Sequence[float | None]) -> tuple[Told, ...]:
@@ -165,9 +196,11 @@ class Speech:
             return (ReasoningTold(self.manner.choice, event.text),)
         if isinstance(event, ContentDelta):
             return self._content_told(event.text)
-        if isinstance(event, CallEnded):
-            return self._call_ended(event.call)
-        return ()
+        if isinstance(event, CallStarted):
+            self._call_started(event.name)
+        if isinstance(event, ArgumentsDelta):
+            return self._arguments_told(event.text)
+        return self._call_ended(event.call) if isinstance(event, CallEnded) else ()
 
     def _content_told(self, text: str) -> Sequence[Told]:
         """Return more of the content, up to a stop text. What may be the beginning of one is held."""
@@ -186,16 +219,41 @@ class Speech:
         self._content.append(text)
         return TextTold(self.manner.choice, text)
 
-    def _call_ended(self, call: ParsedToolCall) -> Sequence[Told]:
-        is_read = call.status in ("ok", "unknown_tool") and self.manner.as_calls
-        if not is_read or call.name is None or call.arguments is None:
-            self._malformed.append(call)
+    def _call_started(self, name: str | None) -> None:
+        tools = self.manner.in_pieces
+        is_told = self.manner.as_calls and name is not None and (tools is None or name in tools)
+        self._open = _Open(name) if is_told and name is not None else None
+
+    def _arguments_told(self, text: str) -> Sequence[Told]:
+        """Return more of a call that is told in pieces; its beginning where this is the first of it."""
+        if self._open is None:
+            return ()
+        is_first = not self._open.told
+        certain = self._open.more(text)
+        if not certain:
             return ()
         choice, index = self.manner.choice, len(self._calls)
-        self._calls.append(ToolCall(call.name, call.arguments, call.id))
+        begun = (CallTold(choice, index, call_id(self.manner.turn, index), self._open.name),) if is_first else ()
+        return *begun, ArgumentsTold(choice, index, certain)
+
+    def _call_ended(self, call: ParsedToolCall) -> Sequence[Told]:
+        opened, self._open = self._open, None
+        is_told = opened is not None and bool(opened.told)
+        choice, index = self.manner.choice, len(self._calls)
+        is_read = call.status in ("ok", "unknown_tool") and self.manner.as_calls
+        if is_read and call.name is not None and call.arguments is not None:
+            self._calls.append(ToolCall(call.name, call.arguments, call.id))
+            self.ended = self.manner.one_call
+            if opened is not None and is_told:
+                return ArgumentsTold(choice, index, "".join(opened.waiting)), CallClosed(choice, index)
+            begun = CallTold(choice, index, call_id(self.manner.turn, index), call.name)
+            return begun, ArgumentsTold(choice, index, json_text(call.arguments)), CallClosed(choice, index)
+        if opened is None or not is_told:
+            self._malformed.append(call)
+            return ()
+        self._calls.append(ToolCall(opened.name, "".join(opened.told), call.id))
         self.ended = self.manner.one_call
-        begun = CallTold(choice, index, call_id(self.manner.turn, index), call.name)
-        return begun, ArgumentsTold(choice, index, json_text(call.arguments)), CallClosed(choice, index)
+        return (CallClosed(choice, index, is_whole=False),)
 
 
 def _overlap(text: str, stop: str) -> int:

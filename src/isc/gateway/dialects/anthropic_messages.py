@@ -2,7 +2,9 @@
 
 Thinking is shown as blocks where a request asks for it by `thinking: {"type": "adaptive"}`; else it is recorded and not
 shown. Beyond Anthropic's own, requests may have vLLM's `return_token_ids`. A last message of the assistant is left open
-for the model to go on with, as Anthropic does it. That a tool's result is an error is told by its text alone.
+for the model to go on with, as Anthropic does it. That a tool's result is an error is told by its text alone. A call is
+told in pieces where its tool asks for it by `eager_input_streaming`, which takes it that a call may end badly: clients
+make an object of whatever was told by then.
 """
 
 from __future__ import annotations
@@ -182,6 +184,7 @@ def asked(body: bytes) -> Asked:
         stream=bool(request.stream),
         calls="none" if choice is not None and choice.type == "none" else "auto",
         one_call=choice is not None and bool(choice.disable_parallel_tool_use),
+        in_pieces=tuple([tool.name for tool in request.tools or () if tool.eager_input_streaming]),
         continues=isinstance(request.messages[-1], _Assistant),
         tells_token_ids=bool(request.return_token_ids),
         own={"shows_thinking": _shows_thinking(request.thinking)},

@@ -524,6 +524,8 @@ class _Stream(Struct, frozen=True):
             return opened, (*ends, *begins)
         if isinstance(event, ArgumentsTold):
             return self._delta(event.text)
+        if isinstance(event, CallClosed) and not event.is_whole:
+            return self._closed("incomplete")
         return self._closed() if isinstance(event, (CallClosed, ChoiceClosed)) else (self, ())
 
     def ended(self, answer: Answer) -> tuple[Chunk, ...]:
@@ -565,10 +567,10 @@ class _Stream(Struct, frozen=True):
         event = f"response.{kinds[self.open.kind]}.delta"
         return more._sending((event, {**self._place(), "delta": text, **logprobs}))
 
-    def _closed(self) -> tuple[_Stream, tuple[Chunk, ...]]:
+    def _closed(self, status: str = "completed") -> tuple[_Stream, tuple[Chunk, ...]]:
         if self.open is None:
             return self, ()
-        text, item = self.open.text, self._done(self.open)
+        text, item = self.open.text, self._done(self.open, status)
         place, part = self._place(), self._part(text)
         done: _Event
         if self.open.kind == "call":
@@ -582,14 +584,14 @@ class _Stream(Struct, frozen=True):
         closed = replace(self, open=None, items=(*self.items, item))
         return closed._sending(done, *parts, last)
 
-    def _done(self, open_item: _Open) -> dict[str, Json]:
+    def _done(self, open_item: _Open, status: str) -> dict[str, Json]:
         """Return the item that is open as it is once it is whole."""
         text = open_item.text
         if open_item.kind == "reasoning":
             return _reasoning_item(self.asked, self.heading.id, text)
         if open_item.kind == "call":
-            return {**open_item.item, "arguments": text, "status": "completed"}
-        return {**open_item.item, "content": [_text_part(text)], "status": "completed"}
+            return {**open_item.item, "arguments": text, "status": status}
+        return {**open_item.item, "content": [_text_part(text)], "status": status}
 
     def _part(self, text: str) -> dict[str, Json] | None:
         """Return the part of the open item that holds its text; None for a call, which has none."""
