@@ -16,19 +16,24 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow.parquet
 import pytest
+from msgspec.structs import replace as replaced
 
 from engine_server import Received, Reply, generating
 from gateway_running import running, saying, streamed
 from gateway_sessions import CALL, SEARCH, recorded, user, with_turn
+from growing import RATIO, grown
 from isc.cli import main
 from isc.gateway import GatewayClient, Session, match, samples
-from isc.gateway.store import RecordError, Store, read_all
+from isc.gateway.reports import session_report
+from isc.gateway.serving import Bounds
+from isc.gateway.store import RecordedSession, RecordedTurn, RecordError, Store, read_all
 
 ASKED = [user("Find cats")]
 
@@ -120,6 +125,8 @@ def test_serve_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[
     given = ["serve", "--engine", "http://127.0.0.1:1", "--family", "qwen3", "--record", str(tmp_path / "r.sqlite")]
     assert main([*given, "--host", "0.0.0.0"]) == 2
     assert "give them a --token" in capsys.readouterr().err
+    assert main([*given, "--keep-for", "5m"]) == 2
+    assert "5m is no age" in capsys.readouterr().err
     recorded(tmp_path / "r.sqlite", "another")
     assert main(given) == 2
     assert "another model" in capsys.readouterr().err
@@ -250,6 +257,61 @@ def test_a_turn_that_could_not_be_written_leaves_its_number_empty() -> None:
     assert read.sequence(2) == session.sequence(2)
     assert match(read, history, SEARCH) == match(session, history, SEARCH)
     assert [sample.branch for sample in samples(read)] == [2]
+
+
+def test_sessions_go_by_age_but_for_those_that_are_being_answered(tmp_path: Path) -> None:
+    delays = iter([0.0] * 4 + [0.6, 0.0])
+    answers = generating(lambda received: replace(streamed(received, "Yes.<|im_end|>"), delay=next(delays)))
+    bounds = Bounds(keep_seconds=3600)
+    with running(tmp_path / "runs.sqlite", answers, bounds=bounds) as gateway, ThreadPoolExecutor() as pool:
+        for name in ("old", "busy", "finished"):
+            gateway.chat(ASKED, session=name)
+        gateway.post("/finish", {}, "finished")
+        moment = time.time()
+        gateway.chat(ASKED, session="new")
+        answer = pool.submit(gateway.chat, ASKED, session="busy")
+        time.sleep(0.2)
+        removing = asyncio.run_coroutine_threadsafe(gateway.gateway.remove_idle(moment), gateway.loop)
+        assert removing.result(10) == 2
+        assert answer.result().status_code == 200
+        assert httpx.get(f"{gateway.url}/sessions", timeout=10).json() == {"sessions": ["busy", "new"]}
+        again = gateway.chat(ASKED, session="finished")
+        assert (again.status_code, gateway.get("", "finished").json()["turns"][0]["origin"]["reason"]) == (200, "first")
+
+
+def test_a_gateway_removes_sessions_by_itself(tmp_path: Path) -> None:
+    with running(tmp_path / "runs.sqlite", saying("Yes.<|im_end|>"), bounds=Bounds(keep_seconds=0.2)) as gateway:
+        assert gateway.chat(ASKED).status_code == 200
+        deadline = time.monotonic() + 20
+        while gateway.get("").status_code != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert read_all(tmp_path / "runs.sqlite") == []
+
+
+def test_a_record_without_ages_is_gone_on_with(tmp_path: Path) -> None:
+    path, before = tmp_path / "runs.sqlite", time.time()
+    recorded(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE sessions DROP COLUMN answered")
+    store = Store(path, "m")
+    assert asyncio.run(store.idle(before)) == ()  # it is not known when they were answered: counted from now
+    assert asyncio.run(store.idle(time.time())) == ("a",)
+    store.close()
+
+
+def test_the_tree_of_a_session_grows_with_its_turns() -> None:
+    @cache
+    def session(count: int) -> RecordedSession:
+        turn = with_turn(Session("a"), ASKED, "Yes.<|im_end|>").turns[0]
+        turns = [replaced(turn, number=number, parent=number - 1, base=number - 1) for number in range(1, count)]
+        return RecordedSession("a", 0.0, turns=tuple([RecordedTurn(one, "sent") for one in (turn, *turns)]))
+
+    assert grown(lambda count: session_report(session(count))) <= RATIO
+    tree = with_turn(Session("a"), ASKED, "Yes.<|im_end|>")
+    tree = with_turn(tree, [*ASKED, {"role": "assistant", "content": "Yes."}, user("?")], "No.<|im_end|>")
+    told = session_report(RecordedSession("a", 0.0, turns=tuple([RecordedTurn(turn, "sent") for turn in tree.turns])))
+    assert [turn.prompt_tokens for turn in told.turns] == [len(tree.prompt(number)) for number in range(2)]
 
 
 def test_a_session_that_is_removed_takes_no_answer_on_its_way(tmp_path: Path) -> None:

@@ -69,6 +69,21 @@ def bytes_of(text: str) -> int:
     return int(size[1]) * {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3}[size[2].upper()]
 
 
+def seconds_of(text: str) -> int:
+    """Read a time of an hour or more.
+
+    Raises:
+        ValueError: It is none, or less.
+
+    >>> seconds_of("12h"), seconds_of("30d")
+    (43200, 2592000)
+    """
+    time = re.fullmatch(r"([1-9]\d{0,5})([hd])", text.strip())
+    if time is None:
+        raise ValueError(f"{text} is no age; give hours or days, such as 12h or 30d.")
+    return int(time[1]) * {"h": 3600, "d": 86_400}[time[2]]
+
+
 def _check_split(_kind: object, value: str) -> None:
     shares_of(value)
 
@@ -78,8 +93,14 @@ def _check_size(_kind: object, value: str | None) -> None:
         bytes_of(value)
 
 
+def _check_age(_kind: object, value: str | None) -> None:
+    if value is not None:
+        seconds_of(value)
+
+
 File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_check_file)]
 WrittenFile = Annotated[Path | None, Parameter(allow_leading_hyphen=True, validator=_check_file)]
+Age = Annotated[str, Parameter(validator=_check_age)]
 Whole = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from msgspec.structs import replace
 
 from isc.cli import Exit
-from isc.cli.arguments import Format, Whole, console
+from isc.cli.arguments import Age, Format, Whole, console, seconds_of
 from isc.cli.commands import app
 from isc.cli.files import refuse_existing
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, identity
@@ -64,6 +64,9 @@ class Place:
     """How many turns a session has."""
     max_body: Whole = 64 << 20
     """How many bytes a request has."""
+    keep_for: Age | None = None
+    """Remove a session once nothing was asked or answered in it for so long, such as 12h or 30d, finished or not. By
+    default none is."""
 
 
 _NO_FORMAT = Format()
@@ -116,10 +119,15 @@ def serve(
         Serving(
             *(renderer, f"{identity(renderer.family)} {digest}", engine, Access(names, place.token), record),
             *(upstream.engine_model, upstream.protocol, os.environ.get(_ENGINE_KEY)),
-            *(Bounds(place.max_body, place.max_sessions, place.max_turns), place.host, place.port),
+            *(_bounds(place), place.host, place.port),
         )
     )
     return Exit.OK
+
+
+def _bounds(place: Place) -> Bounds:
+    kept = None if place.keep_for is None else seconds_of(place.keep_for)
+    return Bounds(place.max_body, place.max_sessions, place.max_turns, keep_seconds=kept)
 
 
 def _listener() -> Callable[[Serving], None]:

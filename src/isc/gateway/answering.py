@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 import uuid
@@ -17,11 +18,13 @@ from isc.gateway.engines import Engines, Wish
 from isc.gateway.serving import Bounds
 from isc.gateway.speech import Manner, Speech
 from isc.gateway.stepping import Prompted, Sampling, answered, as_shown, step
-from isc.gateway.store import Delivery, Store
+from isc.gateway.store import Delivery, RecordError, Store
 from isc.gateway.tree import Conversations, Piece, Session
 from isc.types import Json
 
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_BETWEEN_REMOVALS = 60.0  # seconds between two removals of sessions by their age
 _AT_ONCE = 16_384  # bytes of a body up to which a thread costs more than it saves
 
 
@@ -45,6 +48,7 @@ class Gateway:
         self._loading = asyncio.Lock()
         self._sessions: int | None = None
         self._removals: dict[str, int] = {}
+        self._asked: dict[str, float] = {}  # when sessions were last asked, where they may go by age
 
     async def answering(self, name: str, asked: Asked, size: int) -> Answering:
         """Return an answer of a session to its next prompt, of which nothing is sampled.
@@ -58,6 +62,8 @@ class Gateway:
             RequestError: The session takes no more turns, the turn that is named is not there, or there are images.
             ConversationError: Something cannot be rendered.
         """
+        if self.bounds.keep_seconds is not None:
+            self._asked[name] = time.time()
         removals = self._removals.get(name, 0)
         tree = await self.session(name)
         if name in self._finished:
@@ -150,6 +156,35 @@ class Gateway:
         if was_there and self._sessions is not None:
             self._sessions -= 1
         return was_there
+
+    async def keep(self) -> None:
+        """Remove sessions by their age again and again, for ever; return where they have none."""
+        kept = self.bounds.keep_seconds
+        while kept is not None:
+            await asyncio.sleep(min(kept / 4, _BETWEEN_REMOVALS))
+            try:
+                while await self.remove_idle(time.time() - kept):
+                    pass
+            except RecordError as error:
+                _log.warning("sessions could not be removed by their age: %s", error)
+
+    async def remove_idle(self, since: float) -> int:
+        """Remove sessions that were neither asked nor answered since a moment. Return how many they were.
+
+        Args:
+            since: The moment, in seconds since 1970. One that is being answered was asked before, so this is to be
+                longer ago than an answer takes.
+        """
+        names = await self.store.idle(since)
+        self._asked = {name: moment for name, moment in self._asked.items() if moment >= since}
+        idle = [name for name in names if name not in self._asked]
+        for name in idle:  # nothing is awaited between this and the removal: a request from here on begins anew
+            self.conversations = self.conversations.without(name)
+            self._finished.discard(name)
+        removed = await self.store.remove_idle(idle, since)
+        if self._sessions is not None:
+            self._sessions -= removed
+        return removed
 
     def _forget(self, name: str, numbers: Sequence[int]) -> None:
         if name in self.conversations.sessions:

@@ -79,6 +79,7 @@ def session_report(recorded: RecordedSession) -> SessionReport:
     ()
     """
     tree = Session.of(recorded.name, tuple([one.turn for one in recorded.turns]))
+    lengths = tree.lengths()
     turns: list[TurnReport] = []
     for one in recorded.turns:
         turn = one.turn
@@ -93,7 +94,7 @@ def session_report(recorded: RecordedSession) -> SessionReport:
                 turn.origin,
                 turn.messages,
                 turn.shown,
-                len(tree.prompt(turn.number)),
+                lengths[turn.number] - len(turn.completion_ids),
                 len(turn.completion_ids),
                 turn.finish_reason,
                 turn.pieces,

@@ -68,7 +68,7 @@ def samples(tree: Session, turns: Iterable[int] | None = None) -> tuple[BranchSa
     ()
     """
     chosen = range(len(tree.turns)) if turns is None else turns
-    lengths = _lengths(tree)
+    lengths = tree.lengths()
     branches: list[_Branch] = []
     for number in sorted(chosen, key=lambda number: (-lengths[number], number)):
         end, sampled = lengths[number], len(tree.turns[number].completion_ids)
@@ -103,15 +103,6 @@ class _Branch(Struct):
             return True
         last = tree.turns[turn].completion_ids[-_PROBE:]
         return self.ids[end - len(last) : end] == last and tree.sequence(turn) == self.ids[:end]
-
-
-def _lengths(tree: Session) -> list[int]:
-    """Return the length of every turn's sequence."""
-    lengths: list[int] = []
-    for turn in tree.turns:
-        before = 0 if turn.base is None else lengths[turn.base]
-        lengths.append(before + len(turn.tail.token_ids) + len(turn.completion_ids))
-    return lengths
 
 
 def _sample(tree: Session, branch: _Branch) -> BranchSample:

@@ -10,7 +10,7 @@ import hmac
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -70,13 +70,13 @@ def application(gateway: Callable[[], Gateway], access: Access, *, watch: float 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.gateway = made = gateway()
-        watching = asyncio.create_task(made.engines.watch(watch))
+        tasks = [asyncio.create_task(made.engines.watch(watch)), asyncio.create_task(made.keep())]
         try:
             yield
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await made.engines.close()
             made.store.close()
 

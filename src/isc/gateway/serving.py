@@ -19,12 +19,14 @@ class Bounds(Struct, frozen=True):
         sessions: How many sessions are recorded. A request of another is refused then.
         turns: How many turns a session has.
         held: How many sessions are kept in memory; others are read again from the record.
+        keep_seconds: How long a session is kept after it was last asked or answered; None for ever.
     """
 
     body_bytes: int = 64 << 20
     sessions: int = 100_000
     turns: int = 10_000
     held: int = 1024
+    keep_seconds: float | None = None
 
 
 class Serving(Struct, frozen=True):

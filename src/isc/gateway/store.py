@@ -31,7 +31,8 @@ _NUMBERS = {state: number for number, state in _STATES.items()}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
-    name TEXT PRIMARY KEY, created REAL NOT NULL, finished INTEGER NOT NULL DEFAULT 0, reward REAL
+    name TEXT PRIMARY KEY, created REAL NOT NULL, finished INTEGER NOT NULL DEFAULT 0, reward REAL,
+    answered REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS turns (
     session TEXT NOT NULL, number INTEGER NOT NULL, delivery INTEGER NOT NULL DEFAULT 0, reward REAL,
@@ -117,6 +118,7 @@ class Store:
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR IGNORE INTO sessions (name, created) VALUES (?, ?)", (session, now))
+            connection.execute("UPDATE sessions SET answered = ? WHERE name = ?", (now, session))
             connection.executemany("INSERT INTO turns (session, number, turn) VALUES (?, ?, ?)", rows)
 
         return asyncio.shield(asyncio.wrap_future(self._do(write)))
@@ -147,10 +149,22 @@ class Store:
 
     async def remove(self, session: str) -> bool:
         """Remove a session with its turns. Return whether there was one of this name."""
+        return await asyncio.wrap_future(self._do(lambda connection: _removed(connection, session)))
 
-        def write(connection: sqlite3.Connection) -> bool:
-            connection.execute("DELETE FROM turns WHERE session = ?", (session,))
-            return connection.execute("DELETE FROM sessions WHERE name = ?", (session,)).rowcount > 0
+    async def idle(self, since: float, count: int = 1000) -> tuple[str, ...]:
+        """List sessions in which nothing was answered since a moment, so many at most."""
+        statement = "SELECT name FROM sessions WHERE answered < ? LIMIT ?"
+        return await asyncio.wrap_future(
+            self._do(lambda connection: tuple([name for (name,) in connection.execute(statement, (since, count))]))
+        )
+
+    async def remove_idle(self, sessions: Sequence[str], since: float) -> int:
+        """Remove those of these sessions in which nothing was answered since a moment. Return how many they were."""
+        statement = "SELECT 1 FROM sessions WHERE name = ? AND answered < ?"
+
+        def write(connection: sqlite3.Connection) -> int:
+            idle = [name for name in sessions if connection.execute(statement, (name, since)).fetchone() is not None]
+            return sum(_removed(connection, name) for name in idle)
 
         return await asyncio.wrap_future(self._do(write))
 
@@ -230,6 +244,7 @@ def _opened(path: Path, about: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.executescript(_TABLES)
+        _add_answered(connection)
         known = dict(connection.execute("SELECT name, value FROM about").fetchall())
         connection.execute("INSERT OR IGNORE INTO about VALUES ('format', ?), ('model', ?)", (str(_FORMAT), about))
     except sqlite3.Error as error:
@@ -241,6 +256,20 @@ def _opened(path: Path, about: str) -> sqlite3.Connection:
         connection.close()
         raise RecordError(f"{path} holds ids of another model or format ({known['model']}): name a new file")
     return connection
+
+
+def _add_answered(connection: sqlite3.Connection) -> None:
+    """Add to an older record when sessions were last answered: as far as it tells, now."""
+    columns = {column for _, column, *_ in connection.execute("PRAGMA table_info(sessions)")}
+    if "answered" not in columns:
+        connection.execute("ALTER TABLE sessions ADD COLUMN answered REAL NOT NULL DEFAULT 0")
+        connection.execute("UPDATE sessions SET answered = ?", (time.time(),))
+
+
+def _removed(connection: sqlite3.Connection, session: str) -> bool:
+    """Remove a session with its turns. Return whether there was one of this name."""
+    connection.execute("DELETE FROM turns WHERE session = ?", (session,))
+    return connection.execute("DELETE FROM sessions WHERE name = ?", (session,)).rowcount > 0
 
 
 def _read(connection: sqlite3.Connection, name: str) -> RecordedSession | None:

@@ -180,16 +180,15 @@ class Session(Struct, frozen=True):
         for turn in turns:
             kept += [_lost(number) for number in range(len(kept), turn.number)]
             kept.append(turn)
-        ends: dict[bytes, tuple[int, ...]] = {}
+        ends: dict[bytes, list[int]] = {}
         places: dict[bytes, int] = {}
         issued: dict[str, int] = {}
         for turn in turns:
-            end = turn.digests[-1]
-            ends[end] = (*ends.get(end, ()), turn.number)
+            ends.setdefault(turn.digests[-1], []).append(turn.number)
             for digest in turn.digests:
                 places.setdefault(digest, turn.number)
             issued.update(dict.fromkeys(turn.call_ids, turn.number))
-        return cls(name, tuple(kept), ends, places, issued)
+        return cls(name, tuple(kept), {end: tuple(numbers) for end, numbers in ends.items()}, places, issued)
 
     def without_answers(self, numbers: Collection[int]) -> Session:
         """Return the session in which no conversation goes on from these turns: the agent never got their answers.
@@ -254,6 +253,14 @@ class Session(Struct, frozen=True):
             ids += turn.tail.token_ids
             ids += turn.completion_ids
         return tuple(ids)
+
+    def lengths(self) -> list[int]:
+        """Return the length of every turn's prompt and completion."""
+        lengths: list[int] = []
+        for turn in self.turns:
+            before = 0 if turn.base is None else lengths[turn.base]
+            lengths.append(before + len(turn.tail.token_ids) + len(turn.completion_ids))
+        return lengths
 
     def spans(self, number: int) -> dict[int, tuple[int, int]]:
         """Return where in the sequence of a turn the completions lie that it is built on, by the turns' numbers."""
