@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import pydoc
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator
 
@@ -81,6 +83,18 @@ def test_help_of_the_renderer_names_its_arguments() -> None:
 def test_dir_lists_the_public_names() -> None:
     assert set(isc.__all__) <= set(dir(isc))
     assert all(name in isc.__all__ or name.startswith("__") for name in dir(isc))
+
+
+@pytest.mark.parametrize("place", MODULES)
+def test_a_public_module_can_be_imported_by_its_public_path(place: str) -> None:
+    assert importlib.import_module(place if place.startswith("isc") else f"isc.{place}") is MODULES[place]
+
+
+def test_what_a_public_path_holds_can_be_imported_from_it() -> None:
+    code = (
+        "from isc.stages import ToSamples; import isc, isc.build.stages as s; assert isc.stages is s; print(ToSamples)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == f"{isc.stages.ToSamples}\n"
 
 
 def test_a_render_is_one_short_line(small: isc.Renderer) -> None:

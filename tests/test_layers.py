@@ -33,9 +33,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "loading",
         "build gateway",
         "viewer",
-        "__init__",
+        "__init__ stages rollout reading template encoders",
         "testing",
         "compat cli",
+        "__main__",
     )
 )
 """From the bottom up: a module imports from lower layers only. A package is one module."""

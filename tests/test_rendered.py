@@ -250,3 +250,21 @@ def test_a_run_comes_with_the_span_it_covers(rendered: RenderedTokens) -> None:
     assert [run for run, _ in spans] == list(rendered.runs)
     assert [end - start for _, (start, end) in spans] == [run.length for run in rendered.runs]
     assert [k for _, span in spans for k in range(*span)] == list(range(len(rendered)))
+
+
+def test_a_render_tells_its_text_and_one_that_knows_no_vocabulary_says_so(small: isc.Renderer) -> None:
+    chat = [{"role": "user", "content": "é<|im_end|>🌅"}]
+    rendered = small.render(chat)
+    assert (
+        rendered.text == "".join(segment.text for segment in small.segments(chat)) == small.decode(rendered.token_ids)
+    )
+    assert (rendered + rendered).text == rendered.text * 2
+    read = msgspec.json.decode(msgspec.json.encode(rendered), type=isc.RenderedTokens)
+    with pytest.raises(isc.OptionError, match=r"renderer\.decode\(rendered\.token_ids\)"):
+        _ = read.text
+
+
+def test_what_is_no_text_is_replaced_and_not_dropped(small: isc.Renderer) -> None:
+    (ids,) = small.encoder.encode_batch(["🌅"])
+    assert small.decode([*ids[:-1], 10**6, 10**6, *ids]) == "\ufffd\ufffd\ufffd🌅"
+    assert small.decode([]) == ""

@@ -41,6 +41,7 @@ LARGEST_ID: Final = (1 << 31) - 1
 _ROLES: Final = frozenset(get_args(Role))
 _NUMBERS: Final = re.compile(r"[<>=|]?(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32))")
 _MOST_AXES: Final = 32
+_NO_TOKEN: Final = "\ufffd".encode()
 
 _Id: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
@@ -356,6 +357,25 @@ class RenderedTokens(Displayed, Struct, frozen=True, dict=True, omit_defaults=Tr
         decoder: Decoder | None = self.__dict__.get("decoder")
         return decoder
 
+    @cached_property
+    def text(self) -> str:
+        r"""Return what the ids say, decoded when it is first asked for; see `decoded`.
+
+        Raises:
+            OptionError: The value does not know its vocabulary: it was read from a file, copied or built from columns.
+
+        >>> import isc
+        >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+        >>> renderer.render([{"role": "user", "content": "hi"}]).text
+        '<|im_start|>user\nhi<|im_end|>\n'
+        """
+        if self.decoder is None:
+            raise OptionError(
+                "this render does not know the vocabulary of its ids, as one that was read from a file or copied: "
+                "renderer.decode(rendered.token_ids) tells its text"
+            )
+        return decoded(self.decoder, self.token_ids)
+
     def _column(self, value: Callable[[Run], _Item]) -> Iterator[_Item]:
         return chain.from_iterable(repeat(value(run), run.length) for run in self.runs)
 
@@ -548,6 +568,24 @@ def put_together(
     else:
         made._check_runs(len(after.runs), len(after.token_ids))
     return made
+
+
+def decoded(decoder: Decoder, token_ids: Sequence[int]) -> str:
+    """Return the text of ids, specials by their spelling.
+
+    Bytes that are no UTF-8, such as those of a character that the ids begin or end in, stand as U+FFFD, and so does an
+    id that the vocabulary does not have: nothing is dropped in silence.
+
+    Args:
+        decoder: The encoder that the ids were made with.
+        token_ids: Ids.
+    """
+    unknown = {token_id for token_id in set(token_ids) if not decoder.decode_bytes((token_id,))}
+    if not unknown:
+        return decoder.decode_bytes(token_ids).decode("utf-8", "replace")
+    pieces = ((none, tuple(ids)) for none, ids in groupby(token_ids, key=unknown.__contains__))
+    replaced = (_NO_TOKEN * len(ids) if none else decoder.decode_bytes(ids) for none, ids in pieces)
+    return b"".join(replaced).decode("utf-8", "replace")
 
 
 def ids_of(token_ids: object, name: str = "token_ids") -> tuple[int, ...]:

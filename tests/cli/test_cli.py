@@ -24,7 +24,7 @@ from isc.cli.formats import choose, described, entries
 from isc.formats.catalogue import models
 from tokenizer_files import qwen3_file
 
-COMMANDS = ("show", "render", "build", "check", "families")
+COMMANDS = ("show", "render", "build", "check", "families", "decode")
 
 pytestmark = pytest.mark.usefixtures("eighty_columns")
 
@@ -185,6 +185,9 @@ def test_an_option_that_a_template_never_reads_is_refused(
         (["show", "--ides"], "There is no option --ides"),
         (["show"], "FILE"),
         (["shwo"], "Did you mean"),
+        (["--hlep"], "There is no option --hlep; did you mean --help? (isc --help)"),
+        (["show", "{chat}", "--famly=qwen3"], "There is no option --famly; did you mean --family? (isc show --help)"),
+        (["build", "--famly", "qwen3", "{chat}", "-o", "{new}"], "no option --famly; did you mean --family?"),
         (["render", "--family", "qwen3"], "name a file"),
         (["render", "/nowhere", "--family", "qwen3", "-o", "{new}"], "/nowhere: No such file"),
         (["render", "{chat}", "--family", "qwen3", "-o", "{chat}"], "exists already"),

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         import isc.cli.checking
+        import isc.cli.decoding
         import isc.cli.serving  # noqa: F401 - their commands are there once they are imported
         from isc.cli import commands
     except ModuleNotFoundError as error:

@@ -13,6 +13,7 @@ import msgspec
 from cyclopts import App, CycloptsError, Parameter
 
 import isc
+from isc._options import did_you_mean
 from isc.build import arrow, cluster
 from isc.build.conversations import Conversation, InputError, documents
 from isc.build.conversations import tools as decoded_tools
@@ -59,6 +60,8 @@ app = App(
     default_parameter=Parameter(negative=(), show_default=False),
 )
 
+_EVERYWHERE = ("--help", "--version")
+"""Options that every command has."""
 _NO_FORMAT = Format()
 _NO_PAGE = PageFile()
 _ANY_MANNER = Manner()
@@ -431,6 +434,19 @@ def _models(as_json: bool) -> int:
     return Exit.OK
 
 
+def _check_options(arguments: Sequence[str]) -> None:
+    """Refuse an option that its command does not have. A command of any number of files would take it for one."""
+    command = next((word for word in arguments[:1] if word in app and not word.startswith("-")), "")
+    known = {"--", *_EVERYWHERE}
+    if command:
+        known |= {name for argument in app[command].assemble_argument_collection() for name in argument.names}
+    for word in arguments if command else arguments[:1]:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in known:
+            problem = f"There is no option {name}{did_you_mean(name, sorted(known), quoted=False)}"
+            raise OptionError(f"{problem} ({' '.join(filter(None, ('isc', command, '--help')))})")
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command that the arguments name.
 
@@ -440,9 +456,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         OptionError: There is no such command, or its arguments are wrong.
     """
+    _check_options(arguments)
     try:
         command, bound, _ = app.parse_args(list(arguments), print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        raise OptionError(f"{error} (isc --help)") from None
+        named = f" {arguments[0]}" if arguments and arguments[0] in app else ""
+        raise OptionError(f"{error} (isc{named} --help)") from None
     code = command(*bound.args, **bound.kwargs)
     return code if isinstance(code, int) else Exit.OK

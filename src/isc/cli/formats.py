@@ -17,11 +17,12 @@ from msgspec.structs import FieldInfo
 from isc._options import takes
 from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
+from isc.encoding.base import Encoder
 from isc.encoding.encoders import EngineName, embedded
 from isc.errors import OptionError
 from isc.formats.base import Family
 from isc.formats.catalogue import family_name, family_named, list_families, models
-from isc.loading import create_renderer, load
+from isc.loading import create_renderer, load, load_encoder
 from isc.media import image_processor
 
 EMBEDDED = "embedded"
@@ -72,6 +73,20 @@ def choose(
     renderer = create_renderer(embedded(value.specials), value, images=images)
     _check_images(renderer, images_from)
     return renderer, EMBEDDED
+
+
+def vocabulary(family: str | None, model: str | None) -> tuple[Encoder, str]:
+    """Return the vocabulary that is asked for, without any chat format, and its name: the model's, or `EMBEDDED`.
+
+    Raises:
+        OptionError: Neither is given, or there is no such family.
+        Error: The model's vocabulary cannot be loaded.
+    """
+    if model is not None:
+        return load_encoder(model, engine="tokenizers"), model
+    if family is None:
+        raise OptionError("whose vocabulary? Pass --model with a hub id or directory, or --family for isc's own")
+    return embedded(family_named(family).specials), EMBEDDED
 
 
 def _check_images(renderer: Renderer, images_from: Path | None) -> None:

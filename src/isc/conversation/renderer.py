@@ -22,7 +22,7 @@ from isc.encoding.base import Encoder
 from isc.encoding.fold import fold
 from isc.errors import MissingSpecialError, OptionError
 from isc.formats.base import Family
-from isc.rendered import MultiModalData, RenderedTokens, ids_of
+from isc.rendered import MultiModalData, RenderedTokens, decoded, ids_of
 from isc.types import (
     UNOWNED,
     BodySpecials,
@@ -257,6 +257,21 @@ class Renderer(Displayed, Struct, frozen=True):
             sampling_cuts=sampling_cuts,
         )
         return rendered.token_ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        r"""Return what ids say, specials by their spelling. Never raises on ids.
+
+        Bytes that are no UTF-8, such as half a character, and ids that the vocabulary does not have stand as U+FFFD.
+
+        Args:
+            token_ids: Any ids; `rendered.text` is the same for those of a render.
+
+        >>> import isc
+        >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
+        >>> renderer.decode(renderer.render_ids([{"role": "user", "content": "hi"}]))
+        '<|im_start|>user\nhi<|im_end|>\n'
+        """
+        return decoded(self.encoder, ids_of(token_ids))
 
     def parse_response(
         self, token_ids: Sequence[int], tools: Tools = None, prompt_ids: Sequence[int] | None = None

@@ -13,7 +13,7 @@ from isc.conversation.renderer import Renderer
 from isc.rendered import Decoder, Run
 from isc.types import UNOWNED, ParsedResponse, Span
 from isc.viewer.media import media_items
-from isc.viewer.texts import NEWLINE, SPACE, token_texts, visible
+from isc.viewer.texts import NEWLINE, SPACE, legible, token_texts, visible
 from isc.viewer.views import View, views_of
 
 MOST_TOKENS = 2000
@@ -87,8 +87,7 @@ def _response_facts(response: ParsedResponse) -> Iterator[tuple[str, str]]:
 
 def _text(text: str, most: int = 20 * MOST_TOKENS) -> str:
     """Return a text as HTML: what cannot be seen by its code point, and no more of it than can be read."""
-    shown = "".join(character if character in " \n\t" else visible(character) for character in text[:most])
-    return escape(shown) + (f" … {len(text) - most:,} more characters" if len(text) > most else "")
+    return escape(legible(text[:most])) + (f" … {len(text) - most:,} more characters" if len(text) > most else "")
 
 
 def _view_pieces(views: Sequence[View]) -> Iterator[str]:

@@ -35,6 +35,15 @@ def visible(character: str) -> str:
     return character
 
 
+def legible(text: str) -> str:
+    r"""Return a text that any screen can show: white space as it is, what else cannot be seen by its code point.
+
+    >>> legible("a b\n\x1b")
+    'a b\n⟨U+001B⟩'
+    """
+    return "".join(character if character in " \n\t" else visible(character) for character in text)
+
+
 def _note(part: bytes, complete: str = "") -> str:
     """Return a note of the bytes that a token has of a character. The token that completes the character names it."""
     return f"{NOTE_OPEN}{part.hex(' ').upper()}{f'={complete}' if complete else ''}{NOTE_CLOSE}"
