@@ -112,10 +112,10 @@ gateway-figures: $(VENV)/dev  ## measure isc serve, and write the table of docs/
 engine-figures: $(VENV)/engine  ## play them, and write the tables of docs/engine.md
 	$(BIN)/python tests/engine/figures.py
 
-types: $(VENV)/dev  ## mypy --strict over src, tests and scripts; pyright over the README's code
+types: $(VENV)/dev  ## mypy --strict over src, tests and scripts; pyright over the code of README and docs
 	$(BIN)/mypy
 	$(BIN)/mypy tests scripts benchmarks
-	$(BIN)/python scripts/check_readme.py
+	$(BIN)/python scripts/check_pages.py
 
 lint: $(VENV)/dev  ## ruff
 	$(BIN)/ruff check .

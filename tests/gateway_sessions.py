@@ -59,17 +59,17 @@ def last(session: Session) -> Turn:
     return session.turns[-1]
 
 
-def recorded(path: Path, about: str = "m") -> Session:
+def recorded(path: Path, about: str = "m", name: str = "a") -> Session:
     """A session of two answers to one question, and its record, which is told to be of this model."""
     asked = [user("Find cats")]
-    session = with_turn(with_turn(Session("a"), asked, CALL + "<|im_end|>"), asked, "Yes.<|im_end|>")
+    session = with_turn(with_turn(Session(name), asked, CALL + "<|im_end|>"), asked, "Yes.<|im_end|>")
     store = Store(path, about)
 
     async def write() -> None:
-        await store.add("a", session.turns)
-        store.note("a", [0], "sent")
+        await store.add(name, session.turns)
+        store.note(name, [0], "sent")
         assert await store.count() == 1
-        assert await store.names() == ("a",)
+        assert await store.names() == (name,)
 
     asyncio.run(write())
     store.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -182,21 +181,6 @@ def test_further_fields_are_kept_where_asked_for(small: isc.Renderer) -> None:
 def test_a_generation_comes_back_from_json_equal(small: isc.Renderer) -> None:
     found, _ = sent(small, messages=HELLO)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Generation) == found
-
-
-def test_the_example_of_the_page_runs(root: Path, small: isc.Renderer) -> None:
-    page = (root / "docs" / "client.md").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    exec(page.partition("```python\n")[2].partition("```")[0], names)
-
-    async def run() -> Generation:
-        async with engine() as server:
-            found: Generation = await names["two_turns"](small, server.url)
-            return found
-
-    found = asyncio.run(run())
-    assert found.prompt_attribution is not None
-    assert found.prompt_attribution.message_roles == ("user", "assistant", "tool")
 
 
 def test_an_openai_client_is_taken(small: isc.Renderer) -> None:

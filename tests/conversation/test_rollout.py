@@ -7,7 +7,6 @@ import pickle
 import random
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -22,7 +21,6 @@ from isc.encoding.encoders import VocabularyEncoder, embedded
 from isc.errors import RolloutError
 from isc.formats.qwen3 import Qwen3
 from spelled_ids import ids_of
-from test_readme import BLOCK
 
 ASK = [user("go")]
 CALL = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call><|im_end|>'
@@ -257,17 +255,6 @@ def test_a_step_out_of_turn_says_which_comes_next(small: isc.Renderer) -> None:
         start.after_completion([5]).after_messages([])
     with pytest.raises(isc.ConversationError, match=r"new_messages\[0\].role"):
         start.after_completion([5]).after_messages([{"role": "bot"}])
-
-
-def test_the_page_on_rollouts_runs_and_says_the_truth(root: Path) -> None:
-    names: dict[str, Any] = {}
-    for block in BLOCK.findall((root / "docs" / "rollouts.md").read_text(encoding="utf-8")):
-        exec(compile(block, "rollouts.md", "exec"), names)
-    done, ended = names["done"], names["ended"]
-    assert (done.rendered.message_roles, done.rerenders) == (("user", "assistant", "tool", "assistant"), ())
-    assert done.loss_mask == done.rendered.sampled_mask == tuple(logprob is not None for logprob in done.logprobs)
-    assert [(point.turn, point.reason, point.lost) for point in ended.rerenders] == [(0, "retention", 5)]
-    assert [sample.trainable_tokens for sample in (ended, *ended.abandoned)] == [1, 5]
 
 
 def test_a_prompt_nothing_answered_is_an_end_too(small: isc.Renderer) -> None:

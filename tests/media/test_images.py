@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -225,13 +223,3 @@ def test_an_episode_shows_images_and_shows_them_again_where_it_is_rendered_anew(
     assert extended.rendered.multi_modal_data == rendered.rendered.multi_modal_data
     assert extended.rendered.multi_modal_data is not None
     assert extended.rendered.multi_modal_data.count("image") == 2
-
-
-def test_the_page_s_example_runs(root: Path) -> None:
-    names: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs" / "images.md").read_text(encoding="utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(compile(block, "images.md", "exec"), names)
-    assert names["prompt"].multi_modal_data.placeholders["image"][0].length == 300
-    [item] = names["full"].multi_modal_data.items["image"]
-    assert item["pixel_values"].values().shape == (1200, 1536)
