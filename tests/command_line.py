@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from isc.build import sources
+from isc.build.compression import compression_of, unpacked
 from isc.build.samples import Built
 from isc.cli import main
 
@@ -51,8 +52,9 @@ def interrupting(after: int) -> Callable[..., AbstractContextManager[Iterator[Bu
 
 
 def rows(place: Path) -> list[dict[str, object]]:
-    """The lines of a JSON Lines file."""
-    return [json.loads(line) for line in place.read_text().splitlines()]
+    """The lines of a JSON Lines file, which may be packed."""
+    with place.open("rb") as stream:
+        return [json.loads(line) for line in unpacked(stream, compression_of(place))]
 
 
 def files_in(place: Path) -> set[str]:

@@ -15,7 +15,10 @@ from pyarrow import parquet
 import isc
 from command_line import CHAT, EXAMPLE, NOT_JSON, UNTRAINED, files_in, rows, run, write_many
 from isc.build import samples, workers
+from isc.build.compression import compression_of, unpacked
+from isc.build.recognition import recognized
 from isc.build.samples import Batch, Loss, RoleTally, Settings, Tally, batches, build_batch, parse_loss
+from isc.build.sources import read_batches
 from isc.conversation.columns import SETS
 from isc.conversation.lengths import Turns
 from isc.encoding.encoders import embedded
@@ -91,6 +94,32 @@ def test_rows_are_the_library_s_training_samples(tmp_path: Path, small: isc.Rend
             "length": len(sample.token_ids),
         }
     assert files_in(output.parent) == {"out.jsonl"}
+
+
+def test_a_packed_output_holds_what_a_plain_one_holds_in_half_the_bytes(tmp_path: Path, many: Path) -> None:
+    """In as many members as there were batches; their bytes depend on nothing but the rows."""
+    assert run(many, tmp_path / "plain.jsonl") == 1
+    plain = (tmp_path / "plain.jsonl").read_bytes()
+    for ending, magic in (("gz", b"\x1f\x8b\x08"), ("zst", b"\x28\xb5\x2f\xfd")):
+        for name, processes in (("a", "1"), ("b", "2")):
+            assert run(many, tmp_path / ending / f"{name}.jsonl.{ending}", "--workers", processes) == 1
+        place = tmp_path / ending / f"a.jsonl.{ending}"
+        packed = place.read_bytes()
+        assert packed == place.with_name(f"b.jsonl.{ending}").read_bytes()
+        assert packed.count(magic) > 3
+        assert len(packed) < len(plain) / 2
+        with place.open("rb") as stream:
+            assert unpacked(stream, compression_of(place)).read() == plain
+        found = read_batches(recognized(str(place), "messages"))  # a file of samples is an input like any other
+        assert b"".join(row for batch in found for row in batch.lines) == plain
+        for beside in (".meta.json", ".rejects.jsonl"):
+            assert place.with_name(f"a{beside}").read_bytes() == (tmp_path / f"plain{beside}").read_bytes()
+
+
+def test_an_output_says_by_its_name_what_it_is(tmp_path: Path, many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("out", "out.json", "out.gz", "out.json.gz", "out.parquet.gz"):
+        assert run(many, tmp_path / name) == 2
+        assert "must end in .jsonl, .jsonl.gz, .jsonl.zst or .parquet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("more", [(), *(("--columns", name) for name in SETS), ("--keep", "note,nothing")])

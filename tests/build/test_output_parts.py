@@ -30,18 +30,19 @@ def many(tmp_path: Path) -> Path:
 
 
 def read(place: Path) -> list[dict[str, Any]]:
-    if place.suffix == ".jsonl":
+    if place.suffix != ".parquet":
         return rows(place)
     return [{**row, "id": json.loads(str(row["id"]))} for row in parquet.read_table(str(place)).to_pylist()]
 
 
 def outputs(place: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows of the output's parts, by the part's name."""
-    found = sorted(place.parent.glob(f"{place.stem}-*{place.suffix}"))
-    return {path.stem.removeprefix(f"{place.stem}-"): read(path) for path in found}
+    stem, _, ending = place.name.partition(".")
+    found = sorted(place.parent.glob(f"{stem}-*.{ending}"))
+    return {path.name[len(stem) + 1 : -len(ending) - 1]: read(path) for path in found}
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
 @pytest.mark.parametrize(
     "more",
     [("--split", "train=0.8,val=0.2"), ("--shards", "3"), ("--shard-size", "60KB"),
@@ -50,8 +51,10 @@ def outputs(place: Path) -> dict[str, list[dict[str, Any]]]:
 def test_parts_have_every_row_once_also_after_an_interruption(
     tmp_path: Path, many: Path, name: str, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(many, tmp_path / f"plain{Path(name).suffix}", "--keep", "id") == 0
-    wanted = {row["id"]: row for row in read(tmp_path / f"plain{Path(name).suffix}")}
+    ending = name.removeprefix("out")
+    more = tuple("6KB" if one == "60KB" and ending == ".jsonl.gz" else one for one in more)
+    assert run(many, tmp_path / f"plain{ending}", "--keep", "id") == 0
+    wanted = {row["id"]: row for row in read(tmp_path / f"plain{ending}")}
     assert run(many, tmp_path / "whole" / name, "--keep", "id", *more) == 0
     parts = outputs(tmp_path / "whole" / name)
     found = [row for part in parts.values() for row in part]
@@ -60,7 +63,7 @@ def test_parts_have_every_row_once_also_after_an_interruption(
     assert len(parts) > 1
     told = capsys.readouterr().out
     for part, content in parts.items():
-        assert f"{tmp_path / 'whole' / Path(name).stem}-{part}{Path(name).suffix}: {len(content)} rows" in told
+        assert f"{tmp_path / 'whole' / 'out'}-{part}{ending}: {len(content)} rows" in told
     for after in (3, 4, 5):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(running, "closing", interrupting(after))

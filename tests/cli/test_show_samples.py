@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("eighty_columns")
 CHATS = [json.loads(line) for line in EXAMPLE.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"])
 @pytest.mark.parametrize("which", SETS)
 def test_a_row_is_the_sample_it_was_made_of(
     tmp_path: Path, small: isc.Renderer, which: ColumnSet, ending: str, output: Callable[..., str]
@@ -37,6 +37,16 @@ def test_a_row_is_the_sample_it_was_made_of(
     assert f"{wanted.trainable_tokens:,} of {len(wanted.token_ids):,} tokens are trained on" in text
     assert ("do not tell whose tokens are" in text) == (which != "attribution")
     assert ("2 assistant" in text) == (which == "attribution")
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows before the damage can be shown; behind it nothing is guessed."""
+    place = tmp_path / "out.jsonl.gz"
+    assert run(EXAMPLE, place) == 0
+    place.write_bytes(place.read_bytes()[:-40])
+    assert main(["show", str(place)]) == Exit.OK
+    assert main(["show", str(place), "--line", "14"]) == Exit.FAILED
+    assert f"{place}: cannot be read" in capsys.readouterr().err
 
 
 def test_a_pack_says_what_is_in_it_and_ids_can_be_listed(tmp_path: Path, output: Callable[..., str]) -> None:

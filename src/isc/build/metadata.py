@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from isc.build.compression import split_name
 from isc.build.samples import Settings, Tally
 from isc.errors import OptionError
 
@@ -77,10 +78,10 @@ def metadata_of(settings: Settings, columns: Iterable[str], tally: Tally) -> Met
 def meta_path(samples: Path) -> Path:
     """Return the path of the metadata of a JSON Lines file.
 
-    >>> meta_path(Path("runs/samples.jsonl")).name
+    >>> meta_path(Path("runs/samples.jsonl.gz")).name
     'samples.meta.json'
     """
-    return samples.with_suffix(".meta.json")
+    return samples.with_name(split_name(samples)[0] + ".meta.json")
 
 
 def read_metadata(samples: Path) -> Metadata | None:

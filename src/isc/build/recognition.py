@@ -12,10 +12,11 @@ import msgspec
 
 from isc.build import tables
 from isc.build.arrow import require
+from isc.build.compression import Compression, unpacked
 from isc.build.conversations import InputError, decoded, is_whole
 from isc.build.forms import Form, form_of, unknown_form
 from isc.build.json_arrays import Splitter
-from isc.build.sources import BROKEN, STDIN, Compression, Container, Source, first_table, named, opened, unpacked
+from isc.build.sources import BROKEN, STDIN, Container, Source, first_table, named, opened
 from isc.errors import Error, shown
 
 _LINES: Final = (".jsonl", ".ndjson")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 import msgspec
 from msgspec import Struct
 
 from isc._parts import PARTS, is_part
 from isc.build import arrow, tables
+from isc.build.compression import Compression, member
 from isc.build.conversations import Conversation
 from isc.build.forms import Form, InputRow, conversation
 from isc.build.nulls import null_keys, without_nulls
@@ -36,6 +37,15 @@ from isc.rendered import MultiModalData, followed
 from isc.types import BodyPart, Role
 
 SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
+
+ENDINGS: Final[Mapping[str, tuple[SampleFormat, Compression]]] = {
+    ".jsonl": ("jsonl", ""),
+    ".jsonl.gz": ("jsonl", "gzip"),
+    ".jsonl.zst": ("jsonl", "zstd"),
+    ".parquet": ("parquet", ""),
+}
+"""What names of files of samples end in, and how such a file is written."""
+
 NOBODY = "nobody"
 MEDIA = "multi_modal_data"
 """The column of a row's images."""
@@ -121,6 +131,7 @@ class Settings(Struct, frozen=True):
 
     loss: Loss
     format: SampleFormat = "jsonl"
+    compression: Compression = ""
     columns: ColumnSet = "labels"
     keep: tuple[str, ...] = ()
     turns: Turns = "together"
@@ -445,7 +456,7 @@ class _UnderWay:
         tally = self._tally + Tally(written={part: len(rows) for part, rows in parts.items()})
         refused = [] if stopped else [(row.line, row.reason, row.original) for row in self._rejected]
         survey = survey_of(self._surveyed, refused) if settings.surveyed else None
-        encoded = {part: _encoded(rows, settings.format) for part, rows in parts.items()}
+        encoded = {part: _encoded(rows, settings) for part, rows in parts.items()}
         end = batch.ends[self.done - 1] if self.done and batch.ends else None
         return Built(encoded, tuple(self._rejected), tally, self.done, end, batch.file, batch.read, survey)
 
@@ -515,7 +526,7 @@ def row_of(sample: TrainingSample, settings: Settings, fields: Mapping[str, obje
     return row
 
 
-def _encoded(rows: Sequence[Row], form: SampleFormat) -> bytes:
-    if form == "parquet":
+def _encoded(rows: Sequence[Row], settings: Settings) -> bytes:
+    if settings.format == "parquet":
         return arrow.record_batch(rows) if rows else b""
-    return b"".join([msgspec.json.encode(row) + b"\n" for row in rows])
+    return member(b"".join([msgspec.json.encode(row) + b"\n" for row in rows]), settings.compression)

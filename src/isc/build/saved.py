@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from isc.build import arrow, tables
+from isc.build.compression import compression_of, split_name, unpacked
 from isc.build.conversations import InputError, decoded
+from isc.build.samples import ENDINGS
+from isc.build.sources import BROKEN
 from isc.conversation.columns import IGNORED
 from isc.conversation.training import TrainingSample
 from isc.rendered import RenderedTokens
@@ -21,11 +24,11 @@ _TOLD_BY = ("labels", *_MASKS, "loss_spans")
 
 def is_of_samples(path: Path) -> bool:
     """Return whether a file holds samples: rows with `input_ids`."""
-    if path.suffix not in (".jsonl", ".parquet") or not path.is_file():
+    if split_name(path)[1] not in ENDINGS or not path.is_file():
         return False
     try:
         return "input_ids" in saved_row(path, 1)
-    except (InputError, ValueError, OSError):  # whoever reads it as conversations says what is wrong
+    except InputError:  # whoever reads it as conversations says what is wrong
         return False
 
 
@@ -33,20 +36,28 @@ def saved_row(path: Path, number: int) -> Mapping[str, Any]:
     """Return a row of a file of samples by its number, from 1.
 
     Raises:
-        InputError: There is no such row, or it is no JSON object.
+        InputError: There is no such row, it is no JSON object, or the file is damaged.
     """
-    row: object = None
-    with path.open("rb") as stream:
-        if path.suffix == ".parquet":
-            arrow.require(f"{path}: parquet")
-            batch = next(tables.parquet_rows(stream, number - 1), None)
-            row = batch.slice(0, 1).to_pylist()[0] if batch is not None else None
-        else:
-            line = next(islice(stream, number - 1, None), b"")
-            row = decoded(line) if line.strip() else None
+    try:
+        with path.open("rb") as stream:
+            row = _row(path, stream, number)
+    except InputError:
+        raise
+    except BROKEN as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
     if not isinstance(row, Mapping):
         raise InputError(f"{path} has no sample in row {number}")
     return row
+
+
+def _row(path: Path, stream: BinaryIO, number: int) -> object:
+    """Return the value of a row, None where there is none."""
+    if path.suffix == ".parquet":
+        arrow.require(f"{path}: parquet")
+        batch = next(tables.parquet_rows(stream, number - 1), None)
+        return batch.slice(0, 1).to_pylist()[0] if batch is not None else None
+    line = next(islice(unpacked(stream, compression_of(path)), number - 1, None), b"")
+    return decoded(line) if line.strip() else None
 
 
 def sample_of_row(row: Mapping[str, Any]) -> TrainingSample:

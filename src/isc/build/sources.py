@@ -6,7 +6,6 @@ A place is a number of bytes of the text that a file holds or, in files of table
 from __future__ import annotations
 
 import glob
-import gzip
 import hashlib
 import io
 import os
@@ -24,6 +23,7 @@ from msgspec import Struct
 
 from isc._later import Later
 from isc.build import tables
+from isc.build.compression import Compression, unpacked
 from isc.build.conversations import InputError
 from isc.build.forms import Form
 from isc.build.json_arrays import elements
@@ -39,7 +39,6 @@ STDIN = "-"
 BATCH_BYTES = 256 * 1024
 
 Container: TypeAlias = Literal["lines", "array", "document", "parquet", "arrow", "dataset"]
-Compression: TypeAlias = Literal["", "gzip", "zstd"]
 
 BROKEN = (OSError, EOFError, zlib.error, ValueError)
 """What reading a file that is cut off or damaged raises: of gzip, zstd, Parquet and Arrow."""
@@ -144,13 +143,6 @@ def opened(source: str) -> Iterator[BinaryIO]:
         raise InputError(f"{source}: {error.strerror}") from None
     with stream:
         yield stream
-
-
-def unpacked(stream: BinaryIO, compression: Compression) -> BinaryIO:
-    """Return a stream as the bytes it holds, read as they are asked for."""
-    if compression == "gzip":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
-    return tables.unpacked_zstd(stream) if compression == "zstd" else stream
 
 
 def batch_bytes(pack: int | None) -> int:

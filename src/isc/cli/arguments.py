@@ -168,7 +168,7 @@ class Samples:
     """Write so many files, OUT-00000-of-00004 and so on, in turn."""
     shard_size: Annotated[str | None, Parameter(validator=_check_size)] = None
     """Begin another file, OUT-00001 and so on, behind so many bytes, such as 500MB: of a .parquet before it is
-    compressed."""
+    compressed, of a .jsonl.gz or .jsonl.zst as it lies there."""
 
     @property
     def shares(self) -> tuple[tuple[str, float], ...]:

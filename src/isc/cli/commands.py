@@ -15,11 +15,12 @@ from cyclopts import App, CycloptsError, Parameter
 import isc
 from isc._options import did_you_mean
 from isc.build import arrow, cluster
+from isc.build.compression import Compression, split_name
 from isc.build.conversations import Conversation, InputError, documents
 from isc.build.conversations import tools as decoded_tools
 from isc.build.forms import conversation
 from isc.build.recognition import recognized
-from isc.build.samples import SampleFormat, Settings, columns, parse_loss, parts_pattern
+from isc.build.samples import ENDINGS, SampleFormat, Settings, columns, parse_loss, parts_pattern
 from isc.build.saved import is_of_samples
 from isc.build.sources import STDIN, expanded, named, opened, read_batches
 from isc.cli import Exit
@@ -311,7 +312,8 @@ def build(
     Args:
         files: Files of conversations, or patterns in quotes: .jsonl, .json, .parquet, .arrow, each also .gz or .zst;
             `hf://OWNER/NAME?split=train`, where datasets is installed; `-` is standard input.
-        output: File to write; its name ends in .jsonl or .parquet. With --engine ray a directory.
+        output: File to write; its name ends in .jsonl, .jsonl.gz, .jsonl.zst or .parquet. With --engine ray a
+            directory.
         format: Chat format and vocabulary.
         samples: What a training sample is.
         rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output.
@@ -321,8 +323,8 @@ def build(
     """
     if manner.engine == "ray":
         return _build_in_parts(expanded(files), output, format, samples, rejects or report, manner)
-    settings = _asked_for(samples, sample_format(output))
-    rejects = rejects or output.with_suffix(".rejects.jsonl")
+    settings = _asked_for(samples, *sample_format(output))
+    rejects = rejects or output.with_name(split_name(output)[0] + ".rejects.jsonl")
     paths = BuildPaths(expanded(files), output, rejects, report, parts_pattern(settings))
     paths.check_distinct()
     with started(worker_count(paths, manner), format.model) as pool:
@@ -340,7 +342,7 @@ def _build_in_parts(
     arrow.require()
     if beside is not None:
         raise OptionError(f"--engine ray writes rejects beside each part, and no report: leave {beside} out")
-    if output.suffix in (".jsonl", ".parquet"):
+    if split_name(output)[1] in ENDINGS:
         raise OptionError(f"-o {output}: with --engine ray it is a directory; its files are Parquet")
     settings = _asked_for(samples, "parquet")
     if parts_pattern(settings):
@@ -372,11 +374,12 @@ def _described(
     return renderer, settings
 
 
-def _asked_for(samples: Samples, form: SampleFormat) -> Settings:
+def _asked_for(samples: Samples, form: SampleFormat, compression: Compression = "") -> Settings:
     """Return what the options say of samples, with nothing of the renderer yet."""
     return Settings(
         parse_loss(samples.loss),
         form,
+        compression,
         samples.columns,
         keep=tuple(filter(None, samples.keep.split(","))),
         turns=samples.turns,

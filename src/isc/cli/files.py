@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from isc.build import arrow
+from isc.build.compression import split_name
 from isc.build.conversations import InputError
 from isc.build.metadata import FOOTER, check_alike, meta_path, metadata_of, read_metadata, siblings
 from isc.build.samples import Built, Rejected, Settings, Tally, columns
@@ -118,18 +119,20 @@ class BuildPaths(Struct, frozen=True):
     def written(self) -> tuple[Path, ...]:
         """Return the paths of the files that a complete build leaves, and of the parts that are there already."""
         outputs = self.parts_there() if self.parts else [self.output]
-        outputs += [meta_path(path) for path in outputs if path.suffix == ".jsonl"]
+        outputs += [meta_path(path) for path in outputs if path.suffix != ".parquet"]
         return (*outputs, self.rejects, *([self.report] if self.report else []))
 
     def part(self, name: str) -> Path:
         """Return the path of a part of the output: of a split, a shard, or all of it under the name ""."""
-        return self.output.with_stem(f"{self.output.stem}-{name}") if name else self.output
+        stem, ending = split_name(self.output)
+        return self.output.with_name(f"{stem}-{name}{ending}") if name else self.output
 
     def parts_there(self, ending: str = "") -> list[Path]:
         """Return the files that are parts of this output by their names, with an ending behind it."""
         if not self.parts or not self.output.parent.is_dir():
             return []
-        name = re.compile(f"{re.escape(self.output.stem)}-(?:{self.parts}){re.escape(self.output.suffix + ending)}")
+        stem, own_ending = split_name(self.output)
+        name = re.compile(f"{re.escape(stem)}-(?:{self.parts}){re.escape(own_ending + ending)}")
         return sorted(path for path in self.output.parent.iterdir() if name.fullmatch(path.name))
 
     @property

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from isc.build import arrow
+from isc.build.compression import Compression, split_name
 from isc.build.conversations import InputError
 from isc.build.recognition import recognized
-from isc.build.samples import Batch, Rejected, SampleFormat, Settings
+from isc.build.samples import ENDINGS, Batch, Rejected, SampleFormat, Settings
 from isc.build.sources import Source, batch_bytes, named, read_batches
 from isc.build.workers import Pool, WorkerError, built
 from isc.cli import Exit
@@ -48,18 +49,20 @@ _WORTH_A_WORKER = 16 * 1024 * 1024
 """Bytes of input for which another process is worth its start: it loads the vocabulary, which takes as long."""
 
 
-def sample_format(output: Path) -> SampleFormat:
-    """Return the format that an output's name asks for.
+def sample_format(output: Path) -> tuple[SampleFormat, Compression]:
+    """Return the format that an output's name asks for, and how it is packed.
 
     Raises:
         OptionError: Its ending is another, or pyarrow is missing.
     """
-    if output.suffix == ".jsonl":
-        return "jsonl"
-    if output.suffix == ".parquet":
-        arrow.require()
-        return "parquet"
-    raise OptionError(f"-o {output}: the name must end in .jsonl or .parquet, which says what is written")
+    ending = split_name(output)[1]
+    if ending not in ENDINGS:
+        *others, last = ENDINGS
+        known = f"{', '.join(others)} or {last}"
+        raise OptionError(f"-o {output}: the name must end in {known}, which says what is written")
+    if ending in (".parquet", ".jsonl.zst"):
+        arrow.require(f"a {ending} output")
+    return ENDINGS[ending]
 
 
 def recorded_date(paths: BuildPaths, manner: Manner) -> str | None:
