@@ -250,7 +250,7 @@ def test_another_form_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFix
         ("in.csv", b"role,content\nuser,hi\n", "begins with 'role,content\\nuser,hi', which is not JSON"),
         ("in.json", b'[{"messages": []}] [1]', "text follows the end of the JSON array"),
         ("in.json", b'[{"messages": []}, {"mess', "ends inside an element"),
-        ("in.jsonl.gz", gzip.compress(b"[]\n" * 10_000)[:-30], "cannot be read"),
+        ("in.jsonl.gz", gzip.compress(b"[]\n" * 10_000, mtime=0)[:-30], "cannot be read"),
         ("in.jsonl.zst", zstd(b"[]\n" * 10_000)[:-5], "cannot be read"),
         ("in.parquet", b"PAR1" + bytes(50), "cannot be read"),
         ("in.arrow", b"ARROW1\0\0" + bytes(3), "cannot be read"),

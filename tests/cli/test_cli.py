@@ -191,7 +191,7 @@ def test_an_option_that_a_template_never_reads_is_refused(
         (["render", "--family", "qwen3"], "name a file"),
         (["render", "/nowhere", "--family", "qwen3", "-o", "{new}"], "/nowhere: No such file"),
         (["render", "{chat}", "--family", "qwen3", "-o", "{chat}"], "exists already"),
-        (["build", "{chat}", "-o", "{new}.txt", "--loss", "assistant", "--family", "qwen3"], ".jsonl or .parquet"),
+        (["build", "{chat}", "-o", "{new}.txt", "--loss", "assistant", "--family", "qwen3"], "zst or .parquet"),
         (["build", "{chat}", "-o", "{new}.jsonl", "--loss", "tools", "--family", "qwen3"], "'tools' is no term"),
         (["build", "-o", "{new}.jsonl", "--loss", "assistant", "--family", "qwen3"], "name a file"),
         (["build", "{examples}", "-o", "{new}.jsonl", "--loss", "assistant", "--family", "qwen3"], "name its files"),
