@@ -93,6 +93,14 @@ def test_what_sglang_is_sent(small: isc.Renderer) -> None:
     }
 
 
+def test_a_structural_tag_goes_by_sglangs_name(small: isc.Renderer) -> None:
+    held = {"structured_outputs": {"structural_tag": "{}"}}
+    found = body(small, prompt_ids=[5], sampling_params=held, protocol="sglang")["sampling_params"]
+    assert (found["structural_tag"], "structured_outputs" in found) == ("{}", False)
+    with pytest.raises(isc.OptionError, match="structured_outputs"):
+        body(small, prompt_ids=[5], sampling_params={"structured_outputs": {"json": {}}}, protocol="sglang")
+
+
 def test_sglang_answers(small: isc.Renderer) -> None:
     found, requests = sent(small, messages=HELLO, protocol="sglang")
     ids, logprobs = sampled(found.prompt_ids)

@@ -60,6 +60,8 @@ def test_what_is_asked_for_is_carried_through() -> None:
     function = {"name": "search", "description": "d", "parameters": {"type": "object"}}
     assert request.tools == ({"type": "function", "function": function},)
     assert asked(tool_choice={"type": "none"}).calls == "none"
+    assert asked(tool_choice={"type": "any"}).calls == "required"
+    assert asked(tool_choice={"type": "tool", "name": "search"}).call_of == "search"
 
 
 PNG = {"type": "base64", "media_type": "image/png", "data": "AA=="}
@@ -105,7 +107,7 @@ def test_a_last_message_of_the_assistant_is_left_open() -> None:
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "tool_choice.type": {"tool_choice": {"type": "any"}},
+    "tool_choice.name": {"tool_choice": {"type": "tool"}},
     "thinking.budget_tokens": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
     "thinking.display": {"thinking": {"type": "adaptive", "display": "summarized"}},
     "stop_sequences": {"stop_sequences": [""]},

@@ -60,7 +60,7 @@ def test_what_is_asked_for_is_carried_through() -> None:
 REFUSED: dict[str, dict[str, Any]] = {
     "top_logprobs": {"top_logprobs": 3},
     "response_format": {"response_format": {"type": "json_object"}},
-    "tool_choice": {"tool_choice": "required"},
+    "tool_choice": {"tool_choice": "often"},
     "reasoning_effort": {"reasoning_effort": "high"},
     "modalities": {"modalities": ["audio"]},
     "service_tier": {"service_tier": "flex"},
@@ -87,7 +87,9 @@ def test_what_cannot_be_honoured_is_refused_by_name(field: str) -> None:
 
 def test_a_named_tool_is_refused() -> None:
     with pytest.raises(RequestError, match="tool_choice"):
-        asked(tool_choice={"type": "function", "function": {"name": "search"}})
+        asked(tool_choice={"type": "allowed_tools", "function": {"name": "search"}})
+    named = asked(tool_choice={"type": "function", "function": {"name": "search"}})
+    assert (named.calls, named.call_of, asked(tool_choice="required").calls) == ("required", "search", "required")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"messages": 1}', b"\xff", b'{"a":' * 100_000])

@@ -103,7 +103,7 @@ def test_items_of_one_answer_become_one_message() -> None:
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "tool_choice": {"tool_choice": "required"},
+    "tool_choice": {"tool_choice": {"type": "file_search"}},
     "reasoning.effort": {"reasoning": {"effort": "high"}},
     "reasoning.summary": {"reasoning": {"summary": "detailed"}},
     "text.format": {"text": {"format": {"type": "json_schema"}}},

@@ -135,7 +135,7 @@ def test_prompts_are_counted(tmp_path: Path) -> None:
 def test_refusals_have_the_dialects_form(tmp_path: Path) -> None:
     with running(tmp_path / "runs.sqlite", saying(FOUND)) as gateway:
         sdk = anthropic.Anthropic(base_url=gateway.base().removesuffix("/v1"), api_key="x", max_retries=0)
-        with pytest.raises(anthropic.BadRequestError, match=r"tool_choice.type"):
+        with pytest.raises(anthropic.BadRequestError, match=r"no tool is offered"):
             sdk.messages.create(
                 model="m", max_tokens=9, messages=[{"role": "user", "content": "x"}], tool_choice={"type": "any"}
             )

@@ -58,7 +58,7 @@ def pydantic_ai(url: str, api: Literal["chat", "responses", "anthropic"]) -> str
 def smolagents(url: str) -> str:
     from smolagents import OpenAIModel, ToolCallingAgent, tool  # type: ignore[import-untyped]
 
-    model = OpenAIModel("m", api_base=f"{url}/v1", api_key="x", tool_choice="auto")  # its default cannot be honoured
+    model = OpenAIModel("m", api_base=f"{url}/v1", api_key="x")
     return str(ToolCallingAgent(tools=[tool(write_file)], model=model, max_steps=4).run(TASK))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -19,7 +19,7 @@ from isc.client.responses import (
     decoded,
     decoded_part,
 )
-from isc.errors import MalformedResponseError
+from isc.errors import MalformedResponseError, OptionError
 
 PATH = "/generate"
 SCORES = "meta_info.output_token_logprobs"
@@ -91,6 +91,11 @@ class Sglang(Struct, frozen=True):
         """Return the request; `max_tokens` goes by this engine's name for it."""
         refuse_fields(asked, ("cache_salt", "priority", "features", "content_parts"), _ELSEWHERE)
         params = {_NAMES.get(name, name): value for name, value in asked.sampling_params.items() if name != "logprobs"}
+        held = params.pop("structured_outputs", None)
+        if isinstance(held, Mapping) and held.keys() == {"structural_tag"}:
+            params["structural_tag"] = held["structural_tag"]
+        elif held is not None:
+            raise OptionError("sampling_params.structured_outputs: only its structural_tag goes to SGLang by that name")
         return {
             "rid": request_id,
             "input_ids": asked.token_ids,

@@ -6,6 +6,7 @@ it, `answered` the turn of what was sampled, `samples` the training samples of a
 """
 
 from isc.gateway.client import GatewayClient, GatewayError
+from isc.gateway.forcing import forced_call
 from isc.gateway.matching import New, Node, match
 from isc.gateway.meaning import digests
 from isc.gateway.samples import BranchSample, SampledSpan, samples
@@ -31,6 +32,7 @@ __all__ = [
     "answered",
     "call_id",
     "digests",
+    "forced_call",
     "match",
     "samples",
     "step",

@@ -14,13 +14,14 @@ from isc._runs import merge
 from isc.client.lane import off_loop
 from isc.conversation.renderer import Renderer
 from isc.gateway.dialect import Answer, Asked, Choice, ChoiceClosed, Failure, Heading, RequestError, Told, refused
-from isc.gateway.engines import Engines, Wish
+from isc.gateway.engines import STRUCTURED, Engines, Wish
+from isc.gateway.forcing import forced_call
 from isc.gateway.serving import Bounds
 from isc.gateway.speech import Manner, Speech
 from isc.gateway.stepping import Prompted, Sampling, answered, as_shown, step
 from isc.gateway.store import Delivery, RecordError, Store
 from isc.gateway.tree import Conversations, Piece, Session
-from isc.types import Json
+from isc.types import AssistantMessage, Json
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -80,7 +81,8 @@ class Gateway:
             prompted = await off_loop(step, *given, after=after, continues=asked.continues)
         if prompted.prompt.multi_modal_data is not None:
             raise refused("messages", "images and other media are not handed on to engines; leave them out")
-        return Answering(self, name, asked, prompted, removals)
+        forced = _forced(tree, self.renderer, asked, prompted) if asked.calls == "required" else None
+        return Answering(self, name, asked, prompted, removals, forced)
 
     async def session(self, name: str) -> Session:
         """Return a session, from memory or from the record; an empty one where there is none.
@@ -215,11 +217,14 @@ class Answering:
         numbers: The turns that it became, once they are recorded.
     """
 
-    def __init__(self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted, removals: int) -> None:
+    def __init__(
+        self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted, removals: int, forced: str | None
+    ) -> None:
         self._gateway = gateway
         self._name = name
         self._asked = asked
         self._removals = removals
+        self._forced = forced
         self.prompted = prompted
         self._turns = [uuid.uuid4().hex for _ in range(asked.n)]
         self._choices: list[tuple[Choice, Sampling]] = []
@@ -276,6 +281,8 @@ class Answering:
 
     def _closed(self, index: int, speech: Speech, reason: str, pieces: Sequence[Piece]) -> Choice:
         finish = speech.finish_reason(reason)
+        if self._forced is not None and finish == "stop":
+            raise RequestError(Failure("engine", "the engine made no call though it was held to: has it xgrammar?"))
         ids, logprobs, said = tuple(speech.completion_ids), tuple(speech.logprobs), speech.said
         sampling = Sampling(ids, logprobs, said, finish, _pieces(pieces, len(ids)))
         shown = as_shown(said, self._turns[index])
@@ -302,6 +309,8 @@ class Answering:
         seed = sampling.get("seed")
         if isinstance(seed, int):
             sampling["seed"] = seed + index  # else all answers would be the same
+        if self._forced is not None:
+            sampling[STRUCTURED] = {"structural_tag": self._forced}
         return Wish(self.prompted.prompt, self.prompted.tools, sampling, self._asked.max_tokens)
 
 
@@ -319,6 +328,30 @@ def numbered(tree: Session, identity: str) -> int:
     if number is None:
         raise RequestError(Failure("not_found", f"there is no answer {identity[:60]!r} in this session"))
     return number
+
+
+def _forced(tree: Session, renderer: Renderer, asked: Asked, prompted: Prompted) -> str:
+    """Return what the engine is held to, so that a call is made.
+
+    Raises:
+        RequestError: There is no such tool, or the format has no exact form of it.
+    """
+    tools = {tool.name for tool in prompted.tools}
+    names = tools if asked.call_of is None else {asked.call_of} & tools
+    if not names:
+        named = "no tool is offered" if asked.call_of is None else f"there is no tool {asked.call_of[:60]!r}"
+        raise refused("tool_choice", f"a call is required, but {named}")
+    if asked.continues:
+        raise refused("tool_choice", "a message that is gone on with cannot be required to be a call")
+    before = (*(() if prompted.parent is None else tree.path(prompted.parent)), *prompted.messages)
+    calls = sum(len(message.tool_calls) for message in before if isinstance(message, AssistantMessage))
+    forced = forced_call(renderer, prompted.tools, sorted(names), calls)
+    if forced is None:
+        problem = (
+            f"the calls of {type(renderer.family).__name__} are no JSON that an engine can be held to; use auto or none"
+        )
+        raise refused("tool_choice", problem)
+    return forced
 
 
 def _pieces(pieces: Sequence[Piece], length: int) -> tuple[Piece, ...]:

@@ -30,6 +30,7 @@ Kind: TypeAlias = Literal[
     "timeout",
     "internal",
 ]
+Calls: TypeAlias = Literal["auto", "none", "required"]
 Finish: TypeAlias = Literal["stop", "length", "tool_calls"]
 
 STATUS: dict[Kind, int] = {
@@ -146,13 +147,13 @@ def named(request: Struct, names: Iterable[str]) -> dict[str, Json]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def no_forced_call(field: str) -> RequestError:
-    """Return the error for a request that wants a call to be made.
+def unknown_choice(field: str) -> RequestError:
+    """Return the error for a choice of tools that is none of those that can be honoured.
 
-    >>> str(no_forced_call("tool_choice"))
-    'tool_choice: a call cannot be forced: what is sampled is not constrained; use auto or none'
+    >>> str(unknown_choice("tool_choice"))
+    'tool_choice: can be auto, none, required, or one function by its name'
     """
-    return refused(field, "a call cannot be forced: what is sampled is not constrained; use auto or none")
+    return refused(field, "can be auto, none, required, or one function by its name")
 
 
 def no_empty_stop(field: str, stops: Sequence[str]) -> tuple[str, ...]:
@@ -178,7 +179,9 @@ class Asked(Struct, frozen=True):
         stop: Texts at which the answer ends; they are not part of what is shown.
         n: How many answers.
         stream: Whether it is told while it is sampled.
-        calls: Whether the model may call tools. With `none`, what it writes as a call is shown as text.
+        calls: Whether the model may call tools. With `none`, what it writes as a call is shown as text; with
+            `required` it has to make one call, of the tool `call_of` where that is named.
+        call_of: The tool that has to be called; None for any.
         one_call: Whether the answer ends with its first call.
         in_pieces: The tools whose calls are told while they are sampled, where the answer is; None for all.
         continues: Whether the last message, an assistant's, is left open for the model to go on with.
@@ -196,7 +199,8 @@ class Asked(Struct, frozen=True):
     stop: tuple[str, ...] = ()
     n: int = 1
     stream: bool = False
-    calls: Literal["auto", "none"] = "auto"
+    calls: Calls = "auto"
+    call_of: str | None = None
     one_call: bool = False
     in_pieces: tuple[str, ...] | None = None
     continues: bool = False

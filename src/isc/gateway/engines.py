@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     import httpx
 else:
     httpx = Later
+
+STRUCTURED: Final = "structured_outputs"
+"""vLLM's name for what sampling is held to."""
 
 _UNKNOWN_ROOM = 4096  # tokens to sample where neither request nor engine bounds them
 _PROBE_SECONDS = 5.0
@@ -167,8 +170,8 @@ class Engines:
             except _GOES_ON as error:
                 engine.is_up = engine.is_up and not isinstance(error, EngineUnavailableError)
                 failed.append(engine)
-                if attempt == self._attempts:
-                    raise
+                if attempt == self._attempts or (ids and STRUCTURED in wish.sampling):
+                    raise  # what sampling is held to begins with the answer, so no other engine can go on with it
 
     async def _asked(self, engine: Engine, wish: Wish, ids: Sequence[int]) -> AsyncGenerator[Sampled, None]:
         """Yield what one engine samples after the prompt and what was sampled of the answer."""

@@ -22,6 +22,7 @@ from isc.gateway.dialect import (
     ArgumentsTold,
     Asked,
     CallClosed,
+    Calls,
     CallTold,
     Choice,
     ChoiceClosed,
@@ -36,7 +37,6 @@ from isc.gateway.dialect import (
     decoded,
     named,
     no_empty_stop,
-    no_forced_call,
     refused,
 )
 from isc.gateway.meaning import text_of
@@ -56,6 +56,7 @@ _TYPES: dict[Kind, str] = {
     "timeout": "timeout_error",
 }
 _REASONS: dict[Finish, str] = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+_CALLS: dict[str, Calls] = {"auto": "auto", "any": "required", "tool": "required", "none": "none"}
 _SAMPLING = ("temperature", "top_p", "top_k")
 
 _Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -182,7 +183,8 @@ def asked(body: bytes) -> Asked:
         max_tokens=request.max_tokens,
         stop=no_empty_stop("stop_sequences", request.stop_sequences or ()),
         stream=bool(request.stream),
-        calls="none" if choice is not None and choice.type == "none" else "auto",
+        calls="auto" if choice is None else _CALLS[choice.type],
+        call_of=None if choice is None or choice.type != "tool" else choice.name,
         one_call=choice is not None and bool(choice.disable_parallel_tool_use),
         in_pieces=tuple([tool.name for tool in request.tools or () if tool.eager_input_streaming]),
         continues=isinstance(request.messages[-1], _Assistant),
@@ -194,8 +196,8 @@ def asked(body: bytes) -> Asked:
 def _refuse(request: _Request) -> None:
     """Refuse the values that cannot be honoured."""
     choice, thinking = request.tool_choice, request.thinking
-    if choice is not None and choice.type in ("any", "tool"):
-        raise no_forced_call("tool_choice.type")
+    if choice is not None and choice.type == "tool" and choice.name is None:
+        raise refused("tool_choice.name", "name the tool that has to be called")
     if thinking is not None and thinking.budget_tokens is not None:
         problem = 'no part of an answer is bounded, only the whole by max_tokens; show thinking by {"type": "adaptive"}'
         raise refused("thinking.budget_tokens", problem)

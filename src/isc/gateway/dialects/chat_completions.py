@@ -7,7 +7,7 @@ may hold `reasoning_content`; answers do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,6 +17,7 @@ from isc.gateway.dialect import (
     Answer,
     ArgumentsTold,
     Asked,
+    Calls,
     CallTold,
     Choice,
     ChoiceClosed,
@@ -32,8 +33,8 @@ from isc.gateway.dialect import (
     decoded,
     named,
     no_empty_stop,
-    no_forced_call,
     refused,
+    unknown_choice,
 )
 from isc.gateway.meaning import text_of
 from isc.types import Json, ToolCall
@@ -122,7 +123,7 @@ def asked(body: bytes) -> Asked:
     """
     request = decoded(body, _Request)
     _refuse(request)
-    choice = _tool_choice(request)
+    calls, call_of = tool_choice(request.tool_choice, "function")
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     options = request.stream_options or _StreamOptions()
     return Asked(
@@ -134,7 +135,8 @@ def asked(body: bytes) -> Asked:
         stop=no_empty_stop("stop", stop),
         n=request.n or 1,
         stream=bool(request.stream),
-        calls=choice,
+        calls=calls,
+        call_of=call_of,
         one_call=request.parallel_tool_calls is False,
         tells_logprobs=bool(request.logprobs),
         tells_token_ids=bool(request.return_token_ids),
@@ -160,13 +162,31 @@ def _refuse(request: _Request) -> None:
         raise refused("max_tokens", "is another bound than max_completion_tokens; give one of them")
 
 
-def _tool_choice(request: _Request) -> Literal["auto", "none"]:
-    choice = request.tool_choice
+def tool_choice(choice: str | Mapping[str, Any] | None, inside: str = "") -> tuple[Calls, str | None]:
+    """Return whether calls may be or have to be made, and of which tool.
+
+    Args:
+        choice: The field of a request.
+        inside: The key under which a choice of one function has its name; "" where the name stands by itself.
+
+    Raises:
+        RequestError: It is none that can be honoured.
+
+    >>> tool_choice("required"), tool_choice({"type": "function", "name": "now"})
+    (('required', None), ('required', 'now'))
+    """
     if choice is None or choice == "auto":
-        return "auto"
+        return "auto", None
     if choice == "none":
-        return "none"
-    raise no_forced_call("tool_choice")
+        return "none", None
+    if choice == "required":
+        return "required", None
+    holder = choice if not isinstance(choice, str) and choice.get("type") == "function" else {}
+    function = holder.get(inside) if inside else holder
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise unknown_choice("tool_choice")
+    return "required", name
 
 
 def counted(tokens: int) -> bytes:

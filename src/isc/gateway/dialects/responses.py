@@ -33,7 +33,6 @@ from isc.gateway.dialect import (
     converted,
     decoded,
     named,
-    no_forced_call,
     refused,
 )
 from isc.gateway.dialects import chat_completions
@@ -188,6 +187,7 @@ def asked(body: bytes) -> Asked:
     request = decoded(body, _Request)
     _refuse(request)
     offered = tuple(_tools(request.tools or ()))
+    calls, call_of = chat_completions.tool_choice(request.tool_choice)
     messages = tuple(_messages(request))
     if not messages:
         raise refused("input", "there is no message in it, nor instructions")
@@ -198,7 +198,8 @@ def asked(body: bytes) -> Asked:
         sampling=named(request, _SAMPLING),
         max_tokens=request.max_output_tokens,
         stream=bool(request.stream),
-        calls=_tool_choice(request),
+        calls=calls,
+        call_of=call_of,
         one_call=request.parallel_tool_calls is False,
         after=_turn(request.previous_response_id),
         tells_token_ids=bool(request.return_token_ids),
@@ -240,15 +241,6 @@ def _refuse_styles(reasoning: _Thinking, text: _Format) -> None:
             raise refused(f"reasoning.{name}", "there are no summaries; reasoning is shown as it was sampled")
     if text.format is not None and text.format.get("type", "text") != "text":
         raise refused("text.format", "answers are not constrained; ask for the form in a message")
-
-
-def _tool_choice(request: _Request) -> Literal["auto", "none"]:
-    choice = request.tool_choice
-    if choice is None or choice == "auto":
-        return "auto"
-    if choice == "none":
-        return "none"
-    raise no_forced_call("tool_choice")
 
 
 def _tools(tools: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Json], list[Json] | None]]:
@@ -379,7 +371,7 @@ def _echo(request: _Request, tools: Sequence[Mapping[str, Json]]) -> dict[str, J
         "store": request.store is not False,
         "temperature": request.temperature,
         "text": {"format": {"type": "text"}},
-        "tool_choice": request.tool_choice if isinstance(request.tool_choice, str) else "auto",
+        "tool_choice": "auto" if request.tool_choice is None else request.tool_choice,
         "tools": offered,
         "top_p": request.top_p,
         "truncation": "disabled",
