@@ -87,7 +87,8 @@ def test_no_template_is_a_short_error_that_says_how_to_pass_a_family(directory: 
     message = str(caught.value)
     assert "`isc families` lists the families and their models" in message
     assert f"isc.load({str(directory)!r}, family=...)" in message
-    assert len(message) < 200 + 2 * len(str(directory))
+    assert len(message) < 250 + 2 * len(str(directory))
+    assert len(message.splitlines()) == 3
     assert not any(family.__name__ in message for family in isc.list_families().values())
 
 
@@ -170,7 +171,7 @@ def test_a_family_is_given_by_its_name(directory: Path) -> None:
 
 
 def test_a_misspelled_model_name_is_answered_with_near_ones() -> None:
-    with pytest.raises(isc.UnknownModelError, match=r"Did you mean .*Qwen/Qwen3-8B"):
+    with pytest.raises(isc.UnknownModelError, match=r"did you mean .*Qwen/Qwen3-8B"):
         isc.family_for("Qwen/qwen3-8b")
 
 
@@ -223,7 +224,7 @@ def test_a_transformers_tokenizer_tells_its_family_by_its_template(reference: Pa
 
 
 def test_a_tokenizer_that_does_not_tell_its_family_is_an_error() -> None:
-    problem = r"a Tokenizer without a model name.*by name: isc\.create_renderer\(tokenizer, family="
+    problem = r"(?s)a Tokenizer without a model name.*by name: isc\.create_renderer\(tokenizer, family="
     with pytest.raises(isc.UnknownModelError, match=problem):
         isc.create_renderer(Tokenizer.from_str(qwen3_file()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from isc._options import did_you_mean
 from isc.errors import LoadError, MissingFileError, OptionError
+from isc.formats.catalogue import near_models
 
 TOKENIZER = "tokenizer.json"
 RANKS = "tiktoken.model"
@@ -20,14 +22,15 @@ DEFAULT = "default"
 """The name of the chat template that is used where none is chosen."""
 TOOL_USE = "tool_use"
 """The name of the chat template that is used where tools are given and none is chosen."""
-_TEMPLATE = "chat_template.jinja"
+TEMPLATE = "chat_template.jinja"
 _MORE_TEMPLATES = "additional_chat_templates"
 _PROCESSOR_TEMPLATE = "chat_template.json"
 _MAKES_A_RENDERER = (
-    *(TOKENIZER, RANKS, CONFIG, _TEMPLATE, _PROCESSOR_TEMPLATE),
+    *(TOKENIZER, RANKS, CONFIG, TEMPLATE, _PROCESSOR_TEMPLATE),
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
 )
 _NO_FORMAT_CODE = ("modeling_", "configuration_")
+_WHAT_TO_GIVE = "pass a directory with the model's tokenizer.json and chat template, or a hub id such as Qwen/Qwen3-8B"
 
 
 class Source(Struct, frozen=True):
@@ -136,7 +139,7 @@ class Source(Struct, frozen=True):
         templates: dict[str, str] = {}
         unread: LoadError | None = None
         try:
-            templates[DEFAULT] = self.text(_TEMPLATE)
+            templates[DEFAULT] = self.text(TEMPLATE)
         except MissingFileError:
             pass
         except LoadError as error:  # offline, an absent file looks like one that was not fetched: look on
@@ -279,11 +282,32 @@ def _file(source: str, name: str, revision: str | None) -> str:
     directory = Path(source).expanduser()
     if directory.is_dir():
         if not (directory / name).is_file():
-            raise MissingFileError(f"{directory} has no {name}; isc needs the model's own files there")
+            raise MissingFileError(
+                f"{directory} has no {name}; isc needs the model's own files there{models_below(directory)}"
+            )
         return str(directory / name)
     if directory.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or directory.exists():
-        raise LoadError(f"{source} is not a directory; pass a model's directory or a hub id such as Qwen/Qwen3-8B")
+        raise LoadError(
+            f"{source} is not a directory{_meant(source)}\n"
+            "pass a model's directory, which has its tokenizer.json, or a hub id such as Qwen/Qwen3-8B"
+        )
     return _hub_file(source, name, revision)
+
+
+def _meant(source: str) -> str:
+    """Return the end of an error that names the known models and the directories whose names are nearest, if any."""
+    place = Path(source).expanduser()
+    beside = place.parent.iterdir() if place.parent.is_dir() else ()
+    names = {one.name.casefold(): str(one) for one in beside if one.is_dir()}
+    close = get_close_matches(place.name.casefold(), names, n=1, cutoff=0.7)
+    near = [*near_models(source), *(names[name] for name in close)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def models_below(directory: Path) -> str:
+    """Return the end of an error that names a directory in this one which holds a model, if one does."""
+    found = sorted(path.parent.name for path in directory.glob(f"*/{TOKENIZER}"))
+    return f"; did you mean {directory / found[0]}?" if found else ""
 
 
 def _cached(repository: str, name: str, revision: str | None) -> str | None:
@@ -307,10 +331,10 @@ def _hub_file(repository: str, name: str, revision: str | None) -> str:
             get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
         return str(hf_hub_download(repository, name, revision=revision))
     except Exception as error:  # whatever the hub's client raises: connection, transfer, malformed answers
-        raise _explained(error, name, f"{repository}{f' at {revision}' if revision else ''}") from error
+        raise _explained(error, name, repository, revision) from error
 
 
-def _explained(error: Exception, name: str, place: str) -> LoadError:
+def _explained(error: Exception, name: str, repository: str, revision: str | None) -> LoadError:
     """Turn an error of the hub's client into one that says what to do about it."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -320,13 +344,20 @@ def _explained(error: Exception, name: str, place: str) -> LoadError:
         RevisionNotFoundError,
     )
 
+    place = f"{repository}{f' at {revision}' if revision else ''}"
     if isinstance(error, GatedRepoError):
         return LoadError(f"{name} of {place}: the repository is gated; log in with an account that may read it")
     if isinstance(error, RepositoryNotFoundError):
-        return LoadError(f"{name} of {place}: there is no such repository, or it is private and you are not logged in")
+        return LoadError(
+            f"{name} of {place}: there is no such repository, or it is private and you are not logged in"
+            f"{_meant(repository)}\nlooked for a directory of this name, in the cache, and on the hub\n{_WHAT_TO_GIVE}"
+        )
     if isinstance(error, RevisionNotFoundError):
         return LoadError(f"{name} of {place}: there is no such revision")
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return MissingFileError(f"{place} has no {name}")
     problem = " ".join(str(error).split())
-    return LoadError(f"{name} of {place} is not in the local cache and could not be fetched: {problem}")
+    return LoadError(
+        f"{name} of {place} is not in the local cache and could not be fetched{_meant(repository)}\n"
+        f"looked for a directory of this name, in the cache, and on the hub: {problem}\n{_WHAT_TO_GIVE}"
+    )

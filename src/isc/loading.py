@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isc._later import Later
-from isc._sources import CONFIG, RANKS, TOKENIZER, Source, TemplateChoice, template_choice, templates_of
+from isc._sources import (
+    CONFIG,
+    RANKS,
+    TEMPLATE,
+    TOKENIZER,
+    Source,
+    TemplateChoice,
+    models_below,
+    template_choice,
+    templates_of,
+)
 from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
@@ -183,9 +193,13 @@ def _without_template(model: Source) -> UnknownModelError:
     served = family_serving(*_called(model))
     call = f"isc.load({model.name!r}, family="
     if served is not None:
-        return UnknownModelError(f"{model.name} has no chat template{shipped}. Its family is here: {call}{served!r})")
-    advice = f"`isc families` lists the families and their models; pass its family by name: {call}...)"
-    return UnknownModelError(f"no family is known for {model.name!r}, which has no chat template{shipped}. {advice}")
+        return UnknownModelError(f"{model.name} has no chat template{shipped}\nits family is here: {call}{served!r})")
+    below = models_below(Path(model.name).expanduser()) if model.is_directory else ""
+    return UnknownModelError(
+        f"no family is known for {model.name!r}, which has no chat template{shipped}{below}\n"
+        f"looked for its name, and for a template in {TEMPLATE} and {CONFIG}\n"
+        f"pass its family by name: {call}...); `isc families` lists the families and their models"
+    )
 
 
 def _called(model: Source) -> tuple[list[str], list[str]]:
@@ -337,10 +351,7 @@ def _family_of_tokenizer(tokenizer: object, encoder: Encoder, template: str | No
 
 def _notice(name: str) -> None:
     """Warn that a model's own template is used."""
-    notice = (
-        f"no family is known for {name}: its own chat template is used, traced. `isc check` on the model's directory "
-        "tells whether template and masks can be trusted; pass family=... if it is one of the known formats"
-    )
+    notice = f"{name} is of no known family: its own chat template is used, traced (isc check judges it)"
     warnings.warn(notice, TracedTemplateNotice, stacklevel=4)
 
 

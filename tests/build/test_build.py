@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 import msgspec
 import pytest
@@ -19,11 +20,13 @@ from isc.build.compression import compression_of, unpacked
 from isc.build.recognition import recognized
 from isc.build.samples import Batch, Loss, RoleTally, Settings, Tally, batches, build_batch, parse_loss
 from isc.build.sources import read_batches
+from isc.cli import Exit, main
 from isc.conversation.columns import SETS
 from isc.conversation.lengths import Turns
 from isc.encoding.encoders import embedded
 from isc.errors import EncoderError, OptionError
 from isc.formats.qwen3 import Qwen3
+from isc.types import Role
 
 ASSISTANT = Settings(Loss(True))
 NOT_UTF_8 = b'[{"role": "user", "content": "\xff"}]\n'
@@ -62,6 +65,7 @@ def many(tmp_path: Path) -> Path:
         ),
         ("assistant+assistant:content", Loss(True)),
         ("tool:tool_result", Loss(False, ("tool",), (("tool", ("tool_result",)),))),
+        ("tool-bodies+all", Loss(True, tuple(role for role in get_args(Role) if role != "assistant"), whole=True)),
     ],
 )
 def test_loss_terms_are_joined_by_plus(text: str, loss: Loss) -> None:
@@ -75,6 +79,39 @@ def test_loss_terms_are_joined_by_plus(text: str, loss: Loss) -> None:
 def test_an_unknown_loss_term_is_an_error_that_lists_the_terms(text: str) -> None:
     with pytest.raises(OptionError, match="assistant, system-bodies, developer-bodies, user-bodies, tool-bodies"):
         parse_loss(text)
+
+
+@pytest.mark.parametrize(
+    ("term", "near"),
+    [
+        ("asistant", "assistant"),
+        ("tools", "tool-bodies"),
+        ("user", "user-bodies"),
+        ("assistant:contnet", "assistant:content"),
+    ],
+)
+def test_a_misspelled_loss_term_is_told_the_nearest(term: str, near: str) -> None:
+    with pytest.raises(OptionError, match=f"{term!r} is no term; did you mean {near!r}"):
+        parse_loss(term)
+
+
+def test_without_a_loss_the_assistant_is_trained_on(tmp_path: Path) -> None:
+    assert main(["build", str(EXAMPLE), "-o", str(tmp_path / "a.jsonl"), "--family", "qwen3"]) == Exit.OK
+    assert run(EXAMPLE, tmp_path / "b.jsonl") == Exit.OK
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def test_all_trains_on_every_token_but_those_of_messages_that_are_left_out(tmp_path: Path, small: isc.Renderer) -> None:
+    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "a", "weight": 0}, *json.loads(CHAT)]
+    (tmp_path / "in.jsonl").write_text(f"{CHAT.decode()}{json.dumps(chat)}")
+    (tmp_path / "split.jsonl").write_text(json.dumps({"prompt": chat[:1], "completion": json.loads(CHAT)[1:]}))
+    files = tmp_path / "in.jsonl", str(tmp_path / "split.jsonl")
+    assert run(files[0], tmp_path / "out.jsonl", files[1], "--columns", "attribution", loss="all") == Exit.OK
+    whole, flagged, completed = rows(tmp_path / "out.jsonl")
+    assert all(cast("list[bool]", whole["loss_mask"]))
+    owners = cast("list[int]", flagged["message_indices"])
+    assert flagged["loss_mask"] == [owner != 1 for owner in owners]
+    assert completed["loss_mask"] == [owner == 1 for owner in cast("list[int]", completed["message_indices"])]
 
 
 def test_rows_are_the_library_s_training_samples(tmp_path: Path, small: isc.Renderer) -> None:

@@ -31,14 +31,16 @@ pytestmark = pytest.mark.usefixtures("eighty_columns")
 
 @pytest.fixture
 def error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line of a command that must fail."""
+    """What a command says that must fail: a line, or of an unknown model or format no more than three."""
 
     def run(*arguments: object) -> str:
         assert main([str(argument) for argument in arguments]) == Exit.FAILED
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.startswith("isc: ")
-        assert captured.err.count("\n") == 1
+        _, *more = captured.err.splitlines()
+        assert len(more) <= 2 * ("model" in captured.err)
+        assert all(re.match("     [^ ]", line) for line in more)
         return captured.err
 
     return run
@@ -154,6 +156,19 @@ def test_options_of_a_model_s_own_template_are_honoured(
     )
 
 
+@pytest.mark.filterwarnings("default::isc.TracedTemplateNotice")
+@pytest.mark.parametrize("command", ["show {chat} --model {model}", "build {chat} -o {new} --model {model}"])
+def test_that_a_template_is_traced_is_told_once_in_a_line(
+    command: str, finetune: Path, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"chat": root / "examples/conversations.jsonl", "model": finetune, "new": tmp_path / "out.jsonl"}
+    main(command.format_map(places).split())
+    told = [line for line in capsys.readouterr().err.splitlines() if "traced" in line]
+    assert told == [
+        f"isc: {finetune} is of no known family: its own chat template is used, traced (isc check judges it)"
+    ]
+
+
 @pytest.mark.filterwarnings("ignore::isc.TracedTemplateNotice")
 @pytest.mark.parametrize("command", [["show", "{chat}", "--model"], ["render", "{chat}", "--model"], ["check"]])
 def test_an_option_that_a_template_never_reads_is_refused(
@@ -170,11 +185,15 @@ def test_an_option_that_a_template_never_reads_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["show", "{chat}"], "Pass --family with one of"),
+        (["show", "{chat}"], "pass --family with one of"),
         (["show", "{chat}", "--family", "gpt"], "family='gpt': no family has this name; did you mean gpt-oss?"),
+        (["show", "{chat}", "--family", "qwen3-8b"], "did you mean qwen3"),
+        (["show", "{chat}", "--family", "./my-model"], "a directory or a hub id is given as the model"),
         (["show", "{chat}", "--family", "qwen3", "--option", "thinking=1"], "variant; did you mean 'enable_thinking'?"),
         (["show", "{chat}", "--family", "qwen3", "--option", "variant=x"], "variant='x' is none of 'hybrid'"),
         (["show", "{chat}", "--model", "/nowhere"], "/nowhere is not a directory"),
+        (["show", "{chat}", "--model", "{examples}s"], "examples?"),
+        (["show", "{chat}", "--model", "{examples}"], "'{examples}', which has no chat template"),
         (["show", "/nowhere/chat.json", "--family", "qwen3"], "/nowhere/chat.json: No such file"),
         (["show", "{examples}", "--family", "qwen3"], "Is a directory"),
         (["show", "{examples}/README.md", "--family", "qwen3"], "README.md: not JSON"),
@@ -192,11 +211,13 @@ def test_an_option_that_a_template_never_reads_is_refused(
         (["render", "/nowhere", "--family", "qwen3", "-o", "{new}"], "/nowhere: No such file"),
         (["render", "{chat}", "--family", "qwen3", "-o", "{chat}"], "exists already"),
         (["build", "{chat}", "-o", "{new}.txt", "--loss", "assistant", "--family", "qwen3"], "zst or .parquet"),
-        (["build", "{chat}", "-o", "{new}.jsonl", "--loss", "tools", "--family", "qwen3"], "'tools' is no term"),
+        (["build", "{chat}", "-o", "{new}.jsonl", "--loss", "tools", "--family", "qwen3"], "mean 'tool-bodies'?"),
         (["build", "-o", "{new}.jsonl", "--loss", "assistant", "--family", "qwen3"], "name a file"),
         (["build", "{examples}", "-o", "{new}.jsonl", "--loss", "assistant", "--family", "qwen3"], "name its files"),
         (["build", "{new}/*.json", "-o", "{new}.jsonl", "--loss", "assistant", "--family", "qwen3"], "no file has"),
-        (["build", "{chat}", "-o", "{new}.jsonl", "--family", "qwen3"], "--loss"),
+        (["build", "{chat}", "-o", "{new}.jsonl", "--columns", "label", "--family", "qwen3"], 'mean "labels"?'),
+        (["build", "{chat}", "-o", "{new}.jsonl", "--format", "sharegtp", "--family", "qwen3"], 'mean "sharegpt"?'),
+        (["build", "{chat}", "-o", "{new}.jsonl", "--turns", "each", "--loss", "all", "--family", "qwen3"], "loss all"),
         (["build", "{chat}", "-o", "{new}.jsonl", "--loss", "assistant", "--workers", "0"], ">= 1"),
         (["build", "/nowhere", "-o", "{new}.jsonl", "--loss", "assistant", "--family", "qwen3"], "No such file"),
     ],
@@ -206,7 +227,7 @@ def test_an_error_is_one_line_that_says_what_to_do(
 ) -> None:
     bad = written(tmp_path / "bad.json", {"role": "robot", "content": "hi"})
     places = {"chat": root / "examples/chat.json", "examples": root / "examples", "bad": bad, "new": tmp_path / "new"}
-    assert problem in error(*(argument.format_map(places) for argument in arguments))
+    assert problem.format_map(places) in error(*(argument.format_map(places) for argument in arguments))
     assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
 
 

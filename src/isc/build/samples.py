@@ -10,7 +10,9 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 import msgspec
 from msgspec import Struct
 
+from isc._options import did_you_mean
 from isc._parts import PARTS, is_part
+from isc._runs import merge
 from isc.build import arrow, tables
 from isc.build.compression import Compression, member
 from isc.build.conversations import Conversation
@@ -34,7 +36,7 @@ from isc.conversation.training import (
 )
 from isc.errors import EncoderError, Error, NothingToTrainError, OptionError
 from isc.rendered import MultiModalData, followed
-from isc.types import BodyPart, Role
+from isc.types import UNOWNED, BodyPart, Role
 
 SampleFormat: TypeAlias = Literal["jsonl", "parquet"]
 
@@ -51,6 +53,7 @@ MEDIA = "multi_modal_data"
 """The column of a row's images."""
 
 _BODIES = "-bodies"
+_ALL = "all"
 
 
 class LineError(Error, ValueError):
@@ -60,12 +63,13 @@ class LineError(Error, ValueError):
 class Loss(Struct, frozen=True):
     """What is trained on: what the model samples (`assistant`), and the bodies of messages of these roles.
 
-    `parts`: of which roles it is these parts of the bodies alone.
+    `parts`: of which roles it is these parts of the bodies alone. `whole`: every token is, scaffold and all.
     """
 
     assistant: bool
     body_roles: tuple[str, ...] = ()
     parts: tuple[tuple[str, tuple[BodyPart, ...]], ...] = ()
+    whole: bool = False
 
     @property
     def by_role(self) -> dict[str, tuple[BodyPart, ...]] | None:
@@ -73,6 +77,8 @@ class Loss(Struct, frozen=True):
         return dict(self.parts) or None
 
     def __str__(self) -> str:
+        if self.whole:
+            return _ALL
         parts = dict(self.parts)
         whole = [role for role in ("assistant", *self.body_roles) if role not in parts]
         terms = ["assistant" if role == "assistant" else role + _BODIES for role in whole]
@@ -81,19 +87,19 @@ class Loss(Struct, frozen=True):
 
 
 def loss_terms() -> tuple[str, ...]:
-    """Return every term of a loss."""
-    return ("assistant", *(role + _BODIES for role in get_args(Role) if role != "assistant"))
+    """Return every term of a loss that names no part."""
+    return (_ALL, "assistant", *(role + _BODIES for role in get_args(Role) if role != "assistant"))
 
 
 def parse_loss(text: str) -> Loss:
     """Read terms joined by `+`.
 
     Args:
-        text: E.g. `assistant+tool-bodies`, or `assistant:content+assistant:close` for parts of bodies. Order and
-            repetition do not matter.
+        text: E.g. `assistant+tool-bodies`, or `assistant:content+assistant:close` for parts of bodies; `all` for every
+            token, whatever else is named. Order and repetition do not matter.
 
     Raises:
-        OptionError: A term is unknown; lists them.
+        OptionError: A term is unknown; names the nearest, and all.
 
     >>> str(parse_loss("tool-bodies+assistant"))
     'assistant+tool-bodies'
@@ -109,15 +115,25 @@ def parse_loss(text: str) -> Loss:
         elif term in loss_terms():
             whole.add(term.removesuffix(_BODIES))
         else:
-            terms = ", ".join((*loss_terms(), "and ROLE:PART"))
-            raise OptionError(
-                f"--loss: {term!r} is no term; terms, joined by +, are {terms}, with a part of {', '.join(PARTS)}"
-            )
+            raise _no_term(term)
+    if _ALL in whole:
+        return Loss(True, tuple(role for role in get_args(Role) if role != "assistant"), whole=True)
     roles = [role for role in get_args(Role) if role in whole or role in parts]
     narrowed = tuple(
         (role, tuple(part for part in PARTS if part in parts[role])) for role in roles if role not in whole
     )
     return Loss("assistant" in roles, tuple(role for role in roles if role != "assistant"), narrowed)
+
+
+def _no_term(term: str) -> OptionError:
+    """Return the error for what is no term of a loss: it names the nearest term, and all."""
+    roles = get_args(Role)
+    by_role = next((role + _BODIES for role in roles if term.removesuffix("s") == role), None)
+    parts = (f"{role}:{part}" for role in roles for part in PARTS)
+    near = f"; did you mean {by_role!r}?" if by_role else did_you_mean(term, (*loss_terms(), *parts))
+    terms = ", ".join((*loss_terms(), "and ROLE:PART"))
+    listed = f"terms, joined by +, are {terms}, with a part of {', '.join(PARTS)}"
+    return OptionError(f"loss: {term!r} is no term{near or ';'} {listed}")
 
 
 class Settings(Struct, frozen=True):
@@ -154,6 +170,10 @@ class Settings(Struct, frozen=True):
     template_digest: str = ""
     images_from: str = ""
     surveyed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss.whole and self.turns == "each":
+            raise OptionError("loss all trains on every token of a conversation once: leave out turns each")
 
 
 Row: TypeAlias = dict[str, object]
@@ -373,6 +393,20 @@ def _short_enough(renderer: Renderer, settings: Settings, read: Conversation, co
     return fitted(contexts, build, max_tokens, settings.too_long)
 
 
+def untrained_in(read: Conversation) -> frozenset[int]:
+    """Return the messages that are never trained on, and nobody (-1) with the first of them, whose opening it is."""
+    untrained = read.untrained | read_flags(read.messages).untrained
+    return untrained | {UNOWNED} if 0 in untrained else untrained
+
+
+def with_scaffold(sample: TrainingSample, untrained: Collection[int]) -> TrainingSample:
+    """Return a sample of which every token is trained on, but for those of messages that are left untrained."""
+    trained = merge((run.length, run.message not in untrained) for run in sample.rendered.runs)
+    ends = accumulate(length for length, _ in trained)
+    spans = ((end - length, end) for (length, is_trained), end in zip(trained, ends, strict=True) if is_trained)
+    return msgspec.structs.replace(sample, loss_spans=tuple(spans))
+
+
 def _contexts(renderer: Renderer, settings: Settings, read: Conversation) -> Contexts:
     role_to_mask: RoleToMask | None = None if settings.loss.assistant else {}
     mask = [index not in read.untrained for index in range(len(read.messages))] if read.untrained else None
@@ -380,7 +414,8 @@ def _contexts(renderer: Renderer, settings: Settings, read: Conversation) -> Con
     stops, parts = settings.ensure_final_stop, settings.loss.by_role
     if settings.turns == "together":
         given = (renderer, read.messages, read.tools, *trained_on)
-        return Contexts((build_training_sample(*given, stops, require_trainable=True, parts=parts),))
+        sample = build_training_sample(*given, stops, require_trainable=True, parts=parts)
+        return Contexts((with_scaffold(sample, untrained_in(read)) if settings.loss.whole else sample,))
     wanted = chosen_parts(parts, role_to_mask, settings.loss.body_roles)
     chat, trained = chosen(renderer, read.messages, read.tools, *trained_on)
     contexts = training_contexts(renderer, chat, trained, ensure_final_stop=stops, parts=wanted)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TextIO
 
-from isc.errors import Error
+from isc.errors import Error, LoadError, TracedTemplateNotice, UnknownModelError
 
 
 class Exit(IntEnum):
@@ -61,6 +61,9 @@ def _guarded(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
     except KeyboardInterrupt:
         _complain("interrupted")
         return Exit.INTERRUPTED
+    except (UnknownModelError, LoadError) as error:  # what is unknown, where it was looked for, what to give instead
+        _complain(*str(error).splitlines())
+        return Exit.FAILED
     except Error as error:
         _complain(str(error))
         return Exit.FAILED
@@ -70,8 +73,9 @@ def _guarded(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
     return code
 
 
-def _complain(problem: str) -> None:
-    print(f"isc: {' '.join(problem.split())}", file=sys.stderr)
+def _complain(*lines: str) -> None:
+    """Print an error: a line, or two more under it."""
+    print("isc:", "\n     ".join(" ".join(line.split()) for line in lines[:3]), file=sys.stderr)
 
 
 def _warn(
@@ -82,4 +86,4 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    _complain(f"warning: {message}")
+    _complain(str(message) if issubclass(category, TracedTemplateNotice) else f"warning: {message}")

@@ -127,9 +127,10 @@ class Format:
 class Samples:
     """What a training sample is."""
 
-    loss: str
-    """What is trained on: terms joined by +. `assistant` is all that the model samples; `tool-bodies`, `user-bodies`,
-    `system-bodies` and `developer-bodies` are what messages of these roles say, without the format around it.
+    loss: str = "assistant"
+    """What is trained on: terms joined by +. `assistant`, the default, is all that the model samples; `tool-bodies`,
+    `user-bodies`, `system-bodies` and `developer-bodies` are what messages of these roles say, without the format
+    around it; `all` is every token, the format's too.
     `assistant:content` and the like are one part of that alone: reasoning, content, tool_call (a whole call),
     tool_name, tool_arguments, close, marker; tool_result of a tool."""
     columns: ColumnSet = "labels"

@@ -47,8 +47,7 @@ For example:
 
 ```
 isc show examples/tools.json --family qwen3
-isc build examples/conversations.jsonl --family qwen3 --loss assistant \\
-    -o samples.jsonl
+isc build examples/conversations.jsonl --family qwen3 -o samples.jsonl
 isc families
 ```
 """
@@ -66,6 +65,7 @@ _EVERYWHERE = ("--help", "--version")
 _NO_FORMAT = Format()
 _NO_PAGE = PageFile()
 _ANY_MANNER = Manner()
+_ANY_SAMPLES = Samples()
 
 
 @app.command
@@ -158,7 +158,7 @@ def _write_shown(
     """Write the page of a conversation where it is asked for, and say so."""
     loss = parse_loss(asked.loss)
     with _at(place):
-        sample = sample_of(renderer, read.messages, read.tools, loss, generation_prompt)
+        sample = sample_of(renderer, read, loss, generation_prompt)
     page = sample_page(sample, renderer, loss, place, vocabulary)
     if write_html(page, asked.html, overwrite=asked.overwrite, source=source):
         console().print(f"{asked.html}: {len(sample.rendered):,} tokens of {place}", soft_wrap=True)
@@ -279,7 +279,7 @@ def build(
     *files: File,
     output: Annotated[Path, Parameter(("--output", "-o"))],
     format: Format = _NO_FORMAT,
-    samples: Samples,
+    samples: Samples = _ANY_SAMPLES,
     rejects: Path | None = None,
     report: Path | None = None,
     manner: Manner = _ANY_MANNER,
@@ -299,14 +299,13 @@ def build(
     For example:
 
     ```
-    isc build examples/conversations.jsonl --family qwen3 --loss assistant \
-        -o samples.jsonl
+    isc build examples/conversations.jsonl --family qwen3 -o samples.jsonl
     isc build examples/conversations.jsonl --family qwen3 --overwrite \
         --loss assistant+tool-bodies --columns attribution -o samples.parquet
-    isc build examples/conversations.jsonl --family qwen3 --loss assistant \
-        --turns each --keep id,source -o turns.parquet
+    isc build examples/conversations.jsonl --family qwen3 --turns each \
+        --keep id,source -o turns.parquet
     isc build examples/conversations.jsonl --family qwen3 --overwrite \
-        --loss assistant -o samples.jsonl --report report.html
+        -o samples.jsonl --report report.html
     ```
 
     Args:

@@ -19,7 +19,7 @@ from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import EngineName, embedded
-from isc.errors import OptionError
+from isc.errors import OptionError, UnknownModelError
 from isc.formats.base import Family
 from isc.formats.catalogue import family_name, family_named, list_families, models
 from isc.loading import create_renderer, load, load_encoder
@@ -52,8 +52,8 @@ def choose(
         The renderer; and the model, or `EMBEDDED`.
 
     Raises:
-        OptionError: Neither is given, a family or an option does not exist, or the directory does not, or nobody reads
-            images.
+        UnknownModelError: Neither is given.
+        OptionError: A family or an option does not exist, or the directory does not, or nobody reads images.
         Error: The model cannot be loaded.
     """
     if model is not None:
@@ -62,9 +62,10 @@ def choose(
         _check_images(renderer, images_from)
         return msgspec.structs.replace(renderer, family=with_options(renderer.family, options)), model
     if family is None:
-        names = ", ".join(list_families())
-        raise OptionError(
-            f"which chat format? Pass --family with one of {names}, or --model with a hub id or directory"
+        raise UnknownModelError(
+            "which chat format? There is neither --family nor --model\n"
+            f"pass --family with one of {len(list_families())} names, such as qwen3: `isc families` lists them\n"
+            "or --model with a hub id or a directory: its own format is found, and its ids are the model's"
         )
     if template is not None:
         raise OptionError(f"--template {template}: there is no model whose template it could be: pass --model")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from isc.build.samples import Loss
+from isc.build.conversations import Conversation
+from isc.build.samples import Loss, untrained_in, with_scaffold
 from isc.build.sources import STDIN
 from isc.cli.files import whole_file
 from isc.cli.formats import EMBEDDED, described
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import RoleToMask, TrainingSample, chosen, chosen_parts, loss_spans
-from isc.convert import Messages, Tools
 from isc.viewer import html
 from isc.viewer.page import Page
 
 
-def sample_of(
-    renderer: Renderer, messages: Messages, tools: Tools, loss: Loss, generation_prompt: bool
-) -> TrainingSample:
+def sample_of(renderer: Renderer, read: Conversation, loss: Loss, generation_prompt: bool) -> TrainingSample:
     """Return a conversation as the sample that a build with this loss makes of it, though nothing be trained on.
 
     Raises:
@@ -26,9 +24,10 @@ def sample_of(
     """
     role_to_mask: RoleToMask | None = None if loss.assistant else {}
     wanted = chosen_parts(loss.by_role, role_to_mask, loss.body_roles)
-    chat, trained = chosen(renderer, messages, tools, role_to_mask, loss.body_roles, None)
+    chat, trained = chosen(renderer, read.messages, read.tools, role_to_mask, loss.body_roles, None)
     rendered = renderer.render_chat(chat, add_generation_prompt=generation_prompt, parts=True)
-    return TrainingSample(rendered, loss_spans(rendered, trained, wanted))
+    sample = TrainingSample(rendered, loss_spans(rendered, trained, wanted))
+    return with_scaffold(sample, untrained_in(read)) if loss.whole else sample
 
 
 def sample_page(sample: TrainingSample, renderer: Renderer, loss: Loss, place: str, vocabulary: str) -> Page:

@@ -103,13 +103,29 @@ def family_for(model: str) -> Family:
         raise unknown_model(model) from None
 
 
+def near_models(name: str, most: int = 2) -> list[str]:
+    """Return the known models whose names are nearest to this one, with their organization or without.
+
+    >>> near_models("qwen3-8b"), near_models("Qwen/Qwen3-8"), near_models("my-finetune")
+    (['Qwen/Qwen3-8B'], ['Qwen/Qwen3-8B', 'Qwen/Qwen3-4B'], [])
+    """
+    words = {model.rpartition("/")[2].casefold() if "/" not in name else model.casefold(): model for model in models()}
+    if name.casefold() in words:
+        return [words[name.casefold()]]
+    return [words[near] for near in difflib.get_close_matches(name.casefold(), words, n=most, cutoff=0.75)]
+
+
 def unknown_model(model: str, call: str = "") -> UnknownModelError:
-    """Return the error for a model without a family. The error says which names are near and which are known."""
-    near = difflib.get_close_matches(model, models(), n=3, cutoff=0.75)
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    """Return the error for a model without a family: in three lines what is unknown, where it was looked for, the fix.
+
+    The error says which names are near.
+    """
+    near = near_models(model)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
     return UnknownModelError(
-        f"no family is known for {model!r}.{meant} `isc families` lists the families and "
-        f"their models; pass its family by name: {call or f'isc.load({model!r}'}, family=...)"
+        f"no family is known for {model!r}{meant}\n"
+        f"looked for this very name among {len(models())} models, which `isc families` lists\n"
+        f"pass its family by name: {call or f'isc.load({model!r}'}, family=...)"
     )
 
 
@@ -127,9 +143,10 @@ def family_named(name: str) -> Family:
         return family()
     if name in models():
         return models()[name]
-    near = difflib.get_close_matches(name.lower(), list_families(), n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(near)}?" if near else f"families are {', '.join(list_families())}"
-    raise OptionError(f"family={name!r}: no family has this name; {meant}")
+    near = difflib.get_close_matches(name.lower(), list_families(), n=3, cutoff=0.5) or near_models(name)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"`isc families` lists all {len(list_families())}"
+    hint = "; a directory or a hub id is given as the model" if "/" in name and not near else ""
+    raise OptionError(f"family={name!r}: no family has this name; {meant}{hint}")
 
 
 def chosen_family(family: object) -> Family | None:
