@@ -154,6 +154,16 @@ CONVERSATIONS: dict[str, Conversation] = {
         ],
         TOOLS,
     ),
+    "images_of_users": (
+        [
+            user([IMAGE, {"type": "text", "text": "who?"}, SMALL, IMAGE]),
+            assistant("a cat"),
+            user([{"type": "text", "text": "and here? "}, SMALL]),
+            assistant("another"),
+            user([IMAGE]),
+        ],
+        TOOLS,
+    ),
     "text_parts": (
         [user([{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]), assistant("three")],
         None,

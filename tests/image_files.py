@@ -6,9 +6,10 @@ import base64
 import io
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 import isc
@@ -45,6 +46,14 @@ GEMMA4: dict[str, Any] = {
 }
 
 
+PIXTRAL: dict[str, Any] = {
+    "image_processor_type": "PixtralImageProcessorFast",
+    "patch_size": 14,
+    "spatial_merge_size": 2,
+    "size": {"longest_edge": 1540},
+}
+
+
 def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
     """An image of that size whose pixels the seed says."""
     small = Image.frombytes("RGB", (4, 4), random.Random(seed).randbytes(48))
@@ -68,28 +77,52 @@ def images_of(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, An
 
 def expanded(text: str, messages: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> str:
     """A template's text as the model's processor hands it to the tokenizer: a placeholder for every token."""
-    if config["image_processor_type"] == GEMMA4["image_processor_type"]:
-        return _expanded_by_gemma(text, messages, config)
+    placeholder, shown = EXPANDED[config["image_processor_type"]]
+    images = iter([shown(part["width"], part["height"], config) for part in images_of(messages)])
+    return re.sub(re.escape(placeholder), lambda _: next(images), text)
+
+
+def _by_qwen(width: int, height: int, config: Mapping[str, Any]) -> str:
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    patches = Qwen2VLImageProcessorPil.from_dict(dict(config)).get_number_of_image_patches
-    merged = config["merge_size"] ** 2
-    counts = iter([patches(part["height"], part["width"]) // merged for part in images_of(messages)])
-    return re.sub(re.escape("<|image_pad|>"), lambda pad: pad.group() * next(counts), text)
+    patches = Qwen2VLImageProcessorPil.from_dict(dict(config)).get_number_of_image_patches(height, width)
+    count: int = patches // config["merge_size"] ** 2
+    return "<|image_pad|>" * count
 
 
-def _expanded_by_gemma(text: str, messages: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> str:
-    """The same by Gemma 4's, which writes the marks around them."""
+def _by_gemma(width: int, height: int, config: Mapping[str, Any]) -> str:
+    """Gemma 4's processor writes the marks around them too."""
     from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
 
     patch, pool = config["patch_size"], config["pooling_kernel_size"]
     most = config["max_soft_tokens"] * pool**2
-    sizes = [
-        get_aspect_ratio_preserving_size(part["height"], part["width"], patch, most, pool)
-        for part in images_of(messages)
-    ]
-    counts = iter([(high // patch) * (wide // patch) // pool**2 for high, wide in sizes])
-    return re.sub(re.escape("<|image|>"), lambda pad: f"<|image>{pad.group() * next(counts)}<image|>", text)
+    high, wide = get_aspect_ratio_preserving_size(height, width, patch, most, pool)
+    return f"<|image>{'<|image|>' * ((high // patch) * (wide // patch) // pool**2)}<image|>"
+
+
+def _by_pixtral(width: int, height: int, config: Mapping[str, Any]) -> str:
+    """Mistral's processor ends each row."""
+    columns, rows = pixtral_grid(width, height, config)
+    return "[IMG_BREAK]".join(["[IMG]" * columns] * rows) + "[IMG_END]"
+
+
+def pixtral_grid(width: int, height: int, config: Mapping[str, Any]) -> tuple[int, int]:
+    """What transformers makes of a size: merged patches in a row, and rows."""
+    from transformers.models.pixtral.image_processing_pil_pixtral import get_resize_output_image_size
+
+    unit = config["patch_size"] * config["spatial_merge_size"]
+    empty = np.broadcast_to(np.uint8(0), (3, height, width))
+    high, wide = get_resize_output_image_size(empty, config["size"]["longest_edge"], unit, "channels_first")
+    return wide // unit, high // unit
+
+
+EXPANDED: dict[str, tuple[str, Callable[[int, int, Mapping[str, Any]], str]]] = {
+    QWEN2_VL["image_processor_type"]: ("<|image_pad|>", _by_qwen),
+    QWEN3_VL["image_processor_type"]: ("<|image_pad|>", _by_qwen),
+    GEMMA4["image_processor_type"]: ("<|image|>", _by_gemma),
+    PIXTRAL["image_processor_type"]: ("[IMG]", _by_pixtral),
+}
+"""The placeholder of each processor's templates, and what it makes of an image's size."""
 
 
 def lazy(content: bytes) -> Image.Image:

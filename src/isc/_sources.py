@@ -153,9 +153,15 @@ class Source(Struct, frozen=True):
         return templates
 
     def processor_settings(self) -> dict[str, Any]:
-        """Return the settings of the image processor, from either file that holds them; empty where there are none."""
-        nested = self.settings("processor_config.json").get("image_processor")
-        return nested if isinstance(nested, dict) else self.settings("preprocessor_config.json")
+        """Return the settings of the image processor, from either file that holds them; empty where there are none.
+
+        A processor that merges patches itself (Pixtral's) has the patch size that counts beside them.
+        """
+        processor = self.settings("processor_config.json")
+        nested = processor.get("image_processor")
+        settings = nested if isinstance(nested, dict) else self.settings("preprocessor_config.json")
+        own = ("patch_size", "spatial_merge_size") if "spatial_merge_size" in processor else ()
+        return settings | {name: processor[name] for name in own if name in processor}
 
     def digest(self) -> str:
         """Return a digest of the files in a directory by which a renderer is made, without their place.

@@ -181,15 +181,27 @@ Placed: TypeAlias = tuple[MediaPart, PlaceholderRange]
 
 
 def gathered(media: Sequence[Placed]) -> MultiModalData:
-    """Collect the media items of a render, given in order, by modality."""
+    """Collect the media items of a render, given in order, by modality. One whose tokens differ is given run by run."""
     by_modality: dict[str, list[Placed]] = {}
-    for part, place in media:
+    for part, place in _whole(media):
         by_modality.setdefault(part.modality, []).append((part, place))
     return MultiModalData(
         {modality: tuple(part.hash or "" for part, _ in placed) for modality, placed in by_modality.items()},
         {modality: tuple(place for _, place in placed) for modality, placed in by_modality.items()},
         {modality: tuple(part.reference for part, _ in placed) for modality, placed in by_modality.items()},
     )
+
+
+def _whole(media: Sequence[Placed]) -> list[Placed]:
+    """Join the runs of each item: it goes on until it has all of its placeholders."""
+    items: list[Placed] = []
+    for part, place in media:
+        if items and items[-1][1].length < items[-1][0].placeholders:
+            first, begun = items[-1]
+            items[-1] = first, PlaceholderRange(begun.offset, begun.length + place.length)
+        else:
+            items.append((part, place))
+    return items
 
 
 def _joined(

@@ -49,7 +49,8 @@ class MediaPart(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="
     """A piece of a message's content that is not text, as the caller gave it; then what was found out about it.
 
     `hash` is of its content, `reference` the path or URL it was given by, `width` and `height` its pixels,
-    `placeholders` the number of tokens that stand for it; a caller who knows hash and size can give them.
+    `placeholders` the number of tokens that stand for it; a caller who knows hash and size can give them. `row` is how
+    many of these stand in a row, in formats that end each row with a token of its own; 0 in all others.
     """
 
     modality: str
@@ -59,6 +60,7 @@ class MediaPart(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="
     width: int = 0
     height: int = 0
     placeholders: int = 0
+    row: int = 0
 
 
 Part: TypeAlias = TextPart | MediaPart

@@ -71,8 +71,8 @@ def _case(name: str, variant: Variant, *, thinks: bool = False, images: bool = F
         images=images,
         image_settings=GEMMA4,
         # the template drops images of results, which are refused
-        template_takes={"roles": ("system", "developer", "user", "assistant")} if images else {},
-        bridges=(variant != "31b-initial" or thinks) and not images,  # after a user's message reasoning is dropped
+        template_takes={"image_roles": ("user",)} if images else {},
+        bridges=variant != "31b-initial" or thinks,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cases import Case
+from image_files import PIXTRAL, images_of
 from isc.formats.mistral import Mistral, Variant
 from isc.testing import Conversation
 from references import Adaptation, arguments_as_objects, arguments_as_text, none_as_empty, parts_joined
@@ -68,6 +69,16 @@ def marked_names_with_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return arguments_as_text(message) if any(html.escape(name) != name for name in called) else message
 
 
+def shown_or_joined(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Lists of text parts joined, of none too: v13's template takes no list that is empty. Others are as they are."""
+    return message if any(images_of([message])) else parts_joined(message)
+
+
+_IMAGES: dict[str, Any] = {
+    "images": True,
+    "image_settings": PIXTRAL,
+    "template_takes": {"image_roles": ("user",)},  # what a tool shows is refused
+}
 _JOINED = (parts_joined, none_as_empty)
 _WITH_IDS: tuple[Adaptation, ...] = (*_JOINED, arguments_as_objects)
 
@@ -101,6 +112,25 @@ CASES = (
         refuses=_IN_ORDER,
         adaptations=(*_JOINED, thoughts_as_parts, marked_names_with_text),
         thinks_in_parts=True,
+    ),
+    _case(
+        "mistral-v11-images",
+        "v11",
+        refuses=_IN_ORDER
+        | _NAMED_SHORTLY
+        | {"system_in_the_middle": "messages[2].role", "images": "messages[1].content"},
+        adaptations=(shown_or_joined, none_as_empty, arguments_as_objects),
+        prepare=identified,
+        now=DAY,
+        **_IMAGES,
+    ),
+    _case(
+        "mistral-v13-images",
+        "v13",
+        refuses=_IN_ORDER | {"images": "messages[2].content[0]"},
+        adaptations=(shown_or_joined, none_as_empty, thoughts_as_parts, marked_names_with_text),
+        thinks_in_parts=True,
+        **_IMAGES,
     ),
     _case("mistral-devstral", "devstral", refuses={}, adaptations=_JOINED),
 )

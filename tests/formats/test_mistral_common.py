@@ -12,8 +12,10 @@ import pytest
 
 import isc
 from golden_conversations import NOW, SEARCH, assistant, call, system, tool, user
+from image_files import data_url, encoded, picture
 from isc.encoding.encoders import VocabularyEncoder, from_rank_file
 from isc.formats.mistral import Mistral, Variant
+from isc.media import ImageProcessor, PixtralImages
 
 pytest.importorskip("mistral_common", reason="mistral-common is not installed: pip install mistral-common")
 pytest.importorskip("jsonschema", reason="mistral-common is installed without what it needs")
@@ -22,7 +24,7 @@ from mistral_common.exceptions import MistralCommonException
 from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
-from mistral_common.tokens.tokenizers import instruct
+from mistral_common.tokens.tokenizers import image, instruct
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
@@ -84,8 +86,10 @@ def theirs(variant: Variant, mode: str = "agnostic") -> MistralTokenizer:
         config["default_num_special_tokens"],
         version,
     )
-    kind: Callable[[Tekkenizer], Any] = getattr(instruct, f"InstructTokenizer{version.value.upper()}")
-    return MistralTokenizer(kind(tokenizer), get_validator(version, ValidationMode(mode)), get_normalizer(version))
+    kind: Callable[..., Any] = getattr(instruct, f"InstructTokenizer{version.value.upper()}")
+    marks = image.SpecialImageIDs(*(specials()[text] for text in ("[IMG]", "[IMG_BREAK]", "[IMG_END]")))
+    seeing = kind(tokenizer, image.ImageEncoder(image.ImageConfig(14, 1540, 2), marks))
+    return MistralTokenizer(seeing, get_validator(version, ValidationMode(mode)), get_normalizer(version))
 
 
 def their_ids(variant: Variant, messages: Messages, tools: Messages | None, mode: str = "agnostic") -> tuple[int, ...]:
@@ -108,6 +112,27 @@ def test_ids_are_those_of_mistral_common(variant: Variant, name: str, tekken: Vo
         tools = tools and [{**SEARCH, "function": {**SEARCH["function"], "description": "Search."}}]
     renderer = isc.create_renderer(tekken, Mistral(variant=variant))
     assert renderer.render_ids(given, tools) == their_ids(variant, given, tools)
+
+
+@pytest.mark.parametrize("variant", ["v11", "v13"])
+def test_images_are_those_of_mistral_common(
+    variant: Variant, tekken: VocabularyEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "transform_image", lambda *_: None)  # pixel values need OpenCV
+    images = ImageProcessor(PixtralImages(14, 2, 1540, rounds=True))
+    renderer = isc.create_renderer(tekken, Mistral(variant=variant), images=images)
+
+    def shown(width: int, height: int) -> dict[str, Any]:
+        url = data_url(encoded(picture(width, height)), "image/png")
+        return {"type": "image_url", "image_url": {"url": url}}
+
+    small, large, says = shown(30, 20), shown(2000, 901), {"type": "text", "text": "Look"}
+    said: Messages = [system("s"), user([small, says, large]), assistant("a"), user([large, says])]
+    assert renderer.render_ids(said) == their_ids(variant, said, None)
+    for content, versions in (([says, small], ["v13"]), ([says, says, small], [])):
+        # mistral-common puts an image before all of its texts; v13's template before a single one, v11's never
+        said = [system("s"), user(content)]
+        assert (renderer.render_ids(said) == their_ids(variant, said, None)) == (variant in versions)
 
 
 def test_thoughts_are_those_of_mistral_common(tekken: VocabularyEncoder) -> None:

@@ -105,7 +105,7 @@ def test_a_bridge_extends_and_equals_a_fresh_render_where_history_is_kept(case: 
     granted = []
     roles = ("user", "tool") if case.family.keeps_history else ("tool",)
     taken = tuple(role for role in roles if role in case.shape().roles) or ("user",)
-    new = Shape(taken, specials=case.family.specials, images=case.images)
+    new = Shape(taken, specials=case.family.specials, images=case.images, image_roles=case.shape().image_roles)
 
     @given(answered(case), testing.conversations(new, longest=1 if case.shape().alternates else 3))
     def check(conversation: Conversation, new: Conversation) -> None:

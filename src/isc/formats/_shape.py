@@ -49,8 +49,8 @@ class Shape(Struct, frozen=True):
     `alternates`: users and assistants take turns, a call and its results between them. `needs_query`: one user message
     is not a tool result in disguise. `keys`, `values`: what names and texts of arguments match, for formats that quote
     nothing and so cannot tell all from their tags. `tells_kinds`: whether an argument tells its kind wherever it
-    stands, be it null, empty or a text that reads as a number. `images`: whether users and tools show some.
-    `empty_answers`: whether an assistant's turn may say nothing.
+    stands, be it null, empty or a text that reads as a number. `images`: whether some are shown,
+    `image_roles`: by whom. `empty_answers`: whether an assistant's turn may say nothing.
     """
 
     roles: tuple[str, ...] = ("system", "user", "assistant", "tool")
@@ -74,6 +74,7 @@ class Shape(Struct, frozen=True):
     values: str = ANY
     tells_kinds: bool = True
     images: bool = False
+    image_roles: tuple[str, ...] = ("user", "tool")
     empty_answers: bool = True
 
 

@@ -10,7 +10,11 @@ to a new user's turn shows tools once more, and leaves the system's words where 
 are text of the turn, and a turn that calls says nothing else: its template drops the content, so isc refuses it.
 Reasoning is said in v13; the templates of the others drop it. Users and assistants take turns, but for Unsloth's. The
 ids are those of mistral-common, which differs from v3's template: it says a system message in the last user's turn
-whatever follows, quotes results that are no JSON, shows tools once, and it has no default system message.
+whatever follows, quotes results that are no JSON, shows tools once, and it has no default system message. Users show
+images in v11 and v13, in rows of `[IMG]` as transformers' processor of these models writes them, each row ended by
+`[IMG_BREAK]`, the last by `[IMG_END]`; all of these are placeholders, and body. As in its template, v13 says an image
+before the text beside it if a message holds just these two; mistral-common does so in every version, and with several
+texts before one image.
 
 Deviations: a call without an id has its number in the conversation, nine digits, and a result without one has the id of
 the call at its place, where the templates up to v11 fail; arguments given as JSON text are rendered up to v11 as what
@@ -20,7 +24,8 @@ said like thinking parts before the content; an answer that says nothing is clos
 name is said as it is, where that template escapes HTML in it if arguments are an object; an empty list of tools, or of
 calls, is none; isc refuses ids up to v11 that are not nine letters, digits, `_` or `-`, where the templates count the
 characters alone; isc refuses results that follow no call, as mistral-common does where it serves, and turns before the
-first user's, which some templates take; other parts than text are refused.
+first user's, which some templates take; other parts than text are refused, but for those images, which v11's template
+shows of assistants too.
 """
 
 from __future__ import annotations
@@ -41,21 +46,24 @@ from isc.formats.reading.grammars import Grammar, read_parts
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.scanners import until
 from isc.formats.segments import (
+    ROW_ENDS,
     arguments_text,
     arguments_written,
     body,
+    content_pieces,
     content_text,
     is_special,
+    placeholder_rows,
     scaffold,
     special,
     spelled,
-    text_content,
     unsupported_role,
 )
 from isc.types import (
     AssistantMessage,
     Chat,
     Ended,
+    MediaPart,
     ParsedResponse,
     Reasoning,
     Sampled,
@@ -75,11 +83,13 @@ _V3: Final = (
     "[TOOL_CALLS]",
 )  # fmt: skip
 _LATER: Final = ("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[ARGS]")
+_PLACEHOLDER: Final = "[IMG]"
+_IMAGES: Final = (_PLACEHOLDER, *ROW_ENDS[_PLACEHOLDER])
 _SPECIALS: Final[dict[Variant, tuple[str, ...]]] = {
     "v3": _V3,
     "v3-tekken": _V3,
-    "v11": (*_V3, *_LATER, "[CALL_ID]", "[TOOL_CONTENT]"),
-    "v13": (*_V3, *_LATER, "[THINK]", "[/THINK]"),
+    "v11": (*_V3, *_LATER, "[CALL_ID]", "[TOOL_CONTENT]", *_IMAGES),
+    "v13": (*_V3, *_LATER, "[THINK]", "[/THINK]", *_IMAGES),
     "devstral": (*_V3, *_LATER),
 }
 _BOS, _EOS, _INST, _END_INST, _TOOLS, _END_TOOLS, _RESULT, _END_RESULT, _CALLS = map(special, _V3)
@@ -101,11 +111,12 @@ _GRAMMARS: Final[dict[Variant, JsonCalls]] = {
     "devstral": _NAMED,
 }
 _REASONING: Final = Reasoning(_THINK.text, _END_THINK.text, (_END_THINK,), (_CALLS.text,))
+_PAIR: Final = 2
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{9}")
 
 
 class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
-    """The instruction-tuned models of Mistral AI, text only.
+    """The instruction-tuned models of Mistral AI.
 
     Args:
         variant: Which version of the format: that of 7B v0.3, of Nemo, of Small 3.2, of Ministral 3 Reasoning, or
@@ -185,7 +196,7 @@ class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
             return self._result(chat, index, message)
         if isinstance(message, UserMessage):
             self._check_order(chat, index)
-            return (*self._tools_before(chat, index), _INST, *self._system_in(chat, index), *text_content(chat, index),
+            return (*self._tools_before(chat, index), _INST, *self._system_in(chat, index), *self._said(chat, index),
                     _END_INST)  # fmt: skip
         if isinstance(message, AssistantMessage):
             return self._answer(chat, index, message)
@@ -226,6 +237,24 @@ class Mistral(Family, frozen=True, tag_field="family", tag="mistral"):
         if self._is_v3 and index == len(chat.messages) - 1 and isinstance(chat.messages[0], SystemMessage):
             yield Segment(content_text(chat, 0), "text", True, 0)
             yield scaffold("\n\n")
+
+    def _said(self, chat: Chat, index: int) -> Iterator[Segment]:
+        """Yield what a user says and, in the versions of models that see, shows."""
+        if _PLACEHOLDER not in self.specials:
+            yield body(content_text(chat, index))
+            return
+        pieces = content_pieces(chat, index)
+        for position, piece in enumerate(pieces):
+            if not isinstance(piece, str) and not piece.row:
+                problem = "has no rows, which mistral tells apart: its renderer needs isc.media.PixtralImages"
+                raise ConversationError(f"messages[{index}].content[{position}]", problem)
+        if self.variant == "v13" and len(pieces) == _PAIR:  # `sort(attribute='type')`
+            pieces.sort(key=lambda piece: isinstance(piece, str))
+        for piece in pieces:
+            if isinstance(piece, str):
+                yield body(piece)
+            else:
+                yield from placeholder_rows(_PLACEHOLDER, piece)
 
     def _answer(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
         """Yield an assistant's turn."""
@@ -374,8 +403,16 @@ def _is_as_the_last(chat: Chat, index: int) -> bool:
     last = chat.user_indices[-1]
     if index == last:
         return True
-    texts = (content_text(chat, index), content_text(chat, last))
-    return texts[0] == texts[1] and _said_besides(chat, index) == _said_besides(chat, last)
+    contents = (_compared(chat, index), _compared(chat, last))
+    return contents[0] == contents[1] and _said_besides(chat, index) == _said_besides(chat, last)
+
+
+def _compared(chat: Chat, index: int) -> object:
+    """Return the content of a message as templates compare it: images by how they were given."""
+    parts = chat.messages[index].content
+    if isinstance(parts, tuple) and any(isinstance(part, MediaPart) for part in parts):
+        return [part.raw if isinstance(part, MediaPart) else part for part in parts]
+    return content_text(chat, index)
 
 
 def _said_besides(chat: Chat, index: int) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,9 @@ IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>"
 
 PROCESSOR_MARKS = {"<|image|>": ("<|image>", "<image|>")}
 """What a model's processor, not its template, puts around the placeholders of an image (Gemma 4)."""
+
+ROW_ENDS = {"[IMG]": ("[IMG_BREAK]", "[IMG_END]")}
+"""What ends a row of an image's placeholders, and its last row, in formats that tell rows apart (Mistral)."""
 
 MEDIA_TOKENS = IMAGE_TOKENS | frozenset((
     "<|video_pad|>", "<|audio_pad|>", "<|video|>", "<|audio|>", "<|image_soft_token|>", "<start_of_image>",
@@ -250,6 +253,20 @@ def _shared_text(text: str, wanted: str) -> int:
 def placeholder(text: str, part: MediaPart) -> Segment:
     """Return the special of a media item, repeated as often as the item takes. The special is body of the message."""
     return Segment(text, "special", True, UNOWNED, part.placeholders, part)
+
+
+def placeholder_rows(text: str, part: MediaPart) -> Iterator[Segment]:
+    """Yield the specials of an image row by row, each row with its end. All of them are placeholders of the image.
+
+    >>> part = MediaPart("image", {}, placeholders=6, row=2)
+    >>> [(segment.text, segment.repeat) for segment in placeholder_rows("[IMG]", part)]
+    [('[IMG]', 2), ('[IMG_BREAK]', 1), ('[IMG]', 2), ('[IMG_END]', 1)]
+    """
+    between, last = ROW_ENDS[text]
+    rows = part.placeholders // (part.row + 1)
+    for row in range(1, rows + 1):
+        yield Segment(text, "special", True, UNOWNED, part.row, part)
+        yield Segment(between if row < rows else last, "special", True, UNOWNED, 1, part)
 
 
 def content_pieces(chat: Chat, index: int) -> list[str | MediaPart]:

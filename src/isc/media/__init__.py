@@ -17,9 +17,16 @@ from isc.convert import Messages
 from isc.errors import LoadError, MediaError, OptionError
 from isc.formats.base import Family
 from isc.media.cache import BoundedCache
-from isc.media.processing import GemmaProcess, Process, QwenProcess
+from isc.media.processing import GemmaProcess, PixtralProcess, Process, QwenProcess, process_of
 from isc.media.reading import Access, Limits, Resolver, decoded, source_of
-from isc.media.settings import FixedPlaceholders, GemmaImages, ImageSettings, QwenImages, image_settings
+from isc.media.settings import (
+    FixedPlaceholders,
+    GemmaImages,
+    ImageSettings,
+    PixtralImages,
+    QwenImages,
+    image_settings,
+)
 from isc.rendered import Array, MultiModalData, RenderedTokens
 from isc.types import Chat, MediaPart, Message
 
@@ -30,6 +37,8 @@ __all__ = [
     "ImageProcessor",
     "ImageSettings",
     "Limits",
+    "PixtralImages",
+    "PixtralProcess",
     "Process",
     "QwenImages",
     "QwenProcess",
@@ -109,7 +118,7 @@ class ImageProcessor:
         if settings is None:
             kind = config.get("image_processor_type")
             raise OptionError(f"image processor {kind!r} is not known; pass ImageProcessor(settings, process) instead")
-        process = GemmaProcess(config) if isinstance(settings, GemmaImages) else QwenProcess(config)
+        process = process_of(settings, config)
         return cls(settings, process, resolve_media=resolve_media, local_files=local_files)
 
     def __reduce__(self) -> tuple[Callable[..., ImageProcessor], tuple[object, ...]]:
@@ -134,9 +143,11 @@ class ImageProcessor:
             _check_told(part)
         try:
             count = self.settings.count(width, height)
+            row = self.settings.grid(width, height)[0] if isinstance(self.settings, PixtralImages) else 0
         except OptionError as error:
             raise MediaError("", str(error)) from None
-        return replace(part, hash=content_hash, reference=reference, width=width, height=height, placeholders=count)
+        found = {"hash": content_hash, "reference": reference, "width": width, "height": height}
+        return replace(part, **found, placeholders=count, row=row)
 
     def arrays(self, part: MediaPart) -> dict[str, Array]:
         """Return the arrays of an image, e.g. `pixel_values` and `image_grid_thw`, cached by the image's hash.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec import Struct
 
 from isc._later import Later
 from isc.errors import LoadError
+from isc.media.settings import GemmaImages, ImageSettings, PixtralImages, QwenImages
 
 if TYPE_CHECKING:
     import numpy
@@ -32,10 +33,14 @@ class _TransformersProcess(Struct, frozen=True, dict=True):
     def kind() -> Any:  # noqa: ANN401 - untyped in transformers
         """Return the class of the processor, imported when the first image comes."""
 
+    def given(self) -> dict[str, Any]:
+        """Return the settings as the processor takes them."""
+        return dict(self.config)
+
     @cached_property
     def _processor(self) -> Any:  # noqa: ANN401 - untyped in transformers
         try:
-            return self.kind().from_dict(dict(self.config))
+            return self.kind().from_dict(self.given())
         except ImportError as error:
             raise LoadError(f"pixel values need transformers and Pillow ({error}); pip install isc[images]") from error
 
@@ -76,3 +81,40 @@ class GemmaProcess(_TransformersProcess, frozen=True):
         from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 
         return Gemma4ImageProcessorPil
+
+
+class PixtralProcess(_TransformersProcess, frozen=True):
+    """Pixtral's processor with the settings that `PixtralImages.of` reads: `pixel_values` and `image_sizes`.
+
+    Raises:
+        LoadError: On the first image, where transformers or Pillow is not installed.
+    """
+
+    @staticmethod
+    def kind() -> Any:  # noqa: ANN401 - untyped in transformers
+        """Return the processor class that needs NumPy only. Its name differs between transformers 4 and 5."""
+        try:
+            from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
+        except ImportError:
+            from transformers import PixtralImageProcessor
+
+            return PixtralImageProcessor
+        return PixtralImageProcessorPil
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings with merged patches for patches, as transformers' `PixtralProcessor` passes them on."""
+        settings = PixtralImages.of(self.config)
+        unit = settings.patch_size * settings.spatial_merge_size
+        return {**self.config, "patch_size": {"height": unit, "width": unit}}
+
+
+def process_of(settings: ImageSettings, config: Mapping[str, Any]) -> Process:
+    """Return what makes the arrays of a known processor. `config` is what its settings were read of."""
+    return _PROCESSES[type(settings)](config)
+
+
+_PROCESSES: Final[Mapping[type[ImageSettings], type[_TransformersProcess]]] = {
+    QwenImages: QwenProcess,
+    GemmaImages: GemmaProcess,
+    PixtralImages: PixtralProcess,
+}

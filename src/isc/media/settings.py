@@ -2,13 +2,14 @@
 
 Qwen's image processors scale an image so that both edges are multiples of a merged patch and its area lies within
 bounds; each merged patch is one placeholder: facts of transformers' `Qwen2VLImageProcessor`, to which tests hold this.
-Gemma 4's scales every image to nearly the same number of placeholders.
+Gemma 4's scales every image to nearly the same number of placeholders. Pixtral's only ever scales an image down, and
+ends each row of placeholders with a token of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
@@ -25,6 +26,7 @@ else:
 _LONGEST_BY_SHORTEST = 200
 _LARGEST = (1 << 31) - 1
 _SOFT_TOKENS = (70, 140, 280, 560, 1120)
+_PIXTRAL_PROCESSORS = frozenset(("PixtralImageProcessor", "PixtralImageProcessorFast", "PixtralImageProcessorPil"))
 _GEMMA_PROCESSORS = frozenset(("Gemma4ImageProcessor", "Gemma4ImageProcessorFast", "Gemma4ImageProcessorPil"))
 _QWEN_PROCESSORS = frozenset(("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"))
 
@@ -81,7 +83,7 @@ class QwenImages(Struct, frozen=True, tag=True):
     max_pixels: int
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_positive(self, self.__struct_fields__)
         if self.min_pixels > self.max_pixels:
             raise OptionError(f"image settings: min_pixels {self.min_pixels} is above max_pixels {self.max_pixels}")
 
@@ -156,7 +158,7 @@ class GemmaImages(Struct, frozen=True, tag=True):
     max_soft_tokens: int
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_positive(self, self.__struct_fields__)
         if self.max_soft_tokens not in _SOFT_TOKENS:
             known = ", ".join(map(str, _SOFT_TOKENS))
             raise OptionError(f"image settings: max_soft_tokens must be one of {known}, not {self.max_soft_tokens}")
@@ -195,8 +197,87 @@ class GemmaImages(Struct, frozen=True, tag=True):
         return int(arrays["num_soft_tokens_per_image"].sum())
 
 
-def _check_positive(settings: QwenImages | GemmaImages) -> None:
-    for name in settings.__struct_fields__:
+class PixtralImages(Struct, frozen=True, tag=True):
+    """Settings of Pixtral's image processor, which Mistral's models have, as their configuration gives them.
+
+    An image larger than a square is scaled down into it, and cut into merged patches from its corner, the last of a row
+    or column filled up. Each is one placeholder `[IMG]`; `[IMG_BREAK]` ends each row, `[IMG_END]` the last. Facts of
+    transformers' `PixtralProcessor` and of `mistral-common`, to which tests hold this.
+
+    Args:
+        patch_size: Edge of a patch, in pixels.
+        spatial_merge_size: Patches along each edge of what becomes one token.
+        longest_edge: Edge of the square, in pixels.
+        rounds: Whether the edges of an image that is scaled down are rounded, as `mistral-common` does and engines that
+            read Mistral's own files; transformers cuts off fractions of a pixel.
+
+    Raises:
+        OptionError: A number is not positive, or `rounds` is no truth value.
+
+    >>> PixtralImages(14, spatial_merge_size=2, longest_edge=1540).count(640, 480)
+    432
+    """
+
+    patch_size: int
+    spatial_merge_size: int
+    longest_edge: int
+    rounds: bool = False
+
+    def __post_init__(self) -> None:
+        _check_positive(self, ("patch_size", "spatial_merge_size", "longest_edge"))
+        if type(self.rounds) is not bool:
+            raise OptionError(f"image settings: rounds must be True or False, not {shown(self.rounds)}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> PixtralImages:
+        """Read the settings in a `preprocessor_config.json`, with those of `processor_config.json` put over it.
+
+        `spatial_merge_size` stands in the latter only, and is 1 where it does not stand, as in transformers.
+
+        Raises:
+            OptionError: One is missing, or no positive integer; patches are no squares.
+        """
+        patch, size = config.get("patch_size", 0), config.get("size")
+        if isinstance(patch, Mapping):
+            if patch.get("height") != patch.get("width"):
+                raise OptionError(f"image settings: patches must be squares, not {shown(patch)}")
+            patch = patch.get("width", 0)
+        longest = size.get("longest_edge", 0) if isinstance(size, Mapping) else 0
+        return cls(patch, config.get("spatial_merge_size", 1), longest)
+
+    def grid(self, width: int, height: int) -> tuple[int, int]:
+        """Return how many merged patches stand in a row of an image, and how many rows there are.
+
+        Raises:
+            OptionError: Scaled down, the shorter edge has no pixel left, which transformers' processor refuses.
+        """
+        ratio = max(height / self.longest_edge, width / self.longest_edge)
+        edges = width, height
+        if ratio > 1:
+            edges = self._scaled(width, ratio), self._scaled(height, ratio)
+        if not all(edges):
+            problem = f"an image of {width} x {height} pixels has nothing left of one edge within {self.longest_edge}"
+            raise OptionError(f"{problem} pixels; crop or pad it")
+        unit = self.patch_size * self.spatial_merge_size
+        columns, rows = ((edge - 1) // unit + 1 for edge in edges)
+        return columns, rows
+
+    def _scaled(self, edge: int, ratio: float) -> int:
+        return max(round(edge / ratio), 1) if self.rounds else math.floor(edge / ratio)
+
+    def count(self, width: int, height: int) -> int:
+        """Count the placeholder tokens of an image, the ends of rows among them."""
+        columns, rows = self.grid(width, height)
+        return (columns + 1) * rows
+
+    def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
+        """Return the number of placeholder tokens that images of these sizes stand for."""
+        unit = self.patch_size * self.spatial_merge_size
+        return sum((int(width) // unit + 1) * (int(height) // unit) for height, width in arrays["image_sizes"])
+
+
+def _check_positive(settings: Struct, names: Iterable[str]) -> None:
+    for name in names:
         value = getattr(settings, name)
         if type(value) is not int or not 0 < value <= _LARGEST:
             raise OptionError(f"image settings: {name} must be a positive integer, not {shown(value)}")
@@ -209,6 +290,8 @@ def image_settings(config: Mapping[str, Json]) -> ImageSettings | None:
         OptionError: The processor is known, but a setting is missing or impossible.
     """
     kind = config.get("image_processor_type")
+    if kind in _PIXTRAL_PROCESSORS:
+        return PixtralImages.of(config)
     if kind in _GEMMA_PROCESSORS:
         return GemmaImages.of(config)
     return QwenImages.of(config) if kind in _QWEN_PROCESSORS else None

@@ -239,7 +239,7 @@ class Writer:
         if role == "assistant":
             return self._assistant(call_ids)
         message: dict[str, Any] = {"role": role, "content": self.text()}
-        if self.shape.images and role in ("user", "tool") and self.chance(0.5):
+        if self.shape.images and role in self.shape.image_roles and self.chance(0.5):
             message["content"] = [self._part() for _ in range(self.random.randint(0, 4))]
         if role == "tool" and call_ids and self.chance(0.7):
             message["tool_call_id"] = self.random.choice(call_ids)
@@ -285,7 +285,9 @@ def _calls(messages: list[dict[str, Any]]) -> bool:
 
 
 def _says_something(message: dict[str, Any]) -> bool:
-    return message["role"] == "user" and bool(message["content"].strip())
+    content = message["content"]
+    texts = [part.get("text", "an image") for part in content] if isinstance(content, list) else [content]
+    return message["role"] == "user" and any(text.strip() for text in texts)
 
 
 def _is_query(message: dict[str, Any]) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from msgspec.structs import replace
+
 from isc.errors import ConversationError
-from isc.formats.segments import IMAGE_TOKENS, PROCESSOR_MARKS, content_pieces
+from isc.formats.segments import IMAGE_TOKENS, PROCESSOR_MARKS, ROW_ENDS, content_pieces, placeholder_rows
 from isc.types import Chat, MediaPart, Segment
 
 
@@ -30,9 +32,7 @@ def placed(segments: Sequence[Segment], chat: Chat, specials: Collection[str]) -
         owner = segment.message
         if segment.kind == "special" and segment.text in IMAGE_TOKENS and owner >= 0 and images[owner]:
             if shown[owner] < len(images[owner]):
-                part = images[owner][shown[owner]]
-                image = Segment(segment.text, "special", True, owner, part.placeholders, part, segment.part)
-                with_images += _shown(image, specials)
+                with_images += _shown(segment, images[owner][shown[owner]], specials)
             shown[owner] += 1
         else:
             with_images.append(segment)
@@ -43,12 +43,16 @@ def placed(segments: Sequence[Segment], chat: Chat, specials: Collection[str]) -
     return with_images
 
 
-def _shown(image: Segment, specials: Collection[str]) -> list[Segment]:
-    """Return an image's placeholders, with the marks around them that a processor writes."""
-    marks = PROCESSOR_MARKS.get(image.text)
+def _shown(pad: Segment, part: MediaPart, specials: Collection[str]) -> list[Segment]:
+    """Return an image's placeholders, with what a processor writes around them or at the end of their rows."""
+    if part.row and pad.text in ROW_ENDS:
+        rows = placeholder_rows(pad.text, part)
+        return [replace(segment, message=pad.message, part=pad.part) for segment in rows]
+    image = Segment(pad.text, "special", True, pad.message, part.placeholders, part, pad.part)
+    marks = PROCESSOR_MARKS.get(pad.text)
     if marks is None or not set(marks) <= set(specials):
         return [image]
-    before, after = (Segment(mark, "special", False, image.message) for mark in marks)
+    before, after = (Segment(mark, "special", False, pad.message) for mark in marks)
     return [before, image, after]
 
 
