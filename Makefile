@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test test-nightly test-hostile mutants test-engine test-load gateway-figures test-trainers test-ray test-browser test-agents engine-figures test-peers compat lint types check bench bench-growth goldens clean
+.PHONY: help demo test test-nightly test-hostile mutants test-engine test-load gateway-figures test-trainers test-ray test-browser test-agents engine-figures test-peers compat lint types check bench bench-growth goldens docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ -/'
@@ -37,6 +37,10 @@ $(VENV)/browser: $(VENV)/dev
 
 $(VENV)/cluster: $(VENV)/dev
 	$(BIN)/python -m pip install -q --group cluster
+	@touch $@
+
+$(VENV)/docs: $(VENV)/dev
+	$(BIN)/python -m pip install -q --group docs
 	@touch $@
 
 $(VENV)/compat: $(VENV)/engine
@@ -134,5 +138,10 @@ bench-growth: $(VENV)/dev  ## the part of it that needs no peers: how much longe
 goldens: $(VENV)/dev  ## render the goldens again with the reference templates and compare
 	$(BIN)/python scripts/goldens.py --check
 
+docs: $(VENV)/docs  ## build the site into site/; a broken link, a stale page or a name that is in none fails
+	$(BIN)/python scripts/reference_doc.py --check
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python scripts/check_site.py
+
 clean:  ## remove the environment and what was built
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site .cache dist

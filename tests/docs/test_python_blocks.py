@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from streamed_answers import DONE, Sample, sse, vllm_events
 
 Names = Mapping[str, Any]
 
-NOT_RUN = {"TRL", "datasets", "Ray", "Spark", "torch", "axolotl", "verl", "slime", "prime-rl", "tinker"}
+NOT_RUN = {"TRL", "datasets", "Ray", "Spark", "verl", "slime", "prime-rl", "tinker"}
 """What a block may need that the tests have not; the reason in the page names one of them."""
 
 
@@ -112,6 +113,46 @@ def said_by_stages(names: Names) -> None:
     assert second.startswith("no token would be trained on in ")
 
 
+def said_by_rl(names: Names) -> None:
+    episode = names["episode"]
+    assert (episode.rendered.message_roles, episode.rerenders) == (("user", "assistant", "tool", "assistant"), ())
+    assert episode.loss_mask == tuple(logprob is not None for logprob in episode.logprobs)
+
+    async def played() -> Any:  # noqa: ANN401 - a page's value
+        async with engine() as server, isc.client.connect(server.url) as http:
+            return await names["play"](http, "What time is it?")
+
+    assert asyncio.run(played()).trainable_tokens > 0
+
+
+def said_by_agents(names: Names) -> None:
+    with running(Path("runs.sqlite"), saying("Noon.<|im_end|>")) as gateway:
+        gateway.chat([{"role": "user", "content": "What time is it?"}], "my-run-1").raise_for_status()
+        assert [len(ids) > 5 for ids in names["judged"](1.0, url=gateway.url)] == [True]
+
+
+def said_by_trainers(names: Names) -> None:
+    """What is trained is what was sampled, and log-probabilities stand beside it."""
+    output, completion = names["output"], len(names["completion"])
+    masks = output.get("response_mask") or output.get("loss_mask") or output["completion_mask"]
+    told = output.get("response_logprobs") or output.get("rollout_log_probs") or output["completion_logprobs"]
+    assert (masks, told) == ([1] * completion, [-0.5] * completion)
+
+
+def said_by_tinker(names: Names) -> None:
+    inputs, trained = names["inputs"], names["advantages"]["advantages"]
+    assert {len(column) for column in inputs.values()} == {len(names["tokens"])}
+    assert sum(inputs["weights"]) > 0
+    assert {len(column) for column in names["advantages"].values()} == {len(names["drawn"])}
+    assert sum(trained) == 1.5 * len(names["completion"])
+
+
+def said_by_axolotl(names: Names) -> None:
+    (row,) = map(json.loads, Path("tokenized.jsonl").read_text(encoding="utf-8").splitlines())
+    assert list(row) == ["input_ids", "attention_mask", "labels"]
+    assert {len(column) for column in row.values()} == {len(names["sample"].token_ids)}
+
+
 SAID: dict[str, Callable[[Names], None]] = {
     "README.md": said_by_readme,
     "docs/any-model.md": said_by_any_model,
@@ -123,8 +164,15 @@ SAID: dict[str, Callable[[Names], None]] = {
     "docs/input.md": said_by_input,
     "docs/parts.md": said_by_parts,
     "docs/reading.md": said_by_reading,
+    "docs/recipes/axolotl.md": said_by_axolotl,
+    "docs/recipes/prime-rl.md": said_by_trainers,
+    "docs/recipes/slime.md": said_by_trainers,
+    "docs/recipes/tinker.md": said_by_tinker,
+    "docs/recipes/verl.md": said_by_trainers,
     "docs/rollouts.md": said_by_rollouts,
     "docs/stages.md": said_by_stages,
+    "docs/start/agents.md": said_by_agents,
+    "docs/start/rl.md": said_by_rl,
 }
 """What holds of a page's names once its blocks have run."""
 

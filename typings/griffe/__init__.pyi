@@ -1,0 +1,7 @@
+class Docstring:
+    value: str
+
+class Object:
+    docstring: Docstring | None
+
+class Extension: ...
