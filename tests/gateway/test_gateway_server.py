@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine_server import Reply, generating, json_reply
 from gateway_running import Running, running, saying
 from gateway_sessions import CALL, QWEN, SEARCH, ids_of, user
 from image_files import PNG, data_url
+from isc.conversation.reading import Question, TurnReader
 from isc.gateway import GatewayClient, GatewayError
 from isc.gateway.access import Access
 from isc.gateway.serving import Bounds
@@ -72,6 +74,28 @@ def test_an_episode_is_one_sample_of_the_very_ids(tmp_path: Path, stream: bool) 
     assert sample.trainable_tokens == sum(len(ids_of(QWEN, text)) for text in said)
     told = [-(k % 7) / 8 - 0.125 for k in range(len(last))]
     assert list(sample.logprobs[-len(last) :]) == told
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_turn_is_read_once(tmp_path: Path, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed, whole = list[int](), list[int]()
+    feed, read = TurnReader.feed, Question.read_turn
+
+    def feeding(reader: TurnReader, ids: Sequence[int]) -> Any:  # noqa: ANN401
+        fed.extend(ids)
+        return feed(reader, ids)
+
+    def reading(question: Question, ids: Sequence[int]) -> Any:  # noqa: ANN401
+        whole.append(len(ids))
+        return read(question, ids)
+
+    with running(tmp_path / "runs.sqlite", saying(LOOK)) as gateway:
+        monkeypatch.setattr(TurnReader, "feed", feeding)
+        monkeypatch.setattr(Question, "read_turn", reading)
+        gateway.chat(ASKED, tools=SEARCH, stream=stream)
+    ids = ids_of(QWEN, LOOK)
+    assert tuple(fed) == ids
+    assert whole.count(len(ids)) == 1  # where it stops; before that where reasoning and content begin and end
 
 
 def test_usage_and_headers_are_true(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from isc.client.limits import prompt_limit
 from isc.client.probing import NO_ENDPOINT, forget_protocol, spoken_protocol
 from isc.client.prompts import Prompt
 from isc.client.protocols import Asked, EngineProtocol, media_features, wire
+from isc.client.responses import Completion
 from isc.client.retries import Retries
-from isc.client.stream_events import StreamEvent, TurnFinished
+from isc.client.stream_events import StreamEvent, TokensSampled, TurnFinished
 from isc.client.streams import Streaming, streamed
 from isc.client.transport import Endpoint
 from isc.client.turns import Reading, generation_of, id_count
@@ -37,20 +38,20 @@ class Wanted(Struct, frozen=True):
     """
 
     prompt: Callable[[], Prompt]
-    tools: Tools
-    keep: tuple[str, ...]
-    protocol: EngineProtocol | None
-    model: str | None
-    sampling_params: Mapping[str, Json]
-    cache_salt: str | None
-    priority: int | None
-    features: Mapping[str, Json] | None
-    content_parts: Sequence[Mapping[str, Json]] | None
-    extra_body: Mapping[str, Json]
-    stream: bool
-    max_prompt_len: int | None
-    vocabulary_size: int | None
-    max_response_bytes: int | None
+    tools: Tools = None
+    keep: tuple[str, ...] = ()
+    protocol: EngineProtocol | None = None
+    model: str | None = None
+    sampling_params: Mapping[str, Json] = {}
+    cache_salt: str | None = None
+    priority: int | None = None
+    features: Mapping[str, Json] | None = None
+    content_parts: Sequence[Mapping[str, Json]] | None = None
+    extra_body: Mapping[str, Json] = {}
+    stream: bool = False
+    max_prompt_len: int | None = None
+    vocabulary_size: int | None = None
+    max_response_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.stream and self.keep:
@@ -97,6 +98,22 @@ async def told(to: Endpoint, renderer: Renderer, wanted: Wanted, retries: Retrie
     try:
         async with aclosing(streamed(to, request, retries, streaming)) as events:
             async for event in events:
+                assert not isinstance(event, Completion), "of ids alone"
+                yield event
+    except EngineRefusedError as error:
+        raise _explained(to, error) from None
+
+
+async def sampled(
+    to: Endpoint, renderer: Renderer, wanted: Wanted, retries: Retries
+) -> AsyncGenerator[TokensSampled | Completion, None]:
+    """Ask an engine, and yield the ids that it samples, then the completion, which is not read. Errors are as there."""
+    request, reading = await _prepared(to, renderer, wanted, retries)
+    streaming = Streaming(reading, wanted.bound(reading.prompt), ids_alone=True)
+    try:
+        async with aclosing(streamed(to, request, retries, streaming)) as events:
+            async for event in events:
+                assert isinstance(event, (TokensSampled, Completion)), "of ids alone"
                 yield event
     except EngineRefusedError as error:
         raise _explained(to, error) from None

@@ -158,6 +158,10 @@ class TurnReader(Struct, frozen=True):
         told = (*untold(self.place, whole), *((Stopped(stop),) if stop is not None else ()))
         return self._sampled(told, lambda: whole), response
 
+    def ended(self) -> Events:
+        """Return what is left to tell where no more ids come. A turn that was stopped is not read again for it."""
+        return () if self.place.phase == "stopped" else self.finished()[0]
+
     def read_turn(self) -> ParsedResponse:
         """Read the whole turn so far, with what the prompt says of it."""
         return self._read((), 0)

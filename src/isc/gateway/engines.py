@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from isc._later import Later
-from isc.client import Retries, connect, stream
+from isc.client import Retries, connect
+from isc.client.calls import Wanted, sampled
 from isc.client.engines import ProtocolName, named_protocol
 from isc.client.identity import new_name
 from isc.client.limits import prompt_limit
 from isc.client.probing import spoken_protocol
-from isc.client.stream_events import TokensSampled, TurnFinished
+from isc.client.prompts import prompt_of
+from isc.client.sampling import sampling_params
+from isc.client.stream_events import TokensSampled
 from isc.client.transport import endpoint
 from isc.conversation.renderer import Renderer
 from isc.errors import (
@@ -163,9 +167,9 @@ class Engines:
             engine = next((one for one in order if one not in failed), order[0])
             try:
                 async with aclosing(self._asked(engine, wish, ids)) as events:
-                    async for sampled in events:
-                        ids += sampled.token_ids
-                        yield sampled
+                    async for more in events:
+                        ids += more.token_ids
+                        yield more
                 return
             except _GOES_ON as error:
                 engine.is_up = engine.is_up and not isinstance(error, EngineUnavailableError)
@@ -182,25 +186,27 @@ class Engines:
             return
         engine.requests += 1
         try:
-            events = stream(
-                engine.http,
-                self.renderer,
-                prompt_ids=(*wish.prompt.token_ids, *ids) if ids else None,
-                prompt_attribution=None if ids else wish.prompt,
-                tools=wish.tools,
-                model=self._model,
-                sampling_params={**wish.sampling, "max_tokens": left},
-                protocol=self._protocol,
-                retries=self._retries,
-            )
-            async with aclosing(events):
+            told = sampled(engine.endpoint, self.renderer, self._wanted(wish, ids, left), self._retries)
+            async with aclosing(told) as events:
                 async for event in events:
                     if isinstance(event, TokensSampled):
                         yield Sampled(event.token_ids, event.logprobs, self._piece(engine, len(event.token_ids)))
-                    elif isinstance(event, TurnFinished):
-                        yield Sampled((), (), self._piece(engine, 0), event.generation.finish_reason)
+                    else:
+                        yield Sampled((), (), self._piece(engine, 0), event.finish_reason)
         finally:
             engine.requests -= 1
+
+    def _wanted(self, wish: Wish, ids: Sequence[int], left: int) -> Wanted:
+        """Return what is asked of an engine where this much of the answer was sampled."""
+        prompt = ((*wish.prompt.token_ids, *ids), None) if ids else (None, wish.prompt)
+        return Wanted(
+            prompt=partial(prompt_of, self.renderer, None, wish.tools, *prompt),
+            tools=wish.tools,
+            protocol=named_protocol(self._protocol),
+            model=self._model,
+            sampling_params=sampling_params(self.renderer, {**wish.sampling, "max_tokens": left}),
+            stream=True,
+        )
 
     def _piece(self, engine: Engine, length: int) -> Piece:
         return Piece(length, self.weight_version, engine.url)

@@ -147,8 +147,7 @@ class Speech:
         """Close the answer, and return what is left to tell."""
         told: list[Told] = []
         if not self.ended:
-            events, _ = self._reader.finished()
-            told += [one for event in events for one in self._told(event)]
+            told += [one for event in self._reader.ended() for one in self._told(event)]
             if self._held and not self.ended:
                 told.append(self._say(self._held))
         for call in self._malformed if self.stop is None else ():
