@@ -146,6 +146,22 @@ def test_a_build_reads_every_file_from_any_batch_on(
     assert [row for one in one_row for row in one.rows()] == [row for one in batches for row in one.rows()][4:]
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_packs_of_a_table_are_the_same_where_a_build_goes_on(
+    tmp_path: Path, name: str, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples are packed within a batch: what is left of a table is cut as it was cut the first time."""
+    monkeypatch.setattr(sources, "_MOST_PACKED", 3000)
+    more = (str(write("a.jsonl")), "--pack", "4096", "--keep", "id")
+    assert run(write(name), tmp_path / "whole.jsonl", *more) == 0
+    for after in (1, 2, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(running, "closing", interrupting(after))
+            assert run(tmp_path / name, tmp_path / "out.jsonl", *more, "--resume") == 130
+    assert run(tmp_path / name, tmp_path / "out.jsonl", *more, "--resume") == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
 SEVERAL = ("a.jsonl", "b.json.gz", "a.parquet", "stream.arrow.zst")
 
 

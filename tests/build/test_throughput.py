@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import isc
 from command_line import files_in
-from isc.build import workers
+from isc.build import tables, workers
 from isc.build.samples import Loss, Settings, batches
 from isc.cli import main, running
 from isc.cli.arguments import Manner
@@ -77,6 +79,55 @@ def test_the_parent_does_little_and_memory_does_not_grow(tmp_path: Path, model: 
     assert grown > 10
     assert peaks[1] - peaks[0] < grown / 4, f"{peaks} MB for {grown} MB more"
     assert own <= 0.12 * built
+
+
+READ = """
+import sys
+from isc.build.recognition import recognized
+from isc.build.sources import read_batches
+rows = sum(len(batch.ends) for batch in read_batches(recognized(sys.argv[1])))
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(rows, status["VmHWM"].split()[0])
+"""
+
+
+def write_rows(place: Path, count: int) -> None:
+    """Rows of two kilobytes, of which none is like another: in one line of JSON, or in one row group."""
+    numbers = random.Random(count)
+    rows = [{"messages": [{"role": "user", "content": numbers.randbytes(1000).hex()}]} for _ in range(count)]
+    if place.suffix == ".json":
+        place.write_bytes(msgspec.json.encode(rows))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), str(place), row_group_size=count)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read there")
+@pytest.mark.parametrize("name", ["in.json", "in.parquet"])
+def test_an_input_eight_times_as_long_takes_no_more_memory(tmp_path: Path, name: str) -> None:
+    """The one line of an array and the one row group of a table are not held, though either is the whole file."""
+    peaks = []
+    for count in (2_000, 16_000):
+        write_rows(tmp_path / name, count)
+        done = subprocess.run(
+            [sys.executable, "-c", READ, str(tmp_path / name)], capture_output=True, text=True, check=True
+        )
+        rows, peak = map(int, done.stdout.split())
+        assert rows == count
+        peaks.append(peak)
+    assert (tmp_path / name).stat().st_size > 30_000_000
+    assert peaks[1] < 1.2 * peaks[0], f"{peaks} kB"
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_long_rows_of_a_table_come_few_at_a_time(tmp_path: Path, alike: bool) -> None:
+    """Texts that are alike are in the file once: how long rows are is told by the rows."""
+    texts = (("hello" if alike else f"{number:05}") * 40_000 for number in range(100))
+    talks = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    parquet.write_table(pyarrow.Table.from_pylist(talks), str(tmp_path / "in.parquet"))
+    with (tmp_path / "in.parquet").open("rb") as stream:
+        sizes = [(batch.num_rows, batch.nbytes) for batch, _ in tables.parquet_rows(stream)]
+    assert sum(rows for rows, _ in sizes) == 100
+    assert max(size for _, size in sizes) <= tables.BATCH_BYTES
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])

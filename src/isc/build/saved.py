@@ -54,8 +54,8 @@ def _row(path: Path, stream: BinaryIO, number: int) -> object:
     """Return the value of a row, None where there is none."""
     if path.suffix == ".parquet":
         arrow.require(f"{path}: parquet")
-        batch = next(tables.parquet_rows(stream, number - 1), None)
-        return batch.slice(0, 1).to_pylist()[0] if batch is not None else None
+        found = next(tables.parquet_rows(stream, number - 1), None)
+        return found[0].slice(found[1], 1).to_pylist()[0] if found is not None else None
     line = next(islice(unpacked(stream, compression_of(path)), number - 1, None), b"")
     return decoded(line) if line.strip() else None
 

@@ -218,17 +218,20 @@ def _skip(stream: BinaryIO, count: int) -> None:
 def _table_batches(source: Source, file: int, first: int, place: int, size: int) -> Iterator[Batch]:
     rows = place
     total = max(1, source.size)
-    for batch, read in _record_batches(source, place):
-        for count, table in tables.packed(batch, size):
+    for found, read in _record_batches(source, place, max(size, tables.BATCH_BYTES)):
+        for count, table in tables.packed(found, size):
             ends = tuple(range(rows + 1, rows + count + 1))
             yield Batch(first, ends=ends, table=table, form=source.form, file=file, read=min(read, total))
             first, rows = first + count, rows + count
 
 
-def _record_batches(source: Source, place: int) -> Iterator[tuple[pyarrow.RecordBatch, int]]:
-    """Yield record batches behind a number of rows, each with how much of the file was read."""
+def _record_batches(source: Source, place: int, size: int) -> Iterator[tuple[tables.Rows, int]]:
+    """Yield record batches behind a number of rows, each with how much of the file was read.
+
+    Where the file does not say how its rows are divided, a batch has about `size` bytes.
+    """
     if source.container == "dataset":
-        yield from ((batch, 0) for batch in tables.HubRows(source.name).rows(place))
+        yield from ((found, 0) for found in tables.HubRows(source.name).rows(place))
         return
     with opened(source.name) as stream:
         text = unpacked(stream, source.compression)
@@ -236,13 +239,13 @@ def _record_batches(source: Source, place: int) -> Iterator[tuple[pyarrow.Record
             head = text.read(len(tables.ARROW_FILE))
             if head != tables.ARROW_FILE:
                 text = chained(head, text)
-            yield from ((batch, stream.tell()) for batch in tables.arrow_rows(text, place))
+            yield from ((found, stream.tell()) for found in tables.arrow_rows(text, place))
         elif not source.compression:
-            yield from ((batch, stream.tell()) for batch in tables.parquet_rows(text, place))
+            yield from ((found, stream.tell()) for found in tables.parquet_rows(text, place, size))
         else:
             with tempfile.TemporaryFile() as whole:  # a Parquet file is read from its end
                 shutil.copyfileobj(text, whole)
-                yield from ((batch, source.size) for batch in tables.parquet_rows(whole, place))
+                yield from ((found, source.size) for found in tables.parquet_rows(whole, place, size))
 
 
 def chained(head: bytes, rest: BinaryIO) -> BinaryIO:
@@ -271,7 +274,7 @@ class _Chained(io.RawIOBase):
 
 def first_table(source: Source) -> pyarrow.RecordBatch | None:
     """Return the first rows of a file of tables, or None where there are none."""
-    return next((batch for batch, _ in islice(_record_batches(source, 0), 1)), None)
+    return next((batch for (batch, _), _ in islice(_record_batches(source, 0, tables.BATCH_BYTES), 1)), None)
 
 
 def fingerprint(name: str) -> str:
