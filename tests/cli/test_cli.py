@@ -67,7 +67,7 @@ def test_standard_input_lines_and_tools(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(conversations.read_bytes())))
     piped = output("show", "-", "--line", 2, "--family", "qwen3")
     shown = output("show", conversations, "--line", 2, "--family", "qwen3")
-    assert piped.startswith("standard input:2 as qwen3\n")
+    assert piped.startswith("standard input:2 as qwen3, loss assistant\n")
     assert piped.splitlines()[1:] == shown.splitlines()[1:]
     place = written(tmp_path / "in", {"role": "user", "content": "hi"})
     (tmp_path / "tools").write_text(json.dumps([{"name": "look_up", "parameters": {}}]))

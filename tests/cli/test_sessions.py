@@ -43,7 +43,8 @@ def test_a_page_has_every_sample_of_a_session(record: Path, tmp_path: Path, outp
 
 def test_the_terminal_shows_them_one_after_another(record: Path, output: Callable[..., str]) -> None:
     text = output("show", record, "--session", "a", "--family", "qwen3")
-    assert text.replace("│", "").count("Find·cats") == 2
+    assert re.sub("[│┃]", "", text).count("Find·cats") == 2
+    assert text.count("--legend") == 1
     assert "a, up to turn 0" in text
     assert "a, up to turn 1" in text
 

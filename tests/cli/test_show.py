@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from rich.color import Color
 
 import isc
 from command_line import written
 from isc import cli
+from isc.cli.show import COLOURS
 from isc.viewer.texts import token_texts
 
 EXAMPLES = ("chat.json", "languages.json", "reasoning.json", "tools.json")
@@ -46,10 +48,11 @@ def test_every_token_is_shown_once_with_its_end(
     given = json.loads((root / "examples" / name).read_text())
     rendered = small.render(given["messages"], given.get("tools"))
     text = "".join(token_lines(output("show", root / "examples" / name, "--family", "qwen3")))
-    assert len(re.findall("[│⟧]", text)) == len(rendered)
+    assert len(re.findall("[│┃]", text)) == len(rendered)
+    assert text.count("┃") == sum(rendered.sampled_mask)
     bodies = re.findall("⟦([^⟧]*)⟧", text)
     assert len(bodies) == sum(run.body for run in rendered.runs)
-    assert sum(body.count("│") + 1 for body in bodies) == sum(rendered.is_content)
+    assert sum(len(re.findall("[│┃]", body)) for body in bodies) == sum(rendered.is_content)
 
 
 @pytest.mark.parametrize("name", ["reasoning.json", "tools.json"])
@@ -73,7 +76,7 @@ def test_ids_are_shown_one_a_line(root: Path, output: Callable[..., str], small:
     shown = output("show", root / "examples/chat.json", "--family", "qwen3", "--ids", "--generation-prompt")
     lines = [line.split(maxsplit=5) for line in shown.splitlines() if re.match(r" +\d+ +\d+ ", line)]
     assert [int(line[1]) for line in lines] == list(rendered.token_ids)
-    assert [line[4] == "sampled" for line in lines] == list(rendered.sampled_mask)
+    assert [line[4] == "trained" for line in lines] == list(rendered.sampled_mask)
     assert [line[4] != "scaffold" for line in lines] == list(rendered.is_content)
     assert lines[-1][2:4] == ["-", "nobody"]
 
@@ -128,9 +131,73 @@ def test_colours_say_nothing_that_the_characters_do_not(
     monkeypatch.setenv("TERM", "xterm-256color")
     coloured = output(*arguments)
     assert STYLES.sub("", coloured) == plain
-    underlined = re.findall(r"\x1b\[1;4;\d+m([^\x1b]*)\x1b", coloured[coloured.index("── ") :])
-    bodies = re.findall("⟦([^⟧]*)⟧", "".join(token_lines(plain)))
-    assert "".join(underlined) == "".join(bodies).replace("│", "")
+    underlined = re.findall(r"\x1b\[1;4;38;5;\d+m([^\x1b]*)\x1b", coloured[coloured.index("── ") :])
+    trained = [token for token in re.split("(?<=[│┃])", "".join(token_lines(plain))) if token.endswith("┃")]
+    assert "".join(underlined) == re.sub("[⟦┃]", "", "".join(trained))
+
+
+def luminance(red: float, green: float, blue: float) -> float:
+    """The relative luminance of a colour, as WCAG 2 has it."""
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("role", COLOURS)
+def test_a_role_can_be_read_on_dark_and_on_light(role: str) -> None:
+    number = re.fullmatch(r"color\((\d+)\)", COLOURS[role])
+    assert number is not None
+    light = luminance(*Color.from_ansi(int(number[1])).get_truecolor().normalized)
+    for screen in ((0.0, 0.0, 0.0), (0.12, 0.12, 0.12), (0.99, 0.96, 0.89), (1.0, 1.0, 1.0)):
+        low, high = sorted((light, luminance(*screen)))
+        assert (high + 0.05) / (low + 0.05) >= 3
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("more", [(), ("--legend", "--parts"), ("--ids", "--parts"), ("--ids", "--legend")])
+def test_forty_columns_are_enough(
+    root: Path, name: str, more: tuple[str, ...], output: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.chdir(root)
+    text = output("show", f"examples/{name}", "--family", "qwen3", "--generation-prompt", *more)
+    place, *lines = text.splitlines()
+    assert place == f"examples/{name} as qwen3, loss assistant"
+    assert max(map(cell_len, lines)) <= 40
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = output("show", f"examples/{name}", "--family", "qwen3", "--generation-prompt", *more)
+    assert len(re.findall("[│┃]", text)) == len(re.findall("[│┃]", wide))
+
+
+def test_the_legend_is_a_line_unless_it_is_asked_for(root: Path, output: Callable[..., str]) -> None:
+    asked = ("show", root / "examples/chat.json", "--family", "qwen3")
+    assert output(*asked).count("(--legend: all marks)\n\n── 0 system") == 1
+    explained = output(*asked, "--legend")
+    assert "--legend" not in explained
+    for mark in "┃│·◌⟧":
+        assert re.search(f"^[^ ]*{mark}  +[a-z]", explained, re.MULTILINE)
+
+
+def test_what_is_trained_on_is_what_the_loss_says(
+    tmp_path: Path, output: Callable[..., str], small: isc.Renderer
+) -> None:
+    chat = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello", "weight": 0},
+        {"role": "user", "content": "and?"},
+        {"role": "assistant", "content": "bye"},
+    ]
+    place = written(tmp_path / "in", *chat)
+    for loss, options in (
+        ("assistant", {}),
+        ("user-bodies", {"role_to_mask": {}, "content_sft_roles": {"user"}}),
+        ("assistant:content", {"parts": {"assistant": {"content"}}}),
+    ):
+        sample = isc.build_training_sample(small, chat, **options)  # type: ignore[arg-type]
+        lines = output("show", place, "--family", "qwen3", "--loss", loss, "--ids").splitlines()
+        shown = [line.split(maxsplit=5)[4] == "trained" for line in lines if re.match(r" +\d+ +\d+ ", line)]
+        assert shown == list(sample.loss_mask)
+        text = "".join(token_lines(output("show", place, "--family", "qwen3", "--loss", loss)))
+        assert text.count("┃") == sample.trainable_tokens
 
 
 def test_tokens_are_counted_by_role(root: Path, output: Callable[..., str], small: isc.Renderer) -> None:

@@ -184,14 +184,27 @@ class Samples:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Look:
+    """How tokens are shown in a terminal."""
+
+    ids: bool = False
+    """One token a line, with position, id and attribution."""
+    parts: bool = False
+    """Tell the parts of bodies apart: reasoning, content, a call's name, its arguments, ..."""
+    legend: bool = False
+    """Explain every mark first."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class PageFile:
-    """Whether a conversation is shown on a page of HTML, and what that marks as trained on."""
+    """Whether a conversation is shown on a page of HTML, and what is marked as trained on."""
 
     html: WrittenFile = None
     """Write a page for a browser instead: one file, which shows every token with its owner and whether it is trained
     on. `-` is standard output."""
     loss: str = "assistant"
-    """What the page marks as trained on; as for `isc build`."""
+    """What is marked as trained on; as for `isc build`."""
     overwrite: bool = False
     """Replace the page if it is there."""
 

@@ -25,7 +25,7 @@ from isc.build.saved import is_of_samples
 from isc.build.sources import STDIN, expanded, named, opened, read_batches
 from isc.cli import Exit
 from isc.cli import show as shown
-from isc.cli.arguments import File, Format, Manner, PageFile, Samples, Whole, console
+from isc.cli.arguments import File, Format, Look, Manner, PageFile, Samples, Whole, console
 from isc.cli.coverage import COLUMNS, known_coverage, rows_of
 from isc.cli.files import BuildPaths, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
@@ -37,6 +37,7 @@ from isc.conversation.renderer import Renderer
 from isc.encoding.encoders import EngineName
 from isc.errors import EncoderError, Error, OptionError
 from isc.loading import template_digest, vocabulary_digest
+from isc.viewer.texts import token_texts
 
 _HELP = """\
 Chat messages to the exact token ids a model reads, with the owner of every token.
@@ -65,6 +66,7 @@ _EVERYWHERE = ("--help", "--version")
 _NO_FORMAT = Format()
 _NO_PAGE = PageFile()
 _ANY_MANNER = Manner()
+_ANY_LOOK = Look()
 _ANY_SAMPLES = Samples()
 
 
@@ -76,13 +78,12 @@ def show(
     format: Format = _NO_FORMAT,
     tools: Path | None = None,
     line: Whole | None = None,
-    ids: bool = False,
-    parts: bool = False,
+    look: Look = _ANY_LOOK,
     generation_prompt: bool = False,
     session: str | None = None,
     page: PageFile = _NO_PAGE,
 ) -> int:
-    """Show a conversation as tokens: whose they are, and what is body or scaffold.
+    """Show a conversation as tokens: whose they are, what is body or scaffold, and what is trained on.
 
     A row of a build is shown as tokens again: whose they are where it has the columns of `--columns attribution`, else
     what of them is trained on. Its vocabulary is the one that the samples name.
@@ -106,36 +107,38 @@ def show(
         format: Chat format and vocabulary.
         tools: JSON file of tools to offer, instead of those in FILE.
         line: Which line of a file with one conversation a line. By default the first that holds one.
-        ids: One token a line, with position, id and attribution.
-        parts: Tell the parts of bodies apart: reasoning, content, a call's name, its arguments, ...
+        look: How tokens are shown.
         generation_prompt: End with what asks the model for its turn.
         session: A session of FILE, a record that `isc serve` wrote: all its samples, with their log-probabilities.
         page: A page of HTML instead.
     """
     if file != STDIN and is_of_samples(Path(file)):
-        show_saved(saved_sample(Path(file), line, format), page, ids=ids)
+        show_saved(saved_sample(Path(file), line, format), page, look)
         return Exit.OK
     if session is not None:
-        return _recorded(Path(file), session, _chosen(format, "tokenizers")[0], format.model, page, ids)
+        return _recorded(Path(file), session, _chosen(format, "tokenizers")[0], format.model, page, look)
     place, read = _offering(_conversation(file, line), tools)
     renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
     if page.html is not None:
         return _write_shown(renderer, vocabulary, read, page, generation_prompt, file, place)
+    loss = parse_loss(page.loss)
     with _at(place):
-        rendered = renderer.render(read.messages, read.tools, generation_prompt, parts=parts)
+        sample = sample_of(renderer, read, loss, generation_prompt)
+    rendered = sample.rendered if look.parts else shown.without_parts(sample.rendered)
+    marked = shown.shown_of(rendered, token_texts(rendered.token_ids, renderer.encoder), sample.loss_spans)
     output = console()
-    output.print(f"{place} as {described(renderer.family)}", style="bold")
+    output.print(f"{place} as {described(renderer.family)}, loss {loss}", style="bold", soft_wrap=True)
     output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")
-    output.print("", shown.counts(rendered), sep="\n")
-    print_tokens(output, rendered, renderer.encoder, ids=ids)
+    output.print("", shown.counts(rendered, marked.trained, output.width), sep="\n")
+    print_tokens(output, marked, look, explained=False)
     return Exit.OK
 
 
-def _recorded(record: Path, session: str, renderer: Renderer, model: str | None, page: PageFile, ids: bool) -> int:
+def _recorded(record: Path, session: str, renderer: Renderer, model: str | None, page: PageFile, look: Look) -> int:
     """Show a session of a record. Only this needs the gateway."""
     from isc.cli.sessions import show_session
 
-    return show_session(record, session, renderer, model, page, ids)
+    return show_session(record, session, renderer, model, page, look)
 
 
 def _offering(placed: tuple[str, Conversation], tools: Path | None) -> tuple[str, Conversation]:

@@ -10,17 +10,15 @@ from rich.console import Console
 from isc.build.metadata import Metadata, read_metadata
 from isc.build.saved import sample_of_row, saved_row, tells_owners
 from isc.cli import show as shown
-from isc.cli.arguments import Format, PageFile, console
+from isc.cli.arguments import Format, Look, PageFile, console
 from isc.cli.formats import EMBEDDED, choose
 from isc.cli.pages import write_html
-from isc.cli.show import Titles
+from isc.cli.show import Shown, Titles
 from isc.conversation.renderer import Renderer
 from isc.conversation.training import TrainingSample
-from isc.encoding.base import Encoder
 from isc.errors import OptionError
 from isc.formats.catalogue import list_families
 from isc.loading import vocabulary_digest
-from isc.rendered import RenderedTokens
 from isc.viewer import html
 from isc.viewer.texts import token_texts
 
@@ -74,7 +72,7 @@ def _with_vocabulary(format: Format, metadata: Metadata) -> Format:
     return Format(family=name if name in list_families() else None, model=model)
 
 
-def show_saved(saved: SavedSample, page: PageFile, *, ids: bool) -> None:
+def show_saved(saved: SavedSample, page: PageFile, asked: Look) -> None:
     """Print a sample, or write its page."""
     sample, rendered = saved.sample, saved.sample.rendered
     if page.html is not None:
@@ -91,18 +89,20 @@ def show_saved(saved: SavedSample, page: PageFile, *, ids: bool) -> None:
     if not saved.owned:
         told = "its columns do not tell whose tokens are; --columns attribution does"
         output.print(f"in brackets is what is trained on: {told}", soft_wrap=True)
-    else:
-        output.print(shown.counts(rendered))
+    texts = token_texts(rendered.token_ids, saved.renderer.encoder)
+    marked = shown.shown_of(rendered, texts, sample.loss_spans)
+    if saved.owned:
+        output.print(shown.counts(rendered, marked.trained, output.width))
     titles = None if saved.owned else ("trained", "context")
-    print_tokens(output, rendered, saved.renderer.encoder, titles, ids=ids)
+    print_tokens(output, marked, asked, titles, explained=False)
 
 
 def print_tokens(
-    output: Console, rendered: RenderedTokens, encoder: Encoder, titles: Titles | None = None, *, ids: bool
+    output: Console, marked: Shown, asked: Look, titles: Titles | None = None, *, explained: bool = True
 ) -> None:
-    """Print the legend, and the tokens by message or one a line."""
-    for part in ("", shown.legend(), ""):
-        output.print(part)
-    texts = token_texts(rendered.token_ids, encoder)
-    for text in (shown.id_lines if ids else shown.conversation_lines)(rendered, texts, output.width, titles):
+    """Print the tokens by message or one a line, before them what the marks mean, unless that was `explained`."""
+    output.print()
+    if not explained:
+        output.print(shown.legend() if asked.legend else shown.key(), "", sep="\n")
+    for text in (shown.id_lines if asked.ids else shown.conversation_lines)(marked, output.width, titles):
         output.print(text, soft_wrap=True)

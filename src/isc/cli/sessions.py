@@ -5,20 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from isc.cli import Exit
-from isc.cli.arguments import PageFile, console
+from isc.cli.arguments import Look, PageFile, console
 from isc.cli.formats import EMBEDDED, described
 from isc.cli.pages import write_html
 from isc.cli.saved import print_tokens
+from isc.cli.show import shown_of
 from isc.conversation.renderer import Renderer
 from isc.errors import OptionError
 from isc.gateway.reports import RewardedSample, session_samples
 from isc.gateway.store import RecordedSession, model_of, read_all
 from isc.loading import vocabulary_digest
 from isc.viewer.page import page_of
+from isc.viewer.texts import token_texts
 from isc.viewer.views import View
 
 
-def show_session(record: Path, name: str, renderer: Renderer, model: str | None, asked: PageFile, ids: bool) -> Exit:
+def show_session(record: Path, name: str, renderer: Renderer, model: str | None, page: PageFile, asked: Look) -> Exit:
     """Show the samples of a session.
 
     Args:
@@ -26,8 +28,8 @@ def show_session(record: Path, name: str, renderer: Renderer, model: str | None,
         name: The session.
         renderer: Format and vocabulary of the model that was served.
         model: The model's name or directory; None for the embedded vocabulary.
-        asked: Whether and where a page is asked for.
-        ids: One token a line, in the terminal.
+        page: Whether and where a page is asked for.
+        asked: How tokens are shown in the terminal.
 
     Raises:
         RecordError: The file is no record.
@@ -38,16 +40,17 @@ def show_session(record: Path, name: str, renderer: Renderer, model: str | None,
     if not views:
         raise OptionError(f"--session {name}: no answer of it reached its agent")
     output = console()
-    if asked.html is not None:
-        page = page_of(views, renderer.encoder, name, f"{described(renderer.family)} · {record.name}")
-        if write_html(page, asked.html, overwrite=asked.overwrite, source=str(record)):
-            output.print(f"{asked.html}: {len(views):,} samples of {name}", soft_wrap=True)
+    if page.html is not None:
+        content = page_of(views, renderer.encoder, name, f"{described(renderer.family)} · {record.name}")
+        if write_html(content, page.html, overwrite=page.overwrite, source=str(record)):
+            output.print(f"{page.html}: {len(views):,} samples of {name}", soft_wrap=True)
         return Exit.OK
-    for view in views:
+    for number, view in enumerate(views):
         output.print(f"{name}, {view.title[0].lower()}{view.title[1:]}", style="bold")
         for note in view.notes:
             output.print(note, soft_wrap=True)
-        print_tokens(output, view.rendered, renderer.encoder, ids=ids)
+        texts = token_texts(view.rendered.token_ids, renderer.encoder)
+        print_tokens(output, shown_of(view.rendered, texts, view.trained), asked, explained=number > 0)
     return Exit.OK
 
 

@@ -9,11 +9,11 @@ from itertools import accumulate
 
 from isc.rendered import Decoder
 
-END, OPEN, CLOSE = "│", "⟦", "⟧"
+END, TRAINED_END, OPEN, CLOSE = "│", "┃", "⟦", "⟧"
 SPACE, NEWLINE, TAB, RETURN, NO_BASE = "·", "↵", "→", "␍", "◌"
 NOTE_OPEN, NOTE_CLOSE = "⟨", "⟩"
 
-_MARKS = frozenset((END, OPEN, CLOSE, SPACE, NEWLINE, TAB, RETURN, NO_BASE, NOTE_OPEN, NOTE_CLOSE))
+_MARKS = frozenset((END, TRAINED_END, OPEN, CLOSE, SPACE, NEWLINE, TAB, RETURN, NO_BASE, NOTE_OPEN, NOTE_CLOSE))
 _VISIBLE = {" ": SPACE, "\n": NEWLINE, "\t": TAB, "\r": RETURN}
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 _LONGEST_CHARACTER = 4
