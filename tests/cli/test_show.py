@@ -180,7 +180,7 @@ def test_the_legend_is_a_line_unless_it_is_asked_for(root: Path, output: Callabl
 def test_what_is_trained_on_is_what_the_loss_says(
     tmp_path: Path, output: Callable[..., str], small: isc.Renderer
 ) -> None:
-    chat = [
+    chat: list[dict[str, object]] = [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "hello", "weight": 0},
         {"role": "user", "content": "and?"},

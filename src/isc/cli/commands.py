@@ -34,6 +34,7 @@ from isc.cli.parts import begun_day, ended_in_parts
 from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
 from isc.cli.saved import print_tokens, saved_sample, show_saved
 from isc.conversation.renderer import Renderer
+from isc.conversation.training import TrainingSample
 from isc.encoding.encoders import EngineName
 from isc.errors import EncoderError, Error, OptionError
 from isc.loading import template_digest, vocabulary_digest
@@ -121,17 +122,24 @@ def show(
     renderer, vocabulary = _chosen(format, "tokenizers")  # so little is encoded that the fast one is not worth loading
     if page.html is not None:
         return _write_shown(renderer, vocabulary, read, page, generation_prompt, file, place)
-    loss = parse_loss(page.loss)
     with _at(place):
-        sample = sample_of(renderer, read, loss, generation_prompt)
+        sample = sample_of(renderer, read, parse_loss(page.loss), generation_prompt)
+    heading = f"{place} as {described(renderer.family)}, loss {parse_loss(page.loss)}"
+    _print_shown(
+        heading, EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}", sample, renderer, look
+    )
+    return Exit.OK
+
+
+def _print_shown(heading: str, note: str, sample: TrainingSample, renderer: Renderer, look: Look) -> None:
+    """Print a conversation as the tokens of a sample."""
     rendered = sample.rendered if look.parts else shown.without_parts(sample.rendered)
     marked = shown.shown_of(rendered, token_texts(rendered.token_ids, renderer.encoder), sample.loss_spans)
     output = console()
-    output.print(f"{place} as {described(renderer.family)}, loss {loss}", style="bold", soft_wrap=True)
-    output.print(EMBEDDED_NOTICE if vocabulary == EMBEDDED else f"ids are of {vocabulary}")
+    output.print(heading, style="bold", soft_wrap=True)
+    output.print(note)
     output.print("", shown.counts(rendered, marked.trained, output.width), sep="\n")
     print_tokens(output, marked, look, explained=False)
-    return Exit.OK
 
 
 def _recorded(record: Path, session: str, renderer: Renderer, model: str | None, page: PageFile, look: Look) -> int:
