@@ -155,7 +155,7 @@ def test_a_turn_of_a_traced_template_in_pieces_is_the_turn_at_once(name: str) ->
 WAITING = {
     "gpt-oss": "a text without a header is no message",
     "inkling": "a text without a kind is no message",
-    "kimi-k3": "its elements are read to the end",
+    "kimi-k3": "a text outside of all elements is no answer, and a closer makes it reasoning",
     "deepseek-v3.2": "a closer ends reasoning that nothing opened",
     "deepseek-v4": "a closer ends reasoning that nothing opened",
 }
@@ -185,6 +185,34 @@ def test_content_waits_for_no_more_than_a_marker_and_white_space(case: Case, *, 
         assert known.startswith(told)
         left = known[len(told) :].rstrip("\ufffd").strip()
         assert told == "" if waits else left in MARKER_BEGINNINGS, (k, told[-20:], left)
+
+
+@pytest.mark.parametrize(
+    ("family", "closer"),
+    [
+        (isc.KimiK3(), "<|close|>think<|sep|>"),
+        (isc.DeepSeekV4(thinking=True), "</think>"),
+        (isc.DeepSeekV32(thinking=True), "</think>"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_what_a_later_closer_makes_reasoning_waits_unless_the_prompt_is_known(family: isc.Family, closer: str) -> None:
+    """No bound is possible: the closer may come after any text. With its prompt each word is told as it comes."""
+    renderer = isc.create_renderer(embedded(family.specials), family)
+    text = ids_of(renderer, "word " * 50)
+    assert renderer.parse_response(text).content
+    assert renderer.parse_response((*text, *ids_of(renderer, closer))).content == ""
+    reader, events = renderer.reader().feed(text)
+    assert events == ()
+    assert reader.finish().content
+    prompt = renderer.render_ids([USER], add_generation_prompt=True)
+    told = []
+    reader = renderer.reader(prompt_ids=prompt)
+    for token_id in text:
+        reader, events = reader.feed([token_id])
+        told.append(events)
+    assert sum(map(bool, told)) >= 49
+    assert all(isinstance(event, isc.reading.ReasoningDelta) for events in told for event in events)
 
 
 MARKER_BEGINNINGS = ("", "<", "<t", "<to", "<too", "<tool", "<|")

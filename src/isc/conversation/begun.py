@@ -127,6 +127,8 @@ def begun(family: Family, encoder: Encoder, prompt_ids: Sequence[int], tools: tu
     said, read = last.text if last.kind == "text" else "", thought if thinks else response.content
     if response.tool_calls or read.strip() not in said:
         return Begun()  # a call has begun: what follows is no text of a field
+    if thinks and not thought.strip() and not response.content:
+        return Begun()  # a label of reasoning, and white space after it: neither says anything
     text = _open_text(said, read)
     says_all = thinks and bool(response.content)
     content = _kept(text, response.content) if says_all or not thinks else 0

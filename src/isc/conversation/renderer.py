@@ -293,7 +293,8 @@ class Renderer(Displayed, Struct, frozen=True):
         """Return a reader of one turn while it is sampled. It ends in what `parse_response` says of all ids.
 
         Args:
-            prompt_ids: The ids before, as for `parse_response`.
+            prompt_ids: The ids before, as for `parse_response`. Without them DeepSeek V3.2 and V4 with reasoning and
+                Kimi K3 tell all at the stop: a closer of reasoning may come after any text, and makes reasoning of it.
             tools: The tools offered, likewise.
 
         >>> import isc

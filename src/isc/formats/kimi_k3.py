@@ -27,7 +27,7 @@ from isc.errors import ConversationError
 from isc.formats import _kimi as kimi
 from isc.formats.base import Family
 from isc.formats.reading import element_calls as elements
-from isc.formats.reading.following import ANYWHERE, Follows
+from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import until
 from isc.formats.segments import argument_text, body, content_text, owned, scaffold, special, unsupported_role
 from isc.types import (
@@ -158,7 +158,7 @@ class KimiK3(Family, frozen=True, tag_field="family", tag="kimi-k3"):
     def follows(self, tools: tuple[ToolSpec, ...]) -> Follows:
         """Return what tells how a turn goes on while it is sampled."""
         del tools
-        return Follows(self.stop_tokens, begins=ANYWHERE)
+        return elements.follows(self.stop_tokens)
 
 
 def _system(kind: str, text: str) -> tuple[Segment, ...]:

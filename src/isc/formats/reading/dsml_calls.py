@@ -19,8 +19,9 @@ from msgspec.structs import replace
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
 from isc.formats.reading.following import Follows, followed
 from isc.formats.reading.grammars import Attempt, calls_of, text_begins
+from isc.formats.reading.pair_telling import Key, PairTeller
 from isc.formats.reading.scanners import CallReading, find_special, reasoning, reasoning_start
-from isc.formats.reading.tagged_calls import TaggedCalls
+from isc.formats.reading.tagged_calls import TaggedCalls, tag_patterns
 from isc.formats.segments import argument_text, arguments_object, body, spelled
 from isc.types import ParsedResponse, Reasoning, Sampled, Segment, ToolCall, ToolSpec
 
@@ -93,7 +94,9 @@ class DsmlCalls(Struct, frozen=True, cache_hash=True):
         """Return what tells how a turn goes on while it is sampled."""
         known = followed(stops, _grammar(self), markers)
         texts = text_begins(self.tag(self.block), self.marks)
-        return replace(known, closes_unopened=True, begins=known.begins._replace(texts=(*known.begins.texts, *texts)))
+        begins = known.begins._replace(texts=(*known.begins.texts, *texts))
+        begins = begins._replace(in_text="nowhere" if self.marks else "anywhere")
+        return replace(known, closes_unopened=True, begins=begins, telling=_teller(self))
 
     def _cut_off(self, turn: Coded, attempts: list[Attempt]) -> list[Attempt]:
         """Add the call in whose first tag the turn ends, where it ends so after others."""
@@ -154,4 +157,39 @@ def _grammar(dsml: DsmlCalls) -> TaggedCalls:
         after=f"{dsml.tag(dsml.parameter, closes=True)}>\n",
         marks=dsml.marks,
         middle_of_text='" string="true">',
+    )
+
+
+@lru_cache(maxsize=16)
+def _teller(dsml: DsmlCalls) -> PairTeller:
+    """Return what tells the calls of a block.
+
+    Where the tags are text, a value goes on past the end of its call if something surer ends it later: then the start
+    of another call tells that the one before it has ended.
+    """
+    patterns = tag_patterns(_grammar(dsml))
+    block, end, last, another = (
+        encoded(tag, dsml.marks)
+        for tag in (
+            f"{dsml.tag(dsml.block)}>",
+            f"{dsml.tag(dsml.parameter, closes=True)}>",
+            f"{dsml.tag(dsml.invoke, closes=True)}>",
+            dsml.tag(dsml.parameter),
+        )
+    )
+    follows = "" if dsml.marks else rf"(?=\s*+{patterns.start.pattern})"
+    surely = "" if dsml.marks else rf"(?=\s*+(?:{patterns.another.pattern}|{patterns.close.pattern}{follows}))"
+    return PairTeller(
+        dsml.marks,
+        dsml.marks,
+        lead="<",
+        head=re.compile(rf"\s*+(?:{re.escape(block)}\s*+)?{patterns.start.pattern}{patterns.loose.head.pattern}"),
+        pair=patterns.loose.pair,
+        end=end,
+        closer=re.compile(rf"\s*+{patterns.close.pattern}{follows}"),
+        last=last,
+        surely=surely,
+        breaks=() if dsml.marks else (last, another),
+        name_of=lambda head: head["name"],
+        key_of=lambda pair: Key(pair["key"], pair.lastgroup == "text"),
     )

@@ -10,11 +10,16 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from isc.formats.reading.coded import Coded, coded, decoded, encoded
-from isc.formats.reading.grammars import Attempt, calls_of
-from isc.formats.reading.scanners import CallReading, unquoted
+from isc.formats.reading.events import ReasoningEnded
+from isc.formats.reading.following import Follows, Phase, Place, Probe, Step, of_calls, said_exactly
+from isc.formats.reading.grammars import Attempt, Begins, calls_of
+from isc.formats.reading.pair_telling import Key, PairTeller
+from isc.formats.reading.scanners import CallReading, spelling, unquoted
+from isc.formats.reading.telling import LONGEST_HEAD
 from isc.formats.segments import body, is_special, scaffold, special
 from isc.types import (
     AssistantMessage,
@@ -34,6 +39,7 @@ CLOSE: Final = "<|close|>"
 SEP: Final = "<|sep|>"
 MARKS: Final = (OPEN, CLOSE, SEP)
 
+_THINK, _RESPONSE, _TOOLS = "think", "response", "tools"
 _ATTRIBUTE: Final = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -74,7 +80,7 @@ def closing(tag: str, part: BodyPart | None = None) -> tuple[Segment, ...]:
 def read(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
     """Read a turn without its stop: the element that the prompt opened, then those that follow it."""
     text = coded(sampled, 0, MARKS).text
-    thinks = _channel(sampled) == "think" or (not sampled.prompted and _unopened_thought(text))
+    thinks = _channel(sampled) == _THINK or (not sampled.prompted and _unopened_thought(text))
     position, thought, complete = 0, None, True
     opened = _patterns().think.match(text)
     if opened or thinks:
@@ -92,7 +98,7 @@ def _said(
     """Read content and calls from a place on, which begins a segment."""
     places = coded(sampled, 0, MARKS).places
     turn = coded(sampled, places.index(position), MARKS)
-    attempts = _attempts(turn)
+    attempts = _CALLS.attempts(turn, tools)
     calls = calls_of(turn, attempts, tools)
     edges = [0, *(edge for attempt in attempts for edge in (attempt.start, attempt.end)), len(turn.text)]
     pieces = [turn.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
@@ -105,14 +111,38 @@ def _said(
     return ParsedResponse(decoded(content, MARKS), thought, calls, complete)
 
 
-def _attempts(turn: Coded) -> list[Attempt]:
-    """Return the calls of a turn, in order."""
-    attempts: list[Attempt] = []
-    position = 0
-    while opener := _patterns().call.search(turn.text, position):
-        attempts.append(_attempt(turn, opener))
-        position = max(attempts[-1].end, opener.end())
-    return attempts
+class ElementCalls(Struct, frozen=True, cache_hash=True):
+    """Calls as elements."""
+
+    marks: tuple[str, ...] = MARKS
+
+    @property
+    def name(self) -> str:
+        """Return the name of the grammar."""
+        return "elements"
+
+    @property
+    def enders(self) -> tuple[str, ...]:
+        """Return nothing: what ends reasoning is an element."""
+        return ()
+
+    @property
+    def begins(self) -> Begins:
+        """Return nothing: every call begins with a mark."""
+        return Begins()
+
+    def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
+        """Return the calls of a turn, in order."""
+        del tools  # values have types of their own
+        attempts: list[Attempt] = []
+        position = 0
+        while opener := _patterns().call.search(turn.text, position):
+            attempts.append(_attempt(turn, opener))
+            position = max(attempts[-1].end, opener.end())
+        return attempts
+
+
+_CALLS: Final = ElementCalls()
 
 
 def _attempt(turn: Coded, opener: re.Match[str]) -> Attempt:
@@ -198,7 +228,7 @@ def _channel(sampled: Sampled) -> str:
     """Return the element that the prompt left open."""
     names = [segment.text for segment in sampled.prompted if segment.kind == "text"][:1]
     is_closed = any(is_special(segment, CLOSE) for segment in sampled.prompted)
-    return names[0] if names and not is_closed and names[0] in ("think", "response") else ""
+    return names[0] if names and not is_closed and names[0] in (_THINK, _RESPONSE) else ""
 
 
 def _unopened_thought(text: str) -> bool:
@@ -249,3 +279,87 @@ def _patterns() -> _Patterns:
         end_call=re.compile(rf"\s*(?P<closer>{closes}call{ends})"),
         edge_of_call=re.compile(f"(?P<closer>{closes}call{ends})|{call}|{closes}(?:tools|message){ends}"),
     )
+
+
+def _teller() -> PairTeller:
+    """Return what tells calls while they are sampled."""
+    patterns = _patterns()
+    end, last = (encoded(f"{CLOSE}{tag}{SEP}", MARKS) for tag in ("argument", "call"))
+    return PairTeller(
+        MARKS,
+        (OPEN,),
+        lead="",
+        head=patterns.call,
+        pair=patterns.argument,
+        end=end,
+        closer=patterns.end_call,
+        last=last,
+        name_of=lambda head: _attributes(head["attributes"]).get("tool"),
+        key_of=_key_of,
+    )
+
+
+def _key_of(tag: re.Match[str]) -> Key:
+    attributes = _attributes(tag["attributes"])
+    return Key(attributes.get("key"), attributes.get("type", "string") == "string")
+
+
+def follows(stops: Sequence[str]) -> Follows:
+    """Return what tells how a turn goes on while it is sampled."""
+    return Follows(tuple(stops), grammar=_CALLS, coded=MARKS, telling=_teller(), follow_piece=_follow_piece)
+
+
+def _follow_piece(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
+    """Go on with a piece of a turn whose elements come in the order in which they are rendered.
+
+    Anything else between them waits, with all that follows.
+    """
+    if place.phase == "start":
+        place = _started(place)
+    if place.phase == "calls":
+        return of_calls(place, piece, follows, probe)
+    if place.header or is_special(piece, *MARKS):
+        return _of_tag(place, piece)
+    if place.phase == "header":  # white space beside calls says nothing
+        return place if place.has_head and not piece.text.strip() else replace(place, phase="held"), ()
+    text = place.half + piece.text
+    if place.is_lead and not text.strip():  # the model may open once more what the prompt has opened
+        return replace(place, half=text), ()
+    return said_exactly(replace(place, half="", is_lead=False), text)
+
+
+def _started(place: Place) -> Place:
+    """Return where the prompt left a turn."""
+    channel = _channel(Sampled((), (0,), prompted=place.header))
+    phase: Phase = "header"
+    if channel:
+        phase = "reasoning" if channel == _THINK else "content"
+    return replace(place, phase=phase, header=(), is_lead=bool(channel))
+
+
+def _of_tag(place: Place, piece: Segment) -> Step:
+    """Go on with a piece of a tag. One that is none, or another than may follow, is told when the turn is read."""
+    held = replace(place, phase="held", header=())
+    tag = spelling((*place.header, piece))
+    if not is_special(piece, SEP):
+        return replace(place, header=(*place.header, piece)) if len(tag) <= LONGEST_HEAD else held, ()
+    place = replace(place, header=())
+    is_next = not place.has_head and place.phase == "header"
+    if tag == f"{CLOSE}{_THINK}{SEP}" and place.phase == "reasoning":
+        place, told = said_exactly(place, place.half)
+        return replace(place, phase="header", half="", reasoning_ended=True), (*told, ReasoningEnded())
+    if tag == f"{CLOSE}{_RESPONSE}{SEP}" and place.phase == "content":
+        place, told = said_exactly(place, place.half)
+        return replace(place, phase="header", half="", has_head=True), told
+    if tag == f"{OPEN}{_THINK}{SEP}" and ((is_next and not place.reasoning_ended) or _opens_again(place, "reasoning")):
+        return replace(place, phase="reasoning", half="", is_lead=False), ()
+    if tag == f"{OPEN}{_RESPONSE}{SEP}" and (is_next or _opens_again(place, "content")):
+        return replace(place, phase="content", half="", is_lead=False), ()
+    if tag == f"{OPEN}{_TOOLS}{SEP}" and place.phase == "header":
+        return replace(place, phase="calls"), ()
+    return held, ()
+
+
+def _opens_again(place: Place, phase: Phase) -> bool:
+    """Return whether a tag opens what the prompt has opened, and nothing was said before."""
+    return place.phase == phase and place.is_lead

@@ -29,7 +29,7 @@ from isc.formats.reading.events import (
 )
 from isc.formats.reading.grammars import NOTHING_AROUND, Around, Begins, Grammar, read_calls
 from isc.formats.reading.tellers import teller_of
-from isc.formats.reading.telling import OpenCall, Teller, appended, rest_of_arguments
+from isc.formats.reading.telling import NOWHERE, OpenCall, Teller, Told, appended, rest_of_arguments
 from isc.formats.segments import special, specials_pattern
 from isc.types import ParsedResponse, ParsedToolCall, Reasoning, Sampled, Segment, ToolSpec
 
@@ -39,6 +39,8 @@ MOST_PROBES: Final = 32
 """Closers of calls at which a turn is read. At later ones it is read only where it has grown by much since."""
 _LONGEST: Final = 1_024
 """Characters of one word that may wait for its end. A longer one is told when the turn stops."""
+
+_HALF_CHARACTER: Final = "\ufffd"
 
 Phase: TypeAlias = Literal["start", "header", "reasoning", "drafted", "content", "calls", "ignored", "held", "stopped"]
 
@@ -72,6 +74,7 @@ class Follows(Struct, frozen=True):
     is content only where no call follows. `follow_piece`: how a format goes on whose turns are messages of their own.
     `halts`: specials at which a turn may have stopped: all that follows waits.
     `grammar`: how calls are spelled, `coded` the specials that are told from text beside and inside of calls.
+    `telling`: what tells the calls, where the grammar does not say it.
     """
 
     stops: tuple[str, ...]
@@ -84,15 +87,18 @@ class Follows(Struct, frozen=True):
     is_open: bool = False
     closes_unopened: bool = False
     trims_before_calls: bool = False
-    follow_piece: Callable[[Place, Segment, Probe], Step] | None = None
+    follow_piece: Callable[[Place, Segment, Follows, Probe], Step] | None = None
     halts: tuple[str, ...] = ()
     grammar: Grammar | None = None
     coded: tuple[str, ...] = ()
+    telling: Teller | None = None
 
     @property
     def teller(self) -> Teller | None:
         """Return what tells calls while they are sampled, where the grammar's can be."""
-        return teller_of(self.grammar, self.coded) if self.grammar is not None else None
+        if self.telling is not None or self.grammar is None:
+            return self.telling
+        return teller_of(self.grammar, self.coded)
 
     @property
     def text_brackets(self) -> tuple[str, ...]:
@@ -174,7 +180,7 @@ def follow(place: Place, piece: Segment, follows: Follows, probe: Probe, *, is_o
     if piece.kind == "special" and piece.text in follows.halts:
         return replace(place, phase="held"), ()
     if follows.follow_piece is not None and place.phase != "held":
-        return follows.follow_piece(place, piece, probe)
+        return follows.follow_piece(place, piece, follows, probe)
     pieces: tuple[Segment, ...] = (piece,)
     if place.phase == "start":
         place, pieces = _begun(place, piece, follows, is_open=is_open or follows.is_open)
@@ -246,7 +252,7 @@ def _said(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Said:
     if place.phase == "content":
         return _of_content(place, piece, follows, probe)
     if place.phase == "calls":
-        return (*_of_calls(place, piece, follows, probe), "")
+        return (*of_calls(place, piece, follows, probe), "")
     markers = follows.reasoning
     if markers is not None and piece.kind == "special":
         if piece.text == markers.closer:
@@ -292,13 +298,17 @@ def _of_content(place: Place, piece: Segment, follows: Follows, probe: Probe) ->
     """Go on with content. What may be a call waits, with all that follows."""
     held = replace(place, phase="held", half="")
     if piece.kind == "special" and piece.text in follows.marks:
-        place = replace(held, phase="calls" if follows.begins.closers or follows.teller else "held")
-        return (*_of_calls(place, piece, follows, probe), "")
+        return (*of_calls(_at_calls(place, follows, probe), piece, follows, probe), "")
     if piece.kind == "special" and piece.text in follows.skipped:
         return (place if place.is_lead and not place.half else held), (), ""
     begins, text = follows.begins, place.half + piece.text
     marker = _any(begins.texts).search(text) if begins.texts else None
     cut = marker.start() if marker else len(text) - _half(text, begins.texts)
+    if marker and follows.teller and _may_call(place, text[:cut], begins):
+        place, told = _told(place, text[:cut], cut, follows, probe) if text[:cut].strip() else (place, ())
+        calls = replace(place, phase="calls", half="", call=OpenCall(NOWHERE))
+        place, more = of_calls(calls, Segment(text[cut:]), follows, probe)
+        return place, (*told, *more), ""
     if begins.names:
         cut = min(cut, len(text[:cut]) - len(_last_word(text[:cut])))
     if place.is_lead and text.strip():
@@ -312,7 +322,23 @@ def _of_content(place: Place, piece: Segment, follows: Follows, probe: Probe) ->
     return replace(place, phase="held", half="") if marker else place, told, ""
 
 
-def _of_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
+def _may_call(place: Place, before: str, begins: Begins) -> bool:
+    """Return whether a marker that is text may begin a call that is told, behind this much of a text."""
+    return begins.in_text == "anywhere" or (begins.in_text == "front" and place.is_lead and not before.strip())
+
+
+def _at_calls(place: Place, follows: Follows, probe: Probe) -> Place:
+    """Return the place where calls begin with a special. One of which a text is missing before it is no such call."""
+    teller = follows.teller
+    held = replace(place, phase="held", half="")
+    if teller is None or not teller.lead:
+        return replace(held, phase="calls") if follows.begins.closers or teller else held
+    if not place.half.endswith(teller.lead):
+        return held
+    return replace(held, phase="calls", call=OpenCall(probe.size - 1, text=teller.lead))
+
+
+def of_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
     """Give what of calls is certain. One that is not as it should be may go on: it waits, with all that follows."""
     if follows.teller is None or follows.grammar is None:
         return _of_whole_calls(place, piece, follows, probe)
@@ -325,23 +351,43 @@ def _of_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> S
         return replace(place, phase="held"), ()
     is_coded = piece.kind == "special" and piece.text in follows.coded
     code = encoded(piece.text, follows.coded) if is_coded else piece.text
-    call, named, text = follows.teller.told(call or OpenCall(probe.size - 1), code, probe.tools)
-    told: tuple[ReadingEvent, ...] = ()
+    place, told = said_of_call(place, follows.teller.told(call or OpenCall(probe.size - 1), code, probe.tools))
+    if place.call is None or place.call.stage != "closed":
+        return place, told
+    place, ended = _call_closed(place, place.call, follows, probe)
+    return place, (*told, *ended)
+
+
+def said_of_call(place: Place, told: Told) -> Step:
+    """Give what a teller tells of a call."""
+    call, named, text = told
+    events: tuple[ReadingEvent, ...] = ()
     if named is not None:
-        told += (CallStarted(place.calls_told, *named),)
+        events += (CallStarted(place.calls_told, *named),)
     if text:
         call = replace(call, told=appended(call.told, text))
-        told += (ArgumentsDelta(place.calls_told, text),)
-    place = replace(place, call=call, phase="held" if call.stage == "lost" else "calls")
-    if call.stage != "closed":
-        return place, told
-    calls = read_calls(probe.since(call.start), follows.grammar, follows.coded, probe.tools, call.start)
-    if any(one.status not in WELL_FORMED for one in calls):
+        events += (ArgumentsDelta(place.calls_told, text),)
+    return replace(place, call=call, phase="held" if call.stage == "lost" else "calls"), events
+
+
+def _call_closed(place: Place, call: OpenCall, follows: Follows, probe: Probe) -> Step:
+    """Give the end of calls that are as they should be, where the closer stands."""
+    grammar, teller = follows.grammar, follows.teller
+    assert grammar is not None, "it told that the closer stands there"
+    if call.start == NOWHERE:
+        calls = probe.read().tool_calls[place.calls_told : place.calls_told + 1]
+    else:
+        calls = read_calls(probe.since(call.start), grammar, follows.coded, probe.tools, call.start)
+    if not calls or any(one.status not in WELL_FORMED for one in calls):
         is_lost = call.reads + 1 >= MOST_PROBES
         call = replace(call, stage="loose", reads=call.reads + 1)
-        return replace(place, call=call, phase="held" if is_lost else "calls"), told
-    events = call_events(calls, place.calls_told, call)
-    return replace(place, call=None, calls_told=place.calls_told + len(calls)), (*told, *events)
+        return replace(place, call=call, phase="held" if is_lost else "calls"), ()
+    events = tuple(call_events(calls, place.calls_told, call))
+    place = replace(place, calls_told=place.calls_told + len(calls), probes=place.probes + (call.start == NOWHERE))
+    if place.probes > MOST_PROBES:
+        return replace(place, phase="held", call=None), events
+    start = NOWHERE if call.start == NOWHERE else probe.size - 1
+    return replace(place, call=OpenCall(start, text=call.text) if teller and teller.lead else None), events
 
 
 def _of_whole_calls(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
@@ -376,7 +422,7 @@ def _told(place: Place, text: str, cut: int, follows: Follows, probe: Probe) -> 
         return replace(place, blank=appended(place.blank, text[:cut]), half=text[cut:]), ()
     waiting = replace(place, is_lead=False, blank=appended((), text[len(said) : cut]), half=text[cut:])
     if place.is_lead:
-        lead = _lead(place, said, label, probe.read())
+        lead = _lead(place, said, label, probe.read(), text[len(said) :])
         if lead is None:
             return replace(place, phase="held", blank=(), half=""), ()
         told = lead
@@ -387,10 +433,10 @@ def _told(place: Place, text: str, cut: int, follows: Follows, probe: Probe) -> 
     return replace(waiting, reasoning_told=place.reasoning_told + len(told)), (ReasoningDelta(told),)
 
 
-def _lead(place: Place, said: str, label: str, response: ParsedResponse) -> str | None:
+def _lead(place: Place, said: str, label: str, response: ParsedResponse, waits: str) -> str | None:
     """Return the first words of content or reasoning, with as much of the white space before as the reading keeps.
 
-    None where the reading says something else: then it has to be waited for.
+    None where the reading says something else, or more than these words and what waits: then it has to be waited for.
     """
     read = response.content if place.phase == "content" else response.reasoning_content
     if not read:
@@ -398,7 +444,8 @@ def _lead(place: Place, said: str, label: str, response: ParsedResponse) -> str 
     space = read[: len(read) - len(read.lstrip())]
     for words in (said.lstrip(), ("".join(place.blank) + said).lstrip().removeprefix(label).lstrip()):
         if words and read.startswith(words, len(space)):
-            return space + words
+            is_all = waits.startswith(read[len(space) + len(words) :].rstrip(_HALF_CHARACTER))
+            return space + words if is_all else None
     return None
 
 
@@ -435,10 +482,16 @@ def said_in_message(place: Place, text: str, between: str) -> Step:
     told = place.reasoning_told if place.phase == "reasoning" else place.content_told
     if place.is_lead and told:
         text = between + text
-    told += len(text)
+    return said_exactly(replace(place, is_lead=False), text)
+
+
+def said_exactly(place: Place, text: str) -> Step:
+    """Give a text of reasoning or content of which nothing is trimmed."""
+    if not text:
+        return place, ()
     if place.phase == "reasoning":
-        return replace(place, is_lead=False, reasoning_told=told), (ReasoningDelta(text),)
-    return replace(place, is_lead=False, content_told=told), (ContentDelta(text),)
+        return replace(place, reasoning_told=place.reasoning_told + len(text)), (ReasoningDelta(text),)
+    return replace(place, content_told=place.content_told + len(text)), (ContentDelta(text),)
 
 
 def untold(place: Place, response: ParsedResponse) -> Iterator[ReadingEvent]:

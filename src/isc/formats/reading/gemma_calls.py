@@ -17,9 +17,9 @@ from isc.formats.reading.grammars import Attempt, Begins, last_mark, text_begins
 from isc.formats.reading.scanners import CallReading
 from isc.types import Json, ToolSpec
 
-_HEAD: Final = re.compile(rf"\s*+call:(?P<name>[^\s{{{ANY_CODE}]++)\s*+(?=\{{)")
-_KEY: Final = re.compile(rf"\s*+([^:{{}}\[\],{ANY_CODE}]++):")
-_SCALAR: Final = re.compile(rf"\s*+([^,{{}}\[\]\s{ANY_CODE}]++)\s*+")
+HEAD: Final = re.compile(rf"\s*+call:(?P<name>[^\s{{{ANY_CODE}]++)\s*+(?=\{{)")
+KEY: Final = re.compile(rf"\s*+([^:{{}}\[\],{ANY_CODE}]++):")
+WORD: Final = re.compile(rf"[^,{{}}\[\]\s{ANY_CODE}]++")
 _SPACE: Final = re.compile(r"\s*+")
 _WORDS: Final[dict[str, Json]] = {
     "true": True,
@@ -30,7 +30,7 @@ _WORDS: Final[dict[str, Json]] = {
     "False": False,
 }
 _NUMBER: Final = re.compile(r"-?\d{1,300}(\.\d+)?([eE][+-]?\d{1,3})?")
-_DEEPEST: Final = 60
+DEEPEST: Final = 60
 
 
 class GemmaCalls(Struct, frozen=True, cache_hash=True):
@@ -59,7 +59,7 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""
         del tools  # values have types of their own
-        opener, closer, edge = _patterns(self)
+        opener, closer, edge = gemma_patterns(self)
         attempts: list[Attempt] = []
         position = 0
         while begins := opener.search(turn.text, position):
@@ -80,7 +80,7 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
 
     def _call(self, turn: Coded, position: int) -> tuple[CallReading, int]:
         """Read a call's name and object, and return where the call ends."""
-        head = _HEAD.match(turn.text, position)
+        head = HEAD.match(turn.text, position)
         if head is None:
             return ("malformed_structure", None, None), position
         reader = _Reader(turn, encoded(self.quote, turn.marks), head.end())
@@ -89,7 +89,7 @@ class GemmaCalls(Struct, frozen=True, cache_hash=True):
         except _NoValueError:
             return ("malformed_structure", head["name"], None), reader.position
         assert isinstance(value, dict)  # a brace stands there
-        return ("ok", head["name"], value), _end(turn.text, reader.position)
+        return ("ok", head["name"], value), past_space(turn.text, reader.position)
 
 
 class _NoValueError(Exception):
@@ -107,18 +107,18 @@ class _Reader:
     def value(self, depth: int) -> Json:
         """Read the value that begins here."""
         text = self._turn.text
-        self.position = _end(text, self.position)
-        if depth > _DEEPEST:
+        self.position = past_space(text, self.position)
+        if depth > DEEPEST:
             raise _NoValueError
         if text.startswith(self._quote, self.position):
             return self._text()
         if text.startswith(("{", "["), self.position):
             return self._object(depth) if text[self.position] == "{" else self._list(depth)
-        scalar = _SCALAR.match(text, self.position)
-        if scalar is None:
+        word = WORD.match(text, self.position)
+        if word is None:
             raise _NoValueError
-        self.position = scalar.end()
-        return _scalar(scalar[1])
+        self.position = word.end()
+        return scalar(word.group())
 
     def _text(self) -> str:
         start = self.position + len(self._quote)
@@ -147,12 +147,12 @@ class _Reader:
         return items
 
     def _key(self) -> str:
-        self.position = _end(self._turn.text, self.position)
+        self.position = past_space(self._turn.text, self.position)
         if self._turn.text.startswith(self._quote, self.position):
             key, colon = self._text(), self._turn.text.startswith(":", self.position)
             self.position += 1
         else:
-            match = _KEY.match(self._turn.text, self.position)
+            match = KEY.match(self._turn.text, self.position)
             key, colon = (match[1], True) if match else ("", False)
             self.position = match.end() if match else self.position
         if not colon:
@@ -160,20 +160,25 @@ class _Reader:
         return key
 
     def _closes(self, bracket: str) -> bool:
-        self.position = _end(self._turn.text, self.position)
+        self.position = past_space(self._turn.text, self.position)
         closes = self._turn.text.startswith(bracket, self.position)
         self.position += closes
         return closes
 
     def _comma(self, bracket: str) -> None:
-        self.position = _end(self._turn.text, self.position)
+        self.position = past_space(self._turn.text, self.position)
         if self._turn.text.startswith(",", self.position):
             self.position += 1
         elif not self._turn.text.startswith(bracket, self.position):
             raise _NoValueError
 
 
-def _scalar(word: str) -> Json:
+def scalar(word: str) -> Json:
+    """Return the value of a word that stands in no quotes: a text where it is no other.
+
+    >>> scalar("3"), scalar("null"), scalar("blue")
+    (3, None, 'blue')
+    """
     if word in _WORDS:
         return _WORDS[word]
     number = _NUMBER.fullmatch(word)
@@ -182,12 +187,14 @@ def _scalar(word: str) -> Json:
     return float(word) if number[1] or number[2] else int(word)
 
 
-def _end(text: str, position: int) -> int:
+def past_space(text: str, position: int) -> int:
+    """Return the place of the next character that is no white space."""
     blank = _SPACE.match(text, position)
     return blank.end() if blank else position
 
 
 @lru_cache(maxsize=256)
-def _patterns(grammar: GemmaCalls) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+def gemma_patterns(grammar: GemmaCalls) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Return the patterns of a grammar's opener, of its closer, and of either."""
     opener, closer = (marker_pattern(text, grammar.marks) for text in (grammar.opener, grammar.closer))
     return re.compile(opener), re.compile(closer), re.compile(f"(?P<close>{closer})|(?P<open>{opener})")

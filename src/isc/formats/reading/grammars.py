@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -41,7 +41,8 @@ class Begins(NamedTuple):
     `texts`: what its markers begin with, where they are text. `front`: what a call at the very front of the text begins
     with, which no marker tells; `may_be_front` matches a text that may become that. `names`: whether a word before a
     marker may belong to the call. `anywhere`: whether nothing tells a call from text. `closers`: the specials at whose
-    place a call that is read as it should be has ended, whatever follows.
+    place a call that is read as it should be has ended, whatever follows. `in_text`: where one of
+    `texts` may begin a call that is told as it comes.
     """
 
     texts: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class Begins(NamedTuple):
     names: bool = False
     anywhere: bool = False
     closers: tuple[str, ...] = ()
+    in_text: Literal["nowhere", "front", "anywhere"] = "nowhere"
 
 
 class Grammar(Protocol):

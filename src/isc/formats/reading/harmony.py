@@ -109,11 +109,12 @@ def parse(sampled: Sampled, tools: Sequence[ToolSpec]) -> ParsedResponse:
     return ParsedResponse("\n".join(filter(None, contents)), thought, tuple(calls), complete)
 
 
-def follow_piece(place: Place, piece: Segment, probe: Probe) -> Step:
+def follow_piece(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
     """Go on with a piece of a turn: messages of reasoning and content, and calls of functions, are told as they come.
 
     A message to any other recipient, and one that lacks its header, waits with all that follows.
     """
+    del follows  # there is one Harmony
     if place.phase == "start":
         place = _started(place)
     if place.phase == "held":

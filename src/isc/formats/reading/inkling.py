@@ -13,10 +13,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from isc.formats import _inkling as inkling
-from isc.formats.reading.following import Follows, Phase, Place, Probe, Step, said_in_message
-from isc.formats.reading.json_calls import strict_reading
+from isc.formats.reading.coded import encoded
+from isc.formats.reading.following import (
+    MOST_PROBES,
+    WELL_FORMED,
+    Follows,
+    Phase,
+    Place,
+    Probe,
+    Step,
+    call_events,
+    said_in_message,
+    said_of_call,
+)
+from isc.formats.reading.json_calls import JsonCalls, strict_reading
+from isc.formats.reading.json_telling import JsonTeller
 from isc.formats.reading.scanners import CallReading, find_special, known, spelling, until
-from isc.formats.reading.telling import LONGEST_HEAD
+from isc.formats.reading.telling import LONGEST_HEAD, OpenCall
 from isc.formats.reading.values import JsonText, past_values
 from isc.formats.segments import is_special
 from isc.types import AssistantMessage, Ended, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolCall, ToolSpec
@@ -26,6 +39,8 @@ _SPEAKERS: Final = tuple(inkling.SPEAKERS.values())
 _ENDS: Final = (inkling.END, inkling.END_SAMPLING)
 _BREAKS: Final = (*_ENDS, *_SPEAKERS)
 _STOPS: Final = (inkling.END_SAMPLING,)
+_CALLS: Final = JsonCalls(inkling.CALL, inkling.END, inkling.SPECIALS, keys=("args",))
+_TELLER: Final = JsonTeller(_CALLS, _CALLS.marks)
 
 
 class _Message(Struct, frozen=True):
@@ -99,18 +114,20 @@ def ended(sampled: Sampled) -> Ended:
     return Ended(inkling.completed(content=has_kind, ended=is_closed), is_thinking, turn)
 
 
-def follow_piece(place: Place, piece: Segment, probe: Probe) -> Step:
-    """Go on with a piece of a turn: messages of reasoning and content are told as they come.
+def follow_piece(place: Place, piece: Segment, follows: Follows, probe: Probe) -> Step:
+    """Go on with a piece of a turn: messages are told as they come. One that lacks its head waits, with what follows.
 
-    A call, and a message that lacks its head, waits with all that follows.
+    A call is read once, at its end; after many of them the others wait.
     """
-    del probe  # nothing told depends on the rest of the turn
+    del follows  # there is one such format
     if place.phase == "start":
         place = _started(place)
     if place.phase == "held":
         return place, ()
     if place.phase == "header":
         return _head_piece(place, piece), ()
+    if place.phase == "calls":
+        return _call_piece(place, piece, probe)
     if is_special(piece, *_SPEAKERS):
         return replace(place, phase="header", header=(piece,)), ()
     if is_special(piece, inkling.END):
@@ -126,7 +143,7 @@ def _started(place: Place) -> Place:
     """Return where the prompt left a turn."""
     opened = _left_open(place.header)
     if opened and (message := _messages(opened)[-1]).kind is not None:
-        return _at(place, message)
+        return _at(place, message, spelling(opened[message.head : message.content - 1]))
     return replace(place, phase="header", header=opened)
 
 
@@ -138,19 +155,39 @@ def _head_piece(place: Place, piece: Segment) -> Place:
         return replace(place, phase="held")
     header = (*place.header, piece)
     if is_special(piece, *_KINDS):
-        return _at(place, _messages(header)[-1])
+        message = _messages(header)[-1]
+        return _at(place, message, spelling(header[message.head : message.content - 1]))
     size = sum(len(segment.text) for segment in header)
     return replace(place, phase="held" if size > LONGEST_HEAD else "header", header=header)
 
 
-def _at(place: Place, message: _Message) -> Place:
+def _at(place: Place, message: _Message, recipient: str) -> Place:
     """Return where a turn goes on in a message."""
     phase: Phase = "reasoning" if message.kind == inkling.THINKING else "content"
     if not message.is_own:
         phase = "ignored"
     elif message.kind == inkling.CALL:
-        phase = "held"
+        call = OpenCall(0, text=encoded(inkling.CALL, _CALLS.marks), name=recipient)
+        return replace(place, phase="calls", header=(), call=call)
     return replace(place, phase=phase, is_lead=True, header=())
+
+
+def _call_piece(place: Place, piece: Segment, probe: Probe) -> Step:
+    """Go on with a call's JSON. It says the name of the function, which the message's head may have said too."""
+    call = place.call or OpenCall(0)
+    is_coded = piece.kind == "special" and piece.text in _CALLS.marks
+    told = _TELLER.told(call, encoded(piece.text, _CALLS.marks) if is_coded else piece.text, probe.tools)
+    if told.named is not None and call.name and told.named.name != call.name:
+        return replace(place, phase="held", call=None), ()
+    place, events = said_of_call(place, told)
+    if told.call.stage != "closed":
+        return place, events
+    calls = probe.read().tool_calls[place.calls_told :] if place.probes < MOST_PROBES else ()
+    if len(calls) != 1 or calls[0].status not in WELL_FORMED:
+        return replace(place, phase="held"), events
+    ended = tuple(call_events(calls, place.calls_told, place.call))
+    place = replace(place, phase="header", header=(), call=None, probes=place.probes + 1)
+    return replace(place, calls_told=place.calls_told + 1), (*events, *ended)
 
 
 def _turn(sampled: Sampled) -> tuple[int, tuple[Segment, ...]]:

@@ -40,6 +40,11 @@ class JsonTeller(Struct, frozen=True):
         """Return the control token that the opener begins with."""
         return self.grammar.enders
 
+    @property
+    def lead(self) -> str:
+        """Return nothing: a control token comes first."""
+        return ""
+
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""
         if call.stage == "head":

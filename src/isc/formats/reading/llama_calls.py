@@ -18,14 +18,15 @@ from isc._json import decode_json
 from isc.errors import ConversationError
 from isc.formats.reading.coded import Coded, encoded
 from isc.formats.reading.grammars import Attempt, Begins
-from isc.formats.reading.json_calls import strict_call
+from isc.formats.reading.json_calls import strict_reading
 from isc.formats.reading.json_values import after_space, value_at
 from isc.formats.reading.scanners import CallReading
 from isc.formats.segments import arguments_object, arguments_written, body, scaffold
 from isc.types import Json, Segment, Span, ToolCall, ToolSpec
 
-_KEYS: Final = ("parameters", "arguments")
-_JSON_CALL_BEGINS: Final = re.compile(
+ARGUMENT_KEYS: Final = ("parameters", "arguments")
+"""What a call names its arguments. The first counts where an object has both."""
+JSON_CALL_BEGINS: Final = re.compile(
     r'\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"(?:[^"\\]|\\.)*+"\s*,\s*"(?:parameters|arguments)"\s*:'
 )
 _LINE: Final = re.compile(r"^\s*+(?=\{)", re.MULTILINE)
@@ -57,14 +58,20 @@ class LlamaCalls(Struct, frozen=True, cache_hash=True):
     @property
     def begins(self) -> Begins:
         """Return the bracket: a call without the marker is a turn's first object, or a line's that is offered."""
-        return Begins(("{",))
+        return Begins(("{",), in_text="front")
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
-        """Return the calls, in order: each that a marker begins, or those of a turn without a marker."""
+        """Return the calls, in order: those that a turn begins with, then each that a marker begins.
+
+        Of a turn without a marker they are those on its last line too.
+        """
         mark, attempts = encoded(self.marker, self.marks), list[Attempt]()
         start = _end(turn.text, 0, mark)
         if start == len(turn.text):
             return _bare(turn, tools)
+        front = after_space(turn.text, 0)
+        if JSON_CALL_BEGINS.match(turn.text, front, start):
+            attempts += _attempts(turn, (front, start), (front, start))
         while start < len(turn.text):
             end = _end(turn.text, start + 1, mark)
             attempts += _marked(turn, start, end)
@@ -127,17 +134,13 @@ def _attempts(turn: Coded, whole: Span, inside: Span) -> list[Attempt]:
 
 
 def _reading(raw: str) -> CallReading:
-    try:
-        value = decode_json(raw)
-    except ValueError:
-        return "invalid_json", None, None
-    return strict_call(value, _KEYS)
+    return strict_reading(raw, ARGUMENT_KEYS)
 
 
 def json_call_text(call: ToolCall) -> tuple[Segment, ...]:
     """Return a call as JSON."""
     name, arguments = body(call.name, "tool_name"), body(arguments_written(call), "tool_arguments")
-    return scaffold('{"name": "'), name, scaffold(f'", "{_KEYS[0]}": '), arguments, scaffold("}")
+    return scaffold('{"name": "'), name, scaffold(f'", "{ARGUMENT_KEYS[0]}": '), arguments, scaffold("}")
 
 
 def built_in_call_text(call: ToolCall, path: str) -> Iterator[Segment]:
@@ -158,13 +161,13 @@ def begins_call(content: str) -> bool:
 
     It begins as a rendered one, or is an object of the same keys.
     """
-    if _JSON_CALL_BEGINS.match(content):
+    if JSON_CALL_BEGINS.match(content):
         return True
     try:
         value = decode_json(content)
     except ValueError:
         return False
-    return isinstance(value, dict) and "name" in value and any(key in value for key in _KEYS)
+    return isinstance(value, dict) and "name" in value and any(key in value for key in ARGUMENT_KEYS)
 
 
 def built_in_call(raw: str) -> CallReading:

@@ -25,12 +25,13 @@ from msgspec import Struct
 from isc.formats.reading.coded import ANY_CODE, Coded, encoded
 from isc.formats.reading.grammars import Attempt, Begins
 from isc.formats.reading.scanners import CallReading, argument, declared_types
-from isc.types import CallStatus, Json, Span, ToolSpec
+from isc.types import CallStatus, Json, Sampled, Span, ToolSpec
 
 ITEM: Final = "item"
 """The tag of what a list holds."""
 
 _DEEPEST: Final = 60
+_NOWHERE: Final = Sampled((), (0,))
 _EMPTY: Final[Mapping[str, Json]] = {"array": [], "object": {}, "null": None}
 _BROKEN: Final[tuple[CallStatus, Json]] = ("malformed_structure", None)
 
@@ -60,6 +61,17 @@ class NestedCalls(Struct, frozen=True, cache_hash=True):
     def begins(self) -> Begins:
         """Return nothing: every call begins with the mark."""
         return Begins()
+
+    def argument(self, call: tuple[str, str], inside: str, marks: tuple[str, ...], tools: Sequence[ToolSpec]) -> Json:
+        """Read what one element holds, coded, of a function and a key.
+
+        Raises:
+            LookupError: It cannot be read.
+        """
+        (name, key), mark = call, encoded(self.mark, marks)
+        text = f'{mark}<{self.call} name="{name}">{mark}<{key}>{inside}{mark}</{key}>{mark}</{self.call}>'
+        turn = Coded(f"{mark}<{self.block}>{text}{mark}</{self.block}>", _NOWHERE, 0, (0,), marks)
+        return (self.attempts(turn, tools)[0].reading[2] or {})[key]
 
     def attempts(self, turn: Coded, tools: Sequence[ToolSpec]) -> list[Attempt]:
         """Return the calls after the reasoning, in order."""

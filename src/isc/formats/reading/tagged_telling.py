@@ -19,7 +19,7 @@ from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, decoded
 from isc.formats.reading.scanners import declared_types
 from isc.formats.reading.tagged_calls import TaggedCalls, tag_patterns, tags_of
-from isc.formats.reading.telling import LONGEST_HEAD, Named, OpenCall, Told, appended
+from isc.formats.reading.telling import LONGEST_HEAD, Named, OpenCall, Told, appended, beginnings
 from isc.types import Json, ToolSpec
 
 _CODE: Final = re.compile(f"[{ANY_CODE}]")
@@ -43,6 +43,11 @@ class TaggedTeller(Struct, frozen=True):
     def openers(self) -> tuple[str, ...]:
         """Return the control token that the opener begins with."""
         return self.grammar.enders
+
+    @property
+    def lead(self) -> str:
+        """Return nothing: a control token comes first."""
+        return ""
 
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""
@@ -155,14 +160,6 @@ def is_told(grammar: TaggedCalls) -> bool:
     return bool(grammar.enders) and bool(_CODE.match(tags.end[-1:])) and is_marked
 
 
-def _beginnings(text: str) -> str:
-    """Return a pattern for what a text begins with, at least one character of it."""
-    pattern = ""
-    for character in reversed(text):
-        pattern = re.escape(character) + (f"(?:{pattern})?+" if pattern else "")
-    return pattern
-
-
 @lru_cache(maxsize=256)
 def _ends(grammar: TaggedCalls) -> re.Pattern[str]:
     """Return a pattern for what ends a value: `pair` for certain, `left` if the call is read so, `half` if more comes.
@@ -173,11 +170,11 @@ def _ends(grammar: TaggedCalls) -> re.Pattern[str]:
     after, closer = tags.after.strip(), re.escape(tags.end[-1:])
     blank = tags.after[: len(tags.after) - len(tags.after.lstrip())]
     before = f"(?:{re.escape(blank)})?+" if blank else ""
-    half = rf"{closer}\s*+\Z" + (rf"|{_beginnings(blank)}\Z" if blank else "")
+    half = rf"{closer}\s*+\Z" + (rf"|{beginnings(blank)}\Z" if blank else "")
     if _CODE.match(after):
         return re.compile(rf"(?P<pair>{before}{re.escape(after)})|(?P<half>{half})")
     pair, tail, escaped = tags.before, tags.tail.strip(), re.escape(after)
-    more = "|".join(rf"{_beginnings(tag)}\Z" for tag in dict.fromkeys((pair.strip(), tail)))
-    half += rf"|{before}{escaped}\s*+(?:\Z|{more})|{before}{_beginnings(after)}\Z"
+    more = "|".join(rf"{beginnings(tag)}\Z" for tag in dict.fromkeys((pair.strip(), tail)))
+    half += rf"|{before}{escaped}\s*+(?:\Z|{more})|{before}{beginnings(after)}\Z"
     left = rf"{before}{escaped}\s*+(?:{re.escape(tail)}|{re.escape(pair.strip())}|[{ANY_CODE}])"
     return re.compile(rf"(?P<pair>{re.escape(tags.after)}(?={re.escape(pair)}))|(?P<left>{left})|(?P<half>{half})")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from isc.formats.reading.gemma_calls import GemmaCalls
+from isc.formats.reading.gemma_telling import GemmaTeller
 from isc.formats.reading.grammars import Grammar
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.json_telling import JsonTeller
+from isc.formats.reading.llama_calls import LlamaCalls
+from isc.formats.reading.llama_telling import LlamaTeller
+from isc.formats.reading.nested_calls import NestedCalls
+from isc.formats.reading.nested_telling import NestedTeller
 from isc.formats.reading.tagged_calls import TaggedCalls
 from isc.formats.reading.tagged_telling import TaggedTeller, is_told
 from isc.formats.reading.telling import Teller
@@ -23,4 +29,10 @@ def teller_of(grammar: Grammar, marks: tuple[str, ...]) -> Teller | None:
         return JsonTeller(grammar, marks)
     if isinstance(grammar, TaggedCalls) and is_told(grammar):
         return TaggedTeller(grammar, marks)
+    if isinstance(grammar, GemmaCalls) and grammar.closer in marks and grammar.quote in marks and grammar.enders:
+        return GemmaTeller(grammar, marks)
+    if isinstance(grammar, NestedCalls):
+        return NestedTeller(grammar, marks)
+    if isinstance(grammar, LlamaCalls):
+        return LlamaTeller(grammar, marks)
     return None

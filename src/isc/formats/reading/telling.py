@@ -8,6 +8,7 @@ be. Where it is not, the teller is lost: nothing that was told is taken back, an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -23,16 +24,19 @@ Stage: TypeAlias = Literal["head", "arguments", "rest", "whole", "tail", "pairs"
 LONGEST_HEAD: Final = 1_024
 """Characters before the arguments of a call. A longer head is told with the whole call."""
 
+NOWHERE: Final = -1
+"""The start of a call whose first token is not known, since it begins with text."""
+
 
 class OpenCall(Struct, frozen=True):
     """A call that is being sampled.
 
-    `start`: the token it begins with. `stage`: what is being said. `text`: what waits to be made out. `json`: how far
+    `start`: the token it begins with, or `NOWHERE`. `stage`: what is being said. `text`: what waits to be made out. `json`: how far
     the JSON at hand was followed. `is_started`: whether its name was told. `told`: the text of arguments that was
     told, in pieces. `in_list`: whether its object stands in a list. `reads`: how often it was read and did not end.
 
-    Of calls of tags: `name`, the `key` of the value at hand, whether that `is_text`, whether any pair was told, and the
-    pieces of a value whose kind shows at its end.
+    Of calls of tags: `name`, the `key` of the value at hand, whether that `is_text`, whether any pair was told, the
+    pieces of a value whose kind shows at its end, and the brackets or elements that are open.
     """
 
     start: int
@@ -48,6 +52,7 @@ class OpenCall(Struct, frozen=True):
     is_text: bool = False
     told_pairs: bool = False
     waiting: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
 
     def lost(self) -> OpenCall:
         """Return the call as one of which nothing can be told before it was read."""
@@ -92,8 +97,24 @@ class Teller(Protocol):
     def openers(self) -> tuple[str, ...]:
         """Return the control tokens that a call begins with."""
 
+    @property
+    def lead(self) -> str:
+        """Return the text that a call begins with before any of these: then calls follow without a break."""
+
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""
+
+
+def beginnings(text: str) -> str:
+    """Return a pattern for what a text begins with, at least one character of it.
+
+    >>> re.match(beginnings("</a>"), "</b").group()
+    '</'
+    """
+    pattern = ""
+    for character in reversed(text):
+        pattern = re.escape(character) + (f"(?:{pattern})?+" if pattern else "")
+    return pattern
 
 
 def rest_of_arguments(call: ParsedToolCall, told: str) -> str:
