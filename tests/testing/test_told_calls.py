@@ -86,8 +86,8 @@ def test_a_call_begins_long_before_it_ends(case: Case) -> None:
         if not any(call.arguments for call in calls):
             continue
         told = told_by_id(renderer, ids, prompt)
-        first = [k for k, events in enumerate(told) if any(isinstance(event, CallStarted) for event in events)][0]
-        last = [k for k, events in enumerate(told) if any(isinstance(event, CallEnded) for event in events)][-1]
+        first = next(k for k, events in enumerate(told) if any(isinstance(event, CallStarted) for event in events))
+        last = next(k for k, events in enumerate(told) if any(isinstance(event, CallEnded) for event in events))
         assert first < last or family_name(case.family) in TOLD_WHOLE, case.name
 
 
@@ -204,6 +204,10 @@ def test_a_value_of_no_known_kind_is_told_at_its_end() -> None:
     assert last == (ArgumentsDelta(0, "[1, 2]"),)
 
 
+DSML, DSML_END = "<｜DSML｜", "</｜DSML｜"
+DSML_CALL = f"{DSML}tool_calls>\n{DSML}invoke"
+ELEMENTS = '<|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|><|open|>call tool="f" index="1"<|sep|>'
+NESTED = '@<tool_call>\n@<invoke name="f">@<y>'
 FEEDS = {
     "hermes": (isc.Qwen3(), '<tool_call>\n{"name": "f", "arguments": {"x": "', "word "),
     "escapes": (isc.Qwen3(), '<tool_call>\n{"name": "f", "arguments": {"x": "', '\\"</tool_call>'),
@@ -217,11 +221,12 @@ FEEDS = {
     "blanks in tags": (isc.Qwen35(), "</think><tool_call>\n<function=f>\n<parameter=x>\n</parameter>", " "),
     "closers": (isc.Qwen35(), "</think><tool_call>x", "</tool_call>"),
     "pairs": (isc.Glm5(), "</think><tool_call>f", "<arg_key>x</arg_key><arg_value>word</arg_value>"),
-    "dsml": (isc.DeepSeekV4(), '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="f">\n', '<｜DSML｜parameter name="x" string="true">a </｜DSML｜parameter>\n'),
-    "calls of dsml": (isc.DeepSeekV4(), "<｜DSML｜tool_calls>", '\n<｜DSML｜invoke name="f">\n\n</｜DSML｜invoke>'),
-    "gemma": (isc.Gemma4(), "<|tool_call>call:f{x:", '[<|"|>word<|"|>,{a:1},'),
-    "elements": (isc.KimiK3(), '<|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|><|open|>call tool="f"<|sep|>', '<|open|>argument key="x"<|sep|>word <|close|>argument<|sep|>'),
-    "nested": (isc.MiniMaxM3(), ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="f">]<]minimax[>[<y>', ']<]minimax[>[<y>word ]<]minimax[>[</y>'),
+    "dsml": (isc.DeepSeekV4(), f'{DSML_CALL} name="f">\n', f'{DSML}parameter name="x" string="true">{DSML_END}parameter>'),
+    "calls of dsml": (isc.DeepSeekV4(), "\n", f'{DSML_CALL} name="f">\n\n{DSML_END}invoke>'),
+    "gemma": (isc.Gemma4(), "<|tool_call>call:f{x:[", '<|"|>word<|"|>,{a:1},'),
+    "nested openers": (isc.MiniMaxM3(), NESTED.replace("@", "]<]minimax[>["), "]<]minimax[>[<y>"),
+    "elements": (isc.KimiK3(), ELEMENTS, '<|open|>argument key="x"<|sep|>word <|close|>argument<|sep|>'),
+    "nested": (isc.MiniMaxM3(), NESTED.replace("@", "]<]minimax[>["), "]<]minimax[>[<y>word ]<]minimax[>[</y>"),
     "inkling": (isc.Inkling(), '<|content_invoke_tool_json|>{"name": "f", "args": {"x": "', "word <|end_message|>"),
     "llama": (isc.Llama3(), '{"name": "f", "parameters": {"x": "', "word <|python_tag|>"),
     "harmony": (isc.GptOss(), '<|channel|>commentary to=functions.f<|message|>{"x": "', "word <|end|>"),

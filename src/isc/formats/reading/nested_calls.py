@@ -30,7 +30,7 @@ from isc.types import CallStatus, Json, Sampled, Span, ToolSpec
 ITEM: Final = "item"
 """The tag of what a list holds."""
 
-_DEEPEST: Final = 60
+DEEPEST: Final = 60
 _NOWHERE: Final = Sampled((), (0,))
 _EMPTY: Final[Mapping[str, Json]] = {"array": [], "object": {}, "null": None}
 _BROKEN: Final[tuple[CallStatus, Json]] = ("malformed_structure", None)
@@ -235,7 +235,7 @@ def _arguments(tree: _Tree, opener: int, closer: int, schema: Json) -> tuple[Cal
         if tag.opens or element.held or element is whole:
             element.has_text |= bool(text.strip()) or tag.call is not None
         if tag.opens:
-            if len(elements) > _DEEPEST:
+            if len(elements) > DEEPEST:
                 return _BROKEN
             elements.append(_Element(tag.name, _schema_inside(element.schema, tag.name), tag.end))
         elif element is not whole:
@@ -259,7 +259,7 @@ def _text(text: str, schema: Json) -> tuple[CallStatus, Json]:
 
 def _schema_inside(schema: Json, key: str, depth: int = 0) -> Json:
     """Return the schema of what stands under a key, or of an item, where a schema tells."""
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+    if not isinstance(schema, Mapping) or depth > DEEPEST:
         return None
     properties = schema.get("properties")
     if isinstance(properties, Mapping) and key in properties:

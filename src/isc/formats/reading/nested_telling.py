@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, decoded, encoded
-from isc.formats.reading.nested_calls import NestedCalls
+from isc.formats.reading.nested_calls import DEEPEST, NestedCalls
 from isc.formats.reading.scanners import declared_types
 from isc.formats.reading.telling import LONGEST_HEAD, Named, OpenCall, Told, appended, beginnings
 from isc.types import Json, ToolSpec
@@ -89,6 +89,8 @@ class NestedTeller(Struct, frozen=True):
             if tag.lastgroup == "end" and not call.opened:
                 return self._ended(call, text[: tag.start()], text[tag.end() :], tools)
             call = replace(call, opened=call.opened[1:] if tag.lastgroup == "end" else (*call.opened, call.key))
+            if len(call.opened) > DEEPEST:
+                return Told(call.lost())
         return self._goes_on(call, text, "")
 
     def _goes_on(self, call: OpenCall, value: str, waits: str) -> Told:

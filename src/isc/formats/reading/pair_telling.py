@@ -32,8 +32,8 @@ class PairTeller(Struct, frozen=True):
     """Tells calls while they are sampled, by patterns that match from where a part begins and only where it has ended.
 
     `head`: what begins a call, with its name, which `name_of` finds in the match. `pair`: what begins a value, `key_of`
-    the same. `end`: the tag that ends a value, where what follows is `surely`. `closer`: the tag that ends a call, `last`
-    its text. `breaks`: texts after which nobody knows where the value at hand ends. All are coded.
+    the same. `end`: the tag that ends a value, where what follows is `surely`. `closer`: the tag that ends a call,
+    `last` its text. `breaks`: texts after which nobody knows where the value at hand ends. All are coded.
     """
 
     marks: tuple[str, ...]

@@ -31,9 +31,10 @@ NOWHERE: Final = -1
 class OpenCall(Struct, frozen=True):
     """A call that is being sampled.
 
-    `start`: the token it begins with, or `NOWHERE`. `stage`: what is being said. `text`: what waits to be made out. `json`: how far
-    the JSON at hand was followed. `is_started`: whether its name was told. `told`: the text of arguments that was
-    told, in pieces. `in_list`: whether its object stands in a list. `reads`: how often it was read and did not end.
+    `start`: the token it begins with, or `NOWHERE`. `stage`: what is being said. `text`: what waits to be made out.
+    `json`: how far the JSON at hand was followed. `is_started`: whether its name was told. `told`: the text of
+    arguments that was told, in pieces. `in_list`: whether its object stands in a list. `reads`: how often it was read
+    and did not end.
 
     Of calls of tags: `name`, the `key` of the value at hand, whether that `is_text`, whether any pair was told, the
     pieces of a value whose kind shows at its end, and the brackets or elements that are open.
