@@ -134,6 +134,7 @@ bench: $(VENV)/peers bench-growth  ## measure, and write the tables of docs/benc
 
 bench-growth: $(VENV)/dev  ## the part of it that needs no peers: how much longer four times as much takes, by family
 	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/reading.py
 
 goldens: $(VENV)/dev  ## render the goldens again with the reference templates and compare
 	$(BIN)/python scripts/goldens.py --check

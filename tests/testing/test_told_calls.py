@@ -204,7 +204,7 @@ def test_a_value_of_no_known_kind_is_told_at_its_end() -> None:
     assert last == (ArgumentsDelta(0, "[1, 2]"),)
 
 
-DSML, DSML_END = "<｜DSML｜", "</｜DSML｜"
+DSML, DSML_END = "<｜DSML｜", "</｜DSML｜parameter>"
 DSML_CALL = f"{DSML}tool_calls>\n{DSML}invoke"
 ELEMENTS = '<|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|><|open|>call tool="f" index="1"<|sep|>'
 NESTED = '@<tool_call>\n@<invoke name="f">@<y>'
@@ -221,8 +221,8 @@ FEEDS = {
     "blanks in tags": (isc.Qwen35(), "</think><tool_call>\n<function=f>\n<parameter=x>\n</parameter>", " "),
     "closers": (isc.Qwen35(), "</think><tool_call>x", "</tool_call>"),
     "pairs": (isc.Glm5(), "</think><tool_call>f", "<arg_key>x</arg_key><arg_value>word</arg_value>"),
-    "dsml": (isc.DeepSeekV4(), f'{DSML_CALL} name="f">\n', f'{DSML}parameter name="x" string="true">{DSML_END}parameter>'),
-    "calls of dsml": (isc.DeepSeekV4(), "\n", f'{DSML_CALL} name="f">\n\n{DSML_END}invoke>'),
+    "dsml": (isc.DeepSeekV4(), f'{DSML_CALL} name="f">', f'{DSML}parameter name="x" string="true">{DSML_END}'),
+    "calls of dsml": (isc.DeepSeekV4(), "\n", f'{DSML_CALL} name="f">\n\n</｜DSML｜invoke>'),
     "gemma": (isc.Gemma4(), "<|tool_call>call:f{x:[", '<|"|>word<|"|>,{a:1},'),
     "nested openers": (isc.MiniMaxM3(), NESTED.replace("@", "]<]minimax[>["), "]<]minimax[>[<y>"),
     "elements": (isc.KimiK3(), ELEMENTS, '<|open|>argument key="x"<|sep|>word <|close|>argument<|sep|>'),
