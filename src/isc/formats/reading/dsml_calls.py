@@ -168,15 +168,9 @@ def _teller(dsml: DsmlCalls) -> PairTeller:
     of another call tells that the one before it has ended.
     """
     patterns = tag_patterns(_grammar(dsml))
-    block, end, last, another = (
-        encoded(tag, dsml.marks)
-        for tag in (
-            f"{dsml.tag(dsml.block)}>",
-            f"{dsml.tag(dsml.parameter, closes=True)}>",
-            f"{dsml.tag(dsml.invoke, closes=True)}>",
-            dsml.tag(dsml.parameter),
-        )
-    )
+    end, last = (f"{dsml.tag(name, closes=True)}>" for name in (dsml.parameter, dsml.invoke))
+    tags = (f"{dsml.tag(dsml.block)}>", end, last, dsml.tag(dsml.parameter))
+    block, end, last, another = (encoded(tag, dsml.marks) for tag in tags)
     follows = "" if dsml.marks else rf"(?=\s*+{patterns.start.pattern})"
     surely = "" if dsml.marks else rf"(?=\s*+(?:{patterns.another.pattern}|{patterns.close.pattern}{follows}))"
     return PairTeller(
