@@ -102,7 +102,7 @@ class _Served:
     def _gateway(self, urls: Sequence[str]) -> Gateway:
         options = dict(self.options)
         renderer = options.pop("renderer", QWEN)
-        engines = Engines(renderer, urls, protocol="vllm", **options)
+        engines = Engines(renderer, urls, **{"protocol": "vllm", **options})
         return Gateway(renderer, engines, Store(self.record, "test"), self.bounds)
 
 

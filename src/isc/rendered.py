@@ -164,6 +164,11 @@ class MultiModalData(Brief, Struct, frozen=True, omit_defaults=True):
             _joined(previous.filled(previous.items), self.filled(self.items)) if previous.items or self.items else {},
         )
 
+    def since(self, earlier: MultiModalData) -> MultiModalData:
+        """Return what there is more of than of `earlier`, with which this data begins; positions are as they are."""
+        columns = _left(self.hashes, earlier), _left(self.placeholders, earlier)
+        return MultiModalData(*columns, _left(self.references, earlier), _left(self.items, earlier))
+
     def filled(self, column: Mapping[str, tuple[_Item | None, ...]]) -> dict[str, tuple[_Item | None, ...]]:
         """Return a column of every modality, None for unknown values."""
         return {modality: column.get(modality, (None,) * len(hashes)) for modality, hashes in self.hashes.items()}
@@ -202,6 +207,11 @@ def _whole(media: Sequence[Placed]) -> list[Placed]:
         else:
             items.append((part, place))
     return items
+
+
+def _left(column: Mapping[str, tuple[_Item, ...]], earlier: MultiModalData) -> dict[str, tuple[_Item, ...]]:
+    """Return what a column has beyond the items of earlier data, modality by modality."""
+    return {modality: values[earlier.count(modality) :] for modality, values in column.items()}
 
 
 def _joined(

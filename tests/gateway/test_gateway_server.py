@@ -221,15 +221,16 @@ def test_what_cannot_be_done_is_said_in_openais_form(tmp_path: Path) -> None:
         assert gateway.engines[0].generates == []
 
 
-@pytest.mark.parametrize("sees", [False, True])
-def test_images_are_refused(tmp_path: Path, vision: isc.Renderer, sees: bool) -> None:
+def test_images_are_refused_where_nobody_reads_them(tmp_path: Path, vision: isc.Renderer) -> None:
     part = {"type": "image_url", "image_url": {"url": data_url(PNG, "png")}}
-    options: dict[str, Any] = {"renderer": vision} if sees else {}
-    with running(tmp_path / "runs.sqlite", saying(FOUND), **options) as gateway:
-        answer = gateway.chat([{"role": "user", "content": [part]}])
-        assert answer.status_code == 400
-        assert answer.json()["error"]["param"].startswith("messages")
-        assert gateway.engines[0].generates == []
+    blind = isc.Renderer(vision.family, vision.encoder)
+    for renderer, protocol in ((QWEN, "vllm"), (blind, "vllm"), (vision, "completions")):
+        record = tmp_path / f"{id(renderer)}.sqlite"
+        with running(record, saying(FOUND), renderer=renderer, protocol=protocol) as gateway:
+            answer = gateway.chat([{"role": "user", "content": [part]}])
+            assert answer.status_code == 400
+            assert "image" in answer.json()["error"]["message"]
+            assert gateway.engines[0].generates == []
 
 
 def test_a_prompt_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:

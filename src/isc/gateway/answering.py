@@ -7,10 +7,13 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 
+from msgspec import Struct
+
 from isc._runs import merge
+from isc.client import content_parts
 from isc.client.lane import off_loop
 from isc.conversation.renderer import Renderer
 from isc.gateway.dialect import Answer, Asked, Choice, ChoiceClosed, Failure, Heading, RequestError, Told, refused
@@ -21,7 +24,7 @@ from isc.gateway.speech import Manner, Speech
 from isc.gateway.stepping import Prompted, Sampling, answered, as_shown, step
 from isc.gateway.store import Delivery, RecordError, Store
 from isc.gateway.tree import Conversations, Piece, Session
-from isc.types import AssistantMessage, Json
+from isc.types import AssistantMessage, Json, Message
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -60,7 +63,7 @@ class Gateway:
             size: How many bytes its request has.
 
         Raises:
-            RequestError: The session takes no more turns, the turn that is named is not there, or there are images.
+            RequestError: The session takes no more turns, or the turn that is named is not there.
             ConversationError: Something cannot be rendered.
         """
         if self.bounds.keep_seconds is not None:
@@ -79,10 +82,10 @@ class Gateway:
             prompted = step(*given, after=after, continues=asked.continues)
         else:
             prompted = await off_loop(step, *given, after=after, continues=asked.continues)
-        if prompted.prompt.multi_modal_data is not None:
-            raise refused("messages", "images and other media are not handed on to engines; leave them out")
         forced = _forced(tree, self.renderer, asked, prompted) if asked.calls == "required" else None
-        return Answering(self, name, asked, prompted, removals, forced)
+        has_images = prompted.prompt.multi_modal_data is not None
+        images = await off_loop(content_parts, _conversation(tree, prompted)) if has_images else ()
+        return Answering(self, name, asked, prompted, removals, _Beside(forced, images))
 
     async def session(self, name: str) -> Session:
         """Return a session, from memory or from the record; an empty one where there is none.
@@ -208,6 +211,13 @@ class Gateway:
             raise RequestError(Failure("too_many", f"there are {self._sessions} sessions, and may be no more"))
 
 
+class _Beside(Struct, frozen=True):
+    """What an engine gets beside the prompt: what sampling is held to, None for nothing, and the images it shows."""
+
+    forced: str | None
+    images: tuple[Mapping[str, Json], ...]
+
+
 class Answering:
     """One request on its way: what is told of its answers, and the answer once it is recorded.
 
@@ -218,13 +228,13 @@ class Answering:
     """
 
     def __init__(
-        self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted, removals: int, forced: str | None
+        self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted, removals: int, beside: _Beside
     ) -> None:
         self._gateway = gateway
         self._name = name
         self._asked = asked
         self._removals = removals
-        self._forced = forced
+        self._beside = beside
         self.prompted = prompted
         self._turns = [uuid.uuid4().hex for _ in range(asked.n)]
         self._choices: list[tuple[Choice, Sampling]] = []
@@ -281,7 +291,7 @@ class Answering:
 
     def _closed(self, index: int, speech: Speech, reason: str, pieces: Sequence[Piece]) -> Choice:
         finish = speech.finish_reason(reason)
-        if self._forced is not None and finish == "stop":
+        if self._beside.forced is not None and finish == "stop":
             raise RequestError(Failure("engine", "the engine made no call though it was held to: has it xgrammar?"))
         ids, logprobs, said = tuple(speech.completion_ids), tuple(speech.logprobs), speech.said
         sampling = Sampling(ids, logprobs, said, finish, _pieces(pieces, len(ids)))
@@ -309,9 +319,9 @@ class Answering:
         seed = sampling.get("seed")
         if isinstance(seed, int):
             sampling["seed"] = seed + index  # else all answers would be the same
-        if self._forced is not None:
-            sampling[STRUCTURED] = {"structural_tag": self._forced}
-        return Wish(self.prompted.prompt, self.prompted.tools, sampling, self._asked.max_tokens)
+        if self._beside.forced is not None:
+            sampling[STRUCTURED] = {"structural_tag": self._beside.forced}
+        return Wish(self.prompted.prompt, self.prompted.tools, sampling, self._asked.max_tokens, self._beside.images)
 
 
 def numbered(tree: Session, identity: str) -> int:
@@ -330,6 +340,12 @@ def numbered(tree: Session, identity: str) -> int:
     return number
 
 
+def _conversation(tree: Session, prompted: Prompted) -> tuple[Message, ...]:
+    """Return the conversation that a prompt ends."""
+    before = () if prompted.parent is None else tree.path(prompted.parent)
+    return (*before, *prompted.messages)
+
+
 def _forced(tree: Session, renderer: Renderer, asked: Asked, prompted: Prompted) -> str:
     """Return what the engine is held to, so that a call is made.
 
@@ -343,7 +359,7 @@ def _forced(tree: Session, renderer: Renderer, asked: Asked, prompted: Prompted)
         raise refused("tool_choice", f"a call is required, but {named}")
     if asked.continues:
         raise refused("tool_choice", "a message that is gone on with cannot be required to be a call")
-    before = (*(() if prompted.parent is None else tree.path(prompted.parent)), *prompted.messages)
+    before = _conversation(tree, prompted)
     calls = sum(len(message.tool_calls) for message in before if isinstance(message, AssistantMessage))
     forced = forced_call(renderer, prompted.tools, sorted(names), calls)
     if forced is None:

@@ -19,15 +19,18 @@ from isc.client.identity import new_name
 from isc.client.limits import prompt_limit
 from isc.client.probing import spoken_protocol
 from isc.client.prompts import prompt_of
+from isc.client.protocols import EngineProtocol
 from isc.client.sampling import sampling_params
 from isc.client.stream_events import TokensSampled
 from isc.client.transport import endpoint
+from isc.client.vllm import Vllm
 from isc.conversation.renderer import Renderer
 from isc.errors import (
     EngineAbortedError,
     EngineTimeoutError,
     EngineUnavailableError,
     MalformedResponseError,
+    OptionError,
     OverlongPromptError,
 )
 from isc.gateway.tree import Piece
@@ -42,6 +45,9 @@ else:
 STRUCTURED: Final = "structured_outputs"
 """vLLM's name for what sampling is held to."""
 
+_NO_IMAGES: Final = (
+    "messages show images, which only vLLM takes, at /inference/v1/generate: start it with --enable-scale-out"
+)
 _UNKNOWN_ROOM = 4096  # tokens to sample where neither request nor engine bounds them
 _PROBE_SECONDS = 5.0
 _GOES_ON = (EngineUnavailableError, EngineTimeoutError, EngineAbortedError, MalformedResponseError)
@@ -65,12 +71,14 @@ class Wish(Struct, frozen=True):
         tools: The tools that it offers.
         sampling: Parameters by vLLM's names.
         max_tokens: How many tokens at most; None for as many as there is room for.
+        images: The images that the prompt shows, as an engine takes them.
     """
 
     prompt: RenderedTokens
     tools: tuple[ToolSpec, ...]
     sampling: Mapping[str, Json]
     max_tokens: int | None
+    images: tuple[Mapping[str, Json], ...] = ()
 
 
 class Engine:
@@ -179,7 +187,10 @@ class Engines:
 
     async def _asked(self, engine: Engine, wish: Wish, ids: Sequence[int]) -> AsyncGenerator[Sampled, None]:
         """Yield what one engine samples after the prompt and what was sampled of the answer."""
-        room = await self._room(engine, len(wish.prompt) + len(ids))
+        protocol = named_protocol(self._protocol) or await spoken_protocol(engine.endpoint, new_name(), self._retries)
+        if wish.images and not isinstance(protocol, Vllm):
+            raise OptionError(_NO_IMAGES)
+        room = await self._room(engine, protocol, len(wish.prompt) + len(ids))
         left = room if wish.max_tokens is None else min(wish.max_tokens - len(ids), room)
         if left <= 0:  # the last attempt ended with the last token
             yield Sampled((), (), self._piece(engine, 0), "length")
@@ -205,21 +216,20 @@ class Engines:
             protocol=named_protocol(self._protocol),
             model=self._model,
             sampling_params=sampling_params(self.renderer, {**wish.sampling, "max_tokens": left}),
+            content_parts=wish.images or None,
             stream=True,
         )
 
     def _piece(self, engine: Engine, length: int) -> Piece:
         return Piece(length, self.weight_version, engine.url)
 
-    async def _room(self, engine: Engine, length: int) -> int:
+    async def _room(self, engine: Engine, protocol: EngineProtocol, length: int) -> int:
         """Return how many tokens can be sampled behind a prompt.
 
         Raises:
             OverlongPromptError: None.
         """
-        to, name = engine.endpoint, new_name()
-        protocol = named_protocol(self._protocol) or await spoken_protocol(to, name, self._retries)
-        limit = await prompt_limit(to, protocol, self._model, name, self._retries)
+        limit = await prompt_limit(engine.endpoint, protocol, self._model, new_name(), self._retries)
         if limit is None:
             return _UNKNOWN_ROOM
         if length >= limit:

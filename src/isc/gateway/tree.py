@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from isc.rendered import MultiModalData, RenderedTokens, Run, put_together
+from isc.rendered import MultiModalData, RenderedTokens, Run, followed, put_together
 from isc.types import AssistantMessage, Message, ToolCall, ToolMessage, ToolSpec
 
 Continued: TypeAlias = Literal["extended", "rendered"]
@@ -21,7 +21,8 @@ Continued: TypeAlias = Literal["extended", "rendered"]
 class Tail(Struct, frozen=True, array_like=True):
     """What a prompt adds to the sequence that it begins with, and to that sequence's attribution.
 
-    The runs begin with that of the completion before, which the prompt of that turn did not have.
+    The runs begin with that of the completion before, which the prompt of that turn did not have. Media are those that
+    are new, where they stand in the whole prompt.
     """
 
     token_ids: tuple[int, ...]
@@ -235,6 +236,7 @@ class Session(Struct, frozen=True):
         runs: list[Run] = []
         roles: list[str] = []
         names: list[str | None] = []
+        media: MultiModalData | None = None
         turns = list(self._bases(number))[::-1]
         for turn, after in zip(turns, (*turns[1:], None), strict=True):
             tail = turn.tail
@@ -244,7 +246,8 @@ class Session(Struct, frozen=True):
             runs += tail.runs
             roles += tail.message_roles
             names += tail.message_tool_names
-        return put_together(tuple(ids), tuple(runs), tuple(roles), tuple(names), turns[-1].tail.multi_modal_data)
+            media = followed(media, 0, tail.multi_modal_data)
+        return put_together(tuple(ids), tuple(runs), tuple(roles), tuple(names), media)
 
     def sequence(self, number: int) -> tuple[int, ...]:
         """Return the ids of a turn's prompt and completion."""
@@ -315,6 +318,8 @@ def tail_after(prompt: RenderedTokens, base: RenderedTokens | None, completion: 
     media = prompt.multi_modal_data
     if base is None:
         return Tail(prompt.token_ids, prompt.runs, prompt.message_roles, prompt.message_tool_names, media)
+    if media is not None and base.multi_modal_data is not None:
+        media = media.since(base.multi_modal_data)
     ids, runs, roles = len(base) + completion, len(base.runs), len(base.message_roles)
     return Tail(
         prompt.token_ids[ids:],
