@@ -97,8 +97,13 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _imports(module: str) -> Iterator[str]:
+@cache
+def _imports(module: str) -> frozenset[str]:
     """Every imported module, wherever the import stands, dotted."""
+    return frozenset(_imported(module))
+
+
+def _imported(module: str) -> Iterator[str]:
     for node in ast.walk(_tree(SOURCE / f"{module}.py")):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os.path
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise, takewhile
 from typing import Protocol
@@ -79,16 +80,15 @@ def parity(
     theirs = reference.text(conversation, add_generation_prompt=add_generation_prompt)
     segments = list(renderer.segments(messages, tools, add_generation_prompt))
     ours = "".join(segment.text * segment.repeat for segment in segments)
-    require(ours == theirs, "texts differ", difference(ours, theirs), conversation)
+    if ours != theirs:
+        raise LawError(f"texts differ; {difference(ours, theirs)}; {conversation}")
     rendered = renderer.render(messages, tools, add_generation_prompt, body_specials="parse")
     ids, offsets = reference.encode(theirs)
     if tuple(ids) == rendered.token_ids:
         return ()
-    forged = {edge for edge in _special_edges(segments) for start, end in offsets if start < edge < end}
+    forged = {edge for edge in _special_edges(segments) if any(_spanning(offsets, edge))}
     cuts = sorted(forged.union(_cuts(segments, rendered.message_roles)))
-    crossing = tuple(
-        CutToken(theirs[start:end], cut - start) for cut in cuts for start, end in offsets if start < cut < end
-    )
+    crossing = tuple(CutToken(theirs[start:end], cut - start) for cut in cuts for start, end in _spanning(offsets, cut))
     if renderer.encoder.prefix is not None:
         whole = renderer.render(messages, tools, add_generation_prompt, body_specials="parse", sampling_cuts="none")
         require(whole.token_ids == tuple(ids), "ids of the whole text differ", ids, whole.token_ids)
@@ -106,6 +106,14 @@ def difference(ours: str, theirs: str) -> str:
     place = len(os.path.commonprefix((ours, theirs)))
     around = slice(max(0, place - 30), place + 30)
     return f"at character {place}: {ours[around]!r} instead of {theirs[around]!r}"
+
+
+def _spanning(offsets: Sequence[tuple[int, int]], position: int) -> Iterator[tuple[int, int]]:
+    """Return the tokens that begin before a position of the text and end behind it, of all in their order."""
+    for start, end in reversed(offsets[: bisect_left(offsets, (position, 0))]):
+        if end <= position:
+            return
+        yield start, end
 
 
 def _cuts(segments: Sequence[Segment], roles: Sequence[str]) -> Iterator[int]:
