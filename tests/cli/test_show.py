@@ -192,7 +192,7 @@ def test_what_is_trained_on_is_what_the_loss_says(
         ("user-bodies", {"role_to_mask": {}, "content_sft_roles": {"user"}}),
         ("assistant:content", {"parts": {"assistant": {"content"}}}),
     ):
-        sample = isc.build_training_sample(small, chat, **options)  # type: ignore[arg-type]
+        sample = isc.build_training_sample(small, chat, **options)
         lines = output("show", place, "--family", "qwen3", "--loss", loss, "--ids").splitlines()
         shown = [line.split(maxsplit=5)[4] == "trained" for line in lines if re.match(r" +\d+ +\d+ ", line)]
         assert shown == list(sample.loss_mask)

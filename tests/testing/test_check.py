@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,27 @@ def test_command_prints_a_table_and_exits_zero(model: Path, capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert "text parity" in printed
     assert "everything holds" in printed
+    assert "pass: holds; fail: does not; info: no failure, but notable; skipped: not tried\n" in printed
+
+
+def test_only_the_given_files_are_tried(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ['{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "a"}]}'] * 2
+    (model / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert main(["check", str(model), str(model / "mine.jsonl"), "--only-files", "--json"]) == 0
+    report = msgspec.json.decode(capsys.readouterr().out, type=CheckReport)
+    assert {outcome.tried for outcome in report.outcomes if outcome.status != "skipped"} == {1, 2}
+    assert {"text parity", "what is sampled"} <= {outcome.check for outcome in report.outcomes if outcome.tried == 2}
+    assert main(["check", str(model), "--only-files"]) == 2
+    assert "name the files" in capsys.readouterr().err
+
+
+def test_a_finding_is_said_in_words(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model / "chat_template.jinja").write_text(CHATML.replace("content }}", "content | upper | truncate(20) }}"))
+    assert main(["check", str(model), "--built-in-count", "8"]) == 1
+    printed = capsys.readouterr().out
+    assert "the next role's marker is not the turn's close" in printed
+    assert "scaffold '<|im_start|>' + scaffold 'assistant" in " ".join(printed.split())
+    assert not re.search(r"Segment\(|Run\(|Chat\(|Message\(", printed)
 
 
 def test_command_exits_one_where_something_fails(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

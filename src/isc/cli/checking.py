@@ -18,8 +18,10 @@ from isc.cli import Exit
 from isc.cli.arguments import File, Whole, console
 from isc.cli.commands import app
 from isc.cli.formats import family_value, with_options
+from isc.errors import OptionError
 from isc.testing.conformance import CheckReport, Named, Outcome, built_in, check_model
 
+_GLOSSARY = "pass: holds; fail: does not; info: no failure, but notable; skipped: not tried"
 _STYLES = {"pass": "green", "fail": "bold red", "info": "yellow", "skipped": "dim"}
 
 
@@ -33,13 +35,15 @@ def check(
     option: tuple[str, ...] = (),
     template: str | None = None,
     without_tools: bool = False,
+    only_files: bool = False,
     built_in_count: Whole = 40,
     json: bool = False,
 ) -> int:
     """Check a model: its text, ids and attribution against its own chat template, and every law.
 
     Without --family, a known model is checked as its family, and any other by its own template, traced.
-    `info` is no failure, but a fact that must be known: tokens that span a sampling cut, appends that rewrite history.
+    A check says `pass`; `fail`; `info`, which is no failure but must be known, such as appends that rewrite history; or
+    `skipped`, with the reason.
 
     Exit codes: 0 everything holds; 1 something fails, or a line of FILES holds no conversation; 2 the model cannot be
     loaded.
@@ -49,6 +53,7 @@ def check(
     ```
     isc check Qwen/Qwen3-8B
     isc check path/to/my-finetune examples/tools.json
+    isc check path/to/my-finetune my-data.jsonl --only-files
     isc check path/to/my-finetune --family qwen3 --option enable_thinking=false --json
     ```
 
@@ -60,21 +65,30 @@ def check(
         template: Which of the model's own chat templates to check, by its name. By default tool_use where there are
             tools, and default elsewhere.
         without_tools: The model is not used with tools: try no tools, calls and results.
+        only_files: Try the conversations in FILES alone, no built-in ones and none of planted words.
         built_in_count: How many built-in conversations to try.
         json: For programs: the report as JSON.
     """
+    if only_files and not files:
+        raise OptionError("isc check --only-files: name the files")
     unread: list[str] = []
     report = check_model(
         model,
         family_value(family),
-        lambda shape: (*_given(files, unread), *built_in(shape, built_in_count)),
+        lambda shape: (*_given(files, unread), *built_in(shape, 0 if only_files else built_in_count)),
         lambda format: with_options(format, option),
         template=template,
         tools=not without_tools,
+        planted=not only_files,
     )
+    return _told(report, unread, as_json=json)
+
+
+def _told(report: CheckReport, unread: Sequence[str], *, as_json: bool) -> Exit:
+    """Print a report, and the lines of files that hold no conversation."""
     for problem in unread:
         console(errors=True).print(problem, soft_wrap=True)
-    if json:
+    if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
         _print(report)
@@ -106,6 +120,7 @@ def _print(report: CheckReport) -> None:
         status = Text(outcome.status, _STYLES[outcome.status])
         table.add_row(outcome.check, status, str(outcome.tried or "-"), str(outcome.found or "-"))
     output.print(table)
+    output.print(_GLOSSARY)
     for outcome in report.outcomes:
         for line in _lines(outcome):
             output.print(line, soft_wrap=False)

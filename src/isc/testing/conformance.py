@@ -22,7 +22,7 @@ from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
 from isc.encoding.base import Encoder
 from isc.encoding.encoders import VocabularyEncoder
-from isc.errors import Error
+from isc.errors import Error, shown
 from isc.formats._shape import Shape
 from isc.formats.base import Family
 from isc.formats.catalogue import family_name
@@ -35,7 +35,7 @@ from isc.testing.laws import LawError, Reference
 from isc.testing.reference import FileReference
 from isc.testing.strategies import Writer, shape_of
 from isc.testing.twins import Conversation
-from isc.types import Json
+from isc.types import Json, Segment
 
 Message: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[Conversation], Iterator[str]]
@@ -239,6 +239,8 @@ Status: TypeAlias = Literal["pass", "fail", "info", "skipped"]
 
 BUILT_IN = 40
 _SHOWN = 3
+_LONGEST = 400
+"""Characters of the segments of a finding."""
 
 
 class Finding(Struct, frozen=True):
@@ -405,6 +407,7 @@ def check_model(
     *,
     template: str | None = None,
     tools: bool = True,
+    planted: bool = True,
 ) -> CheckReport:
     """Hold a model's family, or its own template where no family is known, to the model's files and to the laws.
 
@@ -415,6 +418,7 @@ def check_model(
         options: What sets the options of the format that was found.
         template: Which of the model's own chat templates, by its name; None as `isc.load` takes it.
         tools: Whether the model is used with tools; without, none are offered, called or answered.
+        planted: Whether conversations of planted words are tried besides.
 
     Raises:
         OptionError: The format has no such option; the model has no such template, or several and no default.
@@ -437,7 +441,7 @@ def check_model(
     declared = declared_stops(model, encoder)
     stops = (*chosen.stop_tokens, *declared) if known else declared
     renderer = create_renderer(encoder, chosen)
-    return check(name, renderer, conversations(shape), reference, traced_attribution, stops, shape)
+    return check(name, renderer, conversations(shape), reference, traced_attribution, stops, shape if planted else None)
 
 
 def _reference(
@@ -509,10 +513,21 @@ def _outcome(
     return Outcome(name, status, len(named), len(findings), tuple(findings[:_SHOWN]))
 
 
+def _fact(fact: object) -> str:
+    """Return what a law found for people: a text as it is, segments as their texts, of anything else the beginning."""
+    if isinstance(fact, str):
+        return fact
+    segments = fact if isinstance(fact, Sequence) and fact else (fact,)
+    if all(isinstance(one, Segment) for one in segments):
+        said = " + ".join(f"{'body' if one.body else 'scaffold'} {one.text!r}" for one in segments)
+        return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
+    return shown(fact)
+
+
 def _details(tried: Check, conversation: Conversation) -> list[str]:
     try:
         return list(tried(conversation))
     except LawError as error:
-        return [str(error)]
+        return ["; ".join(map(_fact, error.facts)) or str(error)]
     except Error as error:
         return [f"{type(error).__name__}: {error}"]

@@ -34,7 +34,9 @@ _THINK = frozenset(("<think>", "</think>"))
 
 
 class LawError(AssertionError):
-    """A law does not hold."""
+    """A law does not hold; `facts` are what was found, in its message in full."""
+
+    facts: tuple[object, ...] = ()
 
 
 class Reference(Protocol):
@@ -57,7 +59,9 @@ class CutToken(Struct, frozen=True):
 def require(condition: object, *facts: object) -> None:
     """Raise a `LawError` that states the facts, unless the condition holds."""
     if not condition:
-        raise LawError("; ".join(map(str, facts)))
+        error = LawError("; ".join(map(str, facts)))
+        error.facts = facts
+        raise error
 
 
 def parity(
