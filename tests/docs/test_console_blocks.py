@@ -42,6 +42,7 @@ HELD: dict[str, str] = {
     r"^(python3? -m )?pip install ": "asks an index, or builds: its extras are there (make dist installs them)",
     r"^vllm serve ": "needs vLLM: tests/engine plays one",
     r"^\w+=\S+ .*python my_agent\.py$": "any agent: tests/gateway and make test-agents play some",
+    r"^(\w+=\S+ )*python examples/gateway/": "a server, and its agent: tests/docs/test_gateway_page.py runs them",
     r"^isc serve ": "serves until it is stopped: tests/gateway/test_gateway_record.py; its options are read",
     r"^isc build .* --engine ray": "needs Ray: make test-ray; its options are read",
 }
