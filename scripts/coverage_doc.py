@@ -23,6 +23,7 @@ from cases import CASES, Case  # noqa: E402 - found through the path set above
 from isc.cli.coverage import COLUMNS, Coverage, rows_of  # noqa: E402
 from isc.formats.base import Family  # noqa: E402
 from isc.formats.catalogue import family_name, models  # noqa: E402
+from isc.formats.segments import IMAGE_TOKENS  # noqa: E402
 
 PAGE = ROOT / "docs" / "coverage.md"
 DATA = ROOT / "src" / "isc" / "data" / "coverage.json"
@@ -46,6 +47,8 @@ not here is rendered by its own chat template: [any-model.md](any-model.md) says
 | always | the format keeps history: a bridge equals a fresh render whatever follows |
 | tool cycle | earlier reasoning is dropped: a bridge equals a fresh render until the next user query |
 | inverse | what is rendered is read back the same, over random turns; any ids are read without an error |
+| by size | an image has as many placeholders as transformers makes of its size: [images.md](images.md) |
+| one each | an image has one placeholder, as the processor that the model ships writes it |
 | none | the format has none |
 
 `docs/parses.md` lists how recorded completions are read.
@@ -78,7 +81,15 @@ def _coverage(model: str, family: Family, case: Case | None) -> Coverage:
         bridge,
         "inverse" if family.shape.tools else "none",
         "inverse" if family.has_reasoning else "none",
+        _images(family),
     )
+
+
+def _images(family: Family) -> str:
+    """How many placeholders an image takes."""
+    if IMAGE_TOKENS.isdisjoint(family.specials):
+        return "none"
+    return "by size" if family.placeholders_per_image is None else "one each"
 
 
 def page(rows: Sequence[Coverage]) -> str:

@@ -351,7 +351,7 @@ def _k3_messages(messages: Sequence[Mapping[str, Any]], *, thinking: bool) -> li
     calls: Sequence[Mapping[str, Any]] = ()
     number = 0
     for message in messages:
-        content = joined_parts(message.get("content"), "")
+        content = _k3_content(message.get("content"))
         named = {"name": message["name"]} if message.get("name") else {}
         if message["role"] == "tool":
             number += 1
@@ -368,6 +368,18 @@ def _k3_messages(messages: Sequence[Mapping[str, Any]], *, thinking: bool) -> li
         else:
             texts.append(said_in_message(content, role=message["role"], **named))
     return texts
+
+
+def _k3_content(content: Any) -> str:  # noqa: ANN401 - text, parts or None
+    """Line 30: an image is a media block. Its words are those of the processor, by engines that quote it."""
+    if not isinstance(content, list):
+        return content or ""
+    return "".join(
+        f"<|media_begin|>image {part['width']}x{part['height']}<|media_content|><|media_pad|><|media_end|>"
+        if part["type"] == "image"
+        else part["text"]
+        for part in content
+    )
 
 
 def _by_calls(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

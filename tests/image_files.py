@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 import isc
+from torchless import torchless
 
 QWEN2_VL: dict[str, Any] = {
     "image_processor_type": "Qwen2VLImageProcessor",
@@ -52,6 +53,10 @@ PIXTRAL: dict[str, Any] = {
     "spatial_merge_size": 2,
     "size": {"longest_edge": 1540},
 }
+
+
+MINIMAX_M3: dict[str, Any] = {"image_processor_type": "MiniMaxM3VLImageProcessor", "size": [672, 672]}
+INKLING: dict[str, Any] = {"image_processor_type": "InklingImageProcessor"}
 
 
 def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -116,11 +121,27 @@ def pixtral_grid(width: int, height: int, config: Mapping[str, Any]) -> tuple[in
     return wide // unit, high // unit
 
 
+def _by_minimax(width: int, height: int, config: Mapping[str, Any]) -> str:
+    """MiniMax-M3's processor, whose defaults hold, writes the marks around them too."""
+    del config
+    high, wide = torchless("minimax_m3_vl", "smart_resize")(height, width, 28, 3136, 451584)
+    return f"]<]start of image[>[{']<]image[>[' * (high // 28 * wide // 28)}]<]end of image[>["
+
+
+def _by_inkling(width: int, height: int, config: Mapping[str, Any]) -> str:
+    """Inkling's processor, whose defaults hold, cuts an image as it is."""
+    del config
+    empty = np.broadcast_to(np.uint8(0), (3, height, width))
+    return "<|unused_200054|>" * len(torchless("inkling", "divide_to_patches")(empty, 40))
+
+
 EXPANDED: dict[str, tuple[str, Callable[[int, int, Mapping[str, Any]], str]]] = {
     QWEN2_VL["image_processor_type"]: ("<|image_pad|>", _by_qwen),
     QWEN3_VL["image_processor_type"]: ("<|image_pad|>", _by_qwen),
     GEMMA4["image_processor_type"]: ("<|image|>", _by_gemma),
     PIXTRAL["image_processor_type"]: ("[IMG]", _by_pixtral),
+    MINIMAX_M3["image_processor_type"]: ("]<]image[>[", _by_minimax),
+    INKLING["image_processor_type"]: ("<|unused_200054|>", _by_inkling),
 }
 """The placeholder of each processor's templates, and what it makes of an image's size."""
 

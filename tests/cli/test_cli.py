@@ -352,10 +352,11 @@ def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_what_is_proven_is_listed_for_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["families", "--models"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["model", "family", "text", "ids", "attribution", "sampled", "bridge", "calls", "reasoning"]
+    about = ["text", "ids", "attribution", "sampled", "bridge", "calls", "reasoning", "images"]
+    assert head.split() == ["model", "family", *about]
     assert [line.split()[0] for line in lines] == sorted(models())
     (row,) = [line for line in lines if line.startswith("Qwen/Qwen3-8B ")]
-    words = ["qwen3", "template", "own ids", "laws, traced", "laws, traced", "tool cycle", "inverse", "inverse"]
+    words = ["qwen3", "template", "own ids", "laws, traced", "laws, traced", "tool cycle", "inverse", "inverse", "none"]
     assert re.split(r"  +", row)[1:] == words
     assert main(["families", "--models", "--json"]) == 0
     assert {row["model"] for row in json.loads(capsys.readouterr().out)} == set(models())

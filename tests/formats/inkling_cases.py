@@ -7,6 +7,7 @@ from typing import Any
 
 from cases import Case, Oddity, Reading
 from golden_conversations import Message, assistant, call, system, tool, user
+from image_files import INKLING
 from isc.formats.inkling import Inkling
 from references import arguments_as_objects, parts_joined
 
@@ -26,16 +27,19 @@ def leaves_no_trace(messages: Sequence[Mapping[str, Any]]) -> bool:
     return first is None or not messages[0]["content"] or (first["role"] == "user" and not first["content"])
 
 
-def _case(name: str, family: Inkling, **options: object) -> Case:
+def _case(name: str, family: Inkling, *, images: bool = False, **options: object) -> Case:
     return Case(
         name,
         family,
         "thinkingmachines--Inkling/chat_template.fixed.jinja",
         options=options,
-        refuses={"empty_bodies": "messages[2].content"},
+        refuses={"empty_bodies": "messages[2].content"} | ({"images": "messages[2].content[0]"} if images else {}),
         adaptations=(arguments_as_objects, results_joined),
         spells=('{"name":"f","args":{}}', "Thinking effort level: 0", "tool_declare"),
         untraced=leaves_no_trace,
+        images=images,
+        image_settings=INKLING,
+        template_takes={"image_roles": ("user",)} if images else {},  # what tools and others show is refused
         writes=("{}",),
     )
 
@@ -44,9 +48,10 @@ CASES = (
     _case("inkling", Inkling()),
     _case("inkling-named-effort", Inkling("low"), reasoning_effort="low"),
     _case("inkling-no-effort", Inkling(0.0), reasoning_effort=0.0),
+    _case("inkling-images", Inkling(), images=True),
 )
 
-_DEFAULT, _LOW, _NONE = CASES
+_DEFAULT, _LOW, _NONE, _ = CASES
 _END, _STOP = "<|end_message|>", "<|content_model_end_sampling|>"
 _MODEL = "<|message_model|>"
 _TOOLS: list[Message] = [

@@ -7,7 +7,7 @@ from format_encoders import kimi_k3
 from isc.formats.kimi_k3 import KimiK3
 
 
-def _case(name: str, family: KimiK3, **options: object) -> Case:
+def _case(name: str, family: KimiK3, *, images: bool = False, **options: object) -> Case:
     return Case(
         name,
         family,
@@ -17,11 +17,13 @@ def _case(name: str, family: KimiK3, **options: object) -> Case:
         adaptations=(),
         spells=("<|open|>think<|sep|>", 'message role="user"', "</think>"),
         twin=kimi_k3,
+        images=images,
     )
 
 
 CASES = (
     _case("kimi-k3", KimiK3(), thinking_effort="max"),
     _case("kimi-k3-bare", KimiK3(thinking_effort=None)),
+    _case("kimi-k3-images", KimiK3(), images=True, thinking_effort="max"),
     _case("kimi-k3-no-thinking", KimiK3(thinking=False), thinking=False),
 )

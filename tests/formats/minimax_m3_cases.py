@@ -10,6 +10,7 @@ from typing import Any
 
 from cases import Case, Oddity, Reading
 from golden_conversations import assistant, call, system, tool, user
+from image_files import MINIMAX_M3
 from isc.formats.minimax_m3 import MiniMaxM3
 from references import arguments_as_objects, none_as_empty
 
@@ -23,7 +24,7 @@ def _is_developed(messages: Sequence[Mapping[str, Any]]) -> bool:
     return bool(messages[0]["role"] == "developer")
 
 
-def _case(name: str, family: MiniMaxM3, **options: str) -> Case:
+def _case(name: str, family: MiniMaxM3, *, images: bool = False, **options: str) -> Case:
     return Case(
         name,
         family,
@@ -33,6 +34,8 @@ def _case(name: str, family: MiniMaxM3, **options: str) -> Case:
         adaptations=(none_as_empty, arguments_as_objects),
         spells=_TAGS,
         untraced=_is_developed,
+        images=images,
+        image_settings=MINIMAX_M3,
     )
 
 
@@ -45,8 +48,9 @@ CASES = (
         model_identity="I am <mm:think>.",
         thinking_mode="disabled",
     ),
+    _case("minimax-m3-images", MiniMaxM3(), images=True),
 )
-_ADAPTIVE, _ENABLED, _DISABLED = CASES
+_ADAPTIVE, _ENABLED, _DISABLED, _ = CASES
 _EXPLICIT = _case("minimax-m3-adaptive", MiniMaxM3(), thinking_mode="adaptive")
 
 

@@ -65,7 +65,7 @@ AGAIN = [assistant("", call("f", {}, "1")), tool("x", "1"), assistant("", call("
         ([user("a"), assistant("")], "messages[1].content"),
         ([user("a"), assistant("", reasoning="")], "messages[1].content"),
         ([{"role": "developer", "content": "d"}], "messages[0].role"),
-        ([user([IMAGE])], "messages[0].content[0]"),
+        ([{"role": "system", "content": [IMAGE]}], "messages[0].content[0]"),
         (AGAIN, "messages[2].tool_calls[1].id"),
         ([assistant("", call("f", {"a": {1: 2, "b": 3}}))], "messages[0].tool_calls[0].function.arguments"),
     ],

@@ -116,7 +116,10 @@ def test_arguments_that_are_no_object_are_one_element() -> None:
         ([{"role": "system", "content": "s", "tools": [TOOL]}], "messages[0].content"),
         ([{"role": "system", "tools": "f"}], "messages[0].tools"),
         ([{"role": "system", "tools": ["f"]}], "messages[0].tools"),
-        ([user([{"type": "image", "hash": "0a", "width": 1, "height": 1}])], "messages[0].content[0]"),
+        (
+            [{"role": "system", "content": [{"type": "image", "hash": "0a", "width": 1, "height": 1}]}],
+            "messages[0].content[0]",
+        ),
     ],
 )
 def test_what_the_encoder_leaves_out_or_cannot_show_is_refused(messages: list[Message], path: str) -> None:

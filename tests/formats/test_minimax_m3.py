@@ -80,15 +80,15 @@ def test_an_identity_and_arguments_spell_no_special() -> None:
     assert ids.count(renderer.encoder.specials[MARK]) == 10
 
 
+IMAGE = {"type": "image", "hash": "0a", "width": 1, "height": 1}
 REFUSED: dict[str, tuple[list[Message], str]] = {
     "a result of no call": ([user("a"), assistant("b"), tool("x")], "messages[2].role"),
     "a result after an answer": ([CALL, tool("x"), assistant("b"), tool("y")], "messages[3].role"),
     "a later system message": ([user("a"), system("s")], "messages[1].role"),
     "a developer after a system message": ([system("s"), told("d"), user("a")], "messages[1].role"),
     "a role that replaces the identity": ([{"role": "root", "content": "r"}, user("a")], "messages[0].role"),
-    "an image": ([user([{"type": "image_url", "image_url": {"url": "x"}}])], "messages[0].content[0]"),
-    "an image of a result": ([CALL, tool([{"type": "image", "hash": "0a", "width": 1, "height": 1}])],
-                             "messages[1].content[0]"),
+    "a video": ([user([{"type": "video", "video": "x"}])], "messages[0].content[0]"),
+    "an image of an answer": ([user("a"), {"role": "assistant", "content": [IMAGE]}], "messages[1].content[0]"),
 }  # fmt: skip
 
 

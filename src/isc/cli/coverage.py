@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-COLUMNS: Final = ("model", "family", "text", "ids", "attribution", "sampled", "bridge", "calls", "reasoning")
+COLUMNS: Final = ("model", "family", "text", "ids", "attribution", "sampled", "bridge", "calls", "reasoning", "images")
 
 
 class Coverage(Struct, frozen=True, array_like=True):
@@ -24,6 +24,7 @@ class Coverage(Struct, frozen=True, array_like=True):
     bridge: str
     calls: str
     reasoning: str
+    images: str
 
 
 def known_coverage() -> tuple[Coverage, ...]:

@@ -20,9 +20,11 @@ TEXT: Final = "<|content_text|>"
 THINKING: Final = "<|content_thinking|>"
 CALL: Final = "<|content_invoke_tool_json|>"
 XML: Final = "<|content_xml|>"
+IMAGE: Final = "<|content_image|>"
+PLACEHOLDER: Final = "<|unused_200054|>"
 END: Final = "<|end_message|>"
 END_SAMPLING: Final = "<|content_model_end_sampling|>"
-SPECIALS: Final = (END_SAMPLING, END, *SPEAKERS.values(), TEXT, THINKING, CALL, XML)
+SPECIALS: Final = (END_SAMPLING, END, *SPEAKERS.values(), TEXT, THINKING, CALL, XML, IMAGE, PLACEHOLDER)
 PROMPT: Final = (special(MODEL),)
 
 _END: Final = special(END)

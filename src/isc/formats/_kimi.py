@@ -30,6 +30,7 @@ from isc.types import (
     AssistantMessage,
     Chat,
     Json,
+    MediaPart,
     ParsedResponse,
     Reasoning,
     Sampled,
@@ -51,8 +52,8 @@ _THINK: Final = ("<think>", "</think>")
 STOP_TOKENS: Final = (IM_END, "[EOS]")
 SPECIALS: Final = (*STOP_TOKENS, *_MARKERS.values(), _SYSTEM, _MIDDLE, *_SECTION, *_CALL, _ARGUMENT)
 THINKING_SPECIALS: Final = (*SPECIALS, *_THINK)
-_MEDIA: Final = ("<|media_begin|>", "<|media_content|>", "<|media_pad|>", "<|media_end|>")
-MEDIA_SPECIALS: Final = (*THINKING_SPECIALS, *_MEDIA)
+MEDIA: Final = ("<|media_begin|>", "<|media_content|>", "<|media_pad|>", "<|media_end|>")
+MEDIA_SPECIALS: Final = (*THINKING_SPECIALS, *MEDIA)
 
 REASONING: Final = Reasoning(*_THINK, closing=(special(_THINK[1]),), enders=(_SECTION[0], _CALL[0]))
 OPEN_THINKING: Final = (special(_THINK[0]),)
@@ -106,13 +107,17 @@ def system_turn(text: str) -> tuple[Segment, ...]:
 
 def media_content(chat: Chat, index: int) -> Iterator[Segment]:
     """Yield the content of a message, each image as one placeholder in its wrap and a line break."""
-    begin, middle, pad, end = _MEDIA
     for piece in content_pieces(chat, index):
         if isinstance(piece, str):
             yield body(piece)
         else:
-            yield from (special(begin), scaffold("image"), special(middle))
-            yield from (placeholder(pad, piece), special(end), scaffold("\n"))
+            yield from (*media_block("image", piece), scaffold("\n"))
+
+
+def media_block(label: str, image: MediaPart) -> tuple[Segment, ...]:
+    """Return the placeholders of an image in their wrap, which a label heads."""
+    begin, middle, pad, end = MEDIA
+    return special(begin), scaffold(label), special(middle), placeholder(pad, image), special(end)
 
 
 def turn(

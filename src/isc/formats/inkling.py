@@ -3,17 +3,17 @@
 Follows `thinkingmachines/Inkling` in a copy of its template that another project repaired (sha256 7be550651ae51dfe);
 the revision that the model ships may differ. Tools are sorted, compact JSON in a system message before all else, of
 each its description, name, parameters and type; how much to think stands in one of its own before the first message
-that is no system message. Both are nobody's. Each text part of a content is a message, an empty content none. A result
-is headed by the name of its function: its own `name`, else that of the call with its id. That
+that is no system message. Both are nobody's. Each text and image of a content is a message, an empty content none. A
+result is headed by the name of its function: its own `name`, else that of the call with its id. That
 `<|content_model_end_sampling|>` stops sampling is known from `tml-renderers`, by the model's authors. It renders the
 same, but that the model begins its turn itself, results have no names and only the outer keys of arguments are sorted.
 
 Deviations: arguments given as JSON text are rendered as what the text says, where the template fails, and text that is
 no JSON object stands as it is; what a tool returns in parts is joined, where the template drops it. isc refuses an
 answer that says nothing, which the template drops, and a call with the id of an earlier one of another name, after
-which the template would rename that one's result. Images and sounds are refused, whose processors need torch. A bridge
-does not know the ids of calls that were sampled: it names results without a `name` in the order of the calls, and is
-refused where there are not as many.
+which the template would rename that one's result. Sounds, and images but in what users say, are refused. A bridge does
+not know the ids of calls that were sampled: it names results without a `name` in the order of the calls, and is refused
+where there are not as many.
 """
 
 from __future__ import annotations
@@ -31,7 +31,17 @@ from isc.formats import _inkling as inkling
 from isc.formats.base import Family
 from isc.formats.reading import inkling as reading
 from isc.formats.reading.following import Follows
-from isc.formats.segments import body, content_text, content_texts, read_arguments, scaffold, special, unsupported_role
+from isc.formats.segments import (
+    body,
+    content_pieces,
+    content_text,
+    content_texts,
+    placeholder,
+    read_arguments,
+    scaffold,
+    special,
+    unsupported_role,
+)
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -153,8 +163,12 @@ def _said(chat: Chat, index: int) -> Iterator[Segment]:
     """Yield the content of a message, each part as a message of Inkling's. An empty content is none."""
     message = chat.messages[index]
     if message.content:
-        for text in content_texts(chat, index):
-            yield from inkling.message(ROLES[type(message)], inkling.TEXT, body(text))
+        role = ROLES[type(message)]
+        for piece in content_pieces(chat, index) if role == "user" else content_texts(chat, index):
+            if isinstance(piece, str):
+                yield from inkling.message(role, inkling.TEXT, body(piece))
+            else:
+                yield from inkling.message(role, inkling.IMAGE, placeholder(inkling.PLACEHOLDER, piece))
 
 
 def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:

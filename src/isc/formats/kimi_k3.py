@@ -5,10 +5,15 @@ for byte. `<|end_of_msg|>` closes every message. Tools are declared as sorted, c
 else, a system message with the key `tools` declares more of them later. Results in a row stand in the order of the
 calls if each names one by its id; a result is named after its call, else by itself, else after the call of its place.
 
+An image is a block of `<|media_begin|>` to `<|media_end|>` with one placeholder, headed by the width and height of the
+image in pixels, before any scaling. FORMAT.md says only that there is a block. How it is spelled is taken from vLLM's
+documentation and from code of vLLM and others that quote the processor which the model ships; isc has not seen that
+itself. Engines put as many placeholders there as the image takes, which `isc.media.KimiImages` counts.
+
 Deviations: `developer` messages are refused, which the encoder leaves out; so are content beside the `tools` of a
-system message, and `tools` of another. Text only: images are refused, whose block tells the size of the picture. The
-messages that the encoder adds for `tool_choice` and `response_format` are left out. A tag is encoded as one text,
-where the encoder encodes its attributes apart: ids can differ where a name begins or ends with a mark of punctuation.
+system message, and `tools` of another; videos, and images but in what users and tools say, are refused. The messages
+that the encoder adds for `tool_choice` and `response_format` are left out. A tag is encoded as one text, where the
+encoder encodes its attributes apart: ids can differ where a name begins or ends with a mark of punctuation.
 
 A port by llama.cpp is a second witness (sha256 f0c33f4b63ef8403). It renders the same but for this, where the encoder
 is right as FORMAT.md has it: it sorts keys of tools without regard to case; and it names a result by its place where
@@ -29,7 +34,17 @@ from isc.formats.base import Family
 from isc.formats.reading import element_calls as elements
 from isc.formats.reading.following import Follows
 from isc.formats.reading.scanners import until
-from isc.formats.segments import argument_text, body, content_text, owned, scaffold, special, unsupported_role
+from isc.formats.segments import (
+    argument_text,
+    body,
+    content_pieces,
+    content_text,
+    owned,
+    scaffold,
+    special,
+    text_content,
+    unsupported_role,
+)
 from isc.types import (
     ROLES,
     AssistantMessage,
@@ -45,6 +60,7 @@ from isc.types import (
     ToolCall,
     ToolMessage,
     ToolSpec,
+    UserMessage,
 )
 
 ThinkingEffort: TypeAlias = Literal["low", "high", "max"]
@@ -85,7 +101,8 @@ class KimiK3(Family, frozen=True, tag_field="family", tag="kimi-k3"):
     thinking: bool = True
     thinking_effort: ThinkingEffort | None = "max"
 
-    specials: ClassVar[tuple[str, ...]] = (_END, "[EOS]", *elements.MARKS)
+    specials: ClassVar[tuple[str, ...]] = (_END, "[EOS]", *elements.MARKS, *kimi.MEDIA)
+    placeholders_per_image: ClassVar[int] = 1
     ships_template: ClassVar[bool] = False
     turn_close: ClassVar[str] = _END
     stop_tokens: ClassVar[tuple[str, ...]] = (_END, "[EOS]")
@@ -123,7 +140,8 @@ class KimiK3(Family, frozen=True, tag_field="family", tag="kimi-k3"):
         head = elements.opening("message", attributes)
         if isinstance(message, AssistantMessage):
             return (*head, *self._answer(chat, index, message), *_CLOSE_MESSAGE)
-        return (*head, body(content_text(chat, index)), *_CLOSE_MESSAGE)
+        said = _shown(chat, index) if isinstance(message, UserMessage) else text_content(chat, index)
+        return (*head, *said, *_CLOSE_MESSAGE)
 
     def _answer(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
         if self.thinking:
@@ -164,6 +182,15 @@ class KimiK3(Family, frozen=True, tag_field="family", tag="kimi-k3"):
 def _system(kind: str, text: str) -> tuple[Segment, ...]:
     """Return a message that the format adds."""
     return (*elements.opening("message", {"role": "system", "type": kind}), scaffold(text), *_CLOSE_MESSAGE)
+
+
+def _shown(chat: Chat, index: int) -> Iterator[Segment]:
+    """Yield what a user or a tool says and shows, each image with its size in pixels."""
+    for piece in content_pieces(chat, index):
+        if isinstance(piece, str):
+            yield body(piece)
+        else:
+            yield from kimi.media_block(f"image {piece.width}x{piece.height}", piece)
 
 
 def _declared_later(chat: Chat, index: int) -> tuple[Segment, ...]:
@@ -218,7 +245,7 @@ def _result(chat: Chat, index: int) -> list[Segment]:
         problem = "is the result of no call: none of the last turn's answers to it, and it has no 'name'"
         raise ConversationError(f"messages[{shown}]", problem)
     attributes = {"role": "tool", "tool": name, "index": str(number)}
-    said = (*elements.opening("message", attributes), body(content_text(chat, shown)), *_CLOSE_MESSAGE)
+    said = (*elements.opening("message", attributes), *_shown(chat, shown), *_CLOSE_MESSAGE)
     return owned(shown, said)
 
 

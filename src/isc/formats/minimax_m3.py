@@ -3,7 +3,8 @@
 Follows `MiniMaxAI/MiniMax-M3` (template sha256 11421244f6755349). A system turn with the model's identity and its
 thinking mode is always there; a leading system or developer message stands with the tools in a developer turn behind
 it. All reasoning is kept, as it stands; a turn without it begins with `</mm:think>`. As the template does, isc refuses
-a tool result where the last assistant turn made no call.
+a tool result where the last assistant turn made no call. An image is placeholders between two marks, which are the
+processor's in transformers.
 
 An argument is an element named by its key, what it holds is elements again or text; each tag stands behind the control
 token `]<]minimax[>[`. So `null` is left out of objects, as the template does, and `[]`, `{}`, `""` and a null in a list
@@ -15,7 +16,8 @@ Inferred, since no tokenizer was at hand: the tags themselves (`<tool_call>`, `<
 Deviations: arguments given as JSON text are rendered as what the text says, where the template fails; a tool's result
 without content is an empty one, where the template fails; a system or developer message that is not the first is
 refused, where the template drops it; the role `root`, which would replace the identity, is refused like any other that
-isc does not know; images and videos are refused, since nothing at hand says how many tokens they are.
+isc does not know; an image of type `image_url` is shown, where the template drops it; videos, and images but in what
+users and tools say, are refused.
 """
 
 from __future__ import annotations
@@ -34,9 +36,12 @@ from isc.formats.reading.grammars import read_parts
 from isc.formats.reading.nested_calls import ITEM, NestedCalls
 from isc.formats.reading.scanners import until
 from isc.formats.segments import (
+    PROCESSOR_MARKS,
     arguments_object,
     body,
+    content_pieces,
     content_text,
+    placeholder,
     scaffold,
     special,
     spelled,
@@ -63,6 +68,8 @@ from isc.types import (
 ThinkingMode: TypeAlias = Literal["adaptive", "enabled", "disabled"]
 
 _SPECIALS: Final = (*TURNS, "<mm:think>", "</mm:think>", "]<]minimax[>[")
+_PLACEHOLDER: Final = "]<]image[>["
+_IMAGE, _END_IMAGE = map(special, PROCESSOR_MARKS[_PLACEHOLDER])
 _THINK, _END_THINK, _MARK = map(special, _SPECIALS[len(TURNS) :])
 _CALLS: Final = NestedCalls(_MARK.text, "tool_call", "invoke", _SPECIALS)
 
@@ -119,7 +126,7 @@ class MiniMaxM3(Family, frozen=True, tag_field="family", tag="minimax-m3"):
     model_identity: str = "You are a helpful assistant."
     thinking_mode: ThinkingMode = "adaptive"
 
-    specials: ClassVar[tuple[str, ...]] = _SPECIALS
+    specials: ClassVar[tuple[str, ...]] = (*_SPECIALS, _PLACEHOLDER, *PROCESSOR_MARKS[_PLACEHOLDER])
     turn_close: ClassVar[str] = CLOSE.text
     stop_tokens: ClassVar[tuple[str, ...]] = (CLOSE.text,)
     tells_ending: ClassVar[bool] = True
@@ -160,7 +167,7 @@ class MiniMaxM3(Family, frozen=True, tag_field="family", tag="minimax-m3"):
         if isinstance(message, ToolMessage):
             return _result(chat, index)
         if isinstance(message, UserMessage):
-            return (ROLE, scaffold("user\n"), body(content_text(chat, index)), CLOSE, NEWLINE)
+            return (ROLE, scaffold("user\n"), *_shown(chat, index), CLOSE, NEWLINE)
         if index == 0 and isinstance(message, (SystemMessage, DeveloperMessage)):
             return () if isinstance(message, SystemMessage) else self._developer(chat)
         raise unsupported_role(chat, index, "minimax-m3", "a system or developer message must be the first")
@@ -182,6 +189,15 @@ class MiniMaxM3(Family, frozen=True, tag_field="family", tag="minimax-m3"):
         """Return what tells how a turn goes on while it is sampled: of the control tokens only one begins calls."""
         del tools
         return replace(followed(self.stop_tokens, _CALLS, self.reasoning), marks=_CALLS.enders)
+
+
+def _shown(chat: Chat, index: int) -> Iterator[Segment]:
+    """Yield what a user or a tool says and shows, each image between the marks of the model's processor."""
+    for piece in content_pieces(chat, index):
+        if isinstance(piece, str):
+            yield body(piece)
+        else:
+            yield from (_IMAGE, placeholder(_PLACEHOLDER, piece), _END_IMAGE)
 
 
 def _answer(chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
@@ -229,7 +245,7 @@ def _result(chat: Chat, index: int) -> Iterator[Segment]:
     check_result(chat, index, "minimax-m3")
     if chat.role(index - 1) != "tool":
         yield from (ROLE, scaffold("tool"))
-    yield from (scaffold("\n<response>"), body(content_text(chat, index)), scaffold("</response>"))
+    yield from (scaffold("\n<response>"), *_shown(chat, index), scaffold("</response>"))
     if chat.role(index + 1) != "tool":
         yield from (CLOSE, NEWLINE)
 

@@ -33,11 +33,17 @@ if TYPE_CHECKING:
 else:
     Family = Later
 
-IMAGE_TOKENS = frozenset(("<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]"))
+IMAGE_TOKENS = frozenset((
+    "<|image_pad|>", "<|media_pad|>", "<image_soft_token>", "<|image|>", "<image>", "[IMG]", "]<]image[>[",
+    "<|unused_200054|>",
+))  # fmt: skip
 """The specials that stand for images in the formats that are known."""
 
-PROCESSOR_MARKS = {"<|image|>": ("<|image>", "<image|>")}
-"""What a model's processor, not its template, puts around the placeholders of an image (Gemma 4)."""
+PROCESSOR_MARKS = {
+    "<|image|>": ("<|image>", "<image|>"),
+    "]<]image[>[": ("]<]start of image[>[", "]<]end of image[>["),
+}
+"""What a model's processor, not its template, puts around the placeholders of an image (Gemma 4, MiniMax-M3)."""
 
 ROW_ENDS = {"[IMG]": ("[IMG_BREAK]", "[IMG_END]")}
 """What ends a row of an image's placeholders, and its last row, in formats that tell rows apart (Mistral)."""

@@ -17,12 +17,23 @@ from isc.convert import Messages
 from isc.errors import LoadError, MediaError, OptionError
 from isc.formats.base import Family
 from isc.media.cache import BoundedCache
-from isc.media.processing import GemmaProcess, PixtralProcess, Process, QwenProcess, process_of
+from isc.media.processing import (
+    GemmaProcess,
+    InklingProcess,
+    KimiProcess,
+    MiniMaxProcess,
+    PixtralProcess,
+    Process,
+    QwenProcess,
+    process_of,
+)
 from isc.media.reading import Access, Limits, Resolver, decoded, source_of
 from isc.media.settings import (
     FixedPlaceholders,
     GemmaImages,
     ImageSettings,
+    InklingImages,
+    KimiImages,
     PixtralImages,
     QwenImages,
     image_settings,
@@ -36,7 +47,12 @@ __all__ = [
     "GemmaProcess",
     "ImageProcessor",
     "ImageSettings",
+    "InklingImages",
+    "InklingProcess",
+    "KimiImages",
+    "KimiProcess",
     "Limits",
+    "MiniMaxProcess",
     "PixtralImages",
     "PixtralProcess",
     "Process",
@@ -48,6 +64,7 @@ __all__ = [
 _LIMITS: Final = Limits()
 _CACHE_BYTES: Final = 512 << 20
 _SIZES_KEPT: Final = 65536
+_MOST_PLACEHOLDERS: Final = 1 << 20
 _LONGEST_EDGE: Final = (1 << 31) - 1
 
 
@@ -118,7 +135,7 @@ class ImageProcessor:
         if settings is None:
             kind = config.get("image_processor_type")
             raise OptionError(f"image processor {kind!r} is not known; pass ImageProcessor(settings, process) instead")
-        process = process_of(settings, config)
+        process = process_of(config)
         return cls(settings, process, resolve_media=resolve_media, local_files=local_files)
 
     def __reduce__(self) -> tuple[Callable[..., ImageProcessor], tuple[object, ...]]:
@@ -143,6 +160,11 @@ class ImageProcessor:
             _check_told(part)
         try:
             count = self.settings.count(width, height)
+            if count > _MOST_PLACEHOLDERS:
+                problem = (
+                    f"an image of {width} x {height} pixels would take {count} tokens, more than {_MOST_PLACEHOLDERS}"
+                )
+                raise OptionError(f"{problem}; scale it down")
             row = self.settings.grid(width, height)[0] if isinstance(self.settings, PixtralImages) else 0
         except OptionError as error:
             raise MediaError("", str(error)) from None
@@ -209,13 +231,13 @@ def image_processor(
     resolve_media: Resolver | None = None,
     local_files: str | os.PathLike[str] | None = None,
 ) -> ImageProcessor | None:
-    """Return the processor of a model, by its format or by its settings; None where neither tells."""
+    """Return the processor of a model, by its settings, or by its format where they are not known; else None."""
+    if image_settings(config) is not None:
+        return ImageProcessor.from_config(config, resolve_media=resolve_media, local_files=local_files)
     each = family.placeholders_per_image
-    if each is not None:
-        return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media, local_files=local_files)
-    if image_settings(config) is None:
+    if each is None:
         return None
-    return ImageProcessor.from_config(config, resolve_media=resolve_media, local_files=local_files)
+    return ImageProcessor(FixedPlaceholders(each), resolve_media=resolve_media, local_files=local_files)
 
 
 def _directory(local_files: str | os.PathLike[str] | None) -> Path | None:

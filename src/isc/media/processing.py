@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from msgspec import Struct
 
 from isc._later import Later
 from isc.errors import LoadError
-from isc.media.settings import GemmaImages, ImageSettings, PixtralImages, QwenImages
+from isc.media.settings import PixtralImages, processor_name
 
 if TYPE_CHECKING:
     import numpy
@@ -28,6 +28,9 @@ class _TransformersProcess(Struct, frozen=True, dict=True):
 
     config: Mapping[str, Any]
 
+    needs: ClassVar[str] = "transformers and Pillow"
+    package: ClassVar[str] = "isc[images]"
+
     @staticmethod
     @abstractmethod
     def kind() -> Any:  # noqa: ANN401 - untyped in transformers
@@ -42,7 +45,8 @@ class _TransformersProcess(Struct, frozen=True, dict=True):
         try:
             return self.kind().from_dict(self.given())
         except ImportError as error:
-            raise LoadError(f"pixel values need transformers and Pillow ({error}); pip install isc[images]") from error
+            reason = " ".join(str(error).split())
+            raise LoadError(f"pixel values need {self.needs} ({reason}); pip install {self.package}") from error
 
     def __call__(self, image: Image) -> Mapping[str, numpy.ndarray[Any, Any]]:
         """Return the arrays of one image."""
@@ -108,13 +112,77 @@ class PixtralProcess(_TransformersProcess, frozen=True):
         return {**self.config, "patch_size": {"height": unit, "width": unit}}
 
 
-def process_of(settings: ImageSettings, config: Mapping[str, Any]) -> Process:
-    """Return what makes the arrays of a known processor. `config` is what its settings were read of."""
-    return _PROCESSES[type(settings)](config)
+class _TorchProcess(_TransformersProcess, frozen=True):
+    """A processor that transformers has in torch only.
+
+    Raises:
+        LoadError: On the first image, where transformers is not installed or too old, or torch and torchvision are not.
+    """
+
+    needs: ClassVar[str] = "torch, torchvision and a transformers that has the processor"
+    package: ClassVar[str] = "isc[images] torch torchvision"
+
+    def __call__(self, image: Image) -> Mapping[str, numpy.ndarray[Any, Any]]:
+        """Return the arrays of one image."""
+        made = self._processor(images=[image], return_tensors="pt")
+        return {name: values.numpy() for name, values in made.items()}
 
 
-_PROCESSES: Final[Mapping[type[ImageSettings], type[_TransformersProcess]]] = {
-    QwenImages: QwenProcess,
-    GemmaImages: GemmaProcess,
-    PixtralImages: PixtralProcess,
+class MiniMaxProcess(_TorchProcess, frozen=True):
+    """MiniMax-M3's processor: `pixel_values` and `image_grid_thw`. It needs torch and torchvision.
+
+    Raises:
+        LoadError: On the first image, where something is missing.
+    """
+
+    @staticmethod
+    def kind() -> Any:  # noqa: ANN401 - untyped in transformers
+        """Return the processor class."""
+        from transformers.models.minimax_m3_vl.image_processing_minimax_m3_vl import MiniMaxM3VLImageProcessor
+
+        return MiniMaxM3VLImageProcessor
+
+
+class KimiProcess(_TorchProcess, frozen=True):
+    """The processor that transformers has for Kimi K2.5: `pixel_values` and `image_grid_thw`. It needs torch.
+
+    Raises:
+        LoadError: On the first image, where something is missing.
+    """
+
+    @staticmethod
+    def kind() -> Any:  # noqa: ANN401 - untyped in transformers
+        """Return the processor class."""
+        from transformers.models.kimi_k25.image_processing_kimi_k25 import Kimi_K25ImageProcessor
+
+        return Kimi_K25ImageProcessor
+
+
+class InklingProcess(_TorchProcess, frozen=True):
+    """Inkling's processor: `pixel_values` and `num_patches`. It needs torch and torchvision.
+
+    Raises:
+        LoadError: On the first image, where something is missing.
+    """
+
+    @staticmethod
+    def kind() -> Any:  # noqa: ANN401 - untyped in transformers
+        """Return the processor class."""
+        from transformers.models.inkling.image_processing_inkling import InklingImageProcessor
+
+        return InklingImageProcessor
+
+
+_PROCESSES: Final[Mapping[str, type[_TransformersProcess]]] = {
+    "Qwen2VLImageProcessor": QwenProcess,
+    "Gemma4ImageProcessor": GemmaProcess,
+    "PixtralImageProcessor": PixtralProcess,
+    "MiniMaxM3VLImageProcessor": MiniMaxProcess,
+    "Kimi_K25ImageProcessor": KimiProcess,
+    "InklingImageProcessor": InklingProcess,
 }
+
+
+def process_of(config: Mapping[str, Any]) -> Process:
+    """Return what makes the arrays of the processor of a configuration, which is one that isc knows."""
+    return _PROCESSES[processor_name(config)](config)

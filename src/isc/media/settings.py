@@ -9,8 +9,8 @@ ends each row of placeholders with a token of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -26,9 +26,6 @@ else:
 _LONGEST_BY_SHORTEST = 200
 _LARGEST = (1 << 31) - 1
 _SOFT_TOKENS = (70, 140, 280, 560, 1120)
-_PIXTRAL_PROCESSORS = frozenset(("PixtralImageProcessor", "PixtralImageProcessorFast", "PixtralImageProcessorPil"))
-_GEMMA_PROCESSORS = frozenset(("Gemma4ImageProcessor", "Gemma4ImageProcessorFast", "Gemma4ImageProcessorPil"))
-_QWEN_PROCESSORS = frozenset(("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"))
 
 
 class ImageSettings(Protocol):
@@ -283,15 +280,178 @@ def _check_positive(settings: Struct, names: Iterable[str]) -> None:
             raise OptionError(f"image settings: {name} must be a positive integer, not {shown(value)}")
 
 
+def _minimax(config: Mapping[str, Any]) -> QwenImages:
+    """Read the settings of MiniMax-M3's processor, which scales and cuts as Qwen's does. It has defaults of its own.
+
+    Raises:
+        OptionError: One is no positive integer, or the bounds are no area.
+    """
+    size = config.get("size")
+    if size == [672, 672]:  # what was published, which the processor takes for its defaults
+        size = None
+    if size is not None and not isinstance(size, Mapping):
+        raise OptionError(f"image settings: size must hold shortest_edge and longest_edge, not {shown(size)}")
+    defaults = {"patch_size": 14, "merge_size": 2, "temporal_patch_size": 2}
+    return QwenImages.of({**defaults, **config, "size": size or {"shortest_edge": 3136, "longest_edge": 451584}})
+
+
+class KimiImages(Struct, frozen=True, tag=True):
+    """Settings of the image processor that transformers has for Kimi K2.5.
+
+    An image is scaled down until its patches and the patches along each edge are within bounds, then filled up to
+    merged patches, one placeholder each: facts of transformers' `Kimi_K25ImageProcessor`, to which tests hold this. The
+    processor that the model ships writes one placeholder an image, whatever its size: `FixedPlaceholders(1)`.
+
+    Args:
+        patch_size: Edge of a patch, in pixels.
+        merge_size: Patches along each edge of what becomes one token.
+        max_patches: Most patches of an image.
+        max_patches_per_side: Most patches along an edge.
+
+    Raises:
+        OptionError: A number is not positive.
+
+    >>> KimiImages().count(640, 480)
+    414
+    """
+
+    patch_size: int = 14
+    merge_size: int = 2
+    max_patches: int = 16384
+    max_patches_per_side: int = 512
+
+    def __post_init__(self) -> None:
+        _check_positive(self, self.__struct_fields__)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> KimiImages:
+        """Read the settings in a configuration. What it leaves out has the processor's default.
+
+        Raises:
+            OptionError: One is no positive integer, or the bounds of the edges differ.
+        """
+        size = config.get("size") or {"max_height": 512, "max_width": 512}
+        if not isinstance(size, Mapping) or size.get("max_height") != size.get("max_width"):
+            raise OptionError(f"image settings: size must hold max_height and max_width, the same, not {shown(size)}")
+        numbers = (config.get("patch_size", 14), config.get("merge_size", 2), config.get("max_patches", 16384))
+        return cls(*numbers, size.get("max_height", 0))
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height that an image is scaled to, before it is filled up."""
+        longest = self.max_patches_per_side * self.patch_size
+        patches = max(1.0, height // self.patch_size) * max(1.0, width // self.patch_size)
+        scale = min(1.0, math.sqrt(self.max_patches / patches), longest / height, longest / width)
+        wide, high = (min(max(1, int(edge * scale)), longest) for edge in (width, height))
+        return wide, high
+
+    def count(self, width: int, height: int) -> int:
+        """Count the merged patches that an image is cut into, one placeholder token each."""
+        unit = self.patch_size * self.merge_size
+        wide, high = self.resized(width, height)
+        return -(-wide // unit) * -(-high // unit)
+
+    def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
+        """Return the number of placeholder tokens that a grid of patches stands for."""
+        return int(arrays["image_grid_thw"].prod()) // self.merge_size**2
+
+
+class InklingImages(Struct, frozen=True, tag=True):
+    """Settings of Inkling's image processor.
+
+    An image is scaled as a whole, if at all, and cut into patches from its corner, one placeholder each; where the
+    width is a multiple of a patch's edge, an empty patch ends each row: facts of transformers' `InklingImageProcessor`,
+    to which tests hold this.
+
+    Args:
+        patch_size: Edge of a patch, in pixels.
+        rescale_image_frac: By what the edges are multiplied; None leaves them as they are.
+        rescale_image_max_upscaled_long_edge: How long scaling up may make the longer edge; None is any length.
+
+    Raises:
+        OptionError: A number is not positive.
+
+    >>> InklingImages().count(640, 480)
+    204
+    """
+
+    patch_size: int = 40
+    rescale_image_frac: float | None = None
+    rescale_image_max_upscaled_long_edge: int | None = 2048
+
+    def __post_init__(self) -> None:
+        _check_positive(self, ("patch_size",))
+        if self.rescale_image_max_upscaled_long_edge is not None:
+            _check_positive(self, ("rescale_image_max_upscaled_long_edge",))
+        scale = self.rescale_image_frac
+        if scale is not None and (type(scale) not in (int, float) or not 0 < scale < math.inf):
+            raise OptionError(f"image settings: rescale_image_frac must be a positive number, not {shown(scale)}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> InklingImages:
+        """Read the settings in a configuration. What it leaves out has the processor's default.
+
+        Raises:
+            OptionError: One is no positive number, or patches are no squares.
+        """
+        size = config.get("size", {"height": 40, "width": 40})
+        if not isinstance(size, Mapping) or size.get("height") != size.get("width"):
+            raise OptionError(f"image settings: patches must be squares, not {shown(size)}")
+        longest = config.get("rescale_image_max_upscaled_long_edge", 2048)
+        return cls(size.get("height", 0), config.get("rescale_image_frac"), longest)
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height that an image is scaled to.
+
+        Raises:
+            OptionError: One edge has no pixel left, which the processor refuses.
+        """
+        if self.rescale_image_frac is None:
+            return width, height
+        longer = max(width, height)
+        wanted = longer * self.rescale_image_frac
+        if self.rescale_image_max_upscaled_long_edge is not None:
+            wanted = min(wanted, max(self.rescale_image_max_upscaled_long_edge, longer))
+        ratio = wanted / longer
+        wide, high = (math.floor(edge * ratio + 0.5) for edge in (width, height))
+        if not (wide and high):
+            problem = f"an image of {width} x {height} pixels has nothing left of one edge, scaled by {ratio}"
+            raise OptionError(f"{problem}; crop or pad it")
+        return wide, high
+
+    def count(self, width: int, height: int) -> int:
+        """Count the patches that an image is cut into, one placeholder token each."""
+        wide, high = self.resized(width, height)
+        return -(-high // self.patch_size) * (wide // self.patch_size + 1)
+
+    def count_of(self, arrays: Mapping[str, numpy.ndarray[Any, Any]]) -> int:
+        """Return the number of patches that the processor tells of its arrays."""
+        return int(arrays["num_patches"].sum())
+
+
+_BY_PROCESSOR: Final[Mapping[str, Callable[[Mapping[str, Any]], ImageSettings]]] = {
+    "Qwen2VLImageProcessor": QwenImages.of,
+    "Gemma4ImageProcessor": GemmaImages.of,
+    "PixtralImageProcessor": PixtralImages.of,
+    "MiniMaxM3VLImageProcessor": _minimax,
+    "Kimi_K25ImageProcessor": KimiImages.of,
+    "InklingImageProcessor": InklingImages.of,
+}
+
+
+def processor_name(config: Mapping[str, Json]) -> str:
+    """Return the name of a configuration's image processor, without what says how it is implemented.
+
+    >>> processor_name({"image_processor_type": "Qwen2VLImageProcessorFast"})
+    'Qwen2VLImageProcessor'
+    """
+    return str(config.get("image_processor_type")).removesuffix("Fast").removesuffix("Pil")
+
+
 def image_settings(config: Mapping[str, Json]) -> ImageSettings | None:
     """Return the settings of a `preprocessor_config.json`; None for a processor that isc does not know.
 
     Raises:
         OptionError: The processor is known, but a setting is missing or impossible.
     """
-    kind = config.get("image_processor_type")
-    if kind in _PIXTRAL_PROCESSORS:
-        return PixtralImages.of(config)
-    if kind in _GEMMA_PROCESSORS:
-        return GemmaImages.of(config)
-    return QwenImages.of(config) if kind in _QWEN_PROCESSORS else None
+    read = _BY_PROCESSOR.get(processor_name(config))
+    return None if read is None else read(config)
