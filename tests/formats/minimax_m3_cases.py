@@ -16,6 +16,7 @@ from references import arguments_as_objects, none_as_empty
 
 _NOBODY = "]~b]developer\nYou are a helpful assistant.[e~[\n"
 _MARK = "]<]minimax[>["
+_MEDIA = ("]<]image[>[", "]<]start of image[>[", "]<]end of image[>[")
 _TAGS = (f"{_MARK}</q>", f"{_MARK}<q>", f'{_MARK}<invoke name="now">', "</invoke>", "</q>", '">', "<item>")
 
 
@@ -33,6 +34,7 @@ def _case(name: str, family: MiniMaxM3, *, images: bool = False, **options: str)
         refuses={"system_in_the_middle": "messages[1].role", "tool_first": "messages[0].role"},
         adaptations=(none_as_empty, arguments_as_objects),
         spells=_TAGS,
+        unspelled=_MEDIA,  # one without its last bracket, before `[e~[`, is one in the reference
         untraced=_is_developed,
         images=images,
         image_settings=MINIMAX_M3,
