@@ -98,7 +98,7 @@ def test_show_marks_images(model: Path, cat: Path, tmp_path: Path, output: Calla
     path.write_text(json.dumps([user([{"type": "image", "image": str(cat)}]), assistant("A cat.")]))
     options = ("--family", "qwen3-vl", "--model", model, "--images-from", tmp_path)
     shown = output("show", path, *options)
-    assert f"⟦<|image_pad|>⟨x70: image 1 {cat}⟩⟧<|vision_end|>" in shown.replace("\n", "").replace("  ", "")
+    assert f"⟦<|image_pad|>⟨x70: image 1 {cat}⟩│⟧<|vision_end|>" in shown.replace("\n", "").replace("  ", "")
     assert output("show", path, *options, "--ids").count("<|image_pad|>") == 70
 
 
