@@ -517,8 +517,9 @@ def _fact(fact: object) -> str:
     """Return what a law found for people: a text as it is, segments as their texts, of anything else the beginning."""
     if isinstance(fact, str):
         return fact
-    segments = fact if isinstance(fact, Sequence) and fact else (fact,)
-    if all(isinstance(one, Segment) for one in segments):
+    facts: Sequence[object] = fact if isinstance(fact, Sequence) and fact else (fact,)
+    segments = [one for one in facts if isinstance(one, Segment)]
+    if len(segments) == len(facts):
         said = " + ".join(f"{'body' if one.body else 'scaffold'} {one.text!r}" for one in segments)
         return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
     return shown(fact)
