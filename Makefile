@@ -43,6 +43,12 @@ $(VENV)/docs: $(VENV)/dev
 	$(BIN)/python -m pip install -q --group docs
 	@touch $@
 
+$(VENV)/release: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U "pip>=25.1"
+	$(BIN)/python -m pip install -q --group release
+	@touch $@
+
 $(VENV)/compat: $(VENV)/engine
 	$(BIN)/python -m pip install -q --group compat
 	@touch $@
@@ -143,6 +149,12 @@ docs: $(VENV)/docs  ## build the site into site/; a broken link, a stale page or
 	$(BIN)/python scripts/reference_doc.py --check
 	$(BIN)/zensical build --clean --strict
 	$(BIN)/python scripts/check_site.py
+
+# one Python will do; where there are several, the oldest and the newest are tried (TAG=v0.1.0: is it the version?)
+dist: $(VENV)/release  ## build wheel and sdist into dist/, check what they hold and say, try them in fresh environments
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/python scripts/dist.py $(if $(TAG),--tag $(TAG))
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) demo site .cache dist

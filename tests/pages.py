@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -88,6 +91,18 @@ def _stop() -> int:
     stop = Tokenizer.from_str(qwen3_file()).token_to_id("<|im_end|>")
     assert stop is not None
     return stop
+
+
+def script(place: str) -> ModuleType:
+    """A script of the project as a module, by its path."""
+    name = Path(place).stem
+    specification = importlib.util.spec_from_file_location(name, ROOT / place)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
 
 
 def run_page(page: str) -> dict[str, Any]:

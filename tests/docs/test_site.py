@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,28 +11,17 @@ from typing import Any
 import pytest
 
 import isc
-from pages import ROOT, text_of
-
-
-def script(name: str) -> ModuleType:
-    """A script of the project as a module."""
-    specification = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)
-    return module
+from pages import ROOT, script, text_of
 
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    return script("reference_doc")
+    return script("scripts/reference_doc.py")
 
 
 @pytest.fixture(scope="module")
 def check_site(reference: ModuleType) -> ModuleType:
-    return script("check_site")
+    return script("scripts/check_site.py")
 
 
 def test_the_pages_of_names_and_commands_are_current(reference: ModuleType) -> None:
@@ -97,6 +84,6 @@ def test_what_is_wrong_with_a_site_is_found(check_site: ModuleType, tmp_path: Pa
 
 def test_examples_of_docstrings_are_fenced() -> None:
     pytest.importorskip("griffe", reason="make docs installs it")
-    fenced = script("docstring_examples").fenced
+    fenced = script("scripts/docstring_examples.py").fenced
     assert fenced("Add.\n\n>>> 1 + 1\n2") == "Add.\n\n```pycon\n>>> 1 + 1\n2\n```"
     assert fenced("Add.\n\n    >>> 1\n    1\n\nMore.") == "Add.\n\n    ```pycon\n    >>> 1\n    1\n    ```\n\nMore."
