@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -55,8 +56,8 @@ def many(tmp_path: Path) -> Path:
     return write_many(tmp_path / "many.jsonl")
 
 
-def samples_of(place: Path) -> list[dict[str, object]]:
-    files = sorted(place.glob("part-*.parquet"))
+def samples_of(place: Path, split: str = "") -> list[dict[str, object]]:
+    files = sorted(place.glob(f"part-*{split}.parquet"))
     return [row for file in files for row in parquet.read_table(str(file)).to_pylist()]
 
 
@@ -164,8 +165,12 @@ def test_strict_stops_at_the_bad_line_and_goes_on_once_it_is_mended(
         (("--resume", "--max-tokens", "9"), "the interrupted build had max_tokens"),
         (("--resume", "--overwrite"), "pass one of them"),
         ((), "a build in parts is there"),
-        (("--rejects", "x.jsonl"), "writes rejects beside each part"),
-        (("--report", "x.html"), "and no report"),
+        (("--overwrite", "--shards", "3"), "a file for every 16 MB of input, which are its shards"),
+        (("--overwrite", "--shard-size", "1MB"), "leave --shards and --shard-size out"),
+        (("--overwrite", "--rejects", "{parts}/part-1.jsonl"), "give another name"),
+        (("--overwrite", "--report", "{parts}/summary.json"), "give another name"),
+        (("--overwrite", "--rejects", "{many}"), "must be different files"),
+        (("--overwrite", "--report", "{parts}"), "is a directory"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -173,9 +178,51 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     assert run(many, tmp_path / "parts", *COMMAND) == 1
     before = contents(tmp_path / "parts")
-    assert run(many, tmp_path / "parts", *COMMAND, *more) == 2
+    places = {"parts": str(tmp_path / "parts"), "many": str(many)}
+    assert run(many, tmp_path / "parts", *COMMAND, *(one.format(**places) for one in more)) == 2
     assert told in capsys.readouterr().err
     assert contents(tmp_path / "parts") == before
+
+
+def test_what_is_made_of_all_parts_is_that_of_one_file(
+    tmp_path: Path, many: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Splits, one file of rejects and a report, also where the cluster was lost in between."""
+    split = ("--split", "train=0.6,val=0.4")
+
+    def asked(name: str) -> list[str]:
+        return [*split, "--rejects", str(tmp_path / f"{name}.bad.jsonl"), "--report", str(tmp_path / f"{name}.html")]
+
+    assert run(many, tmp_path / "one.parquet", *asked("one")) == 1
+    engine.ends_after = 3
+    assert run(many, tmp_path / "parts", *COMMAND, *asked("parts")) == 2
+    assert not list(tmp_path.glob("parts.*")), "nothing is made of some parts"
+    engine.ends_after = None
+    capsys.readouterr()
+    assert run(many, tmp_path / "parts", *COMMAND, *asked("parts"), "--resume") == 1
+    told = capsys.readouterr().out
+    for name in ("train", "val"):
+        whole = parquet.read_table(str(tmp_path / f"one-{name}.parquet"))
+        assert samples_of(tmp_path / "parts", f"-{name}") == whole.to_pylist()
+        assert f"{tmp_path / 'parts'}/part-*-{name}.parquet: {whole.num_rows} rows" in told
+    assert len(samples_of(tmp_path / "parts")) == 82
+    assert rows(tmp_path / "parts.bad.jsonl") == rows(tmp_path / "one.bad.jsonl") == rejected_in(tmp_path / "parts")
+    assert report_of(tmp_path / "parts.html") == report_of(tmp_path / "one.html")
+    assert run(many, tmp_path / "more", *COMMAND, *asked("parts")) == 2
+    assert "parts.bad.jsonl exists already" in capsys.readouterr().err
+
+
+def test_a_part_without_a_row_of_a_split_has_no_file_of_it(tmp_path: Path, many: Path, engine: Engine) -> None:
+    many.write_bytes(CHAT * 3)
+    assert run(many, tmp_path / "parts", *COMMAND, "--split", "train=0.5,val=0.5") == 0
+    (kept,) = (tmp_path / "parts").glob("part-*.parquet")
+    assert parquet.read_table(str(kept)).num_rows == 3
+
+
+def report_of(page: Path) -> object:
+    """What a report shows, but for its title."""
+    (block,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page.read_text(), re.DOTALL)
+    return {name: value for name, value in json.loads(block).items() if name != "title"}
 
 
 def test_the_output_is_a_directory(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,11 @@ import pyarrow
 import pytest
 
 import isc
-from command_line import EXAMPLE
+from command_line import EXAMPLE, rows, run
 from isc.build import stages
 from isc.build.stages import StageError, ToSamples
 from isc.conversation.columns import SETS, ColumnSet
+from isc.conversation.lengths import TooLong, Turns
 from isc.errors import Error, OptionError
 from tokenizer_files import qwen3_file
 
@@ -146,6 +147,41 @@ def test_a_conversation_of_several_samples_keeps_its_columns(small: isc.Renderer
     assert columns["input_ids"][1:] == [sample.token_ids for sample in samples]
 
 
+@pytest.mark.parametrize("too_long", ["reject", "truncate-left-turns", "truncate-right", "split"])
+@pytest.mark.parametrize("turns", ["together", "each"])
+def test_samples_that_are_too_long_are_those_of_a_build(
+    tmp_path: Path, small: isc.Renderer, too_long: TooLong, turns: Turns
+) -> None:
+    """The same options give the same rows, shortened, split or rejected, packed or not."""
+    more = ("--max-tokens", "400", "--too-long", too_long, "--turns", turns, "--keep", "id")
+    lines = [{**line, "id": number} for number, line in enumerate(LINES)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    batch: dict[str, list[object]] = {**examples(), "id": [*range(len(LINES))]}
+    for pack in (None, 900):
+        asked = more if pack is None else (*more, "--pack", str(pack), "--overwrite")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("isc.cli.running.batch_bytes", lambda _: 1 << 30)
+            assert run(tmp_path / "in.jsonl", tmp_path / "out.jsonl", *asked) in (0, 1)
+        stage = ToSamples(
+            small, on_error="skip", keep=("id",), turns=turns, max_tokens=400, too_long=too_long, pack=pack
+        )
+        assert plain(stage(batch)) == rows(tmp_path / "out.jsonl")
+
+
+def test_packs_of_a_table_carry_lists_and_rows_without_a_sample_follow(small: isc.Renderer) -> None:
+    stage = ToSamples(small, pack=64, keep=("id",))
+    columns = stage(ROWS)
+    length = len(isc.build_training_sample(small, TALK).token_ids)
+    assert columns["seq_lengths"] == [(length, length), None]
+    assert columns["id"] == [[7, 9], [8]]
+    assert [reason is None for reason in columns["error"]] == [True, False]
+    table = stage(pyarrow.Table.from_pylist(plain(ROWS)))
+    assert table.to_pylist() == plain(columns)
+    assert table.schema.names == [*stage.schema.names, "id"]
+    empty = stage(pyarrow.Table.from_pylist([], schema=pyarrow.Table.from_pylist(plain(ROWS)).schema))
+    assert empty.schema == table.schema
+
+
 def test_a_stage_is_small_and_loads_its_model_when_it_is_called(model: Path) -> None:
     stage = ToSamples(model, family="qwen3", options={"enable_thinking": False})
     pickled = pickle.dumps(stage)
@@ -219,6 +255,11 @@ def test_the_day_can_be_told() -> None:
         ({"columns": "label"}, "did you mean 'labels'"),
         ({"on_error": "ignore"}, "on_error='ignore'"),
         ({"turns": "all"}, "turns='all'"),
+        ({"max_tokens": 9, "too_long": "truncate"}, "did you mean 'truncate-"),
+        ({"too_long": "split"}, "ToSamples: too_long=split: say of how many tokens, with max_tokens or pack"),
+        ({"pack": 9, "max_tokens": 10}, "ToSamples: max_tokens=10 does not fit in pack=9"),
+        ({"pack": 0}, "pack=0"),
+        ({"pack": 9, "keep": ("position_ids",)}, "keep='position_ids'"),
         ({"keep": ("length",)}, "keep='length'"),
         ({"keep": ("error",)}, "keep='error'"),
         ({"family": "qwen3"}, "a Renderer has its own family"),

@@ -84,12 +84,10 @@ def workers_of(process: int) -> list[int]:
     return [number for number, title in titles.items() if title.startswith(b"ray::_build") and below(number)]
 
 
-def test_the_command_survives_killed_workers_and_its_own_end(many: Path, model: Path, tmp_path: Path) -> None:
-    whole, output = tmp_path / "whole.parquet", tmp_path / "parts"
-    assert main(command(many, whole, model)) == 1
-    asked = command(many, output, model, "--engine", "ray", "--workers", "2")
+def kill_a_worker_and_the_build(asked: list[str], output: Path) -> None:
+    """Start a build; kill the first worker that builds, and the build itself once a part is done."""
     process = subprocess.Popen([sys.executable, "-m", "isc.cli", *asked], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (building := workers_of(process.pid)):
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
@@ -101,11 +99,24 @@ def test_the_command_survives_killed_workers_and_its_own_end(many: Path, model: 
         time.sleep(0.05)
     process.kill()
     process.wait()
+
+
+def test_the_command_survives_killed_workers_and_its_own_end(many: Path, model: Path, tmp_path: Path) -> None:
+    whole, output = tmp_path / "whole.parquet", tmp_path / "parts"
+    assert main(command(many, whole, model, "--split", "train=0.5,val=0.5")) == 1
+    merged, report = tmp_path / "rejects.jsonl", tmp_path / "report.html"
+    more = ("--split", "train=0.5,val=0.5", "--rejects", str(merged), "--report", str(report))
+    asked = command(many, output, model, "--engine", "ray", "--workers", "2", *more)
+    kill_a_worker_and_the_build(asked, output)
     assert not (output / "summary.json").exists()
     assert main([*asked, "--resume"]) == 1
-    files = sorted(output.glob("part-*.parquet"))
-    assert len(files) == 3
-    built = pyarrow.concat_tables([parquet.read_table(str(file)) for file in files])
-    assert built.equals(parquet.read_table(str(whole)))
+    samples = 0
+    for name in ("train", "val"):
+        files = sorted(output.glob(f"part-*-{name}.parquet"))
+        assert len(files) == 3
+        built = pyarrow.concat_tables([parquet.read_table(str(file)) for file in files])
+        samples += built.num_rows
+        assert built.equals(parquet.read_table(str(whole.with_stem(f"whole-{name}"))))
     (rejects,) = output.glob("part-*.rejects.jsonl")
-    assert rows(rejects) == rows(tmp_path / "whole.rejects.jsonl")
+    assert rows(rejects) == rows(merged) == rows(tmp_path / "whole.rejects.jsonl")
+    assert f'"samples":{samples}' in report.read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from msgspec import Struct
 from isc.build import arrow
 from isc.build.metadata import FOOTER, metadata_of
 from isc.build.samples import Batch, Rejected, Settings, Tally, build_batch, columns
+from isc.build.survey import Survey
 from isc.conversation.renderer import Renderer
 
 PART_BYTES = 16 * 1024 * 1024
@@ -41,18 +42,20 @@ class BuiltPart(Struct, frozen=True):
     Attributes:
         number: The part's.
         digest: Of the part's input.
-        parquet: The file that holds its samples; empty where there is none.
+        files: The Parquet files that hold its samples, by their split, or one under ""; none where there is no sample.
         rejected: Rows that became no sample.
         tally: What became of the rows.
         lines: How many rows there were. Under `strict` those before the first bad one.
+        survey: What a report shows of them, where one is taken.
     """
 
     number: int
     digest: str
-    parquet: bytes
+    files: dict[str, bytes]
     rejected: tuple[Rejected, ...]
     tally: Tally
     lines: int
+    survey: Survey | None = None
 
 
 PartWork: TypeAlias = Callable[[Part], BuiltPart]
@@ -81,17 +84,18 @@ def build_part(renderer: Renderer, settings: Settings, strict: bool, part: Part)
         strict: Whether to stop at a bad row.
         part: The rows.
     """
-    stream: list[bytes] = []
+    streams: dict[str, list[bytes]] = {}
     rejected: list[Rejected] = []
-    tally, lines = Tally(), 0
+    tally, lines, survey = Tally(), 0, Survey()
     for batch in part.batches:
         built = build_batch(renderer, settings, strict, batch)
-        stream.append(built.rows)
+        for split, rows in built.parts.items():
+            streams.setdefault(split, [arrow.stream_start(columns(settings))]).append(rows)
         rejected += built.rejected
-        tally, lines = tally + built.tally, lines + built.lines
+        tally, lines, survey = tally + built.tally, lines + built.lines, survey + (built.survey or Survey())
         if strict and rejected:
             break
-    rows = b"".join(stream)
     metadata = {FOOTER: msgspec.json.encode(metadata_of(settings, columns(settings), tally)).decode()}
-    parquet = arrow.parquet_of(arrow.stream_start(columns(settings)) + rows, metadata) if rows else b""
-    return BuiltPart(part.number, part.digest, parquet, tuple(rejected), tally, lines)
+    files = {split: arrow.parquet_of(b"".join(stream), metadata) for split, stream in sorted(streams.items())}
+    taken = survey if settings.surveyed else None
+    return BuiltPart(part.number, part.digest, files, tuple(rejected), tally, lines, taken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final, Literal, TypeAlias, cast, get_args
 
@@ -487,7 +487,7 @@ class _UnderWay:
         stopped = self._strict and bool(self._rejected)
         if stopped and settings.pack:
             return Built({}, tuple(self._rejected), Tally(), 0, None, batch.file, batch.read)
-        parts = {part: _packed(rows, settings) for part, rows in self._rows.items() if rows}
+        parts = {part: [row for row, _ in packed(rows, settings)] for part, rows in self._rows.items() if rows}
         tally = self._tally + Tally(written={part: len(rows) for part, rows in parts.items()})
         refused = [] if stopped else [(row.line, row.reason, row.original) for row in self._rejected]
         survey = survey_of(self._surveyed, refused) if settings.surveyed else None
@@ -507,13 +507,26 @@ def parts_pattern(settings: Settings) -> str:
     """
     if settings.shards and settings.shard_size:
         raise OptionError("--shards and --shard-size: pass one of them")
-    if settings.pack and settings.max_tokens and settings.max_tokens > settings.pack:
-        raise OptionError(f"--max-tokens {settings.max_tokens} does not fit in --pack {settings.pack}")
-    if settings.too_long != "reject" and not (settings.max_tokens or settings.pack):
-        raise OptionError(f"--too-long {settings.too_long}: say of how many tokens, with --max-tokens or --pack")
+    check_lengths(settings, lambda name: f"--{name.replace('_', '-')} ")
     names = [f"(?:{'|'.join(name for name, _ in settings.split)})"] if settings.split else []
     numbers = [r"\d{5}(?:-of-\d{5})?"] if settings.shards or settings.shard_size else []
     return "-".join([*names, *numbers])
+
+
+def check_lengths(settings: Settings, spelled: Callable[[str], str], owner: str = "") -> None:
+    """Raise an `OptionError` unless the options of length go together.
+
+    Args:
+        settings: The options.
+        spelled: How an option is written before its value.
+        owner: What the error begins with.
+    """
+    longest, packed = spelled("max_tokens"), spelled("pack")
+    if settings.pack and settings.max_tokens and settings.max_tokens > settings.pack:
+        raise OptionError(f"{owner}{longest}{settings.max_tokens} does not fit in {packed}{settings.pack}")
+    if settings.too_long != "reject" and not (settings.max_tokens or settings.pack):
+        bounds = f"{longest.rstrip(' =')} or {packed.rstrip(' =')}"
+        raise OptionError(f"{owner}{spelled('too_long')}{settings.too_long}: say of how many tokens, with {bounds}")
 
 
 def part_of(settings: Settings, read: Conversation, number: int) -> str:
@@ -527,24 +540,27 @@ def part_of(settings: Settings, read: Conversation, number: int) -> str:
     return "-".join(names)
 
 
-def _packed(rows: Sequence[Row], settings: Settings) -> Sequence[Row]:
-    """Return rows packed, where that is asked for. What rows carry along becomes a list of one value a sample."""
+def packed(rows: Sequence[Row], settings: Settings) -> Sequence[tuple[Row, Sequence[int]]]:
+    """Return rows, packed where that is asked for, each with the numbers of the samples in it.
+
+    What rows carry along becomes a list of one value a sample.
+    """
     if not settings.pack:
-        return rows
-    lengths = [cast(int, row["length"]) for row in rows]
-    return [_one_row([rows[index] for index in one], settings) for one in pack(lengths, settings.pack)]
+        return [(row, (number,)) for number, row in enumerate(rows)]
+    packs = pack([cast(int, row["length"]) for row in rows], settings.pack)
+    return [(_one_row([rows[number] for number in one], settings), one) for one in packs]
 
 
 def _one_row(rows: Sequence[Row], settings: Settings) -> Row:
     own = SETS[settings.columns]
-    packed: Row = {**packed_row([{name: cast(Column, row[name]) for name in own} for row in rows])}
+    whole: Row = {**packed_row([{name: cast(Column, row[name]) for name in own} for row in rows])}
     if settings.images:
         media: MultiModalData | None = None
         for row, first in zip(rows, accumulate((cast(int, row["length"]) for row in rows), initial=0), strict=False):
             media = followed(media, first, cast("MultiModalData | None", row[MEDIA]))
-        packed[MEDIA] = media
-    packed.update((name, [row[name] for row in rows]) for name in settings.keep)
-    return packed
+        whole[MEDIA] = media
+    whole.update((name, [row[name] for row in rows]) for name in settings.keep)
+    return whole
 
 
 def reason_of(error: Exception) -> str:

@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, overload, runtime_checkable
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
+from msgspec import Meta
 from msgspec.structs import replace
 
 from isc._later import Later
@@ -22,7 +24,7 @@ from isc.build import arrow, samples
 from isc.build.forms import Form, conversation, form_of
 from isc.build.samples import Row, Settings
 from isc.conversation.columns import ColumnSet
-from isc.conversation.lengths import Turns
+from isc.conversation.lengths import TooLong, Turns
 from isc.conversation.renderer import Renderer
 from isc.errors import EncoderError, Error, OptionError
 from isc.formats.base import Family
@@ -40,6 +42,7 @@ OnError: TypeAlias = Literal["column", "skip", "raise"]
 """What a row gives that becomes no sample: a row of nulls with the reason, no row, or an error."""
 
 _ERROR = "error"
+_Count: TypeAlias = Annotated[int, Meta(ge=1)]
 _RENDERERS = 4  # loaded at once in a process, each with its vocabulary
 
 
@@ -75,16 +78,21 @@ class ToSamples:
         turns: `"each"` gives a sample for each stretch of turns that extend each other, see
             `isc.build_training_samples`.
         ensure_final_stop: See `isc.build_training_sample`.
-        max_tokens: A conversation of more tokens becomes no sample.
+        max_tokens: The most tokens of a sample.
         date: The day, YYYY-MM-DD, for formats that name the present one. Without it each process asks its clock.
         form: How a row holds its conversation, as for `isc build --format`; None tells it by the row's keys.
         drop_null: Whether keys that Arrow padded with null are left out of arguments and tools.
+        too_long: What becomes of a sample of more than `max_tokens` (or `pack`) tokens, see `isc.fit_training_samples`;
+            rejected, the conversation becomes none.
+        pack: The samples of a batch are put together in rows of up to so many tokens, see `isc.pack_samples`. What
+            `keep` carries along is then a list of one value a sample, and rows of nulls follow the packs. Batches
+            should have many times that length.
         made_with: Filled in: isc's version. A process with another refuses the stage.
         made_for: Filled in: a digest of the files in a model's directory. A process that finds others there refuses.
 
     Raises:
-        OptionError: A term of the loss, a set of columns or a way with errors does not exist; or family, options or
-            revision are given beside a `Renderer`, which has its own.
+        OptionError: A term of the loss, a set of columns or a way with errors does not exist; options of length do not
+            go together; or family, options or revision are given beside a `Renderer`, which has its own.
 
     >>> import isc
     >>> renderer = isc.create_renderer(isc.encoders.embedded(isc.Qwen3().specials), isc.Qwen3())
@@ -109,6 +117,8 @@ class ToSamples:
     date: str | None = None
     form: Form | None = None
     drop_null: bool = False
+    too_long: TooLong = "reject"
+    pack: int | None = None
     made_with: str = ""
     made_for: str = ""
 
@@ -117,6 +127,10 @@ class ToSamples:
         checked("on_error", self.on_error, OnError, "ToSamples")
         checked("turns", self.turns, Turns, "ToSamples")
         checked("form", self.form, Form | None, "ToSamples")
+        checked("too_long", self.too_long, TooLong, "ToSamples")
+        checked("max_tokens", self.max_tokens, _Count | None, "ToSamples")
+        checked("pack", self.pack, _Count | None, "ToSamples")
+        samples.check_lengths(self._settings(images=True), "{}=".format, "ToSamples: ")
         taken = (*samples.columns(self._settings(images=True)), _ERROR)
         clash = next((name for name in self.keep if name in taken), None)
         if clash is not None:
@@ -206,7 +220,9 @@ class ToSamples:
         written = {name: [_written(name, row[name]) for row in built.rows] for name in built.names}
         if self.on_error == "column":
             written[_ERROR] = list(built.reasons)
-        written.update((name, [given[name][origin] for origin in built.origins]) for name in self.keep)
+        for name in self.keep:
+            values = [[given[name][number] for number in numbers] for numbers in built.origins]
+            written[name] = list(values) if self.pack else [value for (value,) in values]
         return written
 
     def _of_table(self, batch: pyarrow.Table) -> pyarrow.Table:
@@ -217,9 +233,12 @@ class ToSamples:
         table = pyarrow.Table.from_batches([arrow.batch_of(built.rows, built.names)])
         if self.on_error == "column":
             table = table.append_column(_ERROR, pyarrow.array(built.reasons, pyarrow.string()))
-        origins = pyarrow.array(built.origins, pyarrow.int64())
+        numbers = pyarrow.array([*chain.from_iterable(built.origins)], pyarrow.int64())
+        ends = pyarrow.array([*accumulate(map(len, built.origins), initial=0)], pyarrow.int32())
         for name in self.keep:
-            table = table.append_column(name, batch.column(name).take(origins))
+            kept = batch.column(name).take(numbers)
+            whole = pyarrow.ListArray.from_arrays(ends, kept.combine_chunks()) if self.pack else kept
+            table = table.append_column(name, whole)
         return table
 
     def _check_kept(self, names: Collection[str]) -> None:
@@ -231,7 +250,7 @@ class ToSamples:
         """Build the samples of some rows, and do with those that become none as the stage was told."""
         renderer = self.renderer
         settings = self._settings(images=renderer.images is not None)
-        built = _Built(samples.columns(settings))
+        built = _Built(settings)
         for number, row in enumerate(rows):
             try:
                 read = conversation(row, self.form or form_of(row) or "messages")
@@ -243,8 +262,8 @@ class ToSamples:
                 if self.on_error == "raise":
                     raise StageError(f"row {number} of the batch: {samples.reason_of(error)}") from error
                 if self.on_error == "column":
-                    built.add(dict.fromkeys(built.names), number, samples.reason_of(error))
-        return built
+                    built.add(dict.fromkeys(built.names), number, reason=samples.reason_of(error))
+        return built.packed()
 
     def _settings(self, *, images: bool) -> Settings:
         return Settings(
@@ -253,25 +272,40 @@ class ToSamples:
             turns=self.turns,
             ensure_final_stop=self.ensure_final_stop,
             max_tokens=self.max_tokens,
+            too_long=self.too_long,
+            pack=self.pack,
             drop_null=self.drop_null,
             images=images,
         )
 
 
 class _Built:
-    """Rows that a batch became: each with the number of the row that it came from, and why that one became none."""
+    """Rows that a batch became: each with the numbers of the rows it came from, and why that one became none."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+    def __init__(self, settings: Settings) -> None:
+        self.names = samples.columns(settings)
         self.rows: list[Row] = []
-        self.origins: list[int] = []
+        self.origins: list[tuple[int, ...]] = []
         self.reasons: list[str | None] = []
+        self._settings = settings
 
-    def add(self, row: Row, origin: int, reason: str | None = None) -> None:
+    def add(self, row: Row, *origins: int, reason: str | None = None) -> None:
         """Append a row."""
         self.rows.append(row)
-        self.origins.append(origin)
+        self.origins.append(origins)
         self.reasons.append(reason)
+
+    def packed(self) -> _Built:
+        """Return the rows packed, where that is asked for, before those that are no samples."""
+        if not self._settings.pack:
+            return self
+        good = [number for number, reason in enumerate(self.reasons) if reason is None]
+        built = _Built(self._settings)
+        for row, members in samples.packed([self.rows[number] for number in good], self._settings):
+            built.add(row, *(self.origins[good[member]][0] for member in members))
+        for number in (number for number, reason in enumerate(self.reasons) if reason is not None):
+            built.add(self.rows[number], *self.origins[number], reason=self.reasons[number])
+        return built
 
 
 def _files_of(model: str | os.PathLike[str] | Renderer) -> str:

@@ -30,7 +30,7 @@ from isc.cli.coverage import COLUMNS, known_coverage, rows_of
 from isc.cli.files import BuildPaths, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
 from isc.cli.pages import sample_of, sample_page, write_html
-from isc.cli.parts import begun_day, ended_in_parts
+from isc.cli.parts import begun_day, ended_in_parts, paths_of
 from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
 from isc.cli.saved import print_tokens, saved_sample, show_saved
 from isc.conversation.renderer import Renderer
@@ -326,13 +326,14 @@ def build(
             directory.
         format: Chat format and vocabulary.
         samples: What a training sample is.
-        rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output.
+        rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output, with --engine ray a file
+            beside each part.
         report: Write a page for a browser beside it: lengths, what is trained on by role, why lines were rejected, and
             samples to look at, the longest and the least trained among them.
         manner: How the build is run.
     """
     if manner.engine == "ray":
-        return _build_in_parts(expanded(files), output, format, samples, rejects or report, manner)
+        return _build_in_parts(expanded(files), output, format, samples, rejects, report, manner)
     settings = _asked_for(samples, *sample_format(output))
     rejects = rejects or output.with_name(split_name(output)[0] + ".rejects.jsonl")
     paths = BuildPaths(expanded(files), output, rejects, report, parts_pattern(settings))
@@ -345,21 +346,28 @@ def build(
 
 
 def _build_in_parts(
-    files: tuple[str, ...], output: Path, format: Format, samples: Samples, beside: Path | None, manner: Manner
+    files: tuple[str, ...],
+    output: Path,
+    format: Format,
+    samples: Samples,
+    rejects: Path | None,
+    report: Path | None,
+    manner: Manner,
 ) -> int:
     """Build samples on a Ray cluster. The driver builds no engine."""
     cluster.require()
     arrow.require()
-    if beside is not None:
-        raise OptionError(f"--engine ray writes rejects beside each part, and no report: leave {beside} out")
     if split_name(output)[1] in ENDINGS:
         raise OptionError(f"-o {output}: with --engine ray it is a directory; its files are Parquet")
     settings = _asked_for(samples, "parquet")
-    if parts_pattern(settings):
-        raise OptionError("--engine ray writes parts of its own: leave --split, --shards and --shard-size out")
+    splits = parts_pattern(settings)
+    if settings.shards or settings.shard_size:
+        parts = "--engine ray writes a file for every 16 MB of input, which are its shards"
+        raise OptionError(f"{parts}: leave --shards and --shard-size out")
+    paths = paths_of(files, output, rejects, report, splits)
     renderer, settings = _described(settings, format, samples.date or begun_day(output, manner), "later")
-    paths = BuildPaths(files, output, output / "part-*.rejects.jsonl")
-    job = Job(paths, renderer, settings, manner, console(errors=True))
+    settings = msgspec.structs.replace(settings, surveyed=report is not None)
+    job = Job(paths, renderer, settings, manner, console(errors=True), title=output.name)
     return ended_in_parts(job, partial(cluster.built_parts, workers=manner.workers), console())
 
 

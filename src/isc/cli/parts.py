@@ -7,6 +7,8 @@ which there is no such note, so an input that was added to is built on; `summary
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -21,17 +23,57 @@ from isc.build.conversations import InputError
 from isc.build.parts import BuiltPart, Part, PartWork, build_part, cut
 from isc.build.recognition import recognized
 from isc.build.samples import Settings, Tally
+from isc.build.survey import Survey
 from isc.build.workers import WorkerError
 from isc.cli import Exit
 from isc.cli.arguments import Manner
-from isc.cli.files import OutputError, State, check_settings, locked, reject_line
-from isc.cli.running import Job, print_summary, report_rejected, rows_from, say_what_they_are
+from isc.cli.files import (
+    BuildPaths,
+    OutputError,
+    State,
+    check_settings,
+    locked,
+    refuse_existing,
+    reject_line,
+    whole_file,
+)
+from isc.cli.running import Job, report_rejected, rows_from, say_what_they_are, tell_end
 from isc.errors import OptionError
 
 Engine: TypeAlias = Callable[[Iterable[Part], PartWork], Generator[BuiltPart, None, None]]
 """What builds parts, in any order."""
 
 _SUMMARY = "summary.json"
+_REJECTS = ".rejects.jsonl"
+_BESIDE = f"part-*{_REJECTS}"
+_SURVEY = ".survey.json"
+
+
+_NUMBERED = re.compile(r"part-(\d+)")
+
+
+def paths_of(
+    sources: tuple[str, ...], directory: Path, rejects: Path | None, report: Path | None, parts: str
+) -> BuildPaths:
+    """Return the paths of a build in parts; its outputs are named as patterns.
+
+    Args:
+        sources: The inputs.
+        directory: Where the parts are written.
+        rejects: One file for the rejected lines of all parts; None leaves them beside each part.
+        report: The report, if one is asked for.
+        parts: A pattern of the names of splits, "" where there are none.
+
+    Raises:
+        OptionError: A file that is written is another one, or a name that the directory needs itself.
+    """
+    paths = BuildPaths(sources, directory / "part-*.parquet", rejects or directory / _BESIDE, report, parts)
+    paths.check_distinct()
+    for path in filter(None, (rejects, report)):
+        own = path.name == _SUMMARY or path.name.startswith(("part-", "."))
+        if own and path.resolve().parent == directory.resolve():
+            raise OptionError(f"{path}: the parts have such names in {directory}; give another name")
+    return paths
 
 
 class Summary(Struct, frozen=True):
@@ -52,10 +94,11 @@ class PartNote(Struct, frozen=True):
 
 
 class Parts:
-    """The files of a build in parts."""
+    """The files of a build in parts, of each part one for every split."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, splits: Sequence[str] = ("",)) -> None:
         self.directory = directory
+        self._splits = splits
         self._state = directory / ".state"
         self._settings = self._state / "settings.json"
 
@@ -97,19 +140,42 @@ class Parts:
 
     def write(self, built: BuiltPart, rejects: bytes) -> None:
         """Write the files of a part, its note last."""
-        for ending, content in ((".parquet", built.parquet), (".rejects.jsonl", rejects)):
-            self._write(self.file(built.number, ending), content)
+        for name in self._splits:
+            self._write(self.file(built.number, f"{name and '-'}{name}.parquet"), built.files.get(name, b""))
+        self._write(self.file(built.number, _REJECTS), rejects)
+        survey = b"" if built.survey is None else msgspec.json.encode(built.survey)
+        self._write(self._note(built.number, _SURVEY), survey)
         self._write(self._note(built.number), msgspec.json.encode(PartNote(built.digest, built.lines, built.tally)))
+
+    def survey(self, count: int) -> Survey:
+        """Add up the surveys of the first parts, in the order of the input."""
+        places = (self._note(number, _SURVEY) for number in range(count))
+        return sum((msgspec.json.decode(place.read_bytes(), type=Survey) for place in places), Survey())
+
+    def write_rejects(self, target: Path, count: int) -> None:
+        """Write the rejected lines of the first parts to one file, in the order of the input.
+
+        Where there are none it is removed.
+        """
+        places = [place for place in (self.file(number, _REJECTS) for number in range(count)) if place.exists()]
+        if not places:
+            target.unlink(missing_ok=True)
+            return
+        with whole_file(target, overwrite=True) as stream:
+            for place in places:
+                with place.open("rb") as rejects:
+                    shutil.copyfileobj(rejects, stream)
 
     def finish(self, summary: Summary) -> None:
         """Write the summary, and remove the files of parts that the input no longer has."""
         for place in (*self._state.glob("part-*"), *self.directory.glob("part-*")):
-            if int(place.name[5:].partition(".")[0]) >= summary.parts:
+            number = _NUMBERED.match(place.name)
+            if number is not None and int(number[1]) >= summary.parts:
                 place.unlink()
         self._write(self.directory / _SUMMARY, msgspec.json.encode(summary) + b"\n")
 
-    def _note(self, number: int) -> Path:
-        return self._state / f"part-{number:05}.json"
+    def _note(self, number: int, ending: str = ".json") -> Path:
+        return self._state / f"part-{number:05}{ending}"
 
     def _write(self, place: Path, content: bytes) -> None:
         """Give a file its content at once; none where there is no content."""
@@ -139,7 +205,7 @@ def ended_in_parts(job: Job, engine: Engine, console: Console) -> Exit:
     """Run a build in parts to its end and say what was built.
 
     Args:
-        job: What to build; its output is the directory.
+        job: What to build; its paths are those of `paths_of`.
         engine: What builds the parts.
         console: Where the summary goes.
 
@@ -152,13 +218,14 @@ def ended_in_parts(job: Job, engine: Engine, console: Console) -> Exit:
         OutputError: A file could not be written.
         WorkerError: The worker of a part died at every try.
     """
-    parts = Parts(job.paths.output)
-    if job.paths.output.exists() and not job.paths.output.is_dir():
-        raise OptionError(f"-o {job.paths.output}: a build in parts writes a directory, and this is a file")
-    with locked(parts.lock, job.paths.output):
+    directory = job.paths.output.parent
+    parts = Parts(directory, [name for name, _ in job.settings.split] or ("",))
+    if directory.exists() and not directory.is_dir():
+        raise OptionError(f"-o {directory}: a build in parts writes a directory, and this is a file")
+    with locked(parts.lock, directory):
         _start(job, parts)
         state = _run(job, parts, engine)
-    return print_summary(job, state, console) if state.complete else Exit.REJECTED
+    return tell_end(job, state, console) if state.complete else Exit.REJECTED
 
 
 def _start(job: Job, parts: Parts) -> None:
@@ -168,8 +235,10 @@ def _start(job: Job, parts: Parts) -> None:
         raise OptionError("--resume goes on, --overwrite starts again: pass one of them")
     if begun is not None and not job.manner.resume:
         problem = "a build in parts is there; pass --resume to go on, or --overwrite to start again"
-        raise OptionError(f"{job.paths.output}: {problem}")
+        raise OptionError(f"{parts.directory}: {problem}")
     if begun is None:
+        beside = [path for path in (job.paths.rejects, job.paths.report) if path is not None]
+        refuse_existing(beside, overwrite=job.manner.overwrite)
         parts.begin(job.settings)
     else:
         check_settings(begun, job.settings)
@@ -196,7 +265,16 @@ def _run(job: Job, parts: Parts, engine: Engine) -> State:
         raise
     summary = done.summary(job.settings)
     parts.finish(summary)
-    return State(job.settings, summary.lines, tally=summary.tally, complete=True)
+    return _state_of(job, parts, summary)
+
+
+def _state_of(job: Job, parts: Parts, summary: Summary) -> State:
+    """Return what parts add up to, after the files are written that are made of all of them."""
+    if job.paths.rejects != parts.directory / _BESIDE:
+        parts.write_rejects(job.paths.rejects, summary.parts)
+    survey = parts.survey(summary.parts) if job.settings.surveyed else Survey()
+    outputs = {name: 0 for name, rows in summary.tally.written.items() if rows}
+    return State(job.settings, summary.lines, outputs=outputs, tally=summary.tally, survey=survey, complete=True)
 
 
 class _Done:

@@ -94,7 +94,10 @@ def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> Sta
 
 
 class Job(Struct, frozen=True):
-    """A build to run, on the processes of `pool`; progress and rejected lines are reported to `errors`."""
+    """A build to run, on the processes of `pool`; progress and rejected lines are reported to `errors`.
+
+    `title` is what its report is called, by default the name of the output.
+    """
 
     paths: BuildPaths
     renderer: Renderer
@@ -102,6 +105,7 @@ class Job(Struct, frozen=True):
     manner: Manner
     errors: Console
     pool: Pool | None = None
+    title: str = ""
 
 
 def worker_count(paths: BuildPaths, manner: Manner) -> int:
@@ -173,7 +177,15 @@ def ended(job: Job, console: Console) -> Exit:
     Returns:
         The exit code of the build.
     """
-    state = run_build(job)
+    return tell_end(job, run_build(job), console)
+
+
+def tell_end(job: Job, state: State, console: Console) -> Exit:
+    """Print what was built, and write the report of it where one is asked for.
+
+    Returns:
+        The exit code of the build.
+    """
     code = print_summary(job, state, console)
     if state.complete and job.paths.report is not None:
         write_report(job.paths.report, report_of(job, state))
@@ -185,7 +197,7 @@ def report_of(job: Job, state: State) -> Page:
     """Return the report of a build as a page."""
     told = (described(job.renderer.family), vocabulary_words(state.settings.vocabulary), f"loss {state.settings.loss}")
     built = BuildFacts(state.lines, state.tally, state.survey, tuple(_notes(state)))
-    return report_page(built, job.renderer.encoder, job.paths.output.name, " · ".join(told))
+    return report_page(built, job.renderer.encoder, job.title or job.paths.output.name, " · ".join(told))
 
 
 def say_what_they_are(sources: Sequence[Source], errors: Console) -> None:
