@@ -101,6 +101,7 @@ def _check_age(_kind: object, value: str | None) -> None:
 File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_check_file)]
 WrittenFile = Annotated[Path | None, Parameter(allow_leading_hyphen=True, validator=_check_file)]
 Age = Annotated[str, Parameter(validator=_check_age)]
+Output = Annotated[Path, Parameter(("--output", "-o"), allow_leading_hyphen=True, validator=_check_file)]
 Whole = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 from cyclopts import App, CycloptsError, Parameter
@@ -25,12 +24,13 @@ from isc.build.saved import is_of_samples
 from isc.build.sources import STDIN, expanded, named, opened, read_batches
 from isc.cli import Exit
 from isc.cli import show as shown
-from isc.cli.arguments import File, Format, Look, Manner, PageFile, Samples, Whole, console
+from isc.cli.arguments import File, Format, Look, Manner, Output, PageFile, Samples, Whole, console
 from isc.cli.coverage import COLUMNS, known_coverage, rows_of
-from isc.cli.files import BuildPaths, refuse_existing, whole_file
+from isc.cli.files import NO_FILE, BuildPaths, default_rejects, refuse_existing, whole_file
 from isc.cli.formats import EMBEDDED, EMBEDDED_NOTICE, choose, dated, described, entries, identity
 from isc.cli.pages import sample_of, sample_page, write_html
 from isc.cli.parts import begun_day, ended_in_parts, paths_of
+from isc.cli.piping import check_stream, ended_in_stream
 from isc.cli.running import Job, ended, recorded_date, sample_format, started, worker_count
 from isc.cli.saved import print_tokens, saved_sample, show_saved
 from isc.conversation.renderer import Renderer
@@ -228,7 +228,7 @@ def _is_by_line(source: str) -> bool:
 def render(
     *files: File,
     format: Format = _NO_FORMAT,
-    output: Annotated[Path | None, Parameter(("--output", "-o"))] = None,
+    output: Output | None = None,
     generation_prompt: bool = False,
     overwrite: bool = False,
 ) -> int:
@@ -246,12 +246,13 @@ def render(
     Args:
         files: JSON or JSON Lines, as for `isc show`. `-` is standard input.
         format: Chat format and vocabulary.
-        output: File to write. By default standard output.
+        output: File to write. By default, and for `-`, standard output.
         generation_prompt: End with what asks the model for its turn.
         overwrite: Replace the output if it exists.
     """
     if not files:
         raise OptionError("isc render: name a file, or - for standard input")
+    output = None if str(output) == STDIN else output
     refuse_existing([output] if output else [], overwrite=overwrite)
     renderer, vocabulary = _chosen(format)
     errors = console(errors=True)
@@ -265,10 +266,12 @@ def render(
             else:
                 rendered += 1
                 stream.write(line)
+        if rejected and not rendered:
+            raise InputError("nothing was rendered: every conversation was refused")
         stream.flush()
     if vocabulary == EMBEDDED:
         errors.print(f"isc: {EMBEDDED_NOTICE}", soft_wrap=True)
-    return Exit.OK if not rejected else Exit.REJECTED if rendered else Exit.FAILED
+    return Exit.REJECTED if rejected else Exit.OK
 
 
 def _rendered(files: Sequence[str], renderer: Renderer, generation_prompt: bool) -> Iterator[bytes | Error]:
@@ -288,7 +291,7 @@ def _rendered(files: Sequence[str], renderer: Renderer, generation_prompt: bool)
 @app.command
 def build(
     *files: File,
-    output: Annotated[Path, Parameter(("--output", "-o"))],
+    output: Output,
     format: Format = _NO_FORMAT,
     samples: Samples = _ANY_SAMPLES,
     rejects: Path | None = None,
@@ -313,6 +316,7 @@ def build(
     isc build examples/conversations.jsonl --family qwen3 -o samples.jsonl
     isc build examples/conversations.jsonl --family qwen3 --overwrite \
         --loss assistant+tool-bodies --columns attribution -o samples.parquet
+    isc build examples/conversations.jsonl --family qwen3 -o - | head -1
     isc build examples/conversations.jsonl --family qwen3 --turns each \
         --keep id,source -o turns.parquet
     isc build examples/conversations.jsonl --family qwen3 --overwrite \
@@ -322,8 +326,8 @@ def build(
     Args:
         files: Files of conversations, or patterns in quotes: .jsonl, .json, .parquet, .arrow, each also .gz or .zst;
             `hf://OWNER/NAME?split=train`, where datasets is installed; `-` is standard input.
-        output: File to write; its name ends in .jsonl, .jsonl.gz, .jsonl.zst or .parquet. With --engine ray a
-            directory.
+        output: File to write; its name ends in .jsonl, .jsonl.gz, .jsonl.zst or .parquet; `-` is standard output, as
+            JSON Lines. With --engine ray a directory.
         format: Chat format and vocabulary.
         samples: What a training sample is.
         rejects: File for rejected lines. By default OUT.rejects.jsonl beside the output, with --engine ray a file
@@ -332,10 +336,12 @@ def build(
             samples to look at, the longest and the least trained among them.
         manner: How the build is run.
     """
+    if str(output) == STDIN:
+        return _build_to_stdout(expanded(files), output, format, samples, rejects, report, manner)
     if manner.engine == "ray":
         return _build_in_parts(expanded(files), output, format, samples, rejects, report, manner)
     settings = _asked_for(samples, *sample_format(output))
-    rejects = rejects or output.with_name(split_name(output)[0] + ".rejects.jsonl")
+    rejects = rejects or default_rejects(output)
     paths = BuildPaths(expanded(files), output, rejects, report, parts_pattern(settings))
     paths.check_distinct()
     with started(worker_count(paths, manner), format.model) as pool:
@@ -343,6 +349,24 @@ def build(
         renderer, settings = _described(settings, format, day, None if pool is None else "later")
         settings = msgspec.structs.replace(settings, surveyed=report is not None)
         return ended(Job(paths, renderer, settings, manner, console(errors=True), pool), console())
+
+
+def _build_to_stdout(
+    files: tuple[str, ...],
+    output: Path,
+    format: Format,
+    samples: Samples,
+    rejects: Path | None,
+    report: Path | None,
+    manner: Manner,
+) -> int:
+    """Build samples onto standard output; nothing else is written there."""
+    settings = _asked_for(samples, *sample_format(output))
+    check_stream(settings, manner, report)
+    paths = BuildPaths(files, output, rejects or NO_FILE)
+    with started(worker_count(paths, manner), format.model) as pool:
+        renderer, settings = _described(settings, format, samples.date, None if pool is None else "later")
+        return ended_in_stream(Job(paths, renderer, settings, manner, console(errors=True), pool), sys.stdout.buffer)
 
 
 def _build_in_parts(

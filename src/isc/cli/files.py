@@ -106,6 +106,18 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
+NO_FILE = Path(os.devnull)
+
+
+def default_rejects(output: Path) -> Path:
+    """Return where the rejected lines of a build go, if nobody says.
+
+    >>> default_rejects(Path("runs/samples.jsonl")).name
+    'samples.rejects.jsonl'
+    """
+    return output.with_name(split_name(output)[0] + ".rejects.jsonl")
+
+
 class BuildPaths(Struct, frozen=True):
     """Where a build's files lie. The inputs are files, patterns being expanded."""
 
@@ -121,6 +133,27 @@ class BuildPaths(Struct, frozen=True):
         outputs = self.parts_there() if self.parts else [self.output]
         outputs += [meta_path(path) for path in outputs if path.suffix != ".parquet"]
         return (*outputs, self.rejects, *([self.report] if self.report else []))
+
+    @property
+    def in_the_way(self) -> tuple[Path, ...]:
+        """Return the paths that a new build must not write over unasked.
+
+        Rejects under the name that isc gives them are of a build that had no sample, where there is no output.
+        """
+        rejects_alone = self.rejects == default_rejects(self.output) and not any(
+            path.exists() for path in self.written if path != self.rejects
+        )
+        return tuple(path for path in self.written if path != self.rejects or not rejects_alone)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Return whether the output is standard output, from which no other build can go on."""
+        return str(self.output) == STDIN
+
+    @property
+    def keeps_rejects(self) -> bool:
+        """Return whether rejected lines are written to a file."""
+        return self.rejects != NO_FILE
 
     def part(self, name: str) -> Path:
         """Return the path of a part of the output: of a split, a shard, or all of it under the name ""."""
@@ -199,6 +232,7 @@ class State(Struct, frozen=True):
         rejects_bytes: Bytes of the rejects.
         tally: What became of the rows.
         complete: Whether all inputs are accounted for.
+        failed: Whether the input could not be read on: a new build need not go on from there.
     """
 
     settings: Settings
@@ -213,6 +247,7 @@ class State(Struct, frozen=True):
     tally: Tally = Tally()
     survey: Survey = Survey()
     complete: bool = False
+    failed: bool = False
 
 
 def _with_done(digest: str, names: Sequence[str]) -> str:
@@ -360,8 +395,14 @@ class BuildOutput:
         if time.monotonic() - self._noted > _SECONDS_BETWEEN_NOTES:
             self.note()
 
-    def note(self) -> None:
-        """Write down how far the build is, once that much is on disk."""
+    @property
+    def can_go_on(self) -> bool:
+        """Return whether another build can go on from the last note."""
+        return self.paths.can_be_read_again
+
+    def note(self, *, failed: bool = False) -> None:
+        """Write down how far the build is, once that much is on disk; `failed` where the input could not be read on."""
+        self.state = msgspec.structs.replace(self.state, failed=failed)
         for stream in (*self._outputs.values(), self._rejects):
             with self._named(stream.name):
                 stream.flush()

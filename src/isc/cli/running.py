@@ -8,7 +8,9 @@ from contextlib import closing, contextmanager
 from functools import partial
 from itertools import accumulate, groupby
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -17,8 +19,8 @@ from isc.build import arrow
 from isc.build.compression import Compression, split_name
 from isc.build.conversations import InputError
 from isc.build.recognition import recognized
-from isc.build.samples import ENDINGS, Batch, Rejected, SampleFormat, Settings
-from isc.build.sources import Source, batch_bytes, named, read_batches
+from isc.build.samples import ENDINGS, Batch, Built, Rejected, SampleFormat, Settings
+from isc.build.sources import STDIN, Source, batch_bytes, named, read_batches
 from isc.build.workers import Pool, WorkerError, built
 from isc.cli import Exit
 from isc.cli.arguments import Manner
@@ -55,6 +57,8 @@ def sample_format(output: Path) -> tuple[SampleFormat, Compression]:
     Raises:
         OptionError: Its ending is another, or pyarrow is missing.
     """
+    if str(output) == STDIN:
+        return ENDINGS[".jsonl"]
     ending = split_name(output)[1]
     if ending not in ENDINGS:
         *others, last = ENDINGS
@@ -83,11 +87,11 @@ def starting_state(paths: BuildPaths, settings: Settings, manner: Manner) -> Sta
     interrupted = read_state(paths) if not manner.overwrite else None
     if interrupted is not None and manner.resume:
         check_continues(interrupted, settings, paths)
-        return interrupted
-    if interrupted is not None:
+        return msgspec.structs.replace(interrupted, failed=False)
+    if interrupted is not None and not interrupted.failed:
         done = f"an interrupted build of it is there, {interrupted.lines:,} lines done"
         raise OptionError(f"{paths.output}: {done}; pass --resume to go on or --overwrite to start again")
-    refuse_existing(paths.written, overwrite=manner.overwrite)
+    refuse_existing(paths.in_the_way, overwrite=manner.overwrite)
     check_siblings(paths, settings)
     discard(paths)
     return State(settings)
@@ -162,7 +166,7 @@ def _run(job: Job) -> State:
     say_what_they_are(sources, job.errors)
     output = BuildOutput(job.paths, state, sources)
     try:
-        if _written(job, sources, output):
+        if written(job, sources, output):
             output.complete()
     finally:
         output.close()
@@ -187,7 +191,7 @@ def tell_end(job: Job, state: State, console: Console) -> Exit:
         The exit code of the build.
     """
     code = print_summary(job, state, console)
-    if state.complete and job.paths.report is not None:
+    if state.complete and state.tally.samples and job.paths.report is not None:
         write_report(job.paths.report, report_of(job, state))
         console.print(f"{job.paths.report}: the report", soft_wrap=True)
     return code
@@ -217,7 +221,23 @@ def rows_from(sources: Sequence[Source], state: State) -> Iterator[Batch]:
         yield from read_batches(sources[file], file, size=size)
 
 
-def _written(job: Job, sources: Sequence[Source], output: BuildOutput) -> bool:
+class Output(Protocol):
+    """What takes the rows of a build: `state` counts them."""
+
+    state: State
+
+    @property
+    def can_go_on(self) -> bool:
+        """Return whether another build can go on from the last note."""
+
+    def write(self, built: Built, *, keep_rejected: bool = True) -> None:
+        """Take the rows of a batch, and with `keep_rejected` its rejected lines."""
+
+    def note(self, *, failed: bool = False) -> None:
+        """Make sure of what was taken; `failed` where the input could not be read on."""
+
+
+def written(job: Job, sources: Sequence[Source], output: Output) -> bool:
     """Build all rows: write the good ones, report the bad ones. Return whether the end was reached."""
     known = all(source.size for source in sources)
     starts = list(accumulate((source.size for source in sources), initial=0))
@@ -235,9 +255,9 @@ def _written(job: Job, sources: Sequence[Source], output: BuildOutput) -> bool:
                         return False
                     read = starts[result.file] + result.read
                     progress.update(task, completed=read, samples=output.state.tally.samples)
-    except (KeyboardInterrupt, WorkerError, InputError):
-        output.note()
-        again = "; --resume goes on from there" if job.paths.can_be_read_again else ""
+    except (KeyboardInterrupt, WorkerError, InputError) as error:
+        output.note(failed=isinstance(error, InputError))
+        again = "; --resume goes on from there" if output.can_go_on else ""
         job.errors.print(f"isc: stopped after line {output.state.lines:,}{again}")
         raise
     return True
@@ -267,7 +287,10 @@ def report_rejected(job: Job, lines: Sequence[Rejected], before: int) -> None:
         if position <= _REPORTED_LINES:
             job.errors.print(f"{job.paths.place(rejected.file, rejected.line)}: {rejected.reason}", soft_wrap=True)
         elif position == _REPORTED_LINES + 1:
-            job.errors.print(f"isc: more lines are rejected; {job.paths.rejects} will have all of them")
+            where = (
+                f"{job.paths.rejects} will have all of them" if job.paths.keeps_rejects else "--rejects FILE keeps all"
+            )
+            job.errors.print(f"isc: more lines are rejected; {where}")
 
 
 def _notes(state: State) -> Iterator[str]:
@@ -328,11 +351,13 @@ def print_summary(job: Job, state: State, console: Console) -> Exit:
     tally, paths = state.tally, job.paths
     if not state.complete:
         resumed = f"; correct it and pass --resume to go on behind line {state.lines:,}"
-        job.errors.print(f"isc: --strict: stopped at a bad line{resumed}", soft_wrap=True)
+        job.errors.print(f"isc: --strict: stopped at a bad line{'' if paths.is_streamed else resumed}", soft_wrap=True)
         return Exit.REJECTED
     if tally.rejected:
         lines = "1 line was" if tally.rejected == 1 else f"{tally.rejected:,} lines were"
-        job.errors.print(f"isc: {lines} rejected; see {paths.rejects}", soft_wrap=True)
+        job.errors.print(
+            f"isc: {lines} rejected{f'; see {paths.rejects}' if paths.keeps_rejects else ''}", soft_wrap=True
+        )
     if not tally.samples:
         hint = "is there one conversation a line?" if state.lines else "it is empty"
         job.errors.print(f"isc: no line of {paths.named} became a sample: {hint}", soft_wrap=True)
@@ -340,7 +365,7 @@ def print_summary(job: Job, state: State, console: Console) -> Exit:
     counted = f"{tally.samples:,} samples from {state.lines:,} lines, loss {state.settings.loss}"
     if state.settings.date:
         counted += f", the date told {state.settings.date}"
-    console.print(f"{paths.output}: {counted}", soft_wrap=True)
+    console.print(f"{'standard output' if paths.is_streamed else paths.output}: {counted}", soft_wrap=True)
     for line in _files(paths, state):
         console.print(line, soft_wrap=True)
     console.print(tally_table(tally))
