@@ -135,8 +135,8 @@ class Samples:
     `assistant:content` and the like are one part of that alone: reasoning, content, tool_call (a whole call),
     tool_name, tool_arguments, close, marker; tool_result of a tool."""
     columns: ColumnSet = "labels"
-    """What stands beside input_ids and length. `labels`: the ids with -100 where nothing is trained, as TRL, Trainer,
-    axolotl and LLaMA-Factory read them. `trl`: completion_mask and assistant_masks. `mask`: loss_mask. `spans`:
+    """What stands beside input_ids and length. `labels`: the ids with -100 where nothing is trained, as TRL, Trainer
+    and LLaMA-Factory read them. `trl`: completion_mask and assistant_masks. `mask`: loss_mask. `spans`:
     loss_spans, in half the space. `shifted`: target_ids, loss_mask and position_ids, as prime-rl batches them.
     `attribution`: loss_mask, message_indices, is_content, sampled_mask and message_roles."""
     format: Form | None = None

@@ -33,8 +33,8 @@ def columns_of(sample: TrainingSample, which: ColumnSet = "labels", ignore_index
         sample: The sample.
         which: All sets have `length`, the number of `input_ids`.
 
-            - `"labels"`: `input_ids` and `labels`, which TRL 1.16, the Trainer of transformers, axolotl and
-              LLaMA-Factory read.
+            - `"labels"`: `input_ids` and `labels`, which TRL 1.16, the Trainer of transformers and LLaMA-Factory
+              read.
             - `"trl"`: the masks `completion_mask` and `assistant_masks` of TRL, as 0 and 1.
             - `"mask"`: `loss_mask`.
             - `"spans"`: `loss_spans`, half-open ranges of tokens.
