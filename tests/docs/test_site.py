@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +66,24 @@ def test_the_menu_leads_to_every_page() -> None:
     named = list(_named(nav))
     docs = ROOT / "docs"
     assert sorted(named) == sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
+
+
+def headings(page: str) -> set[str]:
+    """The anchors of a page's headings, as the site names them."""
+    plain = [
+        re.sub(r"[^\w\s-]", "", line).strip().lower() for line in re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    ]
+    return {re.sub(r"[-\s]+", "-", line) for line in plain}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*") if path.is_file()}
+    for page in sorted(page for page in pages if page.endswith(".md")):
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text_of(page)):
+            file, _, anchor = link.partition("#")
+            target = os.path.normpath(Path(page).parent / file) if file else page
+            assert target in pages, f"{page}: {link} is not in docs/, and so not on the site"
+            assert not anchor or anchor in headings(target), f"{page}: {link} is no heading"
 
 
 def test_what_is_wrong_with_a_site_is_found(check_site: ModuleType, tmp_path: Path) -> None:
