@@ -11,11 +11,12 @@ help:  ## this list
 
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -U "pip>=25.1"
-	$(BIN)/python -m pip install -q -e ".[cli,arrow]"
+	$(BIN)/python -m pip install -q --no-compile -e ".[cli]"
 	@touch $@
 
+# --group is of pip 25.1
 $(VENV)/dev: $(VENV)/demo
+	$(BIN)/python -m pip install -q -U "pip>=25.1"
 	$(BIN)/python -m pip install -q -e . --group dev
 	@touch $@
 
