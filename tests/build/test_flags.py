@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 import isc
-from command_line import rows, run
+from command_line import CHAT, rows, run
 from isc.build.samples import Batch, Loss, Settings, Tally, build_batch
 from isc.conversation.flags import FLAGS
 from isc.traced.template import TracedTemplate
@@ -118,6 +118,17 @@ def test_rows_carry_fields_of_the_input_along(tmp_path: Path) -> None:
     assert run(tmp_path / "in.jsonl", tmp_path / "b.parquet", "--keep", "id,source,none") == 0
     (row,) = parquet.read_table(str(tmp_path / "b.parquet")).to_pylist()
     assert (row["id"], row["source"], row["none"]) == ("7", '{"of":"x"}', None)
+
+
+def test_a_field_that_no_row_has_is_told_with_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        "".join(f'{{"messages": {CHAT.decode().strip()}, "{name}": 1}}\n' for name in ("source", "other"))
+    )
+    assert run(source, tmp_path / "out.jsonl", "--keep", "sorce,other") == 0
+    printed = capsys.readouterr().out
+    assert "no row has the field 'sorce' that --keep names; did you mean 'source'?" in printed
+    assert "'other'" not in printed
 
 
 def test_a_field_with_the_name_of_a_column_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,6 +205,8 @@ class Tally(Struct, frozen=True):
         nulls: Keys that are null in arguments and in tools, by the place: dropped, or rendered as they are.
         lost: What shortening lost.
         written: Rows that were written, by the part of the output; several samples are a row where they are packed.
+        kept: Rows that have a field to carry along, by its name.
+        fields: The names of the fields that the first of those rows has, where fields are carried along.
     """
 
     samples: int = 0
@@ -216,6 +218,8 @@ class Tally(Struct, frozen=True):
     nulls: dict[str, int] = {}
     lost: Lost = Lost()
     written: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    fields: tuple[str, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
         names = dict.fromkeys((*self.roles, *other.roles))
@@ -231,6 +235,8 @@ class Tally(Struct, frozen=True):
             _added(self.nulls, other.nulls),
             self.lost + other.lost,
             _added(self.written, other.written),
+            _added(self.kept, other.kept),
+            self.fields or other.fields,
         )
 
 
@@ -472,7 +478,8 @@ class _UnderWay:
         rows = self._rows.setdefault(part_of(settings, read, number), [])
         rows += [row_of(sample, settings, read.fields) for sample in samples]
         self._surveyed += [(number, index, sample) for index, sample in enumerate(samples) if settings.surveyed]
-        self._tally += counted
+        kept = {name: 1 for name in settings.keep if name in read.fields}
+        self._tally += msgspec.structs.replace(counted, kept=kept, fields=tuple(read.fields) if settings.keep else ())
 
     def reject(self, number: int, row: InputRow, error: Exception) -> None:
         """Note a row that became no sample. Under `strict` it is not counted: it will be tried again."""

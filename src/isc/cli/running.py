@@ -15,6 +15,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from isc._options import did_you_mean
 from isc.build import arrow
 from isc.build.compression import Compression, split_name
 from isc.build.conversations import InputError
@@ -305,6 +306,9 @@ def _notes(state: State) -> Iterator[str]:
     if tally.unprompted:
         count = f"{tally.unprompted:,}"
         yield f"trained behind a prompt that these options never give (turns): {count}; --strict refuses them"
+    for name in state.settings.keep:
+        if not tally.kept.get(name):
+            yield f"no row has the field {name!r} that --keep names{did_you_mean(name, tally.fields)}"
     if tally.lost.samples:
         yield _lost(state)
     if tally.nulls:
