@@ -37,7 +37,8 @@ not here is rendered by its own chat template: [any-model.md](any-model.md) says
 
 | Word | Means |
 | --- | --- |
-| template | byte for byte what the model's own template renders, on golden and on random conversations |
+| template | byte for byte what the template renders, on golden and on random conversations: the model's own, or \
+that of a model with the same format ([families.md](families.md) names the templates that were at hand, and what is inferred) |
 | examples | it ships no template: its own description's worked examples, and a second encoder of it |
 | by name | no template of this very model was at hand: it is taken for the same format as the others of its family |
 | own ids | the ids of the model's own tokenizer |
@@ -52,6 +53,15 @@ not here is rendered by its own chat template: [any-model.md](any-model.md) says
 | none | the format has none |
 
 `docs/parses.md` lists how recorded completions are read.
+
+Asked for, and not here, since no template or description of them was at hand:
+
+| Model | What isc does |
+| --- | --- |
+| Qwen3-Coder-Next | renders it by its own template, traced; `isc.Qwen3Coder()` reads both of its recorded completions |
+| Magistral-Small-2509, Ministral-3-14B-Instruct-2512 | renders them by their own templates, traced; \
+`isc.Mistral(variant="v13")` reads all 22 of their completions, which proves nothing of prompts |
+| DeepSeek-V4.1 | refuses it by name and kind: no template ships, and `isc.DeepSeekV4()` reads 2 of its 21 completions |
 """
 
 

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import isc
-from isc.encoding.encoders import embedded
+from isc.encoding.encoders import embedded, from_rank_file
 from isc.encoding.fold import fold
+from isc.encoding.rank_files import KIMI_K2
+from isc.formats.kimi_k3 import KimiK3
 from isc.formats.segments import spelled
 from references import encoder_of
 from traced_references import PLACE, traced_template
+
+KIMI_K3 = "kimi-k3"
+"""No tokenizer of the reference: the ranks of Kimi K2, by which every recorded completion decodes to its text."""
 
 TOKENIZERS: Mapping[str, str] = {
     "Qwen/Qwen3-0.6B": "qwen3",
@@ -34,6 +39,7 @@ TOKENIZERS: Mapping[str, str] = {
     "openai/gpt-oss-20b": "gpt-oss",
     "moonshotai/Kimi-K2-Instruct-0905": "kimi-k2",
     "moonshotai/Kimi-K2.6": "kimi-k2.5",
+    "moonshotai/Kimi-K3": KIMI_K3,
     "deepseek-ai/DeepSeek-V3-0324": "deepseek-v3",
     "deepseek-ai/DeepSeek-V3.1": "deepseek-r1",
     "deepseek-ai/DeepSeek-V4-Flash": "deepseek-v4",
@@ -126,7 +132,13 @@ def traced_of(one: Recorded) -> isc.Family | None:
 
 @lru_cache(maxsize=12)
 def _encoder(name: str) -> Any:  # noqa: ANN401 - encoders of any kind
-    return encoder_of(PLACE, name)
+    if name != KIMI_K3:
+        return encoder_of(PLACE, name)
+    known = {"<|open|>": 163587, "<|close|>": 163588, "<|sep|>": 163589}  # as the record has them
+    others = {text: 163700 + place for place, text in enumerate(KimiK3.specials) if text not in known}
+    kimi = json.loads((PLACE / "tokenizers" / "kimi-k2.5" / "kimi_special_tokens.json").read_text(encoding="utf-8"))
+    ranks = PLACE / "tokenizers" / "kimi-k2" / "tiktoken.model"
+    return from_rank_file(ranks, kimi["pat_str"], known | others, KIMI_K2.limits)
 
 
 def read(one: Recorded, family: isc.Family) -> isc.ParsedResponse:

@@ -167,6 +167,10 @@ _SHARED_KINDS = frozenset(("deepseekv3",))
 """Kinds of model by which formats cannot be told: DeepSeek R1, V3, V3.1 and others are all of this one."""
 
 
+_OTHERS_OF_A_KIND = ("DeepSeek-V4.1",)
+"""How models are called whose format is not that of others of their kind, as recorded completions show."""
+
+
 def family_serving(names: Iterable[str], kinds: Iterable[str]) -> str | None:
     """Return the name of the family that serves a model whose files do not show its format, or None.
 
@@ -190,6 +194,8 @@ def family_without_template(names: Iterable[str], kinds: Iterable[str]) -> Famil
 
     >>> family_without_template(["DeepSeek-V4-Flash-0731"], []).variant, family_without_template(["Qwen3-8B"], [])
     ('flash-0731', None)
+    >>> family_without_template(["DeepSeek-V4.1-Flash"], ["deepseek_v4"]) is None  # its calls are spelled otherwise
+    True
     """
     served = _serving(names, kinds)
     return served[0] if len(served) == 1 and not served[0].ships_template else None
@@ -200,6 +206,8 @@ def _serving(names: Iterable[str], kinds: Iterable[str]) -> list[Family]:
     called = {name.rpartition("/")[2] for name in names if name}
     by_name = [family for model, family in models().items() if model.rpartition("/")[2] in called]
     plain = {_plain(kind) for kind in kinds} - _SHARED_KINDS
+    if any(name.startswith(_OTHERS_OF_A_KIND) for name in called):
+        plain = set()
     serving = by_name or [family() for name, family in list_families().items() if _plain(name) in plain]
     return [family for place, family in enumerate(serving) if family not in serving[:place]]
 

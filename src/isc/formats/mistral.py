@@ -3,18 +3,18 @@
 Follows `mistralai/Mistral-7B-Instruct-v0.3` (v3, template sha256 e16746b40344d6c5),
 `mistralai/Mistral-Nemo-Instruct-2407` (v3-tekken, e4676cb56dffea77), `mistralai/Mistral-Small-3.2-24B-Instruct-2506`
 (v11, 5b8f31f111986965), `mistralai/Ministral-3-14B-Reasoning-2512` (v13, 39f03c383413f531) and Unsloth's template of
-`mistralai/Devstral-Small-2507` (devstral, 039a4710e2aabaa7). v3 says a system message inside the user's turn that ends
-the conversation; as in its template, the message is not there where an answer or a result ends it. The others have a
-system turn, with a default. Up to v11 tools stand before the last user's turn, and before every equal one. So a bridge
-to a new user's turn shows tools once more, and leaves the system's words where they were. Up to v11 the ids of calls
-are text of the turn, and a turn that calls says nothing else: its template drops the content, so isc refuses it.
-Reasoning is said in v13; the templates of the others drop it. Users and assistants take turns, but for Unsloth's. The
-ids are those of mistral-common, which differs from v3's template: it says a system message in the last user's turn
-whatever follows, quotes results that are no JSON, shows tools once, and it has no default system message. Users show
-images in v11 and v13, in rows of `[IMG]` as transformers' processor of these models writes them, each row ended by
-`[IMG_BREAK]`, the last by `[IMG_END]`; all of these are placeholders, and body. As in its template, v13 says an image
-before the text beside it if a message holds just these two; mistral-common does so in every version, and with several
-texts before one image.
+`mistralai/Devstral-Small-2507` (devstral, 039a4710e2aabaa7); the 3B and 8B of Ministral 3 are inferred. v3 says a
+system message inside the user's turn that ends the conversation; as in its template, the message is not there where an
+answer or a result ends it. The others have a system turn, with a default. Up to v11 tools stand before the last user's
+turn, and before every equal one. So a bridge to a new user's turn shows tools once more, and leaves the system's words
+where they were. Up to v11 the ids of calls are text of the turn, and a turn that calls says nothing else: its template
+drops the content, so isc refuses it. Reasoning is said in v13; the templates of the others drop it. Users and
+assistants take turns, but for Unsloth's. The ids are those of mistral-common, which differs from v3's template: it says
+a system message in the last user's turn whatever follows, quotes results that are no JSON, shows tools once, and it has
+no default system message. Users show images in v11 and v13, in rows of `[IMG]` as transformers' processor of these
+models writes them, each row ended by `[IMG_BREAK]`, the last by `[IMG_END]`; all of these are placeholders, and body.
+As in its template, v13 says an image before the text beside it if a message holds just these two; mistral-common does
+so in every version, and with several texts before one image.
 
 Deviations: a call without an id has its number in the conversation, nine digits, and a result without one has the id of
 the call at its place, where the templates up to v11 fail; arguments given as JSON text are rendered up to v11 as what
