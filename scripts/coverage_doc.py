@@ -38,7 +38,7 @@ not here is rendered by its own chat template: [any-model.md](any-model.md) says
 | Word | Means |
 | --- | --- |
 | template | byte for byte what the template renders, on golden and on random conversations: the model's own, or \
-that of a model with the same format ([families.md](families.md) names the templates that were at hand, and what is inferred) |
+that of a model with the same format ([families.md](families.md) says which templates were at hand) |
 | examples | it ships no template: its own description's worked examples, and a second encoder of it |
 | by name | no template of this very model was at hand: it is taken for the same format as the others of its family |
 | own ids | the ids of the model's own tokenizer |
