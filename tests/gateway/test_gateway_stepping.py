@@ -172,3 +172,17 @@ def test_an_error_names_the_message_of_the_whole_conversation() -> None:
     lost = {"role": "tool", "tool_call_id": "x", "content": "1"}
     with pytest.raises(isc.ConversationError, match=r"messages\[2\]"):
         step(session, QWEN, [*ASKED, shown(session), lost], SEARCH)
+
+
+def test_who_speaks_after_a_torn_call_that_was_shown_as_text_is_answered() -> None:
+    """Mistral takes no user after a call, and an agent that saw text cannot know of one."""
+    renderer = isc.Renderer(isc.Mistral(), isc.encoders.embedded(isc.Mistral().specials))
+    hello = [user("Find cats")]
+    torn = '[TOOL_CALLS][{"name": "search", "arguments": {"q'
+    session = with_turn(Session("a"), hello, torn, renderer=renderer)
+    shown = session.turns[0].shown.content
+    following = step(session, renderer, [*hello, {"role": "assistant", "content": shown}, user("Go on")], SEARCH)
+    assert (following.origin.continued, following.origin.reason) == ("rendered", "as_shown")
+    wrong = [*hello, {"role": "assistant", "content": shown}, {"role": "system", "content": "x"}, user("y")]
+    with pytest.raises(isc.ConversationError, match=r"messages\[2\]"):
+        step(session, renderer, wrong, SEARCH)

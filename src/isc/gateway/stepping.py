@@ -151,7 +151,7 @@ def step(
     try:
         extended = renderer.extend(base, completion, asked.new, asked.tools)
     except ConversationError as error:
-        raise _counted_from_the_first(error, len(asked.before)) from None
+        return _rendered_as_shown(tree, renderer, asked, _counted_from_the_first(error, len(asked.before)))
     if extended is None:
         return _rendered(tree, renderer, asked, _refused(renderer, base, completion, asked))
     tail = tail_after(extended, base, len(completion))
@@ -298,6 +298,18 @@ def _rendered(tree: Session, renderer: Renderer, asked: _Asked, origin: Origin) 
     origin = _with_difference(tree, asked, origin)
     where = (asked.new, asked.tools, asked.ends, asked.path[-1])
     return Prompted(prompt, asked.parent, None, tail_after(prompt, None, 0), *where, origin)
+
+
+def _rendered_as_shown(tree: Session, renderer: Renderer, asked: _Asked, error: ConversationError) -> Prompted:
+    """Return the prompt after an answer as it was shown, where it cannot follow the answer as it was sampled.
+
+    A call that is none was shown as text: an agent may speak after it, and some formats take no user after a call.
+    """
+    origin = Origin("rendered", "as_shown", f"after what was sampled the format does not take what came: {error}")
+    try:
+        return _rendered(tree, renderer, asked, origin)
+    except ConversationError:
+        raise error from None
 
 
 def _left_open(tree: Session, renderer: Renderer, asked: _Asked) -> Prompted:
