@@ -190,9 +190,9 @@ def described(family: Family) -> str:
     >>> described(Qwen3(enable_thinking=False))
     'qwen3 enable_thinking=false'
     """
-    arguments = family.template_arguments()
-    changed = arguments if isinstance(family, WholeFormat) else _changed(family, _options(type(family)))
-    return f"{family_name(family)} {_assignments(changed)}".rstrip()
+    if isinstance(family, WholeFormat):
+        return f"the model's own template {_assignments(family.template_arguments())}".rstrip()
+    return f"{family_name(family)} {_assignments(_changed(family, _options(type(family))))}".rstrip()
 
 
 def _assignments(options: Mapping[str, object]) -> str:
