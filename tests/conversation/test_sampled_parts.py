@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -78,6 +79,69 @@ def test_a_call_without_white_space_has_its_parts() -> None:
     assert "zone" in arguments
     assert "UTC" in arguments
     assert not {"content", None} & {part for _, part in parts}
+
+
+def test_a_call_that_cannot_be_read_takes_nothing_from_what_stands_around_it() -> None:
+    renderer = qwen3()
+    broken = '<tool_call>\n{"name": "now", oops}\n</tool_call>'
+    call = '{"arguments":{"zone":"UTC"},"name":"now"}'
+    text = f"<think>Ask.</think>Let me.{broken}\n<tool_call>{call}</tool_call><|im_end|>"
+    parts = told(renderer, after(renderer, text).finish(), 1)
+    assert parts[:4] == [("<think>", "marker"), ("Ask.", "reasoning"), ("</think>", "marker"), ("Let me.", "content")]
+    said = {part: "".join(words for words, other in parts if other == part) for _, part in parts}
+    assert broken in said["tool_call"]
+    assert "now" in said["tool_name"]
+    assert "zone" in said["tool_arguments"]
+    assert parts[-1] == ("<|im_end|>", "close")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_however_a_turn_is_spelled_its_reasoning_and_content_are_told_exactly(case: Case) -> None:
+    """White space and words come in anywhere: what is read as a field is a token of it, and nothing else is."""
+    family, shape, source = case.family, case.shape(), random.Random(17)
+    renderer = isc.create_renderer(isc.encoders.embedded(family.specials), family, parts=True)
+    said: dict[str, Any] = {"role": "assistant", "content": "" if shape.calls_alone else "Let me see."}
+    said["reasoning_content"] = "Where is a clock?"
+    answer = {**said, "tool_calls": [CALL]} if shape.tools else said
+    try:
+        step = isc.build_trajectory_step(renderer, [ASKED], [answer])
+    except (isc.TrajectoryError, ConversationError):
+        pytest.skip("the format has no such turn")
+    prompt = renderer.render([ASKED], add_generation_prompt=True)
+    turn = step.rendered.token_ids[len(prompt) :]
+    words = [ids for text in (" ", "\n", "x", "{") for ids in renderer.encoder.encode_batch([text])]
+    for _ in range(8):
+        ids = list(turn)
+        for place in source.choices(range(len(ids)), k=3):
+            ids[place : place + source.choice((0, 0, 1))] = source.choice(words)
+        read, extended = renderer.parse_response(ids, None, prompt.token_ids), renderer.extend(prompt, ids)
+        assert extended is not None
+        runs = [(run, span) for run, span in extended.spans() if run.message == 1]
+        assert all(run.part is not None for run, _ in runs)
+        for part, text in (("reasoning", read.reasoning_content), ("content", read.content)):
+            if part == "content" and "</think>" in (text or ""):
+                continue  # content that holds reasoning: as the format prints it, that is reasoning
+            spans = [span for run, span in runs if run.part == part]
+            if text and renderer.encoder.decode_bytes(ids).count(text.encode()) == 1:
+                ((start, end),) = spans
+                assert text.encode() in renderer.encoder.decode_bytes(extended.token_ids[start:end])
+                assert renderer.encoder.decode_bytes(extended.token_ids[start + 1 : end - 1]) in text.encode()
+
+
+def test_an_extended_prompt_says_the_parts_of_its_completion() -> None:
+    renderer = qwen3()
+    rollout = after(renderer, "<think>\nAsk.\n</think>\n\nNo.<|im_end|>")
+    assert rollout.completion is not None
+    new = [{"role": "tool", "content": "12:00"}]
+    extended = renderer.extend(rollout.prompt, rollout.completion.token_ids, new)
+    assert extended is not None
+    expected = [run for run in rollout.finish().rendered.runs if run.message == 1]
+    assert [run for run in extended.runs if run.message == 1 and run.body] == expected
+    plain = isc.create_renderer(renderer.encoder, renderer.family).extend(
+        rollout.prompt, rollout.completion.token_ids, new
+    )
+    assert plain is not None
+    assert plain.token_ids == extended.token_ids
 
 
 def test_a_call_that_cannot_be_read_is_a_call() -> None:

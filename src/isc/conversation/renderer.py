@@ -439,17 +439,29 @@ class Renderer(Displayed, Struct, frozen=True):
             tools: Tool specs, for formats whose turns depend on them.
 
         Returns:
-            Prompt, completion, new turns and generation prompt under one message table, or None where refused.
+            Prompt, completion, new turns and generation prompt under one message table, or None where refused. The
+            completion says its parts if the renderer says parts.
         """
         new, completion_ids = list(new_messages), ids_of(completion_ids, "completion_ids")
-        if not new:
+        if not new and not self.parts:
             return bridge.continued(previous, completion_ids, None)
         prompt = bridge.without_literal_openers(self.family, self.encoder, previous)
+        if not new:
+            return bridge.continued(previous, completion_ids, None, self._sampled_parts(prompt, completion_ids, tools))
         plan = self.plan_bridge(prompt, completion_ids, new, tools, previous.multi_modal_data)
         if isinstance(plan, Refusal):
             return None
         sampled_turn = len(previous.message_roles) - bridge.ends_open(previous)
-        return bridge.continued(previous, completion_ids, self.tail(plan, sampled_turn))
+        parts = self._sampled_parts(prompt, completion_ids, tools)
+        return bridge.continued(previous, completion_ids, self.tail(plan, sampled_turn), parts)
+
+    def _sampled_parts(self, prompt: Sequence[int], completion_ids: Sequence[int], tools: Tools) -> bridge.PartLengths:
+        """Return the parts of a completion, if the renderer says parts."""
+        if not self.parts:
+            return ()
+        from isc.conversation.sampled_parts import parts_alone
+
+        return parts_alone(self, prompt, completion_ids, tools)
 
     def tail(self, extension: Extension, sampled_turn: int) -> RenderedTokens:
         """Return the ids an extension adds. The sampled turn is message `sampled_turn`, or nobody's (-1)."""
