@@ -54,8 +54,6 @@ def completion_parts(
     else:
         spans = tuple(call.token_span for call in response.tool_calls if call.status in _READ)
         places = _call_spans(renderer, ids, chat.tools) if spans else ()
-        if len(places) != len(spans):
-            spans = places = ()
         parts = _by_regions((known, ids), completion_ids, places, spans)
         _tell_texts(parts, completion_ids, renderer.encoder, response)
     for call in response.tool_calls:
@@ -107,6 +105,8 @@ def _by_regions(
     parts, printed = known
     told: list[BodyPart] = []
     here = there = 0
+    if len(places) != len(spans):  # the format prints other calls: all is compared at once
+        places = spans = ()
     edges = [edge for pair in zip(places, spans, strict=True) for edge in zip(*pair, strict=True)]
     for place, end in (*edges, (len(printed), len(sampled))):
         place, end = max(place, here), max(end, there)  # noqa: PLW2901 - calls may share a token
