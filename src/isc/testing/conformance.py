@@ -383,7 +383,7 @@ def _told_stops(named: Sequence[Named], never: Sequence[str], stops: int) -> Out
     return Outcome("every stop is trained", status, len(named), len(never), findings[:_SHOWN])
 
 
-_NOTHING_RENDERED = "no conversation was rendered"
+_NOTHING_RENDERED = "no conversation that it needs was tried and rendered"
 _WITHOUT = "needs the model's own chat template"
 _JUDGED: dict[str, tuple[Callable[[Judge, Conversation], Iterator[str]], bool, bool]] = {
     "turns begin as prompts end": (Judge.begins_as_asked, True, False),
