@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -139,6 +140,65 @@ def test_workers_are_started_as_the_system_bears_it(model: Path, monkeypatch: py
     settings = Settings(Loss(True))
     alone = list(workers.built(groups, isc.load(model, "qwen3"), settings))
     assert list(workers.built(groups, renderer, settings, workers=2)) == alone
+
+
+PREPARED = """
+import os
+from functools import cache
+from isc.build.samples import Built, Tally
+
+@cache
+def prepare(place):
+    with open(place, "a") as stream:
+        print(os.getpid(), file=stream)
+
+def work(place, batch):
+    prepare(place)
+    return Built({}, (), Tally(), 1)
+"""
+BUILDS_PREPARED = """
+import sys
+from functools import partial
+from isc.build.samples import Batch
+from isc.build.workers import Pool
+from prepared import prepare, work
+if __name__ == "__main__":
+    pool = Pool(2, partial(prepare, sys.argv[1]))
+    print(len(list(pool.built(map(Batch, range(40)), partial(work, sys.argv[1])))))
+"""
+
+
+@pytest.mark.skipif(workers.start_method() != "forkserver", reason="only processes that are forked share anything")
+def test_workers_share_what_was_prepared_once(tmp_path: Path) -> None:
+    (tmp_path / "prepared.py").write_text(PREPARED)
+    (tmp_path / "builds.py").write_text(BUILDS_PREPARED)
+    command = [sys.executable, str(tmp_path / "builds.py"), str(tmp_path / "processes")]
+    path = os.pathsep.join((str(tmp_path), *filter(None, sys.path)))
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.stdout == "40\n"
+    assert len((tmp_path / "processes").read_text().split()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "told"),
+    [
+        ({"normalizer": {"type": "NFKC"}}, 0, "using `tokenizers` instead of fastokens"),
+        ({"pre_tokenizer": {"type": "Nonsense"}}, 2, "cannot be read"),
+    ],
+)
+def test_what_is_said_of_a_vocabulary_that_is_loaded_for_all_is_said_once(
+    tmp_path: Path, model: Path, changes: dict[str, object], code: int, told: str
+) -> None:
+    """In a process of its own, whose workers are the first that are forked."""
+    document = {**json.loads((model / "tokenizer.json").read_bytes()), **changes}
+    (model / "tokenizer.json").write_text(json.dumps(document))
+    (tmp_path / "in.jsonl").write_bytes(conversations(20))
+    command = [sys.executable, "-m", "isc.cli", "build", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    command += ["--model", str(model), "--family", "qwen3", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count(told) == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_a_mac_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Batches built on many processes: results come in the order of the input, and few are held at a time.
 
-The processes start before it is known what they build, and load the vocabulary meanwhile: the parent loads no engine.
+They load the vocabulary before it is known what they build: the parent loads no engine. Where a server forks them, it
+loads the vocabulary once, and they share it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from functools import partial
 from multiprocessing.queues import Queue
 from typing import TypeAlias
 
+from isc.build import preloaded
 from isc.build.samples import Batch, Built, Settings, build_batch
 from isc.conversation.renderer import Renderer
 from isc.errors import EncoderFallbackWarning, Error
 
 _BATCHES_A_WORKER = 4
-_LOADED_ONCE = ["__main__", "isc.build.workers", "isc.loading"]
+_LOADED_ONCE = ["__main__", "isc.build.preloaded", "isc.build.workers", "isc.loading"]
 """What a fork server imports, so that no worker has to."""
 
 Work: TypeAlias = Callable[[Batch], Built]
@@ -50,9 +52,21 @@ class Pool:
         self._workers = workers
         self._works: Queue[bytes] = context.Queue()
         self._works.cancel_join_thread()  # a worker that died takes nothing, and is not waited for
-        started = (pickle.dumps(prepare), self._works)
-        self._pool = ProcessPoolExecutor(workers, context, _start_worker, started)
-        self._told = [self._pool.submit(_warnings_told) for _ in range(workers)]  # each starts a process
+        prepared = pickle.dumps(prepare)
+        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (prepared, self._works))
+        self._told: list[Future[list[str]]] = []
+        if start_method() != "forkserver":
+            self._start()
+        elif prepare is not None:
+            from multiprocessing import forkserver
+
+            with preloaded.asked(prepared):  # a server that runs already leaves it to the workers
+                forkserver.ensure_running()
+
+    def _start(self) -> None:
+        """Build the processes, unless they are there. A server forks them once it has prepared."""
+        while len(self._told) < self._workers:
+            self._told.append(self._pool.submit(_warnings_told))
 
     def built(self, groups: Iterable[Batch], work: Work) -> Generator[Built, None, None]:
         """Yield the result of each batch in the order of the input. The processes end with it.
@@ -62,6 +76,7 @@ class Pool:
             Error: The work could not be started, such as for a vocabulary that cannot be loaded.
         """
         pickled = pickle.dumps(work)
+        self._start()
         for _ in range(self._workers):
             self._works.put(pickled)
         waiting: deque[Future[Built]] = deque()
@@ -137,7 +152,7 @@ _told_here: list[str] = []
 
 def _start_worker(prepare: bytes, works: Queue[bytes]) -> None:
     """Prepare a worker process and wait for its work. Leave Ctrl-C and warnings to the parent, and end with it."""
-    os.environ["RAYON_NUM_THREADS"] = "1"  # the workers are the threads; engines that make more only wait for them
+    preloaded.one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with warnings.catch_warnings(record=True) as caught:
@@ -145,6 +160,7 @@ def _start_worker(prepare: bytes, works: Queue[bytes]) -> None:
         with suppress(Error):  # the work loads the same, and raises it where somebody listens
             (pickle.loads(prepare) or bool)()
         _works_here.append(_unpickled(works.get()))
+    _told_here.extend(preloaded.told)
     _told_here.extend(str(one.message) for one in caught if issubclass(one.category, EncoderFallbackWarning))
     warnings.simplefilter("ignore")
 
