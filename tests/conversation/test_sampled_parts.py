@@ -120,9 +120,9 @@ def test_however_a_turn_is_spelled_its_reasoning_and_content_are_told_exactly(ca
         assert extended is not None
         runs = [(run, span) for run, span in extended.spans() if run.message == 1]
         assert all(run.part is not None for run, _ in runs)
-        for part, text in (("reasoning", read.reasoning_content), ("content", read.content)):
-            if part == "content" and "</think>" in (text or ""):
-                continue  # content that holds reasoning: as the format prints it, that is reasoning
+        # content that holds reasoning is, as the format prints it, reasoning
+        content = None if "</think>" in read.content else read.content
+        for part, text in (("reasoning", read.reasoning_content), ("content", content)):
             spans = [span for run, span in runs if run.part == part]
             if text and renderer.encoder.decode_bytes(ids).count(text.encode()) == 1:
                 ((start, end),) = spans
