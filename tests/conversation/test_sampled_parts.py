@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -95,6 +96,14 @@ def test_a_call_that_cannot_be_read_takes_nothing_from_what_stands_around_it() -
     assert parts[-1] == ("<|im_end|>", "close")
 
 
+def oddly_spelled(source: random.Random, turn: Sequence[int], words: Sequence[Sequence[int]]) -> list[int]:
+    """A turn in which a few words stand where none did, or in the place of others."""
+    ids = list(turn)
+    for place in source.choices(range(len(ids)), k=3):
+        ids[place : place + source.choice((0, 0, 1))] = source.choice(words)
+    return ids
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_however_a_turn_is_spelled_its_reasoning_and_content_are_told_exactly(case: Case) -> None:
     """White space and words come in anywhere: what is read as a field is a token of it, and nothing else is."""
@@ -113,9 +122,7 @@ def test_however_a_turn_is_spelled_its_reasoning_and_content_are_told_exactly(ca
     turn = step.rendered.token_ids[len(prompt) :]
     words = [ids for text in (" ", "\n", "x", "{") for ids in renderer.encoder.encode_batch([text])]
     for _ in range(8):
-        ids = list(turn)
-        for place in source.choices(range(len(ids)), k=3):
-            ids[place : place + source.choice((0, 0, 1))] = source.choice(words)
+        ids = oddly_spelled(source, turn, words)
         read, extended = renderer.parse_response(ids, None, prompt.token_ids), renderer.extend(prompt, ids)
         assert extended is not None
         runs = [(run, span) for run, span in extended.spans() if run.message == 1]
