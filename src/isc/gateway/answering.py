@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
@@ -51,7 +52,7 @@ class Gateway:
         self._finished: set[str] = set()
         self._loading = asyncio.Lock()
         self._sessions: int | None = None
-        self._removals: dict[str, int] = {}
+        self._lives: WeakValueDictionary[str, _Life] = WeakValueDictionary()
         self._asked: dict[str, float] = {}  # when sessions were last asked, where they may go by age
 
     async def answering(self, name: str, asked: Asked, size: int) -> Answering:
@@ -68,7 +69,7 @@ class Gateway:
         """
         if self.bounds.keep_seconds is not None:
             self._asked[name] = time.time()
-        removals = self._removals.get(name, 0)
+        life = self._lives.setdefault(name, _Life())
         tree = await self.session(name)
         if name in self._finished:
             raise refused(None, f"session {name} is finished; name another")
@@ -85,7 +86,7 @@ class Gateway:
         forced = _forced(tree, self.renderer, asked, prompted) if asked.calls == "required" else None
         has_images = prompted.prompt.multi_modal_data is not None
         images = await off_loop(content_parts, _conversation(tree, prompted)) if has_images else ()
-        return Answering(self, name, asked, prompted, removals, _Beside(forced, images))
+        return Answering(self, name, asked, prompted, life, _Beside(forced, images))
 
     async def session(self, name: str) -> Session:
         """Return a session, from memory or from the record; an empty one where there is none.
@@ -112,7 +113,7 @@ class Gateway:
         return Session.of(name, tuple([one.turn for one in recorded.turns])).without_answers(dropped)
 
     def record(
-        self, name: str, prompted: Prompted, samplings: Sequence[tuple[str, Sampling]], removals: int
+        self, name: str, prompted: Prompted, samplings: Sequence[tuple[str, Sampling]], life: _Life
     ) -> tuple[list[int], Awaitable[None]]:
         """Put what was sampled for a prompt into a session that is in memory, and begin to write it down.
 
@@ -120,7 +121,7 @@ class Gateway:
             name: The session's name.
             prompted: The prompt.
             samplings: What was sampled, each under the name of its turn.
-            removals: How often a session of this name had been removed when the prompt was made.
+            life: The session's life when the prompt was made.
 
         Returns:
             The numbers of the turns, and what is done once they are on disk; a `RecordError` where they cannot be.
@@ -128,7 +129,7 @@ class Gateway:
         Raises:
             RequestError: The session was removed meanwhile.
         """
-        if removals != self._removals.get(name, 0):
+        if self._lives.get(name) is not life:
             raise RequestError(Failure("not_found", f"session {name} was removed while it was answered"))
         tree = self.conversations.session(name)
         first = len(tree.turns)
@@ -154,7 +155,7 @@ class Gateway:
 
     async def remove(self, name: str) -> bool:
         """Remove a session. Return whether there was one of this name. Answers on their way become none."""
-        self._removals[name] = self._removals.get(name, 0) + 1
+        self._lives.pop(name, None)
         self.conversations = self.conversations.without(name)
         self._finished.discard(name)
         was_there = await self.store.remove(name)
@@ -211,6 +212,10 @@ class Gateway:
             raise RequestError(Failure("too_many", f"there are {self._sessions} sessions, and may be no more"))
 
 
+class _Life:
+    """A session from its first prompt to its removal. Answers on their way hold it; who begins anew has another."""
+
+
 class _Beside(Struct, frozen=True):
     """What an engine gets beside the prompt: what sampling is held to, None for nothing, and the images it shows."""
 
@@ -228,12 +233,12 @@ class Answering:
     """
 
     def __init__(
-        self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted, removals: int, beside: _Beside
+        self, gateway: Gateway, name: str, asked: Asked, prompted: Prompted, life: _Life, beside: _Beside
     ) -> None:
         self._gateway = gateway
         self._name = name
         self._asked = asked
-        self._removals = removals
+        self._life = life
         self._beside = beside
         self.prompted = prompted
         self._turns = [uuid.uuid4().hex for _ in range(asked.n)]
@@ -263,7 +268,7 @@ class Answering:
         choices = sorted(self._choices, key=lambda pair: pair[0].index)
         samplings = [(choice.id, sampling) for choice, sampling in choices]
         await self._gateway.session(self._name)  # in memory from here on: nobody else comes between
-        self.numbers, written = self._gateway.record(self._name, self.prompted, samplings, self._removals)
+        self.numbers, written = self._gateway.record(self._name, self.prompted, samplings, self._life)
         await written
         return Answer(self.heading, tuple([choice for choice, _ in choices]))
 
