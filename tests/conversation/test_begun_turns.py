@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path
+
 import pytest
 
 import isc
@@ -82,6 +84,30 @@ def test_a_prefill_of_reasoning_goes_on() -> None:
     ids = (*ids_of_text(renderer, "  see.\n"), *ids_of_tokens(renderer, "</think>\n\nSo.<|im_end|>"))
     assert renderer.parse_response(ids, prompt_ids=prompt) == isc.ParsedResponse("So.", "  see.")
     streaming(renderer, ids, prompt)
+
+
+GIVEN_IN_PART = [
+    (isc.Qwen36(), "<think>\nhm\n</think>\n\n", "so\n\nso", "so\n\nso"),
+    (isc.Qwen36(), "<think>\nhm\n</think>\n\n", "\n\nso", "so"),  # white space before content is not of it
+    (isc.Nemotron3(), "<think>\nhm\n</think>\n", "\nso", "\nso"),  # all but the line that ends the block is
+    (isc.Qwen3(), "<think>\n\n</think>\n\n\nhm\n", "<tool_call>{}</tool_call>so", "so"),
+    (isc.Qwen3(), "hm\n", " so", " so"),
+]
+"""A family, what its prompt says of the turn, what is sampled, and the content that is of it."""
+
+
+@pytest.mark.parametrize(("family", "given", "sampled", "content"), GIVEN_IN_PART)
+def test_white_space_that_was_given_is_no_part_of_what_was_sampled(
+    family: isc.Family, given: str, sampled: str, content: str
+) -> None:
+    renderer = isc.create_renderer(embedded(family.specials), family)
+    opened = renderer.render_ids([USER], add_generation_prompt=True)
+    head = renderer.render_ids([USER, {"role": "assistant", "content": "x"}])
+    prompt = (*os.path.commonprefix((opened, head)), *ids_of_tokens(renderer, given))
+    ids = ids_of_tokens(renderer, sampled)
+    assert renderer.parse_response(ids, prompt_ids=prompt).content == content
+    for sizes in (1,), (7,):
+        streaming(renderer, ids, prompt, sizes=sizes)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
+from os.path import commonprefix
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,6 +23,8 @@ from isc.formats.reading.events import CallEnded, ContentDelta, ReadingEvent, Re
 from isc.formats.reading.grammars import with_text_markers
 from isc.formats.reading.scanners import past_head
 from isc.types import AssistantMessage, Chat, ParsedResponse, ParsedToolCall, Sampled, Segment, ToolSpec, UserMessage
+
+_LETTER = "x"
 
 
 class Begun(Struct, frozen=True):
@@ -44,9 +47,9 @@ class Begun(Struct, frozen=True):
             return whole
         content, thought = whole.content, whole.reasoning_content
         if self.thinks:
-            thought = None if thought is None else _after(self.text, thought)
-            content = (_after(self.text, content) or "") if self.says_all else content
-        elif (said := _after(self.text, content)) is not None:
+            thought = None if thought is None else self._after(thought, self.sizes[0])
+            content = (self._after(content, self.sizes[1]) or "") if self.says_all else content
+        elif (said := self._after(content, self.sizes[1])) is not None:
             content, thought = said, None
         elif thought is not None:  # a closer has made reasoning of it
             thought = _after(self.text, thought)
@@ -54,6 +57,14 @@ class Begun(Struct, frozen=True):
             content = content[self.sizes[1] :]
         calls = tuple(self.moved(call) for call in whole.tool_calls)
         return ParsedResponse(content, thought, calls, whole.reasoning_complete)
+
+    def _after(self, text: str, size: int) -> str | None:
+        """Return what a text says after so many characters of the open text. None: it begins with another."""
+        kept = self.text[len(self.text) - size :]
+        words = kept.rstrip()
+        if not text.startswith(words):
+            return _after(self.text, text)
+        return text[len(words) + len(commonprefix((kept[len(words) :], text[len(words) :]))) :]
 
     def sizes_in(self, whole: ParsedResponse) -> tuple[int, int]:
         """Return how many characters of a whole turn's reasoning and content the prompt says."""
@@ -119,7 +130,8 @@ def begun(family: Family, encoder: Encoder, prompt_ids: Sequence[int], tools: tu
     turn = turn_of(family, encoder, given)
     if not _speaks(family, turn):
         return Begun()
-    response = family.parse(sampled_turn(family, encoder, prompt_ids[:place], given), tools)
+    whole = sampled_turn(family, encoder, prompt_ids[:place], given)
+    response = family.parse(whole, tools)
     if family.reasoning is not None:
         turn = with_text_markers(turn, family.reasoning)
     last = turn.segments[-1]
@@ -131,8 +143,16 @@ def begun(family: Family, encoder: Encoder, prompt_ids: Sequence[int], tools: tu
         return Begun()  # a label of reasoning, and white space after it: neither says anything
     text = _open_text(said, read)
     says_all = thinks and bool(response.content)
-    content = _kept(text, response.content) if says_all or not thinks else 0
-    return Begun(len(given), text, thinks, (_kept(text, thought) if thinks else len(thought), content), says_all)
+    longer = family.parse(_with_a_letter(whole), tools) if said else response
+    content = _kept(text, longer.content) if says_all or not thinks else 0
+    thoughts = _kept(text, longer.reasoning_content or "") if thinks else len(thought)
+    return Begun(len(given), text, thinks, (thoughts, content), says_all)
+
+
+def _with_a_letter(turn: Sampled) -> Sampled:
+    """Return a turn that goes on, so that white space at its end is no white space at the end of a text."""
+    *before, last = turn.segments
+    return replace(turn, segments=(*before, replace(last, text=last.text + _LETTER)))
 
 
 def _open_text(said: str, read: str) -> str:
@@ -145,10 +165,14 @@ def _open_text(said: str, read: str) -> str:
     return said[len(said[: max(place, 0)].rstrip()) :]
 
 
-def _kept(given: str, text: str) -> int:
-    """Return how many characters of a given text are kept where another begins with it, trimmed."""
+def _kept(given: str, longer: str) -> int:
+    r"""Return how many characters a format keeps of a given text, of which it reads this with a letter behind it.
+
+    >>> _kept("\n so ", "so x"), _kept("\n\n", "x"), _kept(" so", " sox")
+    (3, 0, 3)
+    """
     blank = len(given) - len(given.lstrip())
-    sizes = (len(given) - left for left in range(blank + 1) if text.startswith(given[left:].rstrip()))
+    sizes = (len(given) - left for left in range(blank + 1) if longer.startswith(given[left:] + _LETTER))
     return next(sizes, len(given) - blank)
 
 
