@@ -85,6 +85,23 @@ def test_arguments_as_json_text_are_no_fault_of_a_template_that_wants_objects(mo
     assert statuses["sampling starts where the prompt ends"] == statuses["bridges are fresh renders"] == "pass"
 
 
+def test_texts_in_a_list_are_no_fault_of_a_template_that_shows_one_text(model: Path) -> None:
+    shown = "{{ m.content if m.content is string }}"
+    chatml = (
+        f"{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{shown}<|im_end|>\n{{% endfor %}}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    (model / "chat_template.jinja").write_text(chatml, encoding="utf-8")
+    asked: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b"}]}]
+    named: list[Named] = [("parts", (asked, None)), ("text", ([{"role": "user", "content": "ab"}], None))]
+    report = check_model(str(model), isc.Qwen3(), lambda _: named, planted=False)
+    found = outcomes(report)
+    assert (found["texts are given as they are"].status, found["texts are given as they are"].found) == ("info", 1)
+    assert {found[name].status for name in ("text parity", "id parity", "attribution parity")} == {"pass"}
+    (model / "chat_template.jinja").write_text(chatml.replace("user", "human").replace(shown, "?"), encoding="utf-8")
+    assert outcomes(check_model(str(model), isc.Qwen3(), lambda _: named, planted=False))["text parity"].found == 4
+
+
 def test_a_template_with_strict_alternation_is_tried_on_conversations_that_it_takes(model: Path) -> None:
     (model / "chat_template.jinja").write_text(STRICT, encoding="utf-8")
     family = isc.load(model).family

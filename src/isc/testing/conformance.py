@@ -105,6 +105,37 @@ def arguments_given_otherwise(renderer: Renderer) -> Check:
     return tried
 
 
+def texts_given_otherwise(renderer: Renderer, reference: Reference) -> Check:
+    """Report conversations whose lists of texts the template is given as one text each, in parity too."""
+
+    def tried(conversation: Conversation) -> Iterator[str]:
+        if _as_shown(renderer, reference, conversation) is not conversation:
+            yield "lists of texts are given as the one text that they are: the template would show them otherwise"
+
+    return tried
+
+
+def _as_shown(renderer: Renderer, reference: Reference, conversation: Conversation) -> Conversation:
+    """Return a conversation with each list of texts in one, where a format joins them and its template does not.
+
+    Some templates show nothing of a list.
+    """
+    messages, tools = conversation
+    joined = [_with_one_text(message) for message in messages], tools
+    if joined == conversation or renderer.render_ids(*joined) != renderer.render_ids(*conversation):
+        return conversation
+    theirs = [reference.text(given, add_generation_prompt=False) for given in (conversation, joined)]
+    return conversation if theirs[0] == theirs[1] else joined
+
+
+def _with_one_text(message: Message) -> Message:
+    """Return a message with the texts of its content in one, if these are all that it shows."""
+    parts = message.get("content")
+    if not isinstance(parts, list) or not all(isinstance(part, Mapping) and "text" in part for part in parts):
+        return message
+    return {**message, "content": "".join(part["text"] for part in parts)}
+
+
 def by_template(family: Family, template: WholeFormat, encoder: Encoder) -> Rendering:
     """Return a function that renders by a family's template, traced, with the variables of the model's tokenizer."""
 
@@ -309,12 +340,16 @@ def check(
     Returns:
         An outcome for every check.
     """
-    named, refused = _taken(renderer, reference, conversations)
+    given, refused = _taken(renderer, reference, conversations)
+    named = given
+    if reference is not None:
+        named = [(name, _as_shown(renderer, reference, conversation)) for name, conversation in given]
     planted = _planted(renderer, reference, shape)
     known = not isinstance(renderer.family, WholeFormat)  # a template on its own may have no grammar that is known
     ends = untrained_stops(renderer, stops or renderer.family.stop_tokens)
     outcomes = [
         refused,
+        _texts_given(renderer, reference, given),
         *_parity(renderer, reference, traced, named),
         *(_outcome(name, named, law(held, renderer)) for name, held in _LAWS.items()),
         _outcome("forgery: strings that spell every special", _richest(named), forgery(renderer)),
@@ -325,6 +360,11 @@ def check(
         *_judged(renderer, reference, named, planted, stops or renderer.family.stop_tokens),
     ]
     return CheckReport(family, tuple(outcomes))
+
+
+def _texts_given(renderer: Renderer, reference: Reference | None, named: Sequence[Named]) -> Outcome:
+    check = None if reference is None else texts_given_otherwise(renderer, reference)
+    return _outcome("texts are given as they are", named, check, _WITHOUT, told=True)
 
 
 def _parity(
