@@ -5,6 +5,7 @@ With thinking the templates of 31B and E2B render the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,13 +44,23 @@ def named(conversation: Conversation) -> tuple[Conversation, Mapping[str, Any]]:
     return (told, tools), {}
 
 
+_THOUGHTS = re.compile(r"<\|channel>.*?(?:<channel\|>|$)", re.DOTALL)
+
+
 def untraced(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a result says nothing, which the template writes into the turn before, or a developer speaks first.
 
-    What the developer says is in the opening, the end of which nothing in the text tells.
+    What the developer says is in the opening, the end of which nothing in the text tells. Where an answer is all
+    thoughts, which the template leaves out, its turn's end behind results stands as if nobody had said anything.
     """
     silent = any(message["role"] == "tool" and not str(message["content"] or "").strip() for message in messages)
-    return silent or messages[0]["role"] == "developer"
+    return silent or messages[0]["role"] == "developer" or any(map(_left_out, messages))
+
+
+def _left_out(message: Mapping[str, Any]) -> bool:
+    """Whether an answer that calls has a content of which the template shows nothing."""
+    content = str(message.get("content") or "")
+    return bool(message.get("tool_calls") and content) and not _THOUGHTS.sub("", content).strip()
 
 
 def _case(name: str, variant: Variant, *, thinks: bool = False, images: bool = False) -> Case:
