@@ -96,7 +96,10 @@ def good(place: Path) -> None:
 FAILURES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a file that is not there": (not_there, []),
     "a file that ends too early": (cut_short, []),
-    "lines of which none is a conversation": (bad, ["--report", "{new}.html"]),
+    "lines of which none is a conversation": (
+        bad,
+        ["--report", "{new}.html"],
+    ),  # a report of nothing but rejected lines
     "another form of rows": (good, ["--format", "alpaca", "--report", "{new}.html"]),
     "a column of that name": (good, ["--columns", "attribution", "--keep", "loss_mask"]),
     "an option that is none": (good, ["--turns", "eech"]),
@@ -128,6 +131,14 @@ def test_a_build_whose_input_failed_can_still_be_resumed(tmp_path: Path) -> None
     source.write_bytes(b"[" + b",".join(conversations) + b"]")
     assert run(source, target, "--resume") == Exit.OK
     assert len(rows(target)) == 200
+
+
+def test_a_page_of_somebody_else_is_not_written_over_by_a_report(tmp_path: Path) -> None:
+    source, target, page = tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "mine.html"
+    source.write_bytes(CHAT)
+    page.write_text("<!doctype html>mine")
+    assert run(source, target, "--report", str(page)) == Exit.FAILED
+    assert page.read_text() == "<!doctype html>mine"
 
 
 def test_rejects_of_a_file_that_is_there_are_not_written_over(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from isc.build.samples import Built, Rejected, Settings, Tally, columns
 from isc.build.sources import STDIN, Source, can_be_read_again, done_digest, fingerprint, named
 from isc.build.survey import Survey
 from isc.errors import Error, OptionError
+from isc.viewer.page import GENERATOR
 
 try:
     import fcntl
@@ -34,6 +35,7 @@ except ImportError:  # not on Windows, where an open file cannot be renamed eith
     fcntl = None  # type: ignore[assignment]
 
 _SECONDS_BETWEEN_NOTES = 1.0
+_HEAD = 1024  # bytes of a page in which it says who wrote it
 _FOR_PEOPLE = ("vocabulary", "described", "template_digest")
 """Settings that no row depends on."""
 
@@ -118,6 +120,14 @@ def default_rejects(output: Path) -> Path:
     return output.with_name(split_name(output)[0] + ".rejects.jsonl")
 
 
+def _is_page(path: Path) -> bool:
+    """Return whether a file is a page that isc wrote."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return GENERATOR.encode() in stream.read(_HEAD)
+
+
 class BuildPaths(Struct, frozen=True):
     """Where a build's files lie. The inputs are files, patterns being expanded."""
 
@@ -138,12 +148,13 @@ class BuildPaths(Struct, frozen=True):
     def in_the_way(self) -> tuple[Path, ...]:
         """Return the paths that a new build must not write over unasked.
 
-        Rejects under the name that isc gives them are of a build that had no sample, where there is no output.
+        Where there is no output, rejects under the name that isc gives them and a report are of a build that had no
+        sample.
         """
-        rejects_alone = self.rejects == default_rejects(self.output) and not any(
-            path.exists() for path in self.written if path != self.rejects
-        )
-        return tuple(path for path in self.written if path != self.rejects or not rejects_alone)
+        told = {self.rejects} if self.rejects == default_rejects(self.output) else set()
+        told |= {self.report} if self.report is not None and _is_page(self.report) else set()
+        others = tuple(path for path in self.written if path not in told)
+        return self.written if any(path.exists() for path in others) else others
 
     @property
     def is_streamed(self) -> bool:

@@ -192,7 +192,7 @@ def tell_end(job: Job, state: State, console: Console) -> Exit:
         The exit code of the build.
     """
     code = print_summary(job, state, console)
-    if state.complete and state.tally.samples and job.paths.report is not None:
+    if state.complete and job.paths.report is not None:
         write_report(job.paths.report, report_of(job, state))
         console.print(f"{job.paths.report}: the report", soft_wrap=True)
     return code

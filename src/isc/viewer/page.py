@@ -23,6 +23,8 @@ from isc.viewer.texts import completed_characters, visible
 from isc.viewer.views import View
 
 _SCRIPTS = ("page.js", "viewer.js", "report.js", "start.js")
+GENERATOR = '<meta name="generator" content="isc">'
+"""Stands at the head of every page of isc."""
 _FRAME = '<iframe title="Tokens" sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
 _FRAME_STYLE = "width: 100%; height: 36rem; border: 1px solid #8a8f99; border-radius: 8px"
 _MARKUP = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
