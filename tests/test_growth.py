@@ -5,7 +5,7 @@ Every family, and every other value of its options that are true or false.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -31,9 +31,11 @@ from growing import (
     stepping,
     turns,
 )
+from isc.conversation.sampled_parts import parts_alone
 from isc.formats.base import Family
 from isc.formats.catalogue import list_families
 from isc.types import BodySpecials
+from spelled_ids import ids_of
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -72,6 +74,21 @@ def test_refusing_and_parsing_specials_of_bodies_grows_with_the_text(name: str) 
     for policy in policies:
         small, large = (partial(renderer.render, messages, body_specials=policy) for messages in (few, many))
         assert ratio(small, large) <= RATIO
+
+
+SPELLED = {
+    "calls with other white space": lambda count: '<tool_call>{"name": "f",  "arguments": {"x":1}}</tool_call>' * count,
+    "one word again and again": lambda count: f"<think>{'word ' * 40 * count}\n\n\n</think>{'word ' * 40 * count}\n ",
+}
+
+
+@pytest.mark.parametrize("text", SPELLED.values(), ids=SPELLED.keys())
+def test_parts_of_what_was_sampled_grow_with_it(text: Callable[[int], str]) -> None:
+    """What the format would have spelled otherwise, so that nothing is equal to what it prints."""
+    renderer = renderer_of("qwen3")
+    sampled = (ids_of(renderer, f"so{text(count)}<|im_end|>") for count in (SIZE, 4 * SIZE))
+    small, large = (partial(parts_alone, renderer, (), ids, None) for ids in sampled)
+    assert ratio(small, large) <= RATIO
 
 
 @pytest.mark.parametrize("name", list_families())

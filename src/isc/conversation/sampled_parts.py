@@ -32,6 +32,8 @@ from isc.types import AssistantMessage, BodyPart, Chat, Json, ParsedResponse, Pa
 
 _READ: Final = frozenset(("ok", "unknown_tool"))
 _MOST_PLACES: Final = 64
+_MOST_COMPARED: Final = 1_000_000
+"""Pairs of ids. What is reasoning and content is found by its text, however long it is."""
 _MOST_BRACES: Final = 4  # of a call's object, and of what stands before its arguments in it
 
 
@@ -124,8 +126,10 @@ def _tell_texts(parts: list[BodyPart], ids: Sequence[int], encoder: Encoder, res
     for call in response.tool_calls:
         if call.status in _READ and call.arguments is not None:
             _tell_call(parts, data, ends, call)
-    called = [call.token_span for call in response.tool_calls]
-    is_free = [not any(start <= token < end for start, end in called) for token in range(len(ids))]
+    is_free = [True] * len(ids)
+    for call in response.tool_calls:
+        start, end = call.token_span
+        is_free[start:end] = [False] * (end - start)
     position = 0
     fields: tuple[tuple[BodyPart, str | None], ...] = (
         ("reasoning", response.reasoning_content),
@@ -215,10 +219,23 @@ def _compared(
     told: list[BodyPart] = list(parts[:same])
     if same == len(sampled):
         return told
-    matcher = SequenceMatcher(None, printed[same:], sampled[same:], autojunk=False)
-    for _, first, end, start, after in matcher.get_opcodes():
-        told += _in_place(parts[same + first : same + end], after - start, told[-1] if told else before)
-    return told
+    alike = shared(printed[same:][::-1], sampled[same:][::-1])
+    printed, sampled = printed[same : len(printed) - alike], sampled[same : len(sampled) - alike]
+    for first, end, size in _pairs(printed, sampled):
+        told += _in_place(parts[same + first : same + end], size, told[-1] if told else before)
+    return [*told, *parts[len(parts) - alike :]]
+
+
+def _pairs(printed: Sequence[int], sampled: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield the stretches of the printed ids, and how many sampled ids stand for each.
+
+    Comparing takes time by the product of the lengths where ids are repeated, so long ones are one stretch.
+    """
+    if len(printed) * len(sampled) > _MOST_COMPARED:
+        yield 0, len(printed), len(sampled)
+        return
+    for _, first, end, start, after in SequenceMatcher(None, printed, sampled, autojunk=False).get_opcodes():
+        yield first, end, after - start
 
 
 def _in_place(parts: Sequence[BodyPart], count: int, before: BodyPart) -> Iterator[BodyPart]:
