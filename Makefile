@@ -132,7 +132,7 @@ lint: $(VENV)/dev  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-check: lint types test test-engine test-trainers test-browser  ## what CI runs
+check: lint types test test-engine test-trainers test-browser docs  ## what CI runs, but for `make dist FILES=1`
 
 bench: $(VENV)/peers bench-growth  ## measure, and write the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
@@ -151,11 +151,12 @@ docs: $(VENV)/docs  ## build the site into site/; a broken link, a stale page or
 	$(BIN)/zensical build --clean --strict
 	$(BIN)/python scripts/check_site.py
 
-# one Python will do; where there are several, the oldest and the newest are tried (TAG=v0.1.0: is it the version?)
+# one Python will do; where there are several, the oldest and the newest are tried (TAG=v0.1.0: is it the version?);
+# FILES=1 looks at the files alone, in seconds
 dist: $(VENV)/release  ## build wheel and sdist into dist/, check what they hold and say, try them in fresh environments
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
-	$(BIN)/python scripts/dist.py $(if $(TAG),--tag $(TAG))
+	$(BIN)/python scripts/dist.py $(if $(TAG),--tag $(TAG)) $(if $(FILES),--only-files)
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) demo site .cache dist
