@@ -126,10 +126,7 @@ def _tell_texts(parts: list[BodyPart], ids: Sequence[int], encoder: Encoder, res
     for call in response.tool_calls:
         if call.status in _READ and call.arguments is not None:
             _tell_call(parts, data, ends, call)
-    is_free = [True] * len(ids)
-    for call in response.tool_calls:
-        start, end = call.token_span
-        is_free[start:end] = [False] * (end - start)
+    is_free = _outside_of_calls(len(ids), response)
     position = 0
     fields: tuple[tuple[BodyPart, str | None], ...] = (
         ("reasoning", response.reasoning_content),
@@ -149,6 +146,15 @@ def _tell_texts(parts: list[BodyPart], ids: Sequence[int], encoder: Encoder, res
             elif free and parts[token] == part:
                 parts[token] = "marker"
         position = found[1]
+
+
+def _outside_of_calls(count: int, response: ParsedResponse) -> list[bool]:
+    """Return for each of so many ids whether it is of no call."""
+    is_free = [True] * count
+    for call in response.tool_calls:
+        start, end = call.token_span
+        is_free[start:end] = [False] * (end - start)
+    return is_free
 
 
 def _tell_call(parts: list[BodyPart], data: bytes, ends: Sequence[int], call: ParsedToolCall) -> None:

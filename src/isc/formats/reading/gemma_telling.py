@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, decoded, encoded
 from isc.formats.reading.gemma_calls import DEEPEST, HEAD, KEY, WORD, GemmaCalls, gemma_patterns, past_space, scalar
-from isc.formats.reading.telling import LONGEST_HEAD, Named, OpenCall, Told
+from isc.formats.reading.telling import LONGEST_HEAD, GrammarTeller, Named, OpenCall, Told
 from isc.types import ToolSpec
 
 _NO_KEY: Final = re.compile(rf"[{{}}\[\],{ANY_CODE}]")
@@ -41,21 +40,8 @@ class _Quote(NamedTuple):
         return json_text(decoded(text, self.marks))[1:-1]
 
 
-class GemmaTeller(Struct, frozen=True):
+class GemmaTeller(GrammarTeller[GemmaCalls], frozen=True):
     """Tells calls of a grammar while they are sampled."""
-
-    grammar: GemmaCalls
-    marks: tuple[str, ...]
-
-    @property
-    def openers(self) -> tuple[str, ...]:
-        """Return the control token that the opener begins with."""
-        return self.grammar.enders
-
-    @property
-    def lead(self) -> str:
-        """Return nothing: a control token comes first."""
-        return ""
 
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""

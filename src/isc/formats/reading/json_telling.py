@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from isc._json import decode_json
 from isc.formats.reading.coded import ANY_CODE, decoded, encoded
 from isc.formats.reading.json_calls import JsonCalls, patterns_of
 from isc.formats.reading.json_values import after_space
-from isc.formats.reading.telling import LONGEST_HEAD, Named, OpenCall, Told
+from isc.formats.reading.telling import LONGEST_HEAD, GrammarTeller, Named, OpenCall, Told
 from isc.formats.reading.values import INSIDE_OBJECT, NOT_BEGUN, JsonState, JsonText
 from isc.types import ToolSpec
 
@@ -29,21 +28,8 @@ _BETWEEN: Final = re.compile(r"[\s,;]*+")
 _CODE: Final = re.compile(f"[{ANY_CODE}]")
 
 
-class JsonTeller(Struct, frozen=True):
+class JsonTeller(GrammarTeller[JsonCalls], frozen=True):
     """Tells calls of a grammar while they are sampled."""
-
-    grammar: JsonCalls
-    marks: tuple[str, ...]
-
-    @property
-    def openers(self) -> tuple[str, ...]:
-        """Return the control token that the opener begins with."""
-        return self.grammar.enders
-
-    @property
-    def lead(self) -> str:
-        """Return nothing: a control token comes first."""
-        return ""
 
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""

@@ -9,31 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from msgspec import Struct
-
 from isc.formats.reading.coded import encoded
 from isc.formats.reading.json_calls import JsonCalls
 from isc.formats.reading.json_telling import JsonTeller
 from isc.formats.reading.llama_calls import ARGUMENT_KEYS, JSON_CALL_BEGINS, LlamaCalls
-from isc.formats.reading.telling import LONGEST_HEAD, OpenCall, Told
+from isc.formats.reading.telling import LONGEST_HEAD, GrammarTeller, OpenCall, Told
 from isc.types import ToolSpec
 
 
-class LlamaTeller(Struct, frozen=True):
+class LlamaTeller(GrammarTeller[LlamaCalls], frozen=True):
     """Tells calls of a grammar while they are sampled."""
-
-    grammar: LlamaCalls
-    marks: tuple[str, ...]
-
-    @property
-    def openers(self) -> tuple[str, ...]:
-        """Return the marker."""
-        return self.grammar.enders
-
-    @property
-    def lead(self) -> str:
-        """Return nothing: the marker comes first."""
-        return ""
 
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""

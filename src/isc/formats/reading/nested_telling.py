@@ -11,32 +11,18 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, decoded, encoded
 from isc.formats.reading.nested_calls import DEEPEST, NestedCalls
 from isc.formats.reading.scanners import declared_types
-from isc.formats.reading.telling import LONGEST_HEAD, Named, OpenCall, Told, appended, beginnings
+from isc.formats.reading.telling import LONGEST_HEAD, GrammarTeller, Named, OpenCall, Told, appended, beginnings
 from isc.types import Json, ToolSpec
 
 
-class NestedTeller(Struct, frozen=True):
+class NestedTeller(GrammarTeller[NestedCalls], frozen=True):
     """Tells calls of a grammar while they are sampled."""
-
-    grammar: NestedCalls
-    marks: tuple[str, ...]
-
-    @property
-    def openers(self) -> tuple[str, ...]:
-        """Return the mark of tags."""
-        return self.grammar.enders
-
-    @property
-    def lead(self) -> str:
-        """Return nothing: a control token comes first."""
-        return ""
 
     @property
     def _mark(self) -> str:

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from isc._json import json_text
 from isc.formats.reading.coded import ANY_CODE, decoded
 from isc.formats.reading.scanners import declared_types
 from isc.formats.reading.tagged_calls import TaggedCalls, tag_patterns, tags_of
-from isc.formats.reading.telling import LONGEST_HEAD, Named, OpenCall, Told, appended, beginnings
+from isc.formats.reading.telling import LONGEST_HEAD, GrammarTeller, Named, OpenCall, Told, appended, beginnings
 from isc.types import Json, ToolSpec
 
 _CODE: Final = re.compile(f"[{ANY_CODE}]")
@@ -33,21 +32,8 @@ class _Key(NamedTuple):
     is_text: bool
 
 
-class TaggedTeller(Struct, frozen=True):
+class TaggedTeller(GrammarTeller[TaggedCalls], frozen=True):
     """Tells calls of a grammar while they are sampled."""
-
-    grammar: TaggedCalls
-    marks: tuple[str, ...]
-
-    @property
-    def openers(self) -> tuple[str, ...]:
-        """Return the control token that the opener begins with."""
-        return self.grammar.enders
-
-    @property
-    def lead(self) -> str:
-        """Return nothing: a control token comes first."""
-        return ""
 
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""

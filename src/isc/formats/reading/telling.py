@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from isc._json import json_text
+from isc.formats.reading.grammars import Grammar
 from isc.formats.reading.json_values import value_at
 from isc.formats.reading.values import NOT_BEGUN, JsonState
 from isc.types import ParsedToolCall, ToolSpec
@@ -104,6 +105,26 @@ class Teller(Protocol):
 
     def told(self, call: OpenCall, piece: str, tools: Sequence[ToolSpec]) -> Told:
         """Go on with a control token's character, or with text that goes on from the text before it."""
+
+
+GrammarT = TypeVar("GrammarT", bound=Grammar)
+
+
+class GrammarTeller(Struct, Generic[GrammarT], frozen=True):
+    """What tells calls by their grammar, `marks` being the control tokens that are told from text."""
+
+    grammar: GrammarT
+    marks: tuple[str, ...]
+
+    @property
+    def openers(self) -> tuple[str, ...]:
+        """Return the control tokens that a call begins with."""
+        return self.grammar.enders
+
+    @property
+    def lead(self) -> str:
+        """Return nothing: a control token comes first."""
+        return ""
 
 
 def beginnings(text: str) -> str:
