@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from msgspec import structs
 
+import growing
 import isc
 from cases import CASES, Case
 from golden_conversations import TOOLS, assistant, call, tool, user
@@ -150,11 +150,9 @@ def test_a_turn_that_nobody_asked_for_is_trained_on_and_named(small: isc.Rendere
 
 
 def test_a_long_cycle_of_calls_grows_with_its_length(small: isc.Renderer) -> None:
-    def seconds(count: int) -> float:
+    def samples(count: int) -> Callable[[], object]:
         cycle = [assistant("", call("now", {}, "1"), reasoning="?"), tool("12:00", "1")]
         chat = [user("time?"), *cycle * count, assistant("Noon.", reasoning="!")]
-        started = time.process_time()
-        assert len(isc.build_training_samples(small, chat, TOOLS)) == 1
-        return time.process_time() - started
+        return lambda: isc.build_training_samples(small, chat, TOOLS)
 
-    assert min(seconds(400) for _ in range(3)) < 7 * min(seconds(100) for _ in range(3))
+    assert growing.ratio(samples(100), samples(400)) <= growing.RATIO

@@ -6,13 +6,14 @@ What its template does oddly and how turns are read back stands in `minimax_m3_c
 from __future__ import annotations
 
 import random
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
+import growing
 import isc
 from cases import CASES
 from golden_conversations import Message, assistant, call, system, tool, user
@@ -176,16 +177,7 @@ def test_nesting_of_any_depth_is_read_or_told() -> None:
     ],
 )
 def test_what_is_sampled_over_and_over_is_read_in_time_that_grows_with_it(repeated: str) -> None:
-    def seconds(count: int) -> float:
-        ids = ids_of(renderer, f"</mm:think>{repeated * count}")
-        start = time.process_time()
-        renderer.parse_response(ids)
-        return time.process_time() - start
-
     renderer = renderer_of(FAMILY)
-    ratio = 0.0
-    for _ in range(5):  # a busy machine may slow the longer one
-        ratio = seconds(4_000) / max(seconds(1_000), 0.005)
-        if ratio <= 8:
-            break
-    assert ratio <= 8
+    few, many = (ids_of(renderer, f"</mm:think>{repeated * count}") for count in (1_000, 4_000))
+    reading = (partial(renderer.parse_response, ids) for ids in (few, many))
+    assert growing.ratio(*reading) <= growing.RATIO

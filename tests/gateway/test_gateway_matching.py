@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import growing
 import isc
 from gateway_sessions import CALL, QWEN, SEARCH, last, user, with_turn
 from isc.gateway import Difference, New, Node, Origin, Session, Tail, Turn, digests, match, step
@@ -151,15 +152,13 @@ def test_arguments_nested_without_end_are_compared_as_text() -> None:
 def test_matching_reads_messages_once() -> None:
     """Four times the history takes about four times as long, not sixteen."""
 
-    def seconds(turns: int) -> float:
+    def matching(turns: int) -> Callable[[], object]:
         tree = _long(turns)
         history = agents.history(tree, turns - 1)
-        start = time.perf_counter()
-        for _ in range(3):
-            assert match(tree, history) == Node(turns - 1, 2 * turns)
-        return time.perf_counter() - start
+        assert match(tree, history) == Node(turns - 1, 2 * turns)
+        return lambda: match(tree, history)
 
-    assert min(seconds(2000) / seconds(500) for _ in range(3)) < 8
+    assert growing.ratio(matching(500), matching(2000)) <= growing.RATIO
 
 
 def _long(turns: int) -> Session:

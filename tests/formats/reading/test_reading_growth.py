@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import time
+from functools import partial
 
 import pytest
 
+import growing
 import isc
 from isc.encoding.encoders import embedded
 from isc.types import Sampled, Segment
 
 SMALL = 1_500
-MOST = 5.0
-
-
-def seconds(family: isc.Family, sampled: Sampled) -> float:
-    """CPU time of a parse, without that of the garbage collector."""
-    gc.disable()
-    start = time.process_time()
-    family.parse(sampled, ())
-    spent = time.process_time() - start
-    gc.enable()
-    return spent
 
 
 def degenerate(family: isc.Family) -> dict[str, tuple[str, ...]]:
@@ -60,12 +50,8 @@ def test_reading_grows_with_what_was_sampled(family: isc.Family) -> None:
         said = tuple(text for text in texts if text not in stops) or ("x",)
         for before in ((), ("<think>",)):
             few, many = (_sampled(before, said, count, specials) for count in (SMALL, 4 * SMALL))
-            ratio = 0.0
-            for _ in range(5):  # a busy machine may slow the longer one
-                ratio = seconds(family, many) / max(seconds(family, few), 1e-3)
-                if ratio <= MOST:
-                    break
-            assert ratio <= MOST, (name, before, ratio)
+            grown = growing.ratio(partial(family.parse, few, ()), partial(family.parse, many, ()))
+            assert grown <= growing.RATIO, (name, before)
 
 
 def _sampled(before: tuple[str, ...], texts: tuple[str, ...], count: int, specials: frozenset[str]) -> Sampled:
