@@ -40,7 +40,7 @@ def forged(specials: tuple[str, ...], seed: int) -> Iterator[str]:
                     ]
                 )
             )
-        yield "".join(pieces)
+        yield "".join(pieces) or "x"  # Inkling's template leaves a message out that says nothing
 
 
 def control_tokens(renderer: isc.Renderer, ids: tuple[int, ...]) -> Mapping[int, int]:

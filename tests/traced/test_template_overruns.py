@@ -121,6 +121,8 @@ OVERRUNS = {
     "wide_kept": KEPT % "('\U0001f600' * 10000000)",
     "wide_title": "{{ ('\U0001f600 ' * 3*10**7) | title | length }}",
     "many_pieces": "{% for i in range(100000) %}{% for j in range(30) %}{{ messages[0].content }}x{% endfor %}{% endfor %}",
+    "many_pieces_kept": "{% set z %}{% for i in range(100000) %}{% for j in range(30) %}{{ messages[0].content }}x{% endfor %}{% endfor %}{% endset %}{{ z | length }}",
+    "many_pieces_of_macros": "{% macro f() %}{% for j in range(30) %}{{ messages[0].content }}x{% endfor %}{% endmacro %}{% for i in range(100000) %}{{ f() }}{% endfor %}",
     "many_plain": "{% for i in range(100000) %}{% for j in range(30) %}x{% endfor %}{% endfor %}",
     "slow_below": "{% for i in range(1000) %}{% for j in range(3000) %}{% set x = 'a' * 100 %}{% endfor %}{% endfor %}{{ messages[0].content }}",
     "float_precision": "{{ '%.50000000f' % 1e-300 }}",

@@ -33,7 +33,7 @@ from isc.traced.limits import (
 from isc.traced.markup import TracedMarkup, escaped_text, plain
 from isc.traced.origins import TEMPLATE, Kind, Place, Run, Runs, merged, place_of
 from isc.traced.printing import printed, put_together
-from isc.traced.regions import GENERATION, LEAVE, TAIL, Mark, assembled, enter, settle
+from isc.traced.regions import GENERATION, LEAVE, TAIL, Mark, assembled, enter, run_count, settle
 from isc.traced.strings import Traced, added, lost, runs_of, traced
 from isc.traced.values import SCALARS, Container, Inputs, scalar
 
@@ -117,7 +117,9 @@ class TracingEnvironment(ImmutableSandboxedEnvironment):
     def concat(self, pieces: Iterable[str]) -> str:
         """Join the text of a macro or block."""
         parts = list(pieces)
-        self.meter.spend(within(sum(map(len, parts))))
+        total = sum(map(len, parts))
+        self.meter.gather(total, run_count(parts))
+        self.meter.spend(within(total))
         text = "".join(parts)
         if all(type(part) is str for part in parts):
             return self._own(text)

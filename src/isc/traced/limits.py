@@ -38,6 +38,8 @@ SLOWER: Final = 1 << 12
 """Characters that an operation of quadratic cost may be given."""
 RUN_WEIGHT: Final = 16
 """Characters that one run of a traced text weighs, and one item of a list."""
+PIECE_WEIGHT: Final = 64
+"""Characters that one run of a text weighs while it is put together of pieces."""
 
 _STEPS: Final = 4_000_000
 _CHARACTERS: Final = 1 << 27
@@ -117,6 +119,10 @@ class Meter:
         if characters > _LARGE:
             within(characters, self.longest_look)
             self.look()
+
+    def gather(self, characters: int, pieces: int) -> None:
+        """Check that a text of so many characters can be put together of so many pieces, which are runs until then."""
+        within(max(characters, pieces * PIECE_WEIGHT), self.longest_look)
 
     def look(self) -> None:
         """Raise where steps, characters or time are used up."""

@@ -69,6 +69,11 @@ def assembled(parts: Iterable[str]) -> tuple[list[Run], int | None, list[int]]:
     return runs, tail, generated
 
 
+def run_count(parts: Iterable[str]) -> int:
+    """Count the runs that `assembled` makes of these, and the marks."""
+    return sum([len(part._runs) if type(part) is Traced else 1 for part in parts])
+
+
 def settle(runs: list[Run], start: int, message: int) -> None:
     """Give the runs from `start` on to a message's turn.
 

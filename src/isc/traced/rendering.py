@@ -20,10 +20,9 @@ from isc.traced.dependence import Tail, tail_of
 from isc.traced.environment import TracingEnvironment
 from isc.traced.filters import FILTERS, TESTS
 from isc.traced.language import GLOBALS
-from isc.traced.limits import RUN_WEIGHT, Meter, within
+from isc.traced.limits import Meter
 from isc.traced.origins import Run, merged
-from isc.traced.regions import assembled
-from isc.traced.strings import Traced
+from isc.traced.regions import assembled, run_count
 from isc.traced.values import Inputs
 
 _LONGEST_SOURCE = 1 << 18
@@ -165,12 +164,12 @@ def _in(block: Callable[..., Iterator[str]], environment: TracingEnvironment) ->
 
 def _collected(pieces: Iterator[str], meter: Meter) -> Written:
     parts: list[str] = []
-    total = pieces_inside = 0
+    total = runs_inside = 0
     while some := list(islice(pieces, _TOGETHER)):
         parts += some
         total += sum(map(len, some))
-        pieces_inside += sum([len(part._runs) for part in some if type(part) is Traced])
-        within(max(total, pieces_inside * RUN_WEIGHT))
+        runs_inside += run_count(some)
+        meter.gather(total, runs_inside)
         meter.look()
     text = "".join(parts)
     meter.spend(total)
