@@ -102,7 +102,7 @@ def ratio(small: Callable[[], object], large: Callable[[], object], enough: floa
             found.append(spent(large) / spent(small))
             if found[-1] <= enough:
                 break
-            time.sleep(0.02 * attempt)  # a neighbour that empties the caches is busy for longer than an attempt
+            time.sleep(0.05 * 2**attempt)  # a neighbour that empties the caches is busy for seconds, not for an attempt
     finally:
         gc.enable()
     return min(found)
