@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 import isc
+from isc.formats._parts import planned_parts
+from isc.formats.base import frame_in
+from isc.formats.segments import body, special
 from isc.types import BodyPart
 
 LETTERS: dict[BodyPart, str] = {
@@ -149,3 +152,12 @@ def test_parts_are_told_as_a_person_tells_them(name: str) -> None:
             else:
                 said.append((letter, segment.text))
         assert said == [(part[0], part[1:]) for part in turn.split("¦")], name
+
+
+def test_two_texts_of_one_part_side_by_side_are_one() -> None:
+    turn = [body("Look"), body("."), special("<|im_end|>")]
+    parted = planned_parts(turn, 3, frame_in(isc.Qwen3()))
+    assert [(one.text, one.part, one.message, one.body) for one in parted] == [
+        ("Look.", "content", 3, True),
+        ("<|im_end|>", "close", 3, True),
+    ]

@@ -226,6 +226,14 @@ def test_no_file_is_read(tmp_path: Path) -> None:
         render("{% include '" + str(secret) + "' %}")
 
 
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("{% set kept %}", "{% endset %}{{ kept | length }}")])
+def test_pieces_of_what_is_written_are_counted_before_they_are_put_together(before: str, after: str) -> None:
+    """They are short and of many owners: six million of them took a gigabyte, and no limit was met."""
+    pieces = "{% for a in range(100000) %}{% for b in range(12) %}{{ messages[0].content }}x{% endfor %}{% endfor %}"
+    with pytest.raises(TemplateLimitError, match="a value of size"):
+        render(before + pieces + after)
+
+
 def test_a_bomb_does_not_stop_the_next_render() -> None:
     with pytest.raises(TemplateLimitError):
         render(BOMBS["loops"])

@@ -14,9 +14,6 @@ from itertools import accumulate
 from isc.encoding.base import Encoder
 from isc.types import WRITTEN_PARTS, Owner, Segment, Span
 
-_WALK = 24  # tokens looked at one by one from either end of a unit before all its lengths are added up
-_FEW = 16  # tokens a boundary of which all lengths are added up at once
-
 
 def better(first: Owner, second: Owner) -> Owner:
     """Return the owner that is body, of two bodies the one that a message says itself, of equals the first."""
@@ -71,50 +68,26 @@ def _located(
 
 
 def _places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[Place]:
-    """Find the place of each boundary, counted from the nearer end. A few tokens are all added up at once."""
-    boundaries = list(accumulate(sizes))
-    total = boundaries.pop()
-    if len(ids) <= _FEW * len(boundaries):
-        return _places_by_ends(boundaries, [0, *accumulate(map(lengths.__getitem__, ids))])
+    """Find the place of each boundary, from either end to the longest segment, whose own tokens are passed over."""
+    longest = sizes.index(max(sizes))
     places: list[Place] = []
-    ends: list[int] | None = None
-    for boundary in boundaries:
-        place = _walk(boundary, ids, lengths) if 2 * boundary < total else _walk_back(total - boundary, ids, lengths)
-        if place is None:
-            ends = ends or [0, *accumulate(map(lengths.__getitem__, ids))]
-            (place,) = _places_by_ends((boundary,), ends)
-        places.append(place)
-    return places
-
-
-def _places_by_ends(boundaries: Sequence[int], ends: Sequence[int]) -> list[Place]:
-    tokens = [bisect_right(ends, boundary) - 1 for boundary in boundaries]
-    return [(token, ends[token] != boundary) for token, boundary in zip(tokens, boundaries, strict=True)]
-
-
-def _walk(boundary: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:
-    position = 0
-    for token, token_id in enumerate(ids):
-        if position == boundary:
-            return token, False
-        position += lengths[token_id]
-        if position > boundary:
-            return token, True
-        if token == _WALK:
-            break
-    return None
-
-
-def _walk_back(distance: int, ids: Sequence[int], lengths: Sequence[int]) -> Place | None:
-    position = 0
-    last = len(ids)
-    for token in range(last, max(last - _WALK, 0), -1):
-        if position == distance:
-            return token, False
-        position += lengths[ids[token - 1]]
-        if position > distance:
-            return token - 1, True
-    return None
+    token = position = boundary = 0
+    count = len(ids)
+    for size in sizes[:longest]:
+        boundary += size
+        while token < count and (end := position + lengths[ids[token]]) <= boundary:
+            position = end
+            token += 1
+        places.append((token, position != boundary))
+    behind: list[Place] = []
+    position = boundary = 0  # from here on counted from the end
+    for size in sizes[:longest:-1]:
+        boundary += size
+        while count and position < boundary:
+            count -= 1
+            position += lengths[ids[count]]
+        behind.append((count, position != boundary))
+    return places + behind[::-1]
 
 
 def _places_by_offsets(sizes: Sequence[int], offsets: Sequence[Span]) -> Iterator[Place]:

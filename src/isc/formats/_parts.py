@@ -8,12 +8,22 @@ traced templates too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import groupby, takewhile
-from typing import Final
+from operator import attrgetter
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 from isc.types import UNOWNED, WRITTEN_PARTS, BodyPart, Reasoning, Segment
+
+_MESSAGE: Final = attrgetter("message")
+_WRITTEN: Final = WRITTEN_PARTS | {None}
+
+_Written: TypeAlias = tuple[str, Literal["text", "special"], BodyPart | None]
+"""What a format writes: its text, its kind, and its part where the format names one."""
+_Planned: TypeAlias = tuple[str, int, Literal["text", "special"], BodyPart | None]
+"""A segment to make: the text that the format writes, or "" and the place of a field; its kind and its part."""
 
 _CALL: Final = frozenset(("tool_name", "tool_arguments"))
 
@@ -65,18 +75,78 @@ def given_parts(segments: Iterable[Segment], roles: Sequence[str]) -> list[Segme
 
     Of a sampled turn they have what the format says to be part of it, such as what closes it.
     """
-    parted: list[Segment] = []
-    for segment in segments:
-        part = segment.part if segment.body else None
-        if segment.body and part is None:
-            said: BodyPart = "tool_result" if roles[segment.message] == "tool" else "content"
-            part = said if segment.kind == "text" else "media"
-        if part != segment.part:
-            text, kind, body, owner = segment.text, segment.kind, segment.body, segment.message
-            parted.append(Segment(text, kind, body, owner, segment.repeat, segment.media, part))
+    return [
+        one if one.body is (one.part is not None) else _given(one, roles)  # with a part as a body, without as scaffold
+        for one in segments
+    ]
+
+
+def _given(segment: Segment, roles: Sequence[str]) -> Segment:
+    """Return a segment that lacks its part, or has one and should not."""
+    part: BodyPart | None = None
+    if segment.body:
+        said: BodyPart = "tool_result" if roles[segment.message] == "tool" else "content"
+        part = said if segment.kind == "text" else "media"
+    text, kind, body, owner = segment.text, segment.kind, segment.body, segment.message
+    return Segment(text, kind, body, owner, segment.repeat, segment.media, part)
+
+
+def planned_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
+    """Return what a message samples as a format writes it, all of it made body, each segment with its part.
+
+    What is told of a turn hangs on what the format writes in it and not on what the fields say, so it is told once for
+    turns of one shape.
+
+    Args:
+        turn: The segments, none empty; what the message says without a part is content, all else is written.
+        message: Whose they are, where they are nobody's.
+        frame: What the format writes in sampled turns.
+    """
+    if {UNOWNED, message}.issuperset(map(_MESSAGE, turn)):
+        shape = [
+            part
+            if (part := one.part or ("content" if one.body else None)) not in _WRITTEN and one.kind == "text"
+            else (one.text, one.kind, part)
+            for one in turn
+        ]
+        plan = _plan(tuple(shape), frame)
+        if plan is not None:
+            return [
+                Segment(text or turn[place].text, kind, True, message, 1, None, part)
+                for text, place, kind, part in plan
+            ]
+    return sampled_parts([_said(one) for one in turn], message, frame)
+
+
+def _said(one: Segment) -> Segment:
+    """Return a segment of a turn, as content or media where the message says it and no part is named."""
+    if not one.body or one.part is not None:
+        return one
+    part: BodyPart = "content" if one.media is None else "media"
+    return Segment(one.text, one.kind, True, one.message, one.repeat, one.media, part)
+
+
+@lru_cache(maxsize=512)
+def _plan(shape: tuple[BodyPart | _Written, ...], frame: Frame) -> tuple[_Planned, ...] | None:
+    """Return what turns of one shape become, or None where that hangs on more than the shape."""
+    if any(type(one) is tuple and one[2] not in _WRITTEN for one in shape):
+        return None  # a special that is said: an image
+    turn = [
+        Segment("?", "text", True, part=one) if isinstance(one, str) else Segment(one[0], one[1], True, part=one[2])
+        for one in shape
+    ]
+    fields = {id(one): place for place, one in enumerate(turn) if isinstance(shape[place], str)}
+    plan: list[_Planned] = []
+    for segment, part in zip(*_told(turn, frame), strict=True):
+        place = fields.get(id(segment), -1)
+        text = "" if place >= 0 else segment.text
+        if plan and segment.kind == plan[-1][2] == "text" and part == plan[-1][3]:
+            if not text or not plan[-1][0]:
+                return None  # two fields of one part
+            plan[-1] = (plan[-1][0] + text, -1, "text", part)
         else:
-            parted.append(segment)
-    return parted
+            plan.append((text, place, segment.kind, part))
+    return tuple(plan)
 
 
 def sampled_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:

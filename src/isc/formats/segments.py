@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from isc._json import decode_json, json_text
 from isc._later import Later
 from isc.errors import ConversationError
-from isc.formats._parts import Frame, given_parts, sampled_parts
+from isc.formats._parts import Frame, given_parts, planned_parts
 from isc.types import (
     UNOWNED,
     BodyPart,
@@ -138,7 +138,7 @@ def sampled(
             break
     if frame is not None:
         before, after = (given_parts(owned(message, around), ()) for around in (head, tail[end:]))
-        return [*before, *_in_parts(tail[:end], message, frame), *after]
+        return [*before, *planned_parts([one for one in tail[:end] if one.text], message, frame), *after]
     segments = owned(message, head)
     segments += _as_body(tail[:end], message)
     segments += owned(message, tail[end:])
@@ -202,20 +202,6 @@ def _as_body(segments: Sequence[Segment], message: int) -> list[Segment]:
     if texts:
         merged.append(Segment("".join(texts), "text", True, message))
     return merged
-
-
-def _in_parts(segments: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
-    """Make all of it body, each with its part. What the message says is content unless the format says otherwise."""
-    turn = [
-        Segment(
-            one.text, one.kind, True, one.message, one.repeat, one.media, "content" if one.media is None else "media"
-        )
-        if one.body and one.part is None
-        else one
-        for one in segments
-        if one.text
-    ]
-    return sampled_parts(turn, message, frame)
 
 
 def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
