@@ -93,12 +93,13 @@ def _own_seconds() -> float:
 
 def ratio(small: Callable[[], object], large: Callable[[], object], enough: float = RATIO) -> float:
     """How much longer the large one takes, at the best of a few attempts: the first that is `enough` ends them."""
-    small(), large()
+    small()
     found: list[float] = []
     gc.collect()
     gc.disable()
     try:
         for attempt in range(ATTEMPTS):
+            large()  # the caches are cold after a collection, and after a sleep
             found.append(spent(large) / spent(small))
             if found[-1] <= enough:
                 break

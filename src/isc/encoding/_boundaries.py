@@ -1,7 +1,8 @@
 """Find the token at which ownership changes within one encoded text, and whether the change falls inside that token.
 
 In byte-level vocabularies the bytes of a unit's tokens concatenate to the unit (as normalized), so a boundary is found
-by adding up token lengths from the nearer end. Other vocabularies are asked for the characters of each token.
+by adding up token lengths, from either end to the longest segment. Other vocabularies are asked for the characters of
+each token.
 """
 
 from __future__ import annotations
