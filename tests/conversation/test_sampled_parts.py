@@ -15,6 +15,7 @@ from isc.conversation.rollout import Episode, Rollout
 from isc.encoding.fold import fold
 from isc.errors import ConversationError
 from isc.formats.segments import spelled
+from spelled_ids import ids_of
 
 ASKED = {"role": "user", "content": "Time?"}
 CALL = {"type": "function", "function": {"name": "now", "arguments": {"zone": "UTC"}}}
@@ -135,6 +136,22 @@ def test_however_a_turn_is_spelled_its_reasoning_and_content_are_told_exactly(ca
                 ((start, end),) = spans
                 assert text.encode() in renderer.encoder.decode_bytes(extended.token_ids[start:end])
                 assert renderer.encoder.decode_bytes(extended.token_ids[start + 1 : end - 1]) in text.encode()
+
+
+def test_half_a_character_before_the_arguments_does_not_move_them() -> None:
+    """It is read as one character, which takes more bytes than the half has."""
+    renderer = qwen3()
+    half = next(iter(renderer.encoder.encode_batch(["漢"])))[:1]
+    assert renderer.encoder.decode_bytes(half) == "漢".encode()[:1]
+    before, behind = '<tool_call>\n{"name": "now', '", "arguments":{"zone":"UTC"}}\n</tool_call><|im_end|>'
+    ids = (*ids_of(renderer, before), *half, *ids_of(renderer, behind))
+    episode = Rollout.start(renderer, [ASKED]).after_completion(ids).finish()
+    decode = renderer.encoder.decode_bytes
+    spans = [span for run, span in episode.rendered.spans() if run.part == "tool_arguments"]
+    said = b"".join(decode(episode.token_ids[start:end]) for start, end in spans)
+    assert b'{"zone":"UTC"}' in said
+    assert b"arguments" not in said
+    assert said.strip(b":") in (b'{"zone":"UTC"}', b'{"zone":"UTC"}}')
 
 
 def test_an_extended_prompt_says_the_parts_of_its_completion() -> None:

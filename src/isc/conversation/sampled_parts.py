@@ -163,11 +163,11 @@ def _tell_call(parts: list[BodyPart], data: bytes, ends: Sequence[int], call: Pa
     A format that spells arguments one by one has them in the order in which they are read: there comparing tells them.
     """
     first, last = call.token_span
-    text = data[ends[first] : ends[last]].decode("utf-8", "replace")
-    place = _json_place(text, call.arguments)
+    said = data[ends[first] : ends[last]]
+    place = _json_place(said.decode("utf-8", "replace"), call.arguments)
     if place is None:
         return
-    start, end = (ends[first] + len(text[:edge].encode()) for edge in place)
+    start, end = (ends[first] + _byte_at(said, edge) for edge in place)
     span = bisect_right(ends, start) - 1, bisect_left(ends, end)
     named = data.find((call.name or "").encode(), ends[first], start)
     named = named if named >= 0 else data.find((call.name or "").encode(), end, ends[last])
@@ -175,6 +175,11 @@ def _tell_call(parts: list[BodyPart], data: bytes, ends: Sequence[int], call: Pa
         is_name = call.name and named >= 0 and ends[token] < named + len(call.name.encode()) and ends[token + 1] > named
         inside = span[0] <= token < span[1]
         parts[token] = "tool_arguments" if inside else "tool_name" if is_name else "tool_call"
+
+
+def _byte_at(said: bytes, character: int) -> int:
+    """Return the byte at which a character starts of bytes that may hold halves of characters, each read as one."""
+    return bisect_right(range(len(said) + 1), character, key=lambda end: len(said[:end].decode("utf-8", "replace"))) - 1
 
 
 def _json_place(text: str, arguments: Mapping[str, Json] | None) -> Span | None:
