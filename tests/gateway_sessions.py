@@ -9,6 +9,7 @@ from typing import Any
 
 import isc
 from isc.conversation.rollout import assistant_message
+from isc.conversation.sampled_parts import parts_alone
 from isc.encoding.encoders import embedded
 from isc.formats.segments import spelled
 from isc.gateway import Sampling, Session, answered, step
@@ -52,7 +53,9 @@ def with_turn(
     ids = ids_of(renderer, text)
     said = assistant_message(renderer.encoder, ids, renderer.parse_response(ids, tools, prompted.prompt.token_ids))
     logprobs = tuple(-0.25 - k / 100 for k in range(len(ids)))
-    return session.after(answered(prompted, Sampling(ids, logprobs, said), f"turn-{len(session.turns)}"))
+    parts = parts_alone(renderer, prompted.prompt.token_ids, ids, prompted.tools) if renderer.parts else ()
+    sampling = Sampling(ids, logprobs, said, parts=parts)
+    return session.after(answered(prompted, sampling, f"turn-{len(session.turns)}"))
 
 
 def last(session: Session) -> Turn:

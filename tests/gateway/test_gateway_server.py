@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from msgspec import structs
 
 import isc
 from engine_server import Reply, generating, json_reply
@@ -367,3 +368,29 @@ def test_the_prompt_of_a_first_turn_is_what_render_gives(tmp_path: Path) -> None
         gateway.chat(ASKED, tools=SEARCH)
         (asked,) = gateway.engines[0].generates
     assert tuple(asked.prompt_ids) == QWEN.render_ids(ASKED, SEARCH, add_generation_prompt=True)
+
+
+@pytest.mark.parametrize("retention", ["all", None])
+def test_samples_are_trained_on_by_parts(tmp_path: Path, retention: isc.types.ThinkingRetention | None) -> None:
+    """Also where a second user makes the format drop what was reasoned, so that the next prompt is rendered anew."""
+    with_parts = structs.replace(QWEN, parts=True, thinking_retention=retention)
+    with running(tmp_path / "runs.sqlite", saying(LOOK, FOUND, FOUND), renderer=with_parts) as gateway:
+        history: list[Any] = [*ASKED, answered(gateway, ASKED, stream=True)]
+        history.append({"role": "tool", "tool_call_id": history[-1]["tool_calls"][0]["id"], "content": "[1, 2]"})
+        history += [answered(gateway, history, stream=False), user("Sure?")]
+        answered(gateway, history, stream=False)
+        with GatewayClient(gateway.url) as trainer:
+            sampled = [rewarded.sample for rewarded in trainer.samples("run-1").samples]
+    assert len(sampled) == (1 if retention == "all" else 2)
+    assert {(run.body, run.part is None) for one in sampled for run in one.rendered.runs} == {
+        (True, False),
+        (False, True),
+    }
+
+    def trained(*parts: isc.types.BodyPart) -> list[str]:
+        kept = [(one.token_ids, span) for one in sampled for span in one.only(set(parts)).loss_spans]
+        return [QWEN.encoder.decode_bytes(ids[start:end]).decode() for ids, (start, end) in kept]
+
+    assert [text.strip() for text in trained("reasoning")] == ["Cats.", "Two.", "Two."]
+    assert [text.strip() for text in trained("content")] == ["I look.", "Two cats.", "Two cats."]
+    assert trained("tool_call") == [CALL]

@@ -79,6 +79,7 @@ def serve(
     *,
     engine: tuple[str, ...],
     record: Path,
+    parts: bool = False,
     format: Format = _NO_FORMAT,
     upstream: Upstream = _ANY_UPSTREAM,
     place: Place = _HERE,
@@ -100,6 +101,8 @@ def serve(
     Args:
         engine: The root of an engine, vLLM or SGLang. Can be repeated: a session keeps to one.
         record: The file of sessions; it is made where there is none, and gone on with where there is one.
+        parts: Record of what part of its message each token is (reasoning, content, a call's name, ...), so that
+            samples can be trained on by parts.
         format: Chat format and vocabulary, those of the model that the engines serve.
         upstream: How the engines are asked.
         place: Where the gateway is.
@@ -112,7 +115,7 @@ def serve(
     )
     if vocabulary == EMBEDDED:
         console(errors=True).print(EMBEDDED_NOTICE)
-    renderer = replace(renderer, thinking_retention=upstream.thinking_retention)
+    renderer = replace(renderer, thinking_retention=upstream.thinking_retention, parts=parts)
     digest = EMBEDDED if format.model is None else vocabulary_digest(format.model)
     names = place.served_name or (format.model or family_name(renderer.family),)
     listen(

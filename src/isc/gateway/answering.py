@@ -16,7 +16,9 @@ from msgspec import Struct
 from isc._runs import merge
 from isc.client import content_parts
 from isc.client.lane import off_loop
+from isc.conversation.bridge import PartLengths
 from isc.conversation.renderer import Renderer
+from isc.conversation.sampled_parts import parts_alone
 from isc.gateway.dialect import Answer, Asked, Choice, ChoiceClosed, Failure, Heading, RequestError, Told, refused
 from isc.gateway.engines import STRUCTURED, Engines, Wish
 from isc.gateway.forcing import forced_call
@@ -292,14 +294,23 @@ class Answering:
                     break
         for event in speech.finish():
             yield event
-        yield ChoiceClosed(self._closed(index, speech, reason, pieces))
+        parts = await self._parts(speech)
+        yield ChoiceClosed(self._closed(index, speech, reason, pieces, parts))
 
-    def _closed(self, index: int, speech: Speech, reason: str, pieces: Sequence[Piece]) -> Choice:
+    async def _parts(self, speech: Speech) -> PartLengths:
+        """Return the parts of what was sampled, where the renderer says parts."""
+        renderer = self._gateway.renderer
+        if not renderer.parts:
+            return ()
+        prompt, tools = self.prompted.prompt.token_ids, self.prompted.tools
+        return await off_loop(parts_alone, renderer, prompt, tuple(speech.completion_ids), tools)
+
+    def _closed(self, index: int, speech: Speech, reason: str, pieces: Sequence[Piece], parts: PartLengths) -> Choice:
         finish = speech.finish_reason(reason)
         if self._beside.forced is not None and finish == "stop":
             raise RequestError(Failure("engine", "the engine made no call though it was held to: has it xgrammar?"))
         ids, logprobs, said = tuple(speech.completion_ids), tuple(speech.logprobs), speech.said
-        sampling = Sampling(ids, logprobs, said, finish, _pieces(pieces, len(ids)))
+        sampling = Sampling(ids, logprobs, said, finish, _pieces(pieces, len(ids)), parts)
         shown = as_shown(said, self._turns[index])
         choice = Choice(index, self._turns[index], shown, finish, speech.stop, speech.tokens())
         self._choices.append((choice, sampling))

@@ -107,7 +107,8 @@ class _Branch(Struct):
 
 def _sample(tree: Session, branch: _Branch) -> BranchSample:
     number = branch.number
-    rendered = continued(tree.prompt(number), tree.turns[number].completion_ids, None)
+    turn = tree.turns[number]
+    rendered = continued(tree.prompt(number), turn.completion_ids, None, turn.parts)
     logprobs: list[float | None] = [None] * len(rendered)
     for owner, (start, end) in (*branch.spans.items(), *branch.trained.items()):
         logprobs[start:end] = tree.turns[owner].logprobs

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from isc.conversation import bridge
-from isc.conversation.bridge import Refusal
+from isc.conversation.bridge import PartLengths, Refusal
 from isc.conversation.prefill import PromptEnd
 from isc.conversation.renderer import Renderer
 from isc.conversation.rollout import together
@@ -70,6 +70,7 @@ class Sampling(Struct, frozen=True):
         said: The completion as a message; its calls have the model's own ids.
         finish_reason: How it ended.
         pieces: Who sampled which part of it; their lengths add up to all ids.
+        parts: How many of the ids in a row are of which part; empty where the renderer says no parts.
     """
 
     completion_ids: tuple[int, ...]
@@ -77,6 +78,7 @@ class Sampling(Struct, frozen=True):
     said: AssistantMessage
     finish_reason: str = "stop"
     pieces: tuple[Piece, ...] = ()
+    parts: PartLengths = ()
 
 
 class _Asked(Struct, frozen=True):
@@ -188,6 +190,7 @@ def answered(prompted: Prompted, sampling: Sampling, identity: str, created: flo
         origin=prompted.origin,
         finish_reason=sampling.finish_reason,
         pieces=sampling.pieces,
+        parts=sampling.parts,
         tools=prompted.tools if prompted.parent is None else (),
         created=created,
     )

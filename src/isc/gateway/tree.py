@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
+from isc.conversation.bridge import PartLengths
 from isc.rendered import MultiModalData, RenderedTokens, Run, followed, put_together
 from isc.types import AssistantMessage, Message, ToolCall, ToolMessage, ToolSpec
 
@@ -90,6 +91,7 @@ class Turn(Struct, frozen=True, omit_defaults=True):
         pieces: Who sampled which part of the completion.
         tools: Where the turn begins a conversation, its tools. A turn that goes on has those of its parent.
         created: When it was answered, in seconds since 1970.
+        parts: How many of the ids that were sampled are in a row of which part; empty where nobody asked.
     """
 
     number: int
@@ -108,6 +110,7 @@ class Turn(Struct, frozen=True, omit_defaults=True):
     pieces: tuple[Piece, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
     created: float = 0.0
+    parts: PartLengths = ()
 
     @property
     def shown(self) -> AssistantMessage:
