@@ -34,3 +34,16 @@ def test_the_tables_in_docs_are_fresh(root: Path, script: str) -> None:
     check = [sys.executable, str(root / "scripts" / script), "--check"]
     found = subprocess.run(check, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_a_family_by_its_name_imports_no_other_format() -> None:
+    """A third of what the command line takes to start was that."""
+    code = "import sys; from isc.formats.catalogue import family_named as f; print(f('qwen3'), *sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.startswith("Qwen3(")
+    assert "isc.formats.qwen3" in found.split()
+    assert "isc.formats.mistral" not in found.split()
+
+
+def test_every_family_is_found_by_its_name() -> None:
+    assert {name: type(catalogue.family_named(name)) for name in isc.list_families()} == isc.list_families()

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import ModuleType
@@ -48,11 +49,26 @@ _COMMON = frozenset(("base", "catalogue", "segments"))
 
 
 def _modules() -> Iterator[ModuleType]:
-    for module_found in pkgutil.iter_modules(formats.__path__):
-        if not (module_found.ispkg or module_found.name.startswith("_") or module_found.name in _COMMON):
-            module = importlib.import_module(f"{formats.__name__}.{module_found.name}")
-            check_family_module(module)
-            yield module
+    return map(_imported, _module_names())
+
+
+def _module_names() -> Iterator[str]:
+    for found in pkgutil.iter_modules(formats.__path__):
+        if not (found.ispkg or found.name.startswith("_") or found.name in _COMMON):
+            yield found.name
+
+
+def _imported(name: str) -> ModuleType:
+    module = importlib.import_module(f"{formats.__name__}.{name}")
+    check_family_module(module)
+    return module
+
+
+def _of_its_own_module(name: str) -> type[Family] | None:
+    """Return the family of a name from the module that is called like it, without importing all others."""
+    likely = re.sub(r"[^a-z0-9]", "_", name)
+    family: type[Family] | None = _imported(likely).FAMILY if likely in _module_names() else None
+    return family if family is not None and name_of(family) == name else None
 
 
 def check_family_module(module: ModuleType) -> None:
@@ -138,7 +154,7 @@ def family_named(name: str) -> Family:
     >>> family_named("qwen3")
     Qwen3(enable_thinking=True, variant='hybrid')
     """
-    family = list_families().get(name)
+    family = _of_its_own_module(name) or list_families().get(name)
     if family is not None:
         return family()
     if name in models():
