@@ -137,7 +137,7 @@ def sampled(
             end = position + 1
             break
     if frame is not None:
-        before, after = (given_parts(owned(message, around), ()) for around in (head, tail[end:]))
+        before, after = given_parts(owned(message, head), ()), given_parts(owned(message, tail[end:]), ())
         return [*before, *planned_parts([one for one in tail[:end] if one.text], message, frame), *after]
     segments = owned(message, head)
     segments += _as_body(tail[:end], message)
