@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# hundreds of processes are started by the tests: each would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-nightly test-hostile mutants test-engine test-load gateway-figures test-trainers test-ray test-browser test-agents engine-figures test-peers compat lint types check bench bench-growth goldens docs dist clean
 
