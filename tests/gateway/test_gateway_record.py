@@ -260,7 +260,7 @@ def test_a_turn_that_could_not_be_written_leaves_its_number_empty() -> None:
 
 
 def test_sessions_go_by_age_but_for_those_that_are_being_answered(tmp_path: Path) -> None:
-    delays = iter([0.0] * 4 + [0.6, 0.0])
+    delays = iter([0.0] * 4 + [1.0, 0.0])
     answers = generating(lambda received: replace(streamed(received, "Yes.<|im_end|>"), delay=next(delays)))
     bounds = Bounds(keep_seconds=3600)
     with running(tmp_path / "runs.sqlite", answers, bounds=bounds) as gateway, ThreadPoolExecutor() as pool:
@@ -270,7 +270,9 @@ def test_sessions_go_by_age_but_for_those_that_are_being_answered(tmp_path: Path
         moment = time.time()
         gateway.chat(ASKED, session="new")
         answer = pool.submit(gateway.chat, ASKED, session="busy")
-        time.sleep(0.2)
+        while len(gateway.engines[0].generates) < 5:  # the engine has it
+            assert not answer.done()
+            time.sleep(0.01)
         removing = asyncio.run_coroutine_threadsafe(gateway.gateway.remove_idle(moment), gateway.loop)
         assert removing.result(10) == 2
         assert answer.result().status_code == 200
