@@ -143,7 +143,7 @@ def test_half_a_character_before_the_arguments_does_not_move_them() -> None:
     renderer = qwen3()
     half = next(iter(renderer.encoder.encode_batch(["漢"])))[:1]
     assert renderer.encoder.decode_bytes(half) == "漢".encode()[:1]
-    before, behind = '<tool_call>\n{"name": "now', '", "arguments":{"zone":"UTC"}}\n</tool_call><|im_end|>'
+    before, behind = '<tool_call>\n{"name": "nöw漢漢', '", "arguments":{"zone":"UTC"}}\n</tool_call><|im_end|>'
     ids = (*ids_of(renderer, before), *half, *ids_of(renderer, behind))
     episode = Rollout.start(renderer, [ASKED]).after_completion(ids).finish()
     decode = renderer.encoder.decode_bytes
