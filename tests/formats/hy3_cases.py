@@ -45,7 +45,18 @@ CASES = (
     _case("hy3-training", Hy3(is_training=True), is_training=True),
 )
 
+TAKEN_UP = (
+    _case("hy3-raw", Hy3(raw_last_assistant=True), raw_last_assistant=True),
+    _case(
+        "hy3-retry",
+        Hy3(fallback_strategy="reasoning_toolcall_retry"),
+        fallback_strategy="reasoning_toolcall_retry",
+    ),
+)
+"""An answer that is taken up again. No prompt with these options asks for a turn as they write it: renders alone."""
+
 _NO_THINK, _HIGH, _KEPT, _TRAINING = CASES
+_RAW, _RETRY = TAKEN_UP
 
 
 def _tags(text: str) -> str:
@@ -80,6 +91,10 @@ ODDITIES = (
            _tags(f"{_USER}a{_ANSWER}<think>r</think>b")),
     Oddity("line 189: but in training", _TRAINING, [user("a"), assistant("b", reasoning="r")],
            _tags(f"{_USER}a{_ANSWER}<think>r</think>b{_EOS}")),
+    Oddity("line 186: or the bare content where that is asked for", _RAW, [user("a"), assistant("b", reasoning="r")],
+           _tags(f"{_USER}a{_ANSWER}b")),
+    Oddity("line 50: to retry, nobody is asked", _RETRY, [user("a")],
+           f"{_MODE}high{_USER}a", prompt=True),
     Oddity(
         "line 161: before the last user message a block is empty",
         _NO_THINK,

@@ -38,7 +38,7 @@ OTHER_NAMES: Final[Mapping[str, tuple[str, str | None]]] = {
 """Configurations whose format is a variant of a family, or with None a family of another name as the model has it."""
 _WITHOUT_EFFECT: Final = (("kimi-k2", "enable_thinking"),)
 """Fields of formats whose template does not look at them, whatever their value."""
-_NEUTRAL: Final = (("hy3", "raw_last_assistant", False), ("gemma4", "preserve_thinking", False))
+_NEUTRAL: Final = (("gemma4", "preserve_thinking", False),)
 """Fields that the family does not have, with the value that changes nothing."""
 _OTHER_OPTIONS: Final[Mapping[tuple[str, str], str]] = {("deepseek-v4", "enable_thinking"): "thinking"}
 """Fields that the family has by another name."""

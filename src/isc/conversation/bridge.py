@@ -399,7 +399,7 @@ def reasons(family: Family, encoder: Encoder, prompt_ids: Sequence[int], complet
 def turn_head(family: Family) -> tuple[Segment, ...]:
     """Return the head of an assistant turn in a prompt, up to the part that prefills reasoning."""
     try:
-        prompt = tuple(family.generation_prompt(Chat((UserMessage("x"),), ())))
+        prompt = tuple(family.turn_opening())
     except TemplateError:
         return ()
     markers = family.reasoning

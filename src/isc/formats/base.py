@@ -26,6 +26,7 @@ from isc.types import (
     Segment,
     Segments,
     ToolSpec,
+    UserMessage,
 )
 
 if TYPE_CHECKING:
@@ -140,6 +141,13 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         of long conversations says the same from the chat itself, or has `one_prompt`.
         """
         return self.generation_prompt(chat if self.one_prompt else chat.before(index))
+
+    def turn_opening(self) -> Segments:
+        """Return what a turn begins with that a user has asked for: the generation prompt.
+
+        A format that gives none, so that the model writes it itself, says it here.
+        """
+        return self.generation_prompt(Chat((UserMessage("x"),), ()))
 
     @abstractmethod
     def parse(self, sampled: Sampled, tools: tuple[ToolSpec, ...]) -> ParsedResponse:

@@ -5,8 +5,7 @@ but under `is_training`. As the template does, isc gives no generation prompt af
 results of a turn's calls once, whoever speaks between them. Deviations: arguments given as JSON text are read as the
 object they say, where the template fails; a system message that is not the first is refused, where the template runs
 its text into the first's; a result where the last assistant turn makes no call is refused, since the template opens no
-results there, and so are other parts than text and `developer` messages, which it drops; `raw_last_assistant` and
-`fallback_strategy`, which take an answer up again, are no options.
+results there, and so are other parts than text and `developer` messages, which it drops.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ from isc.types import (
 )
 
 Effort: TypeAlias = Literal["no_think", "low", "high"]
+Fallback: TypeAlias = Literal["reasoning_toolcall_retry"]
 
 
 def _tag(name: str) -> str:
@@ -100,6 +100,10 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
         reasoning_effort: What the beginning asks for; `no_think` prefills an empty think block.
         preserved_thinking: Whether earlier turns keep their reasoning. None keeps it where there are tools.
         is_training: Keep the reasoning of every turn, and close the last answer too: what to train with.
+        raw_last_assistant: Write an answer that is last of all and makes no call as its bare content, without its
+            reasoning.
+        fallback_strategy: `reasoning_toolcall_retry` asks for high effort and gives no generation prompt: the model
+            begins its turn itself.
 
     Raises:
         ConversationError: From `turn`, for a result without a call or a role without a turn.
@@ -111,6 +115,8 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
     reasoning_effort: Effort = "no_think"
     preserved_thinking: bool | None = None
     is_training: bool = False
+    raw_last_assistant: bool = False
+    fallback_strategy: Fallback | None = None
 
     specials: ClassVar[tuple[str, ...]] = _SPECIALS
     turn_close: ClassVar[str] = _EOS
@@ -119,6 +125,10 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
     tells_ending: ClassVar[bool] = True
     stop_tokens: ClassVar[tuple[str, ...]] = (_EOS,)
     reasoning: ClassVar[Reasoning] = Reasoning(_THINK, _END_THINK, (special(_END_THINK),), _BLOCK[:1])
+
+    @property
+    def _effort(self) -> Effort:
+        return "high" if self.fallback_strategy else self.reasoning_effort
 
     @property
     def keeps_history(self) -> bool:
@@ -130,7 +140,7 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
         yield special(_BOS)
         text = content_text(chat, 0) if isinstance(chat.messages[0], SystemMessage) else ""
         yield body(text)
-        effort = (special(_MODE), scaffold(f"reasoning_effort:{self.reasoning_effort}"))
+        effort = (special(_MODE), scaffold(f"reasoning_effort:{self._effort}"))
         if chat.tools:
             yield scaffold(("\n\n" if text else "") + _TOOLS_HEAD)
             yield from (scaffold("\n" + json_text(tool.schema)) for tool in chat.tools)
@@ -153,6 +163,10 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
     def _answer(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
         preserved = bool(chat.tools) if self.preserved_thinking is None else self.preserved_thinking
         last_user = chat.user_indices[-1] if chat.user_indices else -1
+        is_last = index + 1 == len(chat.messages)
+        if self.raw_last_assistant and is_last and not message.tool_calls:
+            yield from (special(_ASSISTANT), body(content_text(chat, index)))
+            return
         yield from (special(_ASSISTANT), special(_THINK))
         if self.is_training or preserved or index > last_user:
             yield body(message.reasoning_content or "", "reasoning")
@@ -160,19 +174,21 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
         yield body(content_text(chat, index))
         if message.tool_calls:
             yield from _calls(message.tool_calls)
-        if message.tool_calls or self.is_training or index + 1 < len(chat.messages):
+        if message.tool_calls or self.is_training or not is_last:
             yield special(_EOS)
 
     def generation_prompt(self, chat: Chat) -> Segments:
-        """Return the assistant's mark and a think block, opened or empty. Nothing after an assistant's turn."""
+        """Return the mark of an assistant and a think block, opened or empty. Nothing after its turn, or to retry."""
         return self.prompt_before(chat, len(chat.messages))
 
     def prompt_before(self, chat: Chat, index: int) -> Segments:
         """Return the same before turn `index`."""
-        if chat.role(index - 1) == "assistant":
-            return ()
+        return () if self.fallback_strategy or chat.role(index - 1) == "assistant" else self.turn_opening()
+
+    def turn_opening(self) -> Segments:
+        """Return the mark of an assistant and a think block, opened or empty."""
         opened = (special(_ASSISTANT), special(_THINK))
-        return (*opened, special(_END_THINK)) if self.reasoning_effort == "no_think" else opened
+        return (*opened, special(_END_THINK)) if self._effort == "no_think" else opened
 
     def ended(self, sampled: Sampled) -> Ended:
         """Return what closes a completion, with the calls that it made."""
