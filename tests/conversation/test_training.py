@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import isc
+from cases import CASES, Case
 from golden_conversations import TOOLS, assistant, call, system, tool, user
 from isc.encoding.encoders import embedded
 from isc.formats.qwen3 import Qwen3
@@ -87,6 +88,23 @@ def test_bad_options_are_refused_by_name(small: isc.Renderer, options: dict[str,
 
 def test_final_stop_is_there_already_where_the_format_closes_its_turns(small: isc.Renderer) -> None:
     assert isc.build_training_sample(small, CHAT, ensure_final_stop=True) == isc.build_training_sample(small, CHAT)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_last_token_that_is_trained_on_is_a_stop_where_that_is_asked_for(case: Case) -> None:
+    """Hy3 leaves a last answer open, GLM leaves the close to the next turn: a model so trained would not stop."""
+    renderer = case.renderer(embedded(case.family.specials))
+    stops = {renderer.encoder.specials.get(text) for text in case.family.stop_tokens}
+    for last in (assistant("Hello!"), assistant("", call("now", {}, "abcdefgh1"))):
+        try:
+            plain = isc.build_training_sample(renderer, [user("Hi"), last])
+        except isc.ConversationError:
+            continue  # calls, or an answer that says nothing
+        closed = isc.build_training_sample(renderer, [user("Hi"), last], ensure_final_stop=True)
+        assert closed.token_ids[: len(plain.token_ids)] == plain.token_ids
+        trained_on = [token_id for token_id, kept in zip(closed.token_ids, closed.loss_mask, strict=True) if kept]
+        assert trained_on[-1] in stops
+        assert len(closed.token_ids) - len(plain.token_ids) <= 1
 
 
 def test_trajectory_step_is_what_the_sampler_saw(small: isc.Renderer) -> None:

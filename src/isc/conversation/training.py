@@ -306,18 +306,27 @@ def loss_spans(
 
 
 def with_final_stop(renderer: Renderer, chat: Chat, rendered: RenderedTokens) -> RenderedTokens:
-    """Add the close of the last assistant turn, where the format leaves that close to the next turn."""
+    """Add the close of the last assistant turn, where the format leaves it to the next turn or its last turn open."""
     last = len(chat.messages) - 1
     message = chat.messages[last]
     family = renderer.family
-    closes = family.turn_close is not None and not isinstance(family, WholeFormat)
-    if closes or not isinstance(message, AssistantMessage):
+    if not isinstance(message, AssistantMessage):
         return rendered
+    if family.turn_close is not None and not isinstance(family, WholeFormat):
+        return with_close(renderer, rendered, _own_close(renderer, rendered, family.turn_close))
     call = message.tool_calls[0] if message.tool_calls else None
     following = ToolMessage("x", tool_call_id=call.id, name=call.name) if call else UserMessage("x")
     longer = Chat((*chat.messages, following), chat.tools)
     close = _found_close(family, chat, longer) if isinstance(family, WholeFormat) else closing(family, longer, last + 1)
     return with_close(renderer, rendered, close)
+
+
+def _own_close(renderer: Renderer, rendered: RenderedTokens, turn_close: str) -> list[Segment]:
+    """Return a format's own close where the last message lacks it: one that is last of all may be left open."""
+    last = len(rendered.message_roles) - 1
+    end = max((end for run, (_, end) in rendered.spans() if run.message == last and run.body), default=0)
+    closes = {renderer.encoder.specials.get(text) for text in (turn_close, *renderer.family.stop_tokens)}
+    return [] if end and rendered.token_ids[end - 1] in closes else [Segment(turn_close, "special", True, last)]
 
 
 def with_close(renderer: Renderer, rendered: RenderedTokens, close: Sequence[Segment]) -> RenderedTokens:
