@@ -95,11 +95,10 @@ def ratio(small: Callable[[], object], large: Callable[[], object], enough: floa
     """How much longer the large one takes, at the best of a few attempts: the first that is `enough` ends them."""
     small()
     found: list[float] = []
-    gc.collect()
     gc.disable()
     try:
         for attempt in range(ATTEMPTS):
-            large()  # the caches are cold after a collection, and after a sleep
+            large()  # the caches are cold after a sleep
             found.append(spent(large) / spent(small))
             if found[-1] <= enough:
                 break

@@ -114,6 +114,19 @@ def test_a_user_turn_is_granted_by_retention(family: Qwen3, retention: ThinkingR
     assert isinstance(plan, isc.Extension) is granted
 
 
+@pytest.mark.parametrize("family", [isc.Hy3(reasoning_effort="high"), isc.DeepSeekV4(thinking=True)])
+def test_a_user_turn_is_granted_where_tools_keep_the_reasoning(family: isc.Family) -> None:
+    """Their templates drop earlier reasoning but where there are tools."""
+    renderer = isc.create_renderer(embedded(family.specials), family)
+    said = ids_of(renderer, f"Hm.{family.reasoning.closer if family.reasoning else ''}Yes.{family.turn_close}")
+    for tools in (TOOLS, None):
+        prompt = renderer.render_ids(ASK, tools, True)
+        bridged = renderer.bridge_to_next_turn(prompt, said, [user("more")], tools)
+        assert (bridged is not None) == bool(tools)
+        fresh = renderer.render_ids([*ASK, assistant("Yes.", reasoning="Hm."), user("more")], tools, True)
+        assert bridged is None or bridged.token_ids == fresh
+
+
 def test_bridge_equals_a_fresh_render_where_history_is_kept() -> None:
     prompt = INSTRUCT.render_ids(ASK, TOOLS, True)
     messages = [*ASK, assistant("so", call("now", {})), tool("12:00"), user("and?")]

@@ -6,7 +6,7 @@ What its template does oddly and how turns are read back stands in `minimax_m3_c
 from __future__ import annotations
 
 import random
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,5 @@ def test_nesting_of_any_depth_is_read_or_told() -> None:
 )
 def test_what_is_sampled_over_and_over_is_read_in_time_that_grows_with_it(repeated: str) -> None:
     renderer = renderer_of(FAMILY)
-    sampled = (ids_of(renderer, f"</mm:think>{repeated * count}") for count in (1_000, 4_000))
-    few, many = (partial(renderer.parse_response, ids) for ids in sampled)
-    assert growing.ratio(few, many) <= growing.RATIO
+    said = cache(lambda count: ids_of(renderer, f"</mm:think>{repeated * count}"))
+    assert growing.grown(lambda count: renderer.parse_response(said(count)), 1_000) <= growing.RATIO

@@ -287,8 +287,7 @@ def plan(
     if isinstance(family, WholeFormat):
         request = (encoder, retention, prompt_ids, completion_ids, given)
         return family.plan_bridge(*request, add_generation_prompt=add_generation_prompt)
-    drops_reasoning = family.has_reasoning and not family.keeps_history
-    policy = retention or ("tool_cycle" if drops_reasoning else "all")
+    policy = retention or ("all" if family.keeps_reasoning(given) else "tool_cycle")
     completion_end = ending(family, encoder, policy, prompt_ids, completion_ids, given)
     if isinstance(completion_end, Refusal):
         return completion_end

@@ -113,6 +113,10 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
     def keeps_history(self) -> bool:
         """Return whether no later message changes how an earlier one is rendered."""
 
+    def keeps_reasoning(self, chat: Chat) -> bool:
+        """Return whether no later message drops the reasoning of an earlier one, with the tools that a chat offers."""
+        return self.keeps_history or not self.has_reasoning
+
     @property
     @abstractmethod
     def reasoning(self) -> Reasoning | None:

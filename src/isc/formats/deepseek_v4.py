@@ -138,8 +138,12 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
 
     @property
     def keeps_history(self) -> bool:
-        """Return whether no reasoning is ever dropped. With tools none is, which this cannot know."""
+        """Return whether no reasoning is ever dropped, with tools or without."""
         return not self._drops
+
+    def keeps_reasoning(self, chat: Chat) -> bool:
+        """Return whether no reasoning of this chat is dropped: with tools none is."""
+        return not self._drops or dsml.offers_tools(chat)
 
     @property
     def _drops(self) -> bool:
@@ -190,7 +194,7 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
     def _told(self, chat: Chat, index: int) -> Iterator[Segment]:
         """Yield what a system or developer message says and holds."""
         if isinstance(chat.messages[index], DeveloperMessage):
-            if not self._keeps(chat) and index < dsml.last_user(chat, results=True):
+            if not self.keeps_reasoning(chat) and index < dsml.last_user(chat, results=True):
                 raise dsml.dropped_developer(index, "deepseek-v4")
             yield special(deepseek.USER)
         yield body(content_text(chat, index))
@@ -200,7 +204,7 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
         if index:
             yield from self._asks(chat, index - 1)
         answers_task = bool(index) and _task(chat, index - 1) is not None
-        shown = self._keeps(chat) or index > dsml.last_user(chat, results=True)
+        shown = self.keeps_reasoning(chat) or index > dsml.last_user(chat, results=True)
         if self.thinking and shown and not answers_task:
             yield from dsml.thought(message)
         yield body(content_text(chat, index))
@@ -209,10 +213,6 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
         if not message.extra.get("wo_eos"):
             yield special(deepseek.EOS)
 
-    def _keeps(self, chat: Chat) -> bool:
-        """Return whether no reasoning of this chat is dropped."""
-        return not self._drops or dsml.offers_tools(chat)
-
     def _asks(self, chat: Chat, index: int, *, last: bool = False) -> tuple[Segment, ...]:
         """Return what asks the model for an answer after message `index`; `last`: as if no more messages came."""
         task = _task(chat, index)
@@ -220,7 +220,7 @@ class DeepSeekV4(Family, frozen=True, tag_field="family", tag="deepseek-v4"):
             return ()
         if task is not None and task != "action":
             return (special(_TASKS[task]),)
-        opens = last or task is not None or self._keeps(chat) or index >= dsml.last_user(chat, results=True)
+        opens = last or task is not None or self.keeps_reasoning(chat) or index >= dsml.last_user(chat, results=True)
         think = deepseek.THINK if self.thinking and opens else deepseek.END_THINK
         asks = (special(deepseek.ASSISTANT), special(think))
         return asks if task is None else (*asks, special(_TASKS[task]))

@@ -135,6 +135,10 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
         """Return whether every turn keeps its reasoning, with tools or without."""
         return self.is_training or self.preserved_thinking is True
 
+    def keeps_reasoning(self, chat: Chat) -> bool:
+        """Return whether reasoning is kept: by an option, or with tools where no option says otherwise."""
+        return self.keeps_history or (self.preserved_thinking is None and bool(chat.tools))
+
     def opening(self, chat: Chat) -> Iterator[Segment]:
         """Yield the beginning, the system message, the tools and the effort."""
         yield special(_BOS)

@@ -474,7 +474,9 @@ def _check_fresh(renderer: Renderer, extended: RenderedTokens, conversation: Con
     Nobody owns its generation prompt.
     """
     messages, facts = [*conversation[0], *new[0]], (conversation, new)
-    if not renderer.family.keeps_history:
+    family = renderer.family
+    thinks_on = family.has_reasoning and family.keeps_reasoning(renderer.chat(messages, conversation[1]))
+    if not family.keeps_history and not thinks_on:
         require(not _refused(renderer, messages, conversation[1]), "a bridge is granted where a render is refused", new)
         return
     fresh = renderer.render(messages, conversation[1], True)
