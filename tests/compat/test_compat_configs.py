@@ -227,11 +227,6 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "options of an unknown format": (None, {"enable_thinking": False}, "no format is known"),
     "a wrong type": (configs.Qwen3RendererConfig(), {"enable_thinking": "perhaps"}, "valid boolean"),
     "None for what cannot be left open": (configs.Qwen3RendererConfig(), {"enable_thinking": None}, "valid boolean"),
-    "a field that the family does not have": (
-        configs.Hy3RendererConfig(raw_last_assistant=True),
-        {},
-        "hy3 has no option 'raw_last_assistant'",
-    ),
     "a field that no template reads": (
         configs.Gemma4RendererConfig(preserve_thinking=True),
         {},
