@@ -25,6 +25,10 @@ class Exit(IntEnum):
     BROKEN_PIPE = 141
 
 
+_STARTED_OFTEN = frozenset(("build", "families", "render", "show"))
+"""Commands that wait for no other command's imports: those of a server and of the laws take a tenth of their start."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -34,11 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, an `Exit`.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        import isc.cli.checking
-        import isc.cli.decoding
-        import isc.cli.serving  # noqa: F401 - their commands are there once they are imported
         from isc.cli import commands
+
+        if not _STARTED_OFTEN.issuperset(given[:1]) or not given:
+            import isc.cli.checking
+            import isc.cli.decoding
+            import isc.cli.serving  # noqa: F401 - their commands are there once they are imported
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("cyclopts", "rich"):
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.FAILED
     with warnings.catch_warnings():
         warnings.showwarning = _warn
-        return _guarded(commands.run, sys.argv[1:] if arguments is None else arguments)
+        return _guarded(commands.run, given)
 
 
 def _guarded(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ _Planned: TypeAlias = tuple[str, int, Literal["text", "special"], BodyPart | Non
 _CALL: Final = frozenset(("tool_name", "tool_arguments"))
 
 
-class Frame(Struct, frozen=True):
+class Frame(Struct, frozen=True, cache_hash=True):
     """What a format writes in a turn that tells its parts: what ends reasoning, begins a message, closes the turn.
 
     `opener` and `closer` bracket reasoning, "" where nothing does. `start` begins a message in formats whose turns are
