@@ -10,7 +10,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import isc
@@ -138,15 +138,23 @@ def bridging(renderer: isc.Renderer) -> Work | None:
     if "tool" not in renderer.family.shape.roles:
         return None
     prompt = renderer.render([USER], add_generation_prompt=True).token_ids
-    completion = (*next(iter(renderer.encoder.encode_batch(["yo"]))),)
-    if renderer.family.shape.results_at_once:
-        completion = _called(renderer)
+    said = (*next(iter(renderer.encoder.encode_batch(["yo"]))),)
+    for completion in (_called(renderer), said) if renderer.family.shape.results_at_once else (said, _called(renderer)):
+        if _is_bridged(renderer, prompt, completion):
+            return partial(_bridge, renderer, prompt, completion)
+    return None
+
+
+def _bridge(renderer: isc.Renderer, prompt: tuple[int, ...], completion: tuple[int, ...], count: int) -> object:
+    return renderer.bridge_to_next_turn(prompt, completion, [RESULT] * count)
+
+
+def _is_bridged(renderer: isc.Renderer, prompt: tuple[int, ...], completion: tuple[int, ...]) -> bool:
+    """Return whether two results are granted: some formats want a call before them, some one call for each."""
     try:
-        if isinstance(renderer.plan_bridge(prompt, completion, [RESULT] * 2), isc.Refusal):
-            return None
-    except isc.ConversationError:  # one result for each call
-        return None
-    return lambda count: renderer.bridge_to_next_turn(prompt, completion, [RESULT] * count)
+        return not isinstance(renderer.plan_bridge(prompt, completion, [RESULT] * 2), isc.Refusal)
+    except isc.ConversationError:
+        return False
 
 
 def _called(renderer: isc.Renderer) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from isc.cli import commands
 
-        if not _STARTED_OFTEN.issuperset(given[:1]) or not given:
+        if not given or given[0] not in _STARTED_OFTEN:
             import isc.cli.checking
             import isc.cli.decoding
             import isc.cli.serving  # noqa: F401 - their commands are there once they are imported

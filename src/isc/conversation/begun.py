@@ -229,7 +229,7 @@ def _head(family: Family) -> tuple[Segment, ...]:
 def _own_texts(family: Family) -> frozenset[str]:
     """Return the texts of the format's own prompt."""
     try:
-        prompt = tuple(family.generation_prompt(Chat((UserMessage("x"),), ())))
+        prompt = tuple(family.turn_opening())
     except TemplateError:
         return frozenset()
     return frozenset(segment.text.strip() for segment in prompt if segment.kind == "text")

@@ -165,14 +165,13 @@ class Hy3(Family, frozen=True, tag_field="family", tag="hy3"):
         raise unsupported_role(chat, index, "hy3", "a system message must be the first, and there is no developer")
 
     def _answer(self, chat: Chat, index: int, message: AssistantMessage) -> Iterator[Segment]:
-        preserved = bool(chat.tools) if self.preserved_thinking is None else self.preserved_thinking
         last_user = chat.user_indices[-1] if chat.user_indices else -1
         is_last = index + 1 == len(chat.messages)
         if self.raw_last_assistant and is_last and not message.tool_calls:
             yield from (special(_ASSISTANT), body(content_text(chat, index)))
             return
         yield from (special(_ASSISTANT), special(_THINK))
-        if self.is_training or preserved or index > last_user:
+        if self.keeps_reasoning(chat) or index > last_user:
             yield body(message.reasoning_content or "", "reasoning")
         yield special(_END_THINK)
         yield body(content_text(chat, index))
