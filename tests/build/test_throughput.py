@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,9 +17,9 @@ from pyarrow import parquet
 
 import isc
 from command_line import files_in
-from isc.build import tables, workers
+from isc.build import preloaded, tables, workers
 from isc.build.samples import Loss, Settings, batches
-from isc.cli import main, running
+from isc.cli import main, running, start_workers_ahead
 from isc.cli.arguments import Manner
 from isc.cli.files import BuildPaths
 from isc.encoding import encoders
@@ -64,7 +65,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(
-    workers.start_method() != "forkserver", reason="what worker processes cost is read from their server"
+    preloaded.start_method() != "forkserver", reason="what worker processes cost is read from their server"
 )
 def test_the_parent_does_little_and_memory_does_not_grow(tmp_path: Path, model: Path) -> None:
     """Its share of the workers' processor time, and the peak of any process for an input and one four times as long."""
@@ -176,7 +177,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(workers.start_method() != "forkserver", reason="only processes that are forked share anything")
+@pytest.mark.skipif(preloaded.start_method() != "forkserver", reason="only processes that are forked share anything")
 def test_workers_share_what_was_prepared_once(tmp_path: Path) -> None:
     (tmp_path / "prepared.py").write_text(PREPARED)
     (tmp_path / "builds.py").write_text(BUILDS_PREPARED)
@@ -211,7 +212,41 @@ def test_what_is_said_of_a_vocabulary_that_is_loaded_for_all_is_said_once(
 
 def test_a_mac_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert workers.start_method() == "spawn"
+    assert preloaded.start_method() == "spawn"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model"),
+    [
+        (["in.jsonl", "--model", "m", "--workers", "2"], "m"),
+        (["in.jsonl", "--workers=4", "--model=a=b"], "a=b"),
+        (["in.jsonl", "--model", "m"], None),
+        (["in.jsonl", "--model", "m", "--workers", "1"], None),
+        (["in.jsonl", "--family", "qwen3", "--workers", "2"], None),
+        (["in.jsonl", "--model", "m", "--engine", "ray", "--workers", "2"], None),
+        (["in.jsonl", "--workers", "2", "--model"], None),
+    ],
+)
+def test_the_server_is_started_before_the_command_is_read(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], model: str | None
+) -> None:
+    """Where the arguments tell that there will be workers, and for which vocabulary."""
+    monkeypatch.setattr(preloaded, "start_method", lambda: "forkserver")
+    asked: list[partial[None]] = []
+    monkeypatch.setattr(preloaded, "start_server", asked.append)
+    start_workers_ahead(arguments)
+    assert [call.args for call in asked] == ([] if model is None else [(model,)])
+
+
+@pytest.mark.skipif(preloaded.start_method() != "forkserver", reason="nothing is started where nothing is forked")
+def test_a_server_that_nobody_asks_anything_ends_with_its_process(tmp_path: Path, model: Path) -> None:
+    """A guess: the options turn out to be wrong when the server runs already."""
+    command = [sys.executable, "-m", "isc.cli", "build", "none.jsonl", "-o", str(tmp_path / "out.jsonl")]
+    command += ["--model", str(model), "--workers", "2", "--lose", "assistant"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # until none has its pipes
+    assert done.returncode == 2
+    assert "--lose" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_parent_of_workers_builds_no_engine(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

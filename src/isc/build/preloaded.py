@@ -6,29 +6,55 @@ It happens where this module is imported, and only in such a server, which runs 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 from isc.errors import EncoderFallbackWarning
 
 _ASKED = "ISC_PREPARE_WORKERS"
+LOADED_ONCE = ["__main__", "isc.build.preloaded", "isc.build.workers", "isc.loading"]
+"""What such a server imports, so that no worker has to."""
 
 told: list[str] = []
 """What was warned of."""
 
 
-@contextmanager
-def asked(prepare: bytes) -> Iterator[None]:
-    """Ask a server that is started meanwhile to prepare something: a pickled callable."""
-    os.environ[_ASKED] = prepare.hex()
+def start_method() -> str:
+    """Return how worker processes are started: forked by a server that never ran anything else, or anew.
+
+    macOS has a fork server, and system libraries that do not bear a fork.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    return "forkserver" if forks else "spawn"
+
+
+def start_server(prepare: Callable[[], object]) -> None:
+    """Start the server that forks workers, which prepares something. One that runs already leaves that to the workers.
+
+    Args:
+        prepare: What it does first; can be pickled.
+    """
+    from multiprocessing import forkserver
+
+    os.environ[_ASKED] = pickle.dumps(prepare).hex()
     try:
-        yield
+        forkserver.set_forkserver_preload(LOADED_ONCE)
+        forkserver.ensure_running()
     finally:
         del os.environ[_ASKED]
+
+
+def load(model: str) -> None:
+    """Load the vocabulary of a model. Not imported before: who starts a server for it does not wait for that."""
+    from isc.loading import load_encoder
+
+    load_encoder(model)
 
 
 def one_thread() -> None:

@@ -15,7 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, TypeAlias, cast
 
@@ -184,24 +184,31 @@ def _text_batches(source: Source, file: int, first: int, place: int, size: int) 
         if source.head:
             text = chained(source.head, text)
         _skip(text, place)
-        pairs = _pairs(source, text, place)
-        for batch in batches(pairs, first, size):
+        if source.container == "lines":
+            found = _line_batches(text, place, first, size)
+        else:
+            found = batches(_pairs(source, text, place), first, size)
+        for batch in found:
             read = stream.tell() if source.compression else batch.ends[-1]
             yield Batch(batch.first, batch.lines, batch.ends, form=source.form, file=file, read=read)
 
 
+def _line_batches(text: BinaryIO, place: int, first: int, size: int) -> Iterator[Batch]:
+    """Yield the lines of a text as `batches` would: read and measured many at a time."""
+    while lines := text.readlines(size):
+        ends = tuple(accumulate(map(len, lines), initial=place))[1:]
+        yield Batch(first, tuple(lines), ends)
+        first, place = first + len(lines), ends[-1]
+
+
 def _pairs(source: Source, text: BinaryIO, place: int) -> Iterator[tuple[int, bytes]]:
-    """Yield each row of a text with the place behind it."""
+    """Yield each row of a text of values, or the one that it is, with the place behind it."""
     if source.container == "array":
         yield from elements(text, place)
-    elif source.container == "document":
+    else:
         document = text.read()
         if document.strip():
             yield place + len(document), document
-    else:
-        for line in text:
-            place += len(line)
-            yield place, line
 
 
 def _skip(stream: BinaryIO, count: int) -> None:

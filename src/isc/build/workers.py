@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 import warnings
 from collections import deque
@@ -23,13 +22,12 @@ from multiprocessing.queues import Queue
 from typing import TypeAlias
 
 from isc.build import preloaded
+from isc.build.preloaded import start_method
 from isc.build.samples import Batch, Built, Settings, build_batch
 from isc.conversation.renderer import Renderer
 from isc.errors import EncoderFallbackWarning, Error
 
 _BATCHES_A_WORKER = 4
-_LOADED_ONCE = ["__main__", "isc.build.preloaded", "isc.build.workers", "isc.loading"]
-"""What a fork server imports, so that no worker has to."""
 
 Work: TypeAlias = Callable[[Batch], Built]
 
@@ -47,21 +45,17 @@ class Pool:
     """
 
     def __init__(self, workers: int, prepare: Callable[[], object] | None = None) -> None:
-        context = multiprocessing.get_context(start_method())
-        context.set_forkserver_preload(_LOADED_ONCE)
+        method = start_method()
+        context = multiprocessing.get_context(method)
         self._workers = workers
         self._works: Queue[bytes] = context.Queue()
         self._works.cancel_join_thread()  # a worker that died takes nothing, and is not waited for
-        prepared = pickle.dumps(prepare)
-        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (prepared, self._works))
+        self._pool = ProcessPoolExecutor(workers, context, _start_worker, (pickle.dumps(prepare), self._works))
         self._told: list[Future[list[str]]] = []
-        if start_method() != "forkserver":
+        if method != "forkserver":
             self._start()
         elif prepare is not None:
-            from multiprocessing import forkserver
-
-            with preloaded.asked(prepared):  # a server that runs already leaves it to the workers
-                forkserver.ensure_running()
+            preloaded.start_server(prepare)
 
     def _start(self) -> None:
         """Build the processes, unless they are there. A server forks them once it has prepared."""
@@ -103,15 +97,6 @@ class Pool:
         """Warn as the workers would have, once for all of them."""
         for text in dict.fromkeys(text for told in self._told for text in told.result()):
             warnings.warn(text, EncoderFallbackWarning, stacklevel=2)
-
-
-def start_method() -> str:
-    """Return how worker processes are started: forked by a server that never ran anything else, or anew.
-
-    macOS has a fork server, and system libraries that do not bear a fork.
-    """
-    forks = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
-    return "forkserver" if forks else "spawn"
 
 
 def built(

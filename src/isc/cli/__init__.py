@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import TextIO
 
 from isc.errors import Error, LoadError, TracedTemplateNotice, UnknownModelError
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code, an `Exit`.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] == "build":
+        start_workers_ahead(given)
     try:
         from isc.cli import commands
 
@@ -55,6 +58,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         return _guarded(commands.run, given)
+
+
+def start_workers_ahead(arguments: Sequence[str]) -> None:
+    """Start what forks the workers of a build before the command is read: the vocabulary is loaded meanwhile.
+
+    It is a guess, which costs little where it is wrong: workers load another vocabulary themselves, and a server that
+    nobody asks anything ends with this process.
+    """
+    given = {}
+    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        name, joined, value = argument.partition("=")
+        given[name] = value if joined else following
+    model, workers = given.get("--model"), given.get("--workers", "1")
+    if model and workers not in ("", "1") and given.get("--engine") != "ray":
+        from isc.build import preloaded
+
+        if preloaded.start_method() == "forkserver":
+            preloaded.start_server(partial(preloaded.load, model))
 
 
 def _guarded(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -269,6 +270,15 @@ def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
     if isinstance(vocabulary, list):
         check_vocabulary_id(max(0, len(vocabulary) - 1), "the last")
         return {str(entry[0]): position for position, entry in enumerate(vocabulary)}
+    ids = vocabulary.values()
+    plain = set(map(type, ids)) == {int} and len(set(ids)) == len(ids)
+    if not plain or min(ids) < 0 or max(ids) >= LARGEST_VOCABULARY:
+        _check_ids(vocabulary)
+    return dict(vocabulary)
+
+
+def _check_ids(vocabulary: Mapping[str, Any]) -> None:
+    """Name the token whose id cannot be one, or is another's."""
     texts: dict[int, str] = {}
     for text, token_id in vocabulary.items():
         other = texts.setdefault(check_vocabulary_id(token_id, text), text)
@@ -276,7 +286,6 @@ def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
             raise EncoderError(
                 f"this tokenizer cannot be used: tokens {shown(other)} and {shown(text)} have the same id {token_id}"
             )
-    return dict(vocabulary)
 
 
 def _steps(parsed: Mapping[str, Any], name: str, nested: str) -> list[dict[str, Any]]:
@@ -311,13 +320,18 @@ def _ordinary(parsed: dict[str, Any]) -> str:
     """Return the document reduced to text and ids. No spelling of an added token finds its id."""
     model = dict(parsed["model"])
     specials = _specials(parsed)
+    shadowed: Set[str] = frozenset()
     if isinstance(model["vocab"], dict):
-        model["vocab"] = {f"{_UNREACHABLE}{k}" if text in specials else text: k for text, k in model["vocab"].items()}
+        shadowed = specials.keys() & model["vocab"]
+        if shadowed:
+            model["vocab"] = {
+                f"{_UNREACHABLE}{k}" if text in shadowed else text: k for text, k in model["vocab"].items()
+            }
     else:
         pieces = enumerate(model["vocab"])
         model["vocab"] = [(f"{_UNREACHABLE}{k}" if text in specials else text, score) for k, (text, score) in pieces]
     if "merges" in model:
-        model["merges"] = [merge for merge in model["merges"] if specials.keys().isdisjoint(_merge_parts(merge))]
+        model["merges"] = _joined(_without(model["merges"], shadowed))
     if "dropout" in model:
         model["dropout"] = None
     for step in _steps(parsed, "pre_tokenizer", "pretokenizers"):
@@ -332,6 +346,19 @@ def _ordinary(parsed: dict[str, Any]) -> str:
         "model": model,
     }
     return msgspec.json.encode(ordinary).decode()
+
+
+def _without(merges: list[Any], specials: Set[str]) -> list[Any]:
+    """Return the merges that neither take nor make one of these tokens."""
+    return [merge for merge in merges if specials.isdisjoint(_merge_parts(merge))] if specials else merges
+
+
+def _joined(merges: list[Any]) -> list[Any]:
+    """Return merges as texts, where no token has a space: the engines read them in four fifths of the time."""
+    pairs = all(type(merge) is list and len(merge) == 2 for merge in merges)
+    if not pairs or any(" " in text for text in chain.from_iterable(merges)):
+        return merges
+    return list(map(" ".join, merges))
 
 
 def _merge_parts(merge: str | Sequence[str]) -> tuple[str, ...]:
