@@ -23,9 +23,6 @@ def better(first: Owner, second: Owner) -> Owner:
     return second if first[2] in WRITTEN_PARTS and second[2] not in WRITTEN_PARTS else first
 
 
-Place = tuple[int, bool]
-"""The token at which a boundary falls, and whether the boundary is inside that token."""
-
 RunStart = tuple[int, Owner]
 """A token at which a run starts, and the owner of the run. Of several starts at one token the last holds."""
 
@@ -41,62 +38,74 @@ def run_starts(
     owners: list[Owner] = [(segment.message, segment.body, segment.part if parts else None) for segment in unit]
     if owners.count(owners[0]) == len(owners):
         return [(0, owners[0])]
-    owners, places = _located(unit, text, ids, owners, encoder)
-    starts: list[RunStart] = [(0, owners[0])]
-    for (token, inside), owner in zip(places, owners[1:], strict=True):
-        if not inside:
-            starts.append((token, owner))
-            continue
-        if starts[-1][0] > token:  # this token has a boundary inside already
-            starts.pop()
-        best = better(starts[-1][1], owner)
-        starts += [(token, best), (token + 1, owner)]
-    return starts
-
-
-def _located(
-    unit: Sequence[Segment], text: str, ids: Sequence[int], owners: list[Owner], encoder: Encoder
-) -> tuple[list[Owner], list[Place]]:
-    """Return the owners along a unit, and the place of the boundary between each and the next."""
     lengths = encoder.byte_lengths
     if lengths is None:
         _, offsets = encoder.encode_with_offsets(text)
-        return owners, list(_places_by_offsets([len(segment.text) for segment in unit], offsets))
+        return _starts_by_offsets([len(segment.text) for segment in unit], owners, offsets)
     if text.isascii():
-        return owners, _places_by_lengths([len(segment.text) for segment in unit], ids, lengths)
+        return _starts_by_lengths([len(segment.text) for segment in unit], owners, ids, lengths)
     sizes, owners = _sizes_in_bytes(unit, text, owners, encoder)
-    return owners, _places_by_lengths(sizes, ids, lengths)
+    return _starts_by_lengths(sizes, owners, ids, lengths)
 
 
-def _places_by_lengths(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[Place]:
-    """Find the place of each boundary, from either end to the longest segment, whose own tokens are passed over."""
+def _starts_by_lengths(
+    sizes: Sequence[int], owners: Sequence[Owner], ids: Sequence[int], lengths: Sequence[int]
+) -> list[RunStart]:
+    """Return the run starts, found from either end to the longest segment, whose own tokens are passed over."""
+    starts = [(0, owners[0])]
     longest = sizes.index(max(sizes))
-    places: list[Place] = []
-    token = position = boundary = 0
+    token = position = boundary = place = 0
     count = len(ids)
     for size in sizes[:longest]:
         boundary += size
+        place += 1
         while token < count and (end := position + lengths[ids[token]]) <= boundary:
             position = end
             token += 1
-        places.append((token, position != boundary))
-    behind: list[Place] = []
+        if position == boundary:
+            starts.append((token, owners[place]))
+        else:
+            _add_inside(starts, token, owners[place])
+    behind: list[tuple[int, bool]] = []
     position = boundary = 0  # from here on counted from the end
     for size in sizes[:longest:-1]:
         boundary += size
         while count and position < boundary:
             count -= 1
             position += lengths[ids[count]]
-        behind.append((count, position != boundary))
-    return places + behind[::-1]
+        behind.append((count, position == boundary))
+    while behind:
+        token, fits = behind.pop()
+        place += 1
+        if fits:
+            starts.append((token, owners[place]))
+        else:
+            _add_inside(starts, token, owners[place])
+    return starts
 
 
-def _places_by_offsets(sizes: Sequence[int], offsets: Sequence[Span]) -> Iterator[Place]:
-    """Yield the place of each boundary, by the characters of each token."""
+def _starts_by_offsets(sizes: Sequence[int], owners: Sequence[Owner], offsets: Sequence[Span]) -> list[RunStart]:
+    """Return the run starts, by the characters of each token."""
+    starts = [(0, owners[0])]
     ends = list(accumulate((end for _, end in offsets), max))
-    for boundary in list(accumulate(sizes))[:-1]:
+    for boundary, owner in zip(accumulate(sizes), owners[1:], strict=False):
         token = bisect_right(ends, boundary)
-        yield token, token < len(offsets) and offsets[token][0] < boundary
+        if token < len(offsets) and offsets[token][0] < boundary:
+            _add_inside(starts, token, owner)
+        else:
+            starts.append((token, owner))
+    return starts
+
+
+def _add_inside(starts: list[RunStart], token: int, owner: Owner) -> None:
+    """Add the start of an owner that begins inside of a token."""
+    if starts[-1][0] > token:  # this token has a boundary inside already
+        starts.pop()
+    last = starts[-1][1]
+    best = better(last, owner)
+    if best is not last:
+        starts.append((token, best))
+    starts.append((token + 1, owner))
 
 
 def _sizes_in_bytes(

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby, takewhile
-from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 from isc.types import UNOWNED, WRITTEN_PARTS, BodyPart, Reasoning, Segment
 
-_MESSAGE: Final = attrgetter("message")
 _WRITTEN: Final = WRITTEN_PARTS | {None}
 
 _Written: TypeAlias = tuple[str, Literal["text", "special"], BodyPart | None]
@@ -102,19 +100,17 @@ def planned_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[S
         message: Whose they are, where they are nobody's.
         frame: What the format writes in sampled turns.
     """
-    if {UNOWNED, message}.issuperset(map(_MESSAGE, turn)):
-        shape = [
-            part
-            if (part := one.part or ("content" if one.body else None)) not in _WRITTEN and one.kind == "text"
-            else (one.text, one.kind, part)
-            for one in turn
+    shape = [
+        part
+        if (part := one.part or ("content" if one.body else None)) not in _WRITTEN and one.kind == "text"
+        else (one.text, one.kind, part)
+        for one in turn
+    ]
+    plan = _plan(tuple(shape), frame)
+    if plan is not None and {UNOWNED, message}.issuperset([one.message for one in turn]):
+        return [
+            Segment(text or turn[place].text, kind, True, message, 1, None, part) for text, place, kind, part in plan
         ]
-        plan = _plan(tuple(shape), frame)
-        if plan is not None:
-            return [
-                Segment(text or turn[place].text, kind, True, message, 1, None, part)
-                for text, place, kind, part in plan
-            ]
     return sampled_parts([_said(one) for one in turn], message, frame)
 
 
