@@ -139,9 +139,9 @@ lint: $(VENV)/dev  ## ruff
 check: lint types test test-engine test-trainers test-browser docs  ## what CI runs, but for `make dist FILES=1`
 
 bench: $(VENV)/peers bench-growth  ## measure, and write the tables of docs/benchmarks.md
-	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/by_family.py
-	$(BIN)/python benchmarks/load.py
+	@missed=0; for name in run by_family load; do \
+		echo benchmarks/$$name.py; $(BIN)/python benchmarks/$$name.py || missed=1; \
+	done; exit $$missed  # each of them tells what it missed, and keeps none from being measured
 
 bench-growth: $(VENV)/dev  ## the part of it that needs no peers: how much longer four times as much takes, by family
 	$(BIN)/python benchmarks/growth.py

@@ -86,11 +86,15 @@ def rendering(subjects: Subjects, rounds: int) -> Iterator[Row]:
     variants: dict[str, Callable[[Given], object]] = {
         "isc": lambda given: subjects.isc.render(given.messages, offered),
         "bare": lambda given: subjects.bare.encode(given.text).ids,
+        "parts": lambda given: subjects.isc.render(given.messages, offered, parts=True),
     }
     median = interleaved(variants, _fresh(subjects, lambda seed: coding(seed, CODING)), rounds=rounds * 2)
     tokens = len(subjects.isc.render(coding(1, CODING), offered))
     name = f"`render` with attribution, {tokens:,} tokens of code in {2 * CODING + 3} messages"
     yield at_most(f"{name}: times the bare fastokens encode", median["isc"] / median["bare"], 3.0)
+    yield at_most(
+        "the same with the parts of bodies (`parts=True`): times without", median["parts"] / median["isc"], 1.25
+    )
 
 
 def _fresh(subjects: Subjects, make: Callable[[int], list[dict[str, Any]]]) -> Callable[[int], Given]:
