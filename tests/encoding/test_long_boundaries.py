@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from isc import testing
-from isc.encoding.encoders import VocabularyEncoder, from_tokenizer_json
+from isc.encoding.encoders import VocabularyEncoder, embedded, from_tokenizer_json
 from isc.encoding.fold import fold
 from isc.types import Segment
 from tokenizer_files import metaspace_bpe, text_of
@@ -155,6 +156,24 @@ def inside(encoder: VocabularyEncoder, first: str, second: str) -> bool:
     """Whether no token ends where the first text does."""
     ids = list(next(iter(encoder.encode_batch([first + second]))))
     return len(first.encode()) not in {len(encoder.decode_bytes(ids[:count])) for count in range(len(ids) + 1)}
+
+
+@pytest.mark.parametrize("order", permutations(OWNERS, 3))
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("cut", [(1, 2), (1, 3), (2, 3)])
+def test_two_changes_inside_one_token(order: Sequence[tuple[int, bool]], behind: bool, cut: tuple[int, int]) -> None:
+    """Before the longest text and behind it: the token is of the first body of three, else of the first."""
+    encoder = embedded(())
+    word = " with"
+    assert len(next(iter(encoder.encode_batch([word])))) == 1
+    short = [
+        (word[slice(*ends)], *owner) for ends, owner in zip(((0, cut[0]), cut, (cut[1], None)), order, strict=True)
+    ]
+    long = (" more of it" * 9, 0, False)
+    parts = [long, *short] if behind else [*short, long]
+    rows = folded(encoder, parts)
+    assert rows == by_prefixes(encoder, parts)
+    assert rows[-1 if behind else 0][1:] == better(order)
 
 
 def test_many_of_the_pairs_are_one_token() -> None:
