@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
@@ -188,6 +189,37 @@ def test_a_spelled_added_token_that_is_a_word_of_the_vocabulary_stays_text(ignor
     assert list(as_word) == [token_id]
     assert token_id not in as_text
     assert encoder.decode_bytes(as_text) == spelled.encode()
+
+
+def _with_merges(word: str, rest: str) -> dict[str, Any]:
+    """A vocabulary in which a word and what follows it are one token, its merges as pairs."""
+    document = byte_level()
+    made = [word[:end] for end in range(2, len(word) + 1)] + [word + rest]
+    vocabulary = document["model"]["vocab"]
+    new = [text for text in made if text not in vocabulary]
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in document["model"]["merges"]]
+    document["model"] |= {
+        "vocab": {**vocabulary, **{text: len(vocabulary) + place for place, text in enumerate(new)}},
+        "merges": [*([text[:-1], text[-1]] for text in made[:-1]), [word, rest], *pairs],
+    }
+    return document
+
+
+@pytest.mark.parametrize("word", ["#version", "#Version", "version"])
+def test_merges_are_those_of_the_file_whatever_they_begin_with(word: str) -> None:
+    """`tokenizers` passes over a merge that is a text and begins as the first line of a merges.txt does."""
+    document = _with_merges(word, "s")
+    document["pre_tokenizer"] = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": False,
+        "use_regex": False,
+    }
+    expected = Tokenizer.from_str(text_of(document)).encode(f"{word}s").ids
+    assert expected == [document["model"]["vocab"][f"{word}s"]]
+    for engine in ("tokenizers", None):
+        encoder = from_tokenizer_json(text_of(document), engine)
+        assert [list(ids) for ids in encoder.encode_batch([f"{word}s"])] == [expected]
 
 
 @given(text=spelling(["</s>", "<unk>", "\uffff0", "\uffff1", "\uffff 0", "\uffff 1"]))
