@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pyarrow import parquet
 
 import isc
 from command_line import files_in
+from isc import cli
 from isc.build import preloaded, tables, workers
 from isc.build.samples import Loss, Settings, batches
 from isc.cli import main, running, start_workers_ahead
@@ -167,6 +169,7 @@ def work(place, batch):
 """
 BUILDS_PREPARED = """
 import sys
+from collections.abc import Sequence
 from functools import partial
 from isc.build.samples import Batch
 from isc.build.workers import Pool
@@ -236,6 +239,17 @@ def test_the_server_is_started_before_the_command_is_read(
     monkeypatch.setattr(preloaded, "start_server", asked.append)
     start_workers_ahead(arguments)
     assert [call.args for call in asked] == ([] if model is None else [(model,)])
+
+
+def test_a_build_begins_with_that_and_nothing_else_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[Sequence[str]] = []
+    monkeypatch.setattr(cli, "start_workers_ahead", begun.append)
+    for arguments in (["build", "--help"], ["families", "--help"], ["--help"], []):
+        main(arguments)
+    assert begun == [["build", "--help"]]
+    assert "--workers" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(preloaded.start_method() != "forkserver", reason="nothing is started where nothing is forked")
