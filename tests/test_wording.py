@@ -56,7 +56,7 @@ _VERBS = """
     Open
     Parse Prepare Print Put
     Raise Read Rebuild Refuse Remove Render Renumber Replace Report Resolve Return Rewrite Run
-    Send Serve Show Skip Spell Split
+    Send Serve Show Skip Spell Split Start
     Tabulate Take Tell Trace Try Turn
     Wait Warn Wrap Write
     Yield

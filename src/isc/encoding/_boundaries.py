@@ -66,22 +66,31 @@ def _starts_by_lengths(
             starts.append((token, owners[place]))
         else:
             _add_inside(starts, token, owners[place])
-    behind: list[tuple[int, bool]] = []
-    position = boundary = 0  # from here on counted from the end
-    for size in sizes[:longest:-1]:
-        boundary += size
-        while count and position < boundary:
-            count -= 1
-            position += lengths[ids[count]]
-        behind.append((count, position == boundary))
-    while behind:
-        token, fits = behind.pop()
+    for token, fits in _places_behind(sizes[:longest:-1], ids, lengths):
         place += 1
         if fits:
             starts.append((token, owners[place]))
         else:
             _add_inside(starts, token, owners[place])
     return starts
+
+
+def _places_behind(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[tuple[int, bool]]:
+    """Return the token at which each of the last segments begins, and whether it begins with that token.
+
+    `sizes` has the last segment first.
+    """
+    places: list[tuple[int, bool]] = []
+    position = boundary = 0  # counted from the end
+    count = len(ids)
+    for size in sizes:
+        boundary += size
+        while count and position < boundary:
+            count -= 1
+            position += lengths[ids[count]]
+        places.append((count, position == boundary))
+    places.reverse()
+    return places
 
 
 def _starts_by_offsets(sizes: Sequence[int], owners: Sequence[Owner], offsets: Sequence[Span]) -> list[RunStart]:

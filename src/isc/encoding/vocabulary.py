@@ -279,7 +279,7 @@ def _token_ids(model: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _check_ids(vocabulary: Mapping[str, Any]) -> None:
-    """Name the token whose id cannot be one, or is another's."""
+    """Refuse ids that are none, or those of two tokens, and name the token."""
     texts: dict[int, str] = {}
     for text, token_id in vocabulary.items():
         other = texts.setdefault(check_vocabulary_id(token_id, text), text)
