@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from isc._sources import Source, templates_of
+from isc._sources import Source, _meant, templates_of
 from loopback_hub import Model, serve
 from tokenizer_files import qwen3_file, transformers_tokenizer
 
@@ -84,3 +84,12 @@ def hub_templates(endpoint: str, home: Path) -> object:
     environment = kept | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("given", "proposed"),
+    [("Qwen/Qwen3-8B", ""), ("Qwen/Qwen3-8b", "; did you mean Qwen/Qwen3-8B?"), ("some/thing", "")],
+)
+def test_what_was_given_is_not_what_was_meant(given: str, proposed: str) -> None:
+    """A known model that can only not be fetched is not proposed in its own place."""
+    assert _meant(given) == proposed

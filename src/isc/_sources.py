@@ -301,12 +301,15 @@ def _file(source: str, name: str, revision: str | None) -> str:
 
 
 def _meant(source: str) -> str:
-    """Return the end of an error that names the known models and the directories whose names are nearest, if any."""
+    """Return the end of an error that names the known models and the directories whose names are nearest, if any.
+
+    What was given is known too, where it can only not be fetched, and is no help.
+    """
     place = Path(source).expanduser()
     beside = place.parent.iterdir() if place.parent.is_dir() else ()
     names = {one.name.casefold(): str(one) for one in beside if one.is_dir()}
     close = get_close_matches(place.name.casefold(), names, n=1, cutoff=0.7)
-    near = [*near_models(source), *(names[name] for name in close)]
+    near = [name for name in (*near_models(source), *(names[name] for name in close)) if name != source]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -169,7 +169,6 @@ def work(place, batch):
 """
 BUILDS_PREPARED = """
 import sys
-from collections.abc import Sequence
 from functools import partial
 from isc.build.samples import Batch
 from isc.build.workers import Pool

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from isc._options import did_you_mean
-from isc.build import arrow
+from isc.build import arrow, preloaded
 from isc.build.compression import Compression, split_name
 from isc.build.conversations import InputError
 from isc.build.recognition import recognized
@@ -43,7 +43,6 @@ from isc.cli.pages import vocabulary_words, write_report
 from isc.cli.show import tally_table
 from isc.conversation.renderer import Renderer
 from isc.errors import OptionError
-from isc.loading import load_encoder
 from isc.viewer.page import Page
 from isc.viewer.report import BuildFacts, report_page
 
@@ -126,7 +125,7 @@ def started(workers: int, model: str | None) -> Iterator[Pool | None]:
     if workers == 1:
         yield None
         return
-    pool = Pool(workers, None if model is None else partial(load_encoder, model))
+    pool = Pool(workers, None if model is None else partial(preloaded.load, model))
     try:
         yield pool
     finally:

@@ -62,21 +62,15 @@ def _starts_by_lengths(
         while token < count and (end := position + lengths[ids[token]]) <= boundary:
             position = end
             token += 1
-        if position == boundary:
-            starts.append((token, owners[place]))
-        else:
-            _add_inside(starts, token, owners[place])
-    for token, fits in _places_behind(sizes[:longest:-1], ids, lengths):
+        _add_start(starts, token, owners[place], inside=position != boundary)
+    for token, inside in _places_behind(sizes[:longest:-1], ids, lengths):
         place += 1
-        if fits:
-            starts.append((token, owners[place]))
-        else:
-            _add_inside(starts, token, owners[place])
+        _add_start(starts, token, owners[place], inside=inside)
     return starts
 
 
 def _places_behind(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[tuple[int, bool]]:
-    """Return the token at which each of the last segments begins, and whether it begins with that token.
+    """Return the token at which each of the last segments begins, and whether it begins inside of that token.
 
     `sizes` has the last segment first.
     """
@@ -88,7 +82,7 @@ def _places_behind(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[i
         while count and position < boundary:
             count -= 1
             position += lengths[ids[count]]
-        places.append((count, position == boundary))
+        places.append((count, position != boundary))
     places.reverse()
     return places
 
@@ -99,15 +93,15 @@ def _starts_by_offsets(sizes: Sequence[int], owners: Sequence[Owner], offsets: S
     ends = list(accumulate((end for _, end in offsets), max))
     for boundary, owner in zip(accumulate(sizes), owners[1:], strict=False):
         token = bisect_right(ends, boundary)
-        if token < len(offsets) and offsets[token][0] < boundary:
-            _add_inside(starts, token, owner)
-        else:
-            starts.append((token, owner))
+        _add_start(starts, token, owner, inside=token < len(offsets) and offsets[token][0] < boundary)
     return starts
 
 
-def _add_inside(starts: list[RunStart], token: int, owner: Owner) -> None:
-    """Add the start of an owner that begins inside of a token."""
+def _add_start(starts: list[RunStart], token: int, owner: Owner, *, inside: bool) -> None:
+    """Add the start of an owner that begins with a token, or inside of it."""
+    if not inside:
+        starts.append((token, owner))
+        return
     if starts[-1][0] > token:  # this token has a boundary inside already
         starts.pop()
     last = starts[-1][1]
