@@ -14,6 +14,7 @@ from isc.types import Json
 
 _Found = TypeVar("_Found")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _SORTED = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 _COMPACT = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _quoted = msgspec.json.Encoder().encode
@@ -125,7 +126,7 @@ def json_object_text(value: str, path: str) -> Any:
 def json_value(value: Any, path: str) -> Any:
     """Return a value. Refuse one without a JSON form in UTF-8, by an error at the innermost path."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _STRICT.encode(value)
         if not text.isascii():
             text.encode()
     except (TypeError, ValueError, RecursionError) as error:

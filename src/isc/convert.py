@@ -105,7 +105,8 @@ def chat(
     """
     if not _is_list(messages):
         raise ConversationError(name, "must be a list of messages", _given(messages))
-    checked("invalid_arguments", invalid_arguments, InvalidArguments)
+    if invalid_arguments != "raise":
+        checked("invalid_arguments", invalid_arguments, InvalidArguments)
     records = _each(messages, name, partial(_message, raw=True) if invalid_arguments == "raw" else _message)
     if not records:
         raise ConversationError(name, "an empty conversation cannot be rendered; pass at least one message")

@@ -168,7 +168,7 @@ def _fallen_back() -> Pair:
 class _LossyEngine:
     """An engine that forgets the last token of every text."""
 
-    def __init__(self, document: str) -> None:
+    def __init__(self, document: str, _specials: Mapping[str, int]) -> None:
         self.engine = engines.TokenizersEngine(document)
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
@@ -186,7 +186,7 @@ def test_an_engine_that_encodes_the_probe_differently_is_not_used(monkeypatch: p
 
 def test_an_engine_that_knows_a_special_in_text_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     original = text_of(with_added_tokens(byte_level(), ["<|x|>"]))
-    monkeypatch.setattr(engines, "FastokensEngine", lambda _: engines.TokenizersEngine(original))
+    monkeypatch.setattr(engines, "FastokensEngine", lambda *_: engines.TokenizersEngine(original))
     with pytest.warns(isc.EncoderFallbackWarning, match=r"it encodes .*<\|x\|>.* differently"):
         assert from_tokenizer_json(original).engine_name == "tokenizers"
 

@@ -5,7 +5,7 @@ Such a beginning is said by the caller. The model does not sample it, so it is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Literal, TypeAlias
 
@@ -147,12 +147,12 @@ class PromptEnd(Struct, frozen=True):
         return cls(add_generation_prompt or bool(prefill), continue_final_message, prefill or "")
 
 
-def stream_to(family: Family, chat: Chat, end: PromptEnd, *, parts: bool = False) -> Iterator[Segment]:
+def stream_to(family: Family, chat: Chat, end: PromptEnd, *, parts: bool = False) -> Segments:
     """Return a conversation as owned segments, up to this end. What the answer begins with is text (law 7)."""
     if end.continue_final_message:
-        return iter(open_turn(family, chat, end.continue_final_message, parts=parts))
+        return open_turn(family, chat, end.continue_final_message, parts=parts)
     turns = spoken(family, chat, add_generation_prompt=end.add_generation_prompt, parts=parts)
-    return chain(turns, (scaffold(end.prefill),)) if end.prefill else iter(turns)
+    return chain(turns, (scaffold(end.prefill),)) if end.prefill else turns
 
 
 def spoken(family: Family, chat: Chat, *, add_generation_prompt: bool = False, parts: bool = False) -> Segments:

@@ -46,7 +46,7 @@ def stream(
     family: Family, chat: Chat, *, add_generation_prompt: bool = False, parts: bool = False
 ) -> Iterator[Segment]:
     """Yield a conversation as owned segments, the sampled text marked as body (laws 2, 4 and, with `parts`, 10)."""
-    return stream_to(family, chat, PromptEnd(add_generation_prompt), parts=parts)
+    return iter(stream_to(family, chat, PromptEnd(add_generation_prompt), parts=parts))
 
 
 class Renderer(Displayed, Struct, frozen=True):
@@ -125,7 +125,8 @@ class Renderer(Displayed, Struct, frozen=True):
             ConversationError: Something in messages or tools cannot be rendered; its path says where.
         """
         end = PromptEnd.of(add_generation_prompt, continue_final_message, prefill)
-        return stream_to(self.family, self.chat(messages, tools), end, parts=self.parts if parts is None else parts)
+        says_parts = self.parts if parts is None else parts
+        return iter(stream_to(self.family, self.chat(messages, tools), end, parts=says_parts))
 
     def render(
         self,

@@ -21,8 +21,9 @@ from isc.conversation.renderer import Renderer
 from isc.convert import Messages, Tools
 from isc.encoding.fold import fold
 from isc.errors import NothingToTrainError, OptionError, TemplateError, TrajectoryError
+from isc.formats._turns import cut_turn
 from isc.formats.base import Family, frame_in
-from isc.formats.segments import closing, sampled
+from isc.formats.segments import closing
 from isc.rendered import RenderedTokens
 from isc.types import (
     ROLES,
@@ -422,9 +423,9 @@ def spoken_turn(renderer: Renderer, chat: Chat, index: int, prompt_ids: Sequence
         said = _said(family, chat.before(index + 1), index, parts=parts)
     else:
         turn = family.turn(chat.before(index + 1), index)
-        frame = frame_in(family) if parts else None
-        said = sampled(turn, family.prompt_before(chat, index), family.turn_close, index, frame)
-        said = [segment for segment in said if segment.body and segment.message == index]
+        cut = cut_turn(turn, family.prompt_before(chat, index), family.turn_close, index)
+        segments = cut.with_parts(roles, frame_in(family)) if parts else cut.owned()
+        said = [segment for segment in segments if segment.body and segment.message == index]
     said += _as_close(close_by_next(family, chat, index), parts=parts)
     before = bridge.last_segment(renderer.encoder, prompt_ids)
     folded = fold(said, renderer.encoder, roles, None, renderer.body_specials, after=before, parts=parts)

@@ -1,7 +1,7 @@
 """Find the token at which ownership changes within one encoded text, and whether the change falls inside that token.
 
 In byte-level vocabularies the bytes of a unit's tokens concatenate to the unit (as normalized), so a boundary is found
-by adding up token lengths, from either end to the longest segment. Other vocabularies are asked for the characters of
+by adding up token lengths, from either end to the longest piece. Other vocabularies are asked for the characters of
 each token.
 """
 
@@ -10,76 +10,118 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 
+from msgspec import Struct
+
+from isc.encoding._owners import better
 from isc.encoding.base import Encoder
-from isc.types import WRITTEN_PARTS, Owner, Segment, Span
+from isc.types import Span
+
+_FEW = 8  # pieces that are not worth looking for neighbours of one owner
 
 
-def better(first: Owner, second: Owner) -> Owner:
-    """Return the owner that is body, of two bodies the one that a message says itself, of equals the first."""
-    if second[1] != first[1]:
-        return second if second[1] else first
-    return second if first[2] in WRITTEN_PARTS and second[2] not in WRITTEN_PARTS else first
+class RunStarts(Struct, frozen=True):
+    """The tokens at which runs start, and the owner of each run. Of several starts at one token the last holds.
+
+    They are two lists, since hundreds of pairs would set off the garbage collector.
+    """
+
+    tokens: list[int]
+    owners: list[int]
+
+    def add_inside(self, token: int, owner: int) -> None:
+        """Add the start of an owner that begins inside of a token."""
+        if self.tokens[-1] > token:  # this token has a boundary inside already
+            self.tokens.pop()
+            self.owners.pop()
+        last = self.owners[-1]
+        best = better(last, owner)
+        if best != last:
+            self.tokens.append(token)
+            self.owners.append(best)
+        self.tokens.append(token + 1)
+        self.owners.append(owner)
 
 
-RunStart = tuple[int, Owner]
-"""A token at which a run starts, and the owner of the run. Of several starts at one token the last holds."""
-
-
-def run_starts(
-    unit: Sequence[Segment], text: str, ids: Sequence[int], encoder: Encoder, *, parts: bool = False
-) -> list[RunStart]:
-    """Return the run starts of one unit. `parts`: whether the parts of bodies are told apart.
+def add_run_starts(
+    starts: RunStarts, pieces: Sequence[str], owners: list[int], ids: Sequence[int], span: Span, encoder: Encoder
+) -> None:
+    """Add the run starts of a text of several pieces, each with its owner, whose ids are this span of the ids.
 
     A token across a boundary goes to the body owner if there is one, of two bodies to the one that a message says
     itself, else to the first.
     """
-    owners: list[Owner] = [(segment.message, segment.body, segment.part if parts else None) for segment in unit]
-    if owners.count(owners[0]) == len(owners):
-        return [(0, owners[0])]
+    if len(pieces) > _FEW:
+        pieces, owners = _by_owner(pieces, owners)
     lengths = encoder.byte_lengths
-    if lengths is None:
-        _, offsets = encoder.encode_with_offsets(text)
-        return _starts_by_offsets([len(segment.text) for segment in unit], owners, offsets)
-    if text.isascii():
-        return _starts_by_lengths([len(segment.text) for segment in unit], owners, ids, lengths)
-    sizes, owners = _sizes_in_bytes(unit, text, owners, encoder)
-    return _starts_by_lengths(sizes, owners, ids, lengths)
+    sizes = list(map(len, pieces))
+    if lengths is not None and False in map(str.isascii, pieces):
+        sizes, owners = _sizes_in_bytes(pieces, owners, encoder)
+    starts.tokens.append(span[0])
+    starts.owners.append(owners[0])
+    if lengths is not None:
+        _add_by_lengths(starts, sizes, owners, ids, span, lengths)
+    else:
+        _add_by_offsets(starts, sizes, owners, encoder.encode_with_offsets("".join(pieces))[1])
 
 
-def _starts_by_lengths(
-    sizes: Sequence[int], owners: Sequence[Owner], ids: Sequence[int], lengths: Sequence[int]
-) -> list[RunStart]:
-    """Return the run starts, found from either end to the longest segment, whose own tokens are passed over."""
-    starts = [(0, owners[0])]
+def _by_owner(pieces: Sequence[str], owners: Sequence[int]) -> tuple[list[str], list[int]]:
+    """Put together neighbours of one owner."""
+    groups = [
+        (owner, "".join([piece for piece, _ in group]))
+        for owner, group in groupby(zip(pieces, owners, strict=True), itemgetter(1))
+    ]
+    return [text for _, text in groups], [owner for owner, _ in groups]
+
+
+def _add_by_lengths(
+    starts: RunStarts,
+    sizes: list[int],
+    owners: Sequence[int],
+    ids: Sequence[int],
+    span: Span,
+    lengths: Sequence[int],
+) -> None:
+    """Add the run starts behind the first, found from either end to the longest piece, whose tokens are passed over."""
+    token, count = span
+    tokens, best = starts.tokens, starts.owners
     longest = sizes.index(max(sizes))
-    token = position = boundary = place = 0
-    count = len(ids)
+    position = boundary = place = 0
     for size in sizes[:longest]:
         boundary += size
         place += 1
         while token < count and (end := position + lengths[ids[token]]) <= boundary:
             position = end
             token += 1
-        _add_start(starts, token, owners[place], inside=position != boundary)
-    for token, inside in _places_behind(sizes[:longest:-1], ids, lengths):
+        if position == boundary:
+            tokens.append(token)
+            best.append(owners[place])
+        else:
+            starts.add_inside(token, owners[place])
+    for token, inside in _places_behind(sizes[:longest:-1], ids, span, lengths):
         place += 1
-        _add_start(starts, token, owners[place], inside=inside)
-    return starts
+        if inside:
+            starts.add_inside(token, owners[place])
+        else:
+            tokens.append(token)
+            best.append(owners[place])
 
 
-def _places_behind(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[int]) -> list[tuple[int, bool]]:
-    """Return the token at which each of the last segments begins, and whether it begins inside of that token.
+def _places_behind(
+    sizes: Sequence[int], ids: Sequence[int], span: Span, lengths: Sequence[int]
+) -> list[tuple[int, bool]]:
+    """Return the token at which each of the last pieces begins, and whether it begins inside of that token.
 
-    `sizes` has the last segment first.
+    `sizes` has the last piece first.
     """
     places: list[tuple[int, bool]] = []
     position = boundary = 0  # counted from the end
-    count = len(ids)
+    begin, count = span
     for size in sizes:
         boundary += size
-        while count and position < boundary:
+        while count > begin and position < boundary:
             count -= 1
             position += lengths[ids[count]]
         places.append((count, position != boundary))
@@ -87,55 +129,43 @@ def _places_behind(sizes: Sequence[int], ids: Sequence[int], lengths: Sequence[i
     return places
 
 
-def _starts_by_offsets(sizes: Sequence[int], owners: Sequence[Owner], offsets: Sequence[Span]) -> list[RunStart]:
-    """Return the run starts, by the characters of each token."""
-    starts = [(0, owners[0])]
+def _add_by_offsets(starts: RunStarts, sizes: Sequence[int], owners: Sequence[int], offsets: Sequence[Span]) -> None:
+    """Add the run starts behind the first, by the characters of each token."""
+    begin = starts.tokens[-1]
     ends = list(accumulate((end for _, end in offsets), max))
     for boundary, owner in zip(accumulate(sizes), owners[1:], strict=False):
         token = bisect_right(ends, boundary)
-        _add_start(starts, token, owner, inside=token < len(offsets) and offsets[token][0] < boundary)
-    return starts
+        if token < len(offsets) and offsets[token][0] < boundary:
+            starts.add_inside(begin + token, owner)
+        else:
+            starts.tokens.append(begin + token)
+            starts.owners.append(owner)
 
 
-def _add_start(starts: list[RunStart], token: int, owner: Owner, *, inside: bool) -> None:
-    """Add the start of an owner that begins with a token, or inside of it."""
-    if not inside:
-        starts.append((token, owner))
-        return
-    if starts[-1][0] > token:  # this token has a boundary inside already
-        starts.pop()
-    last = starts[-1][1]
-    best = better(last, owner)
-    if best is not last:
-        starts.append((token, best))
-    starts.append((token + 1, owner))
+def _sizes_in_bytes(pieces: Sequence[str], owners: list[int], encoder: Encoder) -> tuple[list[int], list[int]]:
+    """Count the bytes of each piece as normalized.
 
-
-def _sizes_in_bytes(
-    unit: Sequence[Segment], text: str, owners: list[Owner], encoder: Encoder
-) -> tuple[list[int], list[Owner]]:
-    """Count the bytes of each segment as normalized.
-
-    Characters that compose across a boundary become a segment of their own, with the body's owner.
+    Characters that compose across a boundary become a piece of their own, with the body's owner.
     """
+    text = "".join(pieces)
     normalized = encoder.normalize(text)
     if normalized == text:
-        return [len(segment.text.encode()) for segment in unit], owners
+        return [len(piece.encode()) for piece in pieces], owners
     sizes: list[int] = []
-    owners_of_sizes: list[Owner] = []
+    owners_of_sizes: list[int] = []
     start = 0
-    for end, owner in _composed(unit, text, owners):
+    for end, owner in _composed(pieces, text, owners):
         sizes.append(len(encoder.normalize(text[start:end]).encode()))
         owners_of_sizes.append(owner)
         start = end
     return sizes, owners_of_sizes
 
 
-def _composed(unit: Sequence[Segment], text: str, owners: Sequence[Owner]) -> Iterator[tuple[int, Owner]]:
+def _composed(pieces: Sequence[str], text: str, owners: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield the end and the owner of each piece that normalizes independently of the others."""
     start = boundary = 0
-    for position, segment in enumerate(unit[:-1]):
-        boundary += len(segment.text)
+    for position, piece in enumerate(pieces[:-1]):
+        boundary += len(piece)
         low, high = _composition(text, boundary)
         if low < high:
             owner = better(owners[position], owners[position + 1])

@@ -1,7 +1,7 @@
 """Prepare a segment stream for encoding.
 
-The stream is split into units, texts that are encoded in one piece. The `body_specials` policy is applied, and specials
-with `lstrip` or `rstrip` swallow white space.
+The `body_specials` policy is applied to units, texts that are encoded in one piece, and specials with `lstrip` or
+`rstrip` swallow white space.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Literal
 from msgspec.structs import replace
 
 from isc._runs import cut_at
-from isc.encoding.base import Prefix
 from isc.errors import SpecialInBodyError
 from isc.formats.segments import specials_pattern
 from isc.types import UNOWNED, Segment, Segments, Span
@@ -23,45 +22,22 @@ _WHITE_SPACE = " \t\n\r\x0b\x0c\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" +
 )
 
 
-Piece = Segment | list[Segment]
-"""A special or a lone text, or several texts that are encoded together."""
-
-
-def units(
-    segments: Segments, sampling: frozenset[int], prefix: Prefix | None = None, after: Segment | None = None
-) -> tuple[list[Piece], list[str]]:
-    """Group neighbouring text segments. A group ends at a special and wherever sampling starts or stops.
-
-    Return the groups and the text of each. `prefix` is put before a text of its own. Whether the first text is one
-    depends on the segment before the stream (`after`).
-    """
-    pieces: list[Piece] = []
-    texts: list[str] = []
-    several: list[tuple[int, list[Segment]]] = []  # places in `texts` of those that are put together
-    open_text = False  # whether the last piece is text that may go on
+def units(segments: Segments, sampling: frozenset[int]) -> Iterator[list[Segment]]:
+    """Yield specials one by one, and neighbouring texts that are encoded together, as `stretches` has them."""
+    unit: list[Segment] = []
     sampled_by = UNOWNED
-    before = after
     for segment in segments:
+        sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
+        if unit and (segment.kind == "special" or sampler != sampled_by):
+            yield unit
+            unit = []
         if segment.kind == "special":
-            open_text, before = False, segment
-            pieces.append(segment)
+            yield [segment]
         elif segment.text:
-            sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
-            if not open_text or sampler != sampled_by:
-                open_text, sampled_by = True, sampler
-                own = segment if prefix is None else prefix.before(segment, before)
-                before = segment
-                pieces.append(own)
-                texts.append(own.text)
-            elif isinstance(last := pieces[-1], Segment):
-                stretch = [last, segment]
-                pieces[-1] = stretch
-                several.append((len(texts) - 1, stretch))
-            else:
-                last.append(segment)
-    for place, stretch in several:  # at once: thousands of segments may be one
-        texts[place] = "".join([segment.text for segment in stretch])
-    return pieces, texts
+            sampled_by = sampler
+            unit.append(segment)
+    if unit:
+        yield unit
 
 
 def scanned(
@@ -69,8 +45,7 @@ def scanned(
 ) -> Iterator[Segment]:
     """Yield the stream with spelled specials made specials. `reject`: raise for a spelled special."""
     pattern = specials_pattern(specials)
-    for piece in units(segments, sampling)[0]:
-        unit = [piece] if isinstance(piece, Segment) else piece
+    for unit in units(segments, sampling):
         matches = list(pattern.finditer("".join(s.text for s in unit))) if unit[0].kind == "text" else []
         if matches and reject:
             _refuse(unit, matches[0].start(), matches[0].group())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -38,9 +38,26 @@ class Prefix(Struct, frozen=True):
         return Segment(self.text + segment.text, "text", segment.body, segment.message, part=segment.part)
 
 
+class Marks(Struct, frozen=True):
+    """How an engine is told of specials inside a text, so that one call encodes texts and the specials between them.
+
+    Attributes:
+        spellings: What stands for each special, by its own spelling.
+        sign: What every such spelling begins with. A text that has it anywhere cannot be encoded so.
+        encode: Text with marks to ids.
+    """
+
+    spellings: Mapping[str, str]
+    sign: str
+    encode: Callable[[str], list[int]]
+
+
 @runtime_checkable
 class Encoder(Protocol):
-    """Text to ids and back. Text is always encoded ordinary: no added token is ever recognized in it."""
+    """Text to ids and back. Text is always encoded ordinary: no added token is ever recognized in it.
+
+    An encoder that has `marks` as well (`Marks`) encodes a render in one call.
+    """
 
     @property
     def specials(self) -> Mapping[str, int]:

@@ -18,7 +18,7 @@ from isc._later import Later
 from isc._options import checked
 from isc.encoding._held import HeldEncoders, state_of
 from isc.encoding._verdicts import digest_of, recorded, remember
-from isc.encoding.base import Encoder, Prefix
+from isc.encoding.base import Encoder, Marks, Prefix
 from isc.encoding.engines import (
     PROBE,
     CheckedEngine,
@@ -71,6 +71,8 @@ class VocabularyEncoder:
         self.prefix: Prefix | None = vocabulary.prefix
         self.encode_batch = (engine if vocabulary.keeps_text else CheckedEngine(engine, vocabulary)).encode_batch
         self.engine_name = engine_name
+        looked_at = not vocabulary.keeps_text  # what each text becomes
+        self._marks = None if looked_at or not isinstance(engine, FastokensEngine) else engine.marks
         self._engine = engine
         self._vocabulary = vocabulary
         self._normalize = normalize
@@ -84,6 +86,13 @@ class VocabularyEncoder:
 
     def __len__(self) -> int:
         return len(self._vocabulary)
+
+    @property
+    def marks(self) -> Marks | None:
+        """Return how specials are marked in a text, where the engine can be told of them; else None."""
+        if isinstance(self._engine, _DeferredEngine):
+            return self._engine.made().marks
+        return self._marks
 
     def normalize(self, text: str) -> str:
         """Normalize a text as the vocabulary does before it counts bytes."""
@@ -110,16 +119,16 @@ class _DeferredEngine:
     """The engine of an encoder that is made when it is first asked for anything."""
 
     def __init__(self, make: Callable[[], VocabularyEncoder]) -> None:
-        self._made = lru_cache(maxsize=1)(make)
+        self.made = lru_cache(maxsize=1)(make)
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        return self._made().encode_batch(texts)
+        return self.made().encode_batch(texts)
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        return self._made().encode_with_offsets(text)
+        return self.made().encode_with_offsets(text)
 
     def normalize(self, text: str) -> str:
-        return self._made().normalize(text)
+        return self.made().normalize(text)
 
 
 def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None) -> VocabularyEncoder:
@@ -170,7 +179,7 @@ def _recalled(ordinary: str, vocabulary: Vocabulary, digest: str) -> FastokensEn
     known = recorded(digest) if can_do_without_reference(vocabulary) else None
     if known is not None:
         with suppress(Exception), panics_named():  # one that fails in any way is compared anew, which says why
-            engine = FastokensEngine(ordinary)
+            engine = FastokensEngine(ordinary, vocabulary.specials)
             if probe_digest(engine, vocabulary) == known:
                 return engine
     return None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from hashlib import sha256
-from itertools import chain, groupby
+from itertools import chain, cycle, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import msgspec
+
 from isc._later import Later
+from isc.encoding.base import Marks
 from isc.encoding.rank_files import Limits, chunks
 from isc.encoding.vocabulary import Vocabulary
 from isc.errors import EncoderError, shown
@@ -34,6 +37,10 @@ PROBE = (
 _FORMS: dict[str, Literal["NFC", "NFD", "NFKC", "NFKD"]] = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
 
 
+_SIGN = "\x1f"
+"""What marks of specials begin with: a control character that hardly a text has."""
+_NOTHING_ADDED = '"added_tokens":[]'
+_ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 _IDS = attrgetter("ids")  # one list at a time: hundreds at once would set off the garbage collector
 _REPEATED, _KEPT = 64, 4096  # characters of a text that formats repeat (a header, a line break), and how many are kept
 
@@ -109,25 +116,53 @@ class FastokensEngine:
     Texts go down one by one: measured, its own batch call is no faster on two cores, and its threads wait on each other
     where several processes encode. `encode` gives the interpreter lock up (tests/encoding/test_engines.py): once in
     some million tokens a call takes 50 ms and more, in which an event loop has to run. Its ids are integers that the
-    engine keeps, so that a render holds 8 bytes a token. Ids of short texts are kept (the last 4096 of them): half the
-    texts of a render are headers.
+    engine keeps, so that a render holds 8 bytes a token. Ids of short texts are kept (the last 4096 of them).
+
+    It has no added token but the marks of specials, which only `marks.encode` reads.
+
+    Args:
+        document: The vocabulary for ordinary text, as `read_document` gives it.
+        specials: Those that get marks.
     """
 
-    def __init__(self, document: str) -> None:
+    def __init__(self, document: str, specials: Mapping[str, int] | None = None) -> None:
         from fastokens import Tokenizer
 
-        self.tokenizer = Tokenizer.from_json_str(document)
+        spellings = {text: f"{_SIGN}{number:04x}" for number, text in enumerate(specials or ())}
+        added = [{**_ADDED, "id": token_id, "content": spellings[text]} for text, token_id in (specials or {}).items()]
+        marked = document.replace(_NOTHING_ADDED, f'"added_tokens":{msgspec.json.encode(added).decode()}', 1)
+        self.tokenizer = Tokenizer.from_json_str(marked)
         self._known = lru_cache(maxsize=_KEPT)(self._encode)
+        self.marks = Marks(spellings, _SIGN, self._encode_marked) if self._reads(spellings, specials or {}) else None
+
+    def _reads(self, spellings: Mapping[str, str], specials: Mapping[str, int]) -> bool:
+        """Return whether every mark is read as its special, and the texts around it as they are alone."""
+        texts = [probe for probe, _ in zip(cycle(PROBE), specials, strict=False)]
+        alone = zip(self.encode_batch(texts), specials.values(), strict=True)
+        expected = [token_id for ids, special in alone for token_id in (*ids, special)]
+        marked = "".join(f"{text}{spellings[special]}" for text, special in zip(texts, specials, strict=True))
+        return self._encode_marked(marked) == expected
 
     def _encode(self, text: str) -> Sequence[int]:
-        return tuple(self.tokenizer.encode(text).ids)
+        return tuple(self.tokenizer.encode(text, split_special_tokens=True).ids)
+
+    def _encode_marked(self, text: str) -> list[int]:
+        try:
+            return self.tokenizer.encode(text).ids
+        except ValueError as error:
+            raise _backtracks(error) from None
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        known, encode = self._known, self.tokenizer.encode
-        try:  # all at once: the texts are there too, and a generator takes a fiftieth of a render
+        known, encode = self._known, partial(self.tokenizer.encode, split_special_tokens=True)
+        try:  # all at once: the texts are there too, and a generator takes its time
             return iter([known(text) if len(text) <= _REPEATED else encode(text).ids for text in texts])
-        except ValueError as error:  # a pattern of the file that backtracks without end
-            raise EncoderError(f"the engine cannot encode a text with this tokenizer: {shown(str(error))}") from None
+        except ValueError as error:
+            raise _backtracks(error) from None
+
+
+def _backtracks(error: ValueError) -> EncoderError:
+    """Return the error of a file's pattern that backtracks without end."""
+    return EncoderError(f"the engine cannot encode a text with this tokenizer: {shown(str(error))}")
 
 
 class TiktokenEngine:
@@ -201,7 +236,7 @@ def agreeing_fastokens(ordinary: str, reference: Engine, vocabulary: Vocabulary)
     """Return the fast engine if it encodes the probe as the reference does, else None and the reason."""
     try:
         with panics_named():
-            fast = FastokensEngine(ordinary)
+            fast = FastokensEngine(ordinary, vocabulary.specials)
             probe = probe_of(vocabulary)
             pairs = zip(probe, fast.encode_batch(probe), reference.encode_batch(probe), strict=True)
             wrong = next((text for text, ours, theirs in pairs if list(ours) != list(theirs)), None)

@@ -12,14 +12,13 @@ from functools import partial
 from itertools import chain
 
 from isc._options import checked
-from isc.encoding._boundaries import RunStart, run_starts
-from isc.encoding._units import Piece, absorbed, scanned, units
+from isc.encoding._boundaries import RunStarts, add_run_starts
+from isc.encoding._owners import KINDS, MESSAGE, NOBODY
+from isc.encoding._streams import Stream, encoded, prefixed, read_stream
+from isc.encoding._units import absorbed, scanned
 from isc.encoding.base import Encoder
-from isc.errors import MissingSpecialError
 from isc.rendered import Placed, PlaceholderRange, RenderedTokens, Run, gathered, ids_of, put_together
-from isc.types import UNOWNED, BodySpecials, Owner, Sampled, SamplingCuts, Segment, Segments
-
-_NOBODY: Owner = (UNOWNED - 1, False, None)  # the owner of no token: what stands before the first
+from isc.types import UNOWNED, BodySpecials, Sampled, SamplingCuts, Segment, Segments
 
 _Encoded = tuple[tuple[int, ...], tuple[Run, ...], list[Placed]]
 """Ids, their runs, and media with their places."""
@@ -70,7 +69,9 @@ def fold(
         segments = scanned(segments, tuple(encoder.specials), sampling, reject=body_specials == "reject")
     if encoder.strips:
         segments = absorbed(segments, encoder.strips, after)
-    token_ids, runs, media = _encoded(*units(segments, sampling, encoder.prefix, after), encoder, parts=parts)
+    if encoder.prefix is not None:
+        segments = prefixed(segments, encoder.prefix, after)
+    token_ids, runs, media = _encoded(read_stream(segments, sampling, parts=parts), encoder)
     names = tuple(message_tool_names) if message_tool_names is not None else (None,) * len(roles)
     return put_together(token_ids, runs, roles, names, gathered(media) if media else None, decoder=encoder)
 
@@ -83,57 +84,51 @@ def _places(roles: tuple[str, ...], role: str) -> Iterator[int]:
         yield place
 
 
-def _encoded(pieces: Sequence[Piece], texts: Sequence[str], encoder: Encoder, *, parts: bool) -> _Encoded:
-    """Encode units and specials, all texts in one batch. Return ids, runs and media."""
-    encoded = zip(texts, encoder.encode_batch(texts), strict=True)
-    special_ids = encoder.specials
-    token_ids: list[int] = []
-    runs: list[Run] = []
-    media: list[Placed] = []
-    start, message, body, part = 0, *_NOBODY  # of the run that is open
-    for piece in pieces:
-        if not isinstance(piece, Segment):
-            text, ids = next(encoded)
-            marks = run_starts(piece, text, ids, encoder, parts=parts)
-            start, (message, body, part) = _add_runs(runs, start, (message, body, part), marks, len(token_ids))
-            token_ids += ids
+def _encoded(stream: Stream, encoder: Encoder) -> _Encoded:
+    """Encode a stream. Return ids, runs and media."""
+    ids, places = encoded(stream, encoder)
+    media = [
+        (segment.media, PlaceholderRange(places[number], segment.repeat))
+        for number, segment in stream.media.items()
+        if segment.media is not None
+    ]
+    runs = _runs(_run_starts(stream, ids, (*places, len(ids)), encoder), len(ids))
+    return tuple(ids), tuple(runs), media
+
+
+def _run_starts(stream: Stream, ids: Sequence[int], ends: Sequence[int], encoder: Encoder) -> RunStarts:
+    """Return the run starts of a stream, of whose texts each ends before this token, where its special stands."""
+    starts = RunStarts([], [])
+    tokens, owners = starts.tokens, starts.owners
+    widths, mixed = stream.widths, stream.mixed
+    for number, owner in zip(stream.changes, stream.owners, strict=True):
+        text = number >> 1
+        if number & 1:
+            tokens.append(ends[text])
+            owners.append(owner)
             continue
-        if piece.message != message or piece.body != body or (parts and piece.part != part):
-            if (end := len(token_ids)) > start:
-                runs.append(Run(end - start, message, body, part))
-            start, message, body, part = end, piece.message, piece.body, piece.part if parts else None
-        if piece.kind == "text":
-            token_ids += next(encoded)[1]
-        elif (token_id := special_ids.get(piece.text)) is None:
-            raise _missing(piece.text)
-        elif piece.media is None:
-            token_ids.append(token_id)
+        begin = ends[text - 1] + widths.get(text - 1, 1) if text else 0
+        if text in mixed:
+            add_run_starts(starts, stream.several[text], mixed[text], ids, (begin, ends[text]), encoder)
         else:
-            media.append((piece.media, PlaceholderRange(len(token_ids), piece.repeat)))
-            token_ids += [token_id] * piece.repeat
-    if len(token_ids) > start:
-        runs.append(Run(len(token_ids) - start, message, body, part))
-    return tuple(token_ids), tuple(runs), media
+            tokens.append(begin)
+            owners.append(owner)
+    return starts
 
 
-def _add_runs(runs: list[Run], start: int, last: Owner, marks: Sequence[RunStart], offset: int) -> tuple[int, Owner]:
-    """Add the runs that end inside of a stretch, whose first token is `offset`; returns start and owner of the next.
-
-    Where another mark begins at the same token there are no tokens between.
-    """
-    for token, owner in marks:
-        end = offset + token
-        if owner != last and end > start:
-            runs.append(Run(end - start, *last))
-            start = end
+def _runs(starts: RunStarts, count: int) -> list[Run]:
+    """Return the runs of so many tokens. Where two start at the same token there are no tokens between."""
+    runs: list[Run] = []
+    start, last = 0, NOBODY
+    for token, owner in zip(starts.tokens, starts.owners, strict=True):
+        if owner != last and token > start:
+            body, part = KINDS[last % MESSAGE]
+            runs.append(Run(token - start, last // MESSAGE, body, part))
+            start = token
         last = owner
-    return start, last
-
-
-def _missing(text: str) -> MissingSpecialError:
-    return MissingSpecialError(
-        f"the tokenizer has no token {text!r}, which this format spells; load the model's own, or pass another family"
-    )
+    if count > start:
+        runs.append(Run(count - start, last // MESSAGE, *KINDS[last % MESSAGE]))
+    return runs
 
 
 def unfold(token_ids: Sequence[int], encoder: Encoder, *, reasoning_open: bool = False) -> Sampled:

@@ -20,9 +20,6 @@ _WRITTEN: Final = WRITTEN_PARTS | {None}
 
 _Written: TypeAlias = tuple[str, Literal["text", "special"], BodyPart | None]
 """What a format writes: its text, its kind, and its part where the format names one."""
-_Planned: TypeAlias = tuple[str, int, Literal["text", "special"], BodyPart | None]
-"""A segment to make: the text that the format writes, or "" and the place of a field; its kind and its part."""
-
 _CALL: Final = frozenset(("tool_name", "tool_arguments"))
 
 
@@ -83,21 +80,40 @@ def _given(segment: Segment, roles: Sequence[str]) -> Segment:
     """Return a segment that lacks its part, or has one and should not."""
     part: BodyPart | None = None
     if segment.body:
-        said: BodyPart = "tool_result" if roles[segment.message] == "tool" else "content"
-        part = said if segment.kind == "text" else "media"
+        part = said_part(segment, roles[segment.message])
     text, kind, body, owner = segment.text, segment.kind, segment.body, segment.message
     return Segment(text, kind, body, owner, segment.repeat, segment.media, part)
 
 
-def planned_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
-    """Return what a message samples as a format writes it, all of it made body, each segment with its part.
+def said_part(segment: Segment, role: str) -> BodyPart:
+    """Return the part of a body that is not sampled and says none: what a tool says is a result."""
+    if segment.kind == "special":
+        return "media"
+    return "tool_result" if role == "tool" else "content"
+
+
+class Planned(Struct, frozen=True):
+    """A special, or a text between two of them, of a turn of some shape.
+
+    Attributes:
+        special: The special; "" of a text.
+        pieces: Of a text what the format writes, or "" and the place of a field in the turn.
+        parts: The part of each piece, no two neighbours alike, or that of the special.
+    """
+
+    special: str
+    pieces: tuple[tuple[str, int], ...]
+    parts: tuple[BodyPart | None, ...]
+
+
+def plan_of(turn: Sequence[Segment], frame: Frame) -> tuple[Planned, ...] | None:
+    """Return what becomes of what a message samples as a format writes it, or None where no plan says it.
 
     What is told of a turn hangs on what the format writes in it and not on what the fields say, so it is told once for
     turns of one shape.
 
     Args:
         turn: The segments, none empty; what the message says without a part is content, all else is written.
-        message: Whose they are, where they are nobody's.
         frame: What the format writes in sampled turns.
     """
     shape = [
@@ -106,12 +122,25 @@ def planned_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[S
         else (one.text, one.kind, part)
         for one in turn
     ]
-    plan = _plan(tuple(shape), frame)
-    if plan is not None and {UNOWNED, message}.issuperset([one.message for one in turn]):
-        return [
-            Segment(text or turn[place].text, kind, True, message, 1, None, part) for text, place, kind, part in plan
-        ]
-    return sampled_parts([_said(one) for one in turn], message, frame)
+    return _plan(tuple(shape), frame)
+
+
+def planned_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
+    """Return what a message samples as a format writes it, all of it made body, each segment with its part.
+
+    Args:
+        turn: See `plan_of`.
+        message: Whose they are.
+        frame: See `plan_of`.
+    """
+    plan = plan_of(turn, frame)
+    if plan is None:
+        return sampled_parts([_said(one) for one in turn], message, frame)
+    return [
+        Segment(text or turn[place].text, "special" if planned.special else "text", True, message, 1, None, part)
+        for planned in plan
+        for (text, place), part in zip(planned.pieces or ((planned.special, -1),), planned.parts, strict=True)
+    ]
 
 
 def _said(one: Segment) -> Segment:
@@ -123,7 +152,7 @@ def _said(one: Segment) -> Segment:
 
 
 @lru_cache(maxsize=512)
-def _plan(shape: tuple[BodyPart | _Written, ...], frame: Frame) -> tuple[_Planned, ...] | None:
+def _plan(shape: tuple[BodyPart | _Written, ...], frame: Frame) -> tuple[Planned, ...] | None:
     """Return what turns of one shape become, or None where that hangs on more than the shape."""
     if any(type(one) is tuple and one[2] not in _WRITTEN for one in shape):
         return None  # a special that is said: an image
@@ -132,17 +161,26 @@ def _plan(shape: tuple[BodyPart | _Written, ...], frame: Frame) -> tuple[_Planne
         for one in shape
     ]
     fields = {id(one): place for place, one in enumerate(turn) if isinstance(shape[place], str)}
-    plan: list[_Planned] = []
+    plan: list[Planned] = []
     for segment, part in zip(*_told(turn, frame), strict=True):
+        if segment.kind == "special":
+            plan.append(Planned(segment.text, (), (part,)))
+            continue
         place = fields.get(id(segment), -1)
-        text = "" if place >= 0 else segment.text
-        if plan and segment.kind == plan[-1][2] == "text" and part == plan[-1][3]:
-            if not text or not plan[-1][0]:
-                return None  # two fields of one part
-            plan[-1] = (plan[-1][0] + text, -1, "text", part)
-        else:
-            plan.append((text, place, segment.kind, part))
+        last = plan.pop() if plan and not plan[-1].special else Planned("", (), ())
+        added = _with_piece(last, ("" if place >= 0 else segment.text, place), part)
+        if added is None:
+            return None
+        plan.append(added)
     return tuple(plan)
+
+
+def _with_piece(text: Planned, piece: tuple[str, int], part: BodyPart | None) -> Planned | None:
+    """Return a text that goes on with a piece; None where two fields of one part meet."""
+    if not text.parts or text.parts[-1] != part:
+        return Planned("", (*text.pieces, piece), (*text.parts, part))
+    before, written = text.pieces[-1][0], piece[0]
+    return Planned("", (*text.pieces[:-1], (before + written, -1)), text.parts) if before and written else None
 
 
 def sampled_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:

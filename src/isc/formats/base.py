@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, final
 
 from msgspec import Struct, StructMeta, structs, to_builtins
 
 from isc._later import Later
 from isc._options import check_fields, no_option
-from isc.formats._parts import Frame, frame_of, given_parts
+from isc.formats._parts import Frame, frame_of
 from isc.formats._shape import ANY, Shape, asked
-from isc.formats.segments import opening_owner, owned, sampled
+from isc.formats._turns import Turn, Turns, cut_turn, given_turn
+from isc.formats.segments import opening_owner
 from isc.types import (
+    UNOWNED,
     AssistantMessage,
     Chat,
     Ended,
@@ -234,10 +235,8 @@ class Family(Struct, frozen=True, metaclass=FamilyMeta):
         It is put together from `opening`, `preamble`, `interlude`, `turn` and `generation_prompt`; a format that cannot
         be rendered turn by turn gives its own. `parts`: whether each body says its part (law 10).
         """
-        if not parts:
-            return chain.from_iterable(_turns(self, chat, add_generation_prompt=add_generation_prompt))
-        turns = _turns(self, chat, add_generation_prompt=add_generation_prompt, frame=frame_in(self))
-        return chain.from_iterable(turns)
+        turns = _turns(self, chat, add_generation_prompt=add_generation_prompt)
+        return Turns(turns, chat.roles, frame_in(self) if parts else None)
 
     def ended(self, sampled: Sampled) -> Ended:
         """Return how a completion ended and what completes it. Called only where `tells_ending`."""
@@ -304,33 +303,29 @@ def frame_in(family: Family) -> Frame:
     return frame_of(family.reasoning, family.turn_start, family.turn_close, family.stop_tokens)
 
 
-def _turns(
-    family: Family, chat: Chat, *, add_generation_prompt: bool, frame: Frame | None = None
-) -> Iterator[Segments]:
+def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterator[Turn]:
     """Yield the opening, each turn and the generation prompt."""
     if add_generation_prompt:
         chat = structs.replace(chat, add_generation_prompt=True)
-    roles = () if frame is None else chat.roles
-    yield _given(owned(opening_owner(chat), family.opening(chat)), roles, frame)
-    yield _given(family.preamble(chat), roles, frame)
+    yield given_turn(opening_owner(chat), family.opening(chat))
+    preamble = family.preamble(chat)
+    if preamble != ():
+        yield given_turn(UNOWNED, preamble)
     one_prompt = list(family.generation_prompt(chat)) if family.one_prompt else None
     turn_close = family.turn_close
     for index, message in enumerate(chat.messages):
-        yield _given(family.interlude(chat, index), roles, frame)
+        between = family.interlude(chat, index)
+        if between != ():
+            yield given_turn(UNOWNED, between)
         turn = family.turn(chat, index)
         if type(message) is AssistantMessage:
             prompt = family.prompt_before(chat, index) if one_prompt is None else one_prompt
-            yield sampled(turn, prompt, turn_close, index, frame)
+            yield cut_turn(turn, prompt, turn_close, index)
         else:
-            yield _given(owned(index, turn), roles, frame)
-    yield _given(family.interlude(chat, len(chat.messages)), roles, frame)
+            yield given_turn(index, turn)
+    yield given_turn(UNOWNED, family.interlude(chat, len(chat.messages)))
     if add_generation_prompt:
-        yield _given(family.generation_prompt(chat), roles, frame)
-
-
-def _given(segments: Segments, roles: Sequence[Role], frame: Frame | None) -> Segments:
-    """Return what is not sampled, with its parts where a frame asks for them."""
-    return segments if frame is None else given_parts(segments, roles)
+        yield given_turn(UNOWNED, family.generation_prompt(chat))
 
 
 def name_of(kind: type[Struct]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os.path
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from msgspec.structs import replace
 from isc._json import decode_json, json_text
 from isc._later import Later
 from isc.errors import ConversationError
-from isc.formats._parts import Frame, given_parts, planned_parts
 from isc.types import (
     UNOWNED,
     BodyPart,
@@ -52,8 +50,6 @@ MEDIA_TOKENS = IMAGE_TOKENS | frozenset((
     "<|video_pad|>", "<|audio_pad|>", "<|video|>", "<|audio|>", "<|image_soft_token|>", "<start_of_image>",
 ))  # fmt: skip
 """Specials that stand for an image, a video or a sound in any template: body of the message that holds it (law 3)."""
-
-_LAST_LINE = re.compile(r".*\n", re.DOTALL)
 
 
 @lru_cache(maxsize=4096)
@@ -117,39 +113,6 @@ def opening_owner(chat: Chat) -> int:
     return 0 if chat.messages and isinstance(chat.messages[0], SystemMessage) else UNOWNED
 
 
-def sampled(
-    turn: Segments,
-    prompt: Segments,
-    turn_close: str | None,
-    message: int = UNOWNED,
-    frame: Frame | None = None,
-) -> list[Segment]:
-    """Split an assistant turn under law 4: the generation prompt's part is scaffold, the sampled part is body.
-
-    The prompt ends where turn and prompt part; where that is inside a line it is moved back to the line's start, since
-    no prompt ends in the middle of one. What follows the turn close is scaffold. All are `message`'s. With a
-    `frame` the body says its parts (law 10).
-    """
-    head, tail = _split_prompt(_listed(turn), _listed(prompt))
-    end = len(tail)
-    for position in range(end - 1, -1, -1):
-        if tail[position].text == turn_close and tail[position].kind == "special":
-            end = position + 1
-            break
-    if frame is not None:
-        before, after = given_parts(owned(message, head), ()), given_parts(owned(message, tail[end:]), ())
-        return [*before, *planned_parts([one for one in tail[:end] if one.text], message, frame), *after]
-    segments = owned(message, head)
-    segments += _as_body(tail[:end], message)
-    segments += owned(message, tail[end:])
-    return segments
-
-
-def _listed(segments: Segments) -> list[Segment]:
-    """Return segments as a list. A list is not copied: nothing here changes one that it was given."""
-    return segments if type(segments) is list else list(segments)
-
-
 def closing(family: Family, chat: Chat, index: int) -> list[Segment]:
     """Return the part of turn `index` that closes the turn before it.
 
@@ -177,69 +140,6 @@ def joined(segments: Segments) -> list[Segment]:
     if len(texts) > 1:
         merged[-1] = replace(merged[-1], text="".join(texts))
     return merged
-
-
-def _as_body(segments: Sequence[Segment], message: int) -> list[Segment]:
-    """Make all of it body, texts between specials one text."""
-    # `joined` of segments made body, in one pass without the segments between: every answer comes through here
-    merged: list[Segment] = []
-    texts: list[str] = []
-    for segment in segments:
-        text = segment.text
-        if segment.kind == "text" or not text:
-            if text:
-                texts.append(text)
-            continue
-        if texts:
-            merged.append(Segment(texts[0] if len(texts) == 1 else "".join(texts), "text", True, message))
-            texts.clear()
-        owner = message if segment.message == UNOWNED else segment.message
-        merged.append(
-            Segment(text, "special", True, owner)
-            if segment.media is None
-            else replace(segment, body=True, message=owner)
-        )
-    if texts:
-        merged.append(Segment("".join(texts), "text", True, message))
-    return merged
-
-
-def _split_prompt(turn: Sequence[Segment], prompt: Sequence[Segment]) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Split a turn at the end of its generation prompt. Only scaffold can have come from the prompt."""
-    same = len(prompt)
-    if turn[:same] != prompt:
-        same = _equal_segments(turn, prompt)
-        if any(map(_may_be_cut, (*turn[same : same + 1], *prompt[same : same + 1]))):
-            turn, prompt = (joined(segment for segment in part if segment.text) for part in (turn, prompt))
-            same = _equal_segments(turn, prompt)
-    head, tail = turn[:same], turn[same:]
-    if same == len(prompt) or not tail or tail[0].kind == "special" or tail[0].body or prompt[same].kind == "special":
-        return head, tail
-    text, message = tail[0].text, tail[0].message
-    shared = _shared_text(text, prompt[same].text)
-    given, rest = (Segment(piece, "text", False, message) for piece in (text[:shared], text[shared:]))
-    return [*head, given] if shared else head, [rest, *tail[1:]] if shared < len(text) else tail[1:]
-
-
-def _may_be_cut(segment: Segment) -> bool:
-    """Return whether the same text could be cut into segments differently here."""
-    return not segment.text or (segment.kind == "text" and not segment.body)
-
-
-def _equal_segments(turn: Sequence[Segment], prompt: Sequence[Segment]) -> int:
-    """Count the segments that turn and prompt start with alike."""
-    for position, (ours, theirs) in enumerate(zip(turn, prompt, strict=False)):
-        if ours.text != theirs.text or ours.kind != theirs.kind or (ours.body and ours.kind == "text"):
-            return position
-    return min(len(turn), len(prompt))
-
-
-def _shared_text(text: str, wanted: str) -> int:
-    """Count the characters of a scaffold text that the prompt gave, in whole lines."""
-    if text.startswith(wanted) or wanted.startswith(text):
-        return min(len(text), len(wanted))
-    line = _LAST_LINE.match(os.path.commonprefix((text, wanted)))
-    return line.end() if line else 0
 
 
 def placeholder(text: str, part: MediaPart) -> Segment:
