@@ -191,6 +191,14 @@ def test_laws_hold_where_all_is_encoded_in_one_call(
     check()
 
 
+def test_turns_that_say_no_parts_are_not_given_any(small: isc.Renderer) -> None:
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    said = small.family.conversation(small.chat(messages))
+    rendered = fold(said, small.encoder, ("user", "assistant"), parts=True)
+    assert rendered == small.render(messages)
+    assert {run.part for run in rendered.runs} == {None}
+
+
 def letters(unit: Sequence[Segment]) -> list[Segment]:
     """Texts letter by letter, specials as they are."""
     return [

@@ -23,7 +23,7 @@ _WHITE_SPACE = " \t\n\r\x0b\x0c\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" +
 
 
 def units(segments: Segments, sampling: frozenset[int]) -> Iterator[list[Segment]]:
-    """Yield specials one by one, and neighbouring texts that are encoded together, as `stretches` has them."""
+    """Yield specials one by one, and neighbouring texts that are encoded together, as `read_stream` has them."""
     unit: list[Segment] = []
     sampled_by = UNOWNED
     for segment in segments:
