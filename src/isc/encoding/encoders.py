@@ -71,8 +71,6 @@ class VocabularyEncoder:
         self.prefix: Prefix | None = vocabulary.prefix
         self.encode_batch = (engine if vocabulary.keeps_text else CheckedEngine(engine, vocabulary)).encode_batch
         self.engine_name = engine_name
-        looked_at = not vocabulary.keeps_text  # what each text becomes
-        self._marks = None if looked_at or not isinstance(engine, FastokensEngine) else engine.marks
         self._engine = engine
         self._vocabulary = vocabulary
         self._normalize = normalize
@@ -90,9 +88,7 @@ class VocabularyEncoder:
     @property
     def marks(self) -> Marks | None:
         """Return how specials are marked in a text, where the engine can be told of them; else None."""
-        if isinstance(self._engine, _DeferredEngine):
-            return self._engine.made().marks
-        return self._marks
+        return self._engine.marks if self._vocabulary.keeps_text else None  # else each text is looked at
 
     def normalize(self, text: str) -> str:
         """Normalize a text as the vocabulary does before it counts bytes."""
@@ -120,6 +116,10 @@ class _DeferredEngine:
 
     def __init__(self, make: Callable[[], VocabularyEncoder]) -> None:
         self.made = lru_cache(maxsize=1)(make)
+
+    @property
+    def marks(self) -> Marks | None:
+        return self.made().marks
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
         return self.made().encode_batch(texts)

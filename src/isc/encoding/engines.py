@@ -46,13 +46,18 @@ _REPEATED, _KEPT = 64, 4096  # characters of a text that formats repeat (a heade
 
 
 class Engine(Protocol):
-    """An engine that turns ordinary texts into ids, in one call."""
+    """An engine that turns ordinary texts into ids, in one call. It has marks where it can be told of specials."""
+
+    @property
+    def marks(self) -> Marks | None: ...
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]: ...
 
 
 class TokenizersEngine:
     """The reference engine: any tokenizer.json."""
+
+    marks = None
 
     def __init__(self, document: str) -> None:
         from tokenizers import Tokenizer
@@ -167,6 +172,8 @@ def _backtracks(error: ValueError) -> EncoderError:
 
 class TiktokenEngine:
     """A tiktoken `Encoding`, which encodes ordinary text as it is, within the limits a model's tokenizer sets."""
+
+    marks = None
 
     def __init__(self, encoding: tiktoken.Encoding, limits: Limits | None = None) -> None:
         self.encoding = encoding
