@@ -37,3 +37,8 @@ def better(first: int, second: int) -> int:
     if (first ^ second) & BODY:
         return second if second & BODY else first
     return second if first % BODY in _WRITTEN and second % BODY not in _WRITTEN else first
+
+
+def sampler_of(message: int, sampling: frozenset[int], *, body: bool) -> int:
+    """Return the message that samples a text, or nobody. Texts of two samplers are encoded apart."""
+    return message if body and message in sampling else UNOWNED

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from isc.encoding._owners import BODY, MESSAGE, NOBODY, PART_NUMBERS
+from isc.encoding._owners import BODY, MESSAGE, NOBODY, PART_NUMBERS, sampler_of
 from isc.encoding.base import Encoder, Marks, Prefix
 from isc.errors import MissingSpecialError
 from isc.formats._parts import Frame, plan_of, planned_parts, said_part
@@ -202,8 +202,7 @@ class _Reader:
             self.stream.go_on(text, before, owner)
 
     def _sampler(self, owner: int) -> int:
-        """Return the message that samples a text, or nobody."""
-        return owner // MESSAGE if owner & BODY and owner // MESSAGE in self.sampling else UNOWNED
+        return sampler_of(owner // MESSAGE, self.sampling, body=owner & BODY != 0)
 
 
 def read_stream(segments: Segments, sampling: frozenset[int], *, parts: bool = False) -> Stream:

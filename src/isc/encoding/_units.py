@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from isc._runs import cut_at
+from isc.encoding._owners import sampler_of
 from isc.errors import SpecialInBodyError
 from isc.formats.segments import specials_pattern
 from isc.types import UNOWNED, Segment, Segments, Span
@@ -27,7 +28,7 @@ def units(segments: Segments, sampling: frozenset[int]) -> Iterator[list[Segment
     unit: list[Segment] = []
     sampled_by = UNOWNED
     for segment in segments:
-        sampler = segment.message if segment.body and segment.message in sampling else UNOWNED
+        sampler = sampler_of(segment.message, sampling, body=segment.body)
         if unit and (segment.kind == "special" or sampler != sampled_by):
             yield unit
             unit = []

@@ -115,20 +115,20 @@ class _DeferredEngine:
     """The engine of an encoder that is made when it is first asked for anything."""
 
     def __init__(self, make: Callable[[], VocabularyEncoder]) -> None:
-        self.made = lru_cache(maxsize=1)(make)
+        self._made = lru_cache(maxsize=1)(make)
 
     @property
     def marks(self) -> Marks | None:
-        return self.made().marks
+        return self._made().marks
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
-        return self.made().encode_batch(texts)
+        return self._made().encode_batch(texts)
 
     def encode_with_offsets(self, text: str) -> tuple[Sequence[int], Sequence[Span]]:
-        return self.made().encode_with_offsets(text)
+        return self._made().encode_with_offsets(text)
 
     def normalize(self, text: str) -> str:
-        return self.made().normalize(text)
+        return self._made().normalize(text)
 
 
 def from_tokenizer_json(document: str | bytes, engine: EngineName | None = None) -> VocabularyEncoder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby, takewhile
+from operator import itemgetter
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ _WRITTEN: Final = WRITTEN_PARTS | {None}
 
 _Written: TypeAlias = tuple[str, Literal["text", "special"], BodyPart | None]
 """What a format writes: its text, its kind, and its part where the format names one."""
+
 _CALL: Final = frozenset(("tool_name", "tool_arguments"))
 
 
@@ -162,25 +164,29 @@ def _plan(shape: tuple[BodyPart | _Written, ...], frame: Frame) -> tuple[Planned
     ]
     fields = {id(one): place for place, one in enumerate(turn) if isinstance(shape[place], str)}
     plan: list[Planned] = []
-    for segment, part in zip(*_told(turn, frame), strict=True):
-        if segment.kind == "special":
-            plan.append(Planned(segment.text, (), (part,)))
+    for is_special, group in groupby(zip(*_told(turn, frame), strict=True), lambda told: told[0].kind == "special"):
+        if is_special:
+            plan += [Planned(segment.text, (), (part,)) for segment, part in group]
             continue
-        place = fields.get(id(segment), -1)
-        last = plan.pop() if plan and not plan[-1].special else Planned("", (), ())
-        added = _with_piece(last, ("" if place >= 0 else segment.text, place), part)
-        if added is None:
+        text = _planned_text([(fields.get(id(segment), -1), segment.text, part) for segment, part in group])
+        if text is None:
             return None
-        plan.append(added)
+        plan.append(text)
     return tuple(plan)
 
 
-def _with_piece(text: Planned, piece: tuple[str, int], part: BodyPart | None) -> Planned | None:
-    """Return a text that goes on with a piece; None where two fields of one part meet."""
-    if not text.parts or text.parts[-1] != part:
-        return Planned("", (*text.pieces, piece), (*text.parts, part))
-    before, written = text.pieces[-1][0], piece[0]
-    return Planned("", (*text.pieces[:-1], (before + written, -1)), text.parts) if before and written else None
+def _planned_text(pieces: Sequence[tuple[int, str, BodyPart | None]]) -> Planned | None:
+    """Return a text of these pieces, each the place of a field or what is written; None where fields of a part meet."""
+    planned: list[tuple[str, int]] = []
+    parts: list[BodyPart | None] = []
+    for part, group in groupby(pieces, itemgetter(2)):
+        own = list(group)
+        if len(own) > 1 and any(place >= 0 for place, _, _ in own):
+            return None
+        place = own[0][0]
+        planned.append(("", place) if place >= 0 else ("".join([text for _, text, _ in own]), -1))
+        parts.append(part)
+    return Planned("", tuple(planned), tuple(parts))
 
 
 def sampled_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
