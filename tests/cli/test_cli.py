@@ -267,6 +267,9 @@ def test_families_are_listed_with_options_and_models(output: Callable[..., str])
     for entry in listed.values():
         assert all(model in text for model in entry["models"])
         assert all(option["name"] in text for option in entry["options"])
+        assert not [
+            option for option in entry["options"] if {"typing", "msgspec"} & set(re.split(r"\W", option["values"]))
+        ]
 
 
 def help_examples(*command: str) -> list[str]:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
+from isc._options import described as in_words
 from isc._options import takes
 from isc.conversation.bridge import WholeFormat
 from isc.conversation.renderer import Renderer
@@ -269,4 +270,4 @@ def _values(kind: object) -> str:
         return " | ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, UnionType):
         return " | ".join(map(_values, get_args(kind)))
-    return _WORDS.get(kind, getattr(kind, "__name__", str(kind))) if isinstance(kind, type) else str(kind)
+    return _WORDS[kind] if isinstance(kind, type) and kind in _WORDS else in_words(kind)
