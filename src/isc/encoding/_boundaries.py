@@ -46,7 +46,13 @@ class RunStarts(Struct, frozen=True):
 
 
 def add_run_starts(
-    starts: RunStarts, pieces: Sequence[str], owners: list[int], ids: Sequence[int], span: Span, encoder: Encoder
+    starts: RunStarts,
+    text: str,
+    pieces: Sequence[str],
+    owners: list[int],
+    ids: Sequence[int],
+    span: Span,
+    encoder: Encoder,
 ) -> None:
     """Add the run starts of a text of several pieces, each with its owner, whose ids are this span of the ids.
 
@@ -57,14 +63,14 @@ def add_run_starts(
         pieces, owners = _by_owner(pieces, owners)
     lengths = encoder.byte_lengths
     sizes = list(map(len, pieces))
-    if lengths is not None and False in map(str.isascii, pieces):
-        sizes, owners = _sizes_in_bytes(pieces, owners, encoder)
+    if lengths is not None and not text.isascii() and not _longest_alone(pieces, sizes):
+        sizes, owners = _sizes_in_bytes(text, pieces, owners, encoder)
     starts.tokens.append(span[0])
     starts.owners.append(owners[0])
     if lengths is not None:
         _add_by_lengths(starts, sizes, owners, ids, span, lengths)
     else:
-        _add_by_offsets(starts, sizes, owners, encoder.encode_with_offsets("".join(pieces))[1])
+        _add_by_offsets(starts, sizes, owners, encoder.encode_with_offsets(text)[1])
 
 
 def _by_owner(pieces: Sequence[str], owners: Sequence[int]) -> tuple[list[str], list[int]]:
@@ -76,55 +82,59 @@ def _by_owner(pieces: Sequence[str], owners: Sequence[int]) -> tuple[list[str], 
     return [text for _, text in groups], [owner for owner, _ in groups]
 
 
+def _longest_alone(pieces: Sequence[str], sizes: Sequence[int]) -> bool:
+    """Return whether none but the longest piece has other characters than ASCII, and it composes with nothing.
+
+    The others have as many bytes as characters then, and nobody asks for those of the longest.
+    """
+    longest = sizes.index(max(sizes))
+    return not joins(pieces[longest][0]) and all(
+        piece.isascii() for place, piece in enumerate(pieces) if place != longest
+    )
+
+
 def _add_by_lengths(
-    starts: RunStarts,
-    sizes: list[int],
-    owners: Sequence[int],
-    ids: Sequence[int],
-    span: Span,
-    lengths: Sequence[int],
+    starts: RunStarts, sizes: list[int], owners: list[int], ids: Sequence[int], span: Span, lengths: Sequence[int]
 ) -> None:
     """Add the run starts behind the first, found from either end to the longest piece, whose tokens are passed over."""
-    token, count = span
-    tokens, best = starts.tokens, starts.owners
-    longest = sizes.index(max(sizes))
+    tokens, best, longest = starts.tokens, starts.owners, sizes.index(max(sizes))
+    token, end = span
     position = boundary = place = 0
-    for size in sizes[:longest]:
-        boundary += size
+    while place < longest:
+        boundary += sizes[place]
         place += 1
-        while token < count and (end := position + lengths[ids[token]]) <= boundary:
-            position = end
+        while position < boundary and token < end:
+            position += lengths[ids[token]]
             token += 1
         if position == boundary:
             tokens.append(token)
             best.append(owners[place])
         else:
-            starts.add_inside(token, owners[place])
-    for token, inside in _places_behind(sizes[:longest:-1], ids, span, lengths):
+            starts.add_inside(token - 1, owners[place])
+    for last, inside in _places_behind(sizes, longest, ids, span, lengths):
         place += 1
         if inside:
-            starts.add_inside(token, owners[place])
+            starts.add_inside(last, owners[place])
         else:
-            tokens.append(token)
+            tokens.append(last)
             best.append(owners[place])
 
 
 def _places_behind(
-    sizes: Sequence[int], ids: Sequence[int], span: Span, lengths: Sequence[int]
+    sizes: list[int], longest: int, ids: Sequence[int], span: Span, lengths: Sequence[int]
 ) -> list[tuple[int, bool]]:
-    """Return the token at which each of the last pieces begins, and whether it begins inside of that token.
-
-    `sizes` has the last piece first.
-    """
+    """Return the token at which each piece behind the longest begins, and whether it begins inside of that token."""
     places: list[tuple[int, bool]] = []
+    begin, token = span
     position = boundary = 0  # counted from the end
-    begin, count = span
-    for size in sizes:
-        boundary += size
-        while count > begin and position < boundary:
-            count -= 1
-            position += lengths[ids[count]]
-        places.append((count, position != boundary))
+    place = len(sizes) - 1
+    while place > longest:
+        boundary += sizes[place]
+        place -= 1
+        while position < boundary and token > begin:
+            token -= 1
+            position += lengths[ids[token]]
+        places.append((token, position != boundary))
     places.reverse()
     return places
 
@@ -142,12 +152,13 @@ def _add_by_offsets(starts: RunStarts, sizes: Sequence[int], owners: Sequence[in
             starts.owners.append(owner)
 
 
-def _sizes_in_bytes(pieces: Sequence[str], owners: list[int], encoder: Encoder) -> tuple[list[int], list[int]]:
+def _sizes_in_bytes(
+    text: str, pieces: Sequence[str], owners: list[int], encoder: Encoder
+) -> tuple[list[int], list[int]]:
     """Count the bytes of each piece as normalized.
 
     Characters that compose across a boundary become a piece of their own, with the body's owner.
     """
-    text = "".join(pieces)
     normalized = encoder.normalize(text)
     if normalized == text:
         return [len(piece.encode()) for piece in pieces], owners

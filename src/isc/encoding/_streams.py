@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from isc.encoding._layouts import layout_of
 from isc.encoding._owners import BODY, MESSAGE, NOBODY, PART_NUMBERS, sampler_of
 from isc.encoding.base import Encoder, Marks, Prefix
 from isc.errors import MissingSpecialError
-from isc.formats._parts import Frame, plan_of, planned_parts, said_part
+from isc.formats._parts import Frame, planned_parts, said_part, shape_of
 from isc.formats._turns import Turn, Turns, as_body
 from isc.types import UNOWNED, Segment, Segments
 
@@ -150,31 +151,28 @@ class _Reader:
 
     def read_parts(self, said: Sequence[Segment], message: int, frame: Frame) -> None:
         """Read the same, part by part."""
-        plan = plan_of(said, frame)
-        if plan is None:
+        layout = layout_of(shape_of(said), frame)
+        if layout is None:
             self.read([(planned_parts(said, message, frame), message)])
             return
-        body, before = MESSAGE * message + BODY, plan[0].parts[0]
-        stream = self._turn_to(body + PART_NUMBERS[before], said[0])
-        texts, specials, in_text = stream.texts, stream.specials, self.in_text
-        for planned in plan:
-            special, parts = planned.special, planned.parts
-            if parts[0] != before or (len(parts) > 1 and planned is not plan[0]):
-                stream.change(special != "", body + PART_NUMBERS[parts[0]])
-            before = parts[-1]
-            if special:
-                if not in_text:
-                    texts.append("")
-                specials.append(special)
-                in_text = False
-                continue
-            pieces = [written or said[place].text for written, place in planned.pieces]
-            if len(pieces) > 1:
-                stream.several[len(specials)] = pieces
-                stream.mixed[len(specials)] = [body + PART_NUMBERS[part] for part in parts]
-            texts.append(pieces[0])
-            in_text = True
-        self.in_text, self.owner = in_text, body + PART_NUMBERS[before]
+        body = MESSAGE * message + BODY
+        stream = self._turn_to(body + layout.first, said[0])
+        texts, begin = stream.texts, len(stream.specials)
+        texts += layout.texts[1:] if self.in_text else layout.texts
+        stream.specials.extend(layout.specials)
+        stream.changes.extend([2 * begin + place for place in layout.changes])
+        stream.owners.extend([body + part for part in layout.parts])
+        for filled in layout.filled:
+            number = begin + filled.number
+            pieces = list(filled.written)
+            for place, field in filled.fields:
+                pieces[place] = said[field].text
+            if len(pieces) == 1:
+                texts[number] = pieces[0]
+            else:
+                stream.several[number] = pieces
+                stream.mixed[number] = [body + part for part in filled.parts]
+        self.in_text, self.owner = len(texts) > len(stream.specials), body + layout.last
 
     def _turn_to(self, owner: int, first: Segment) -> Stream:
         """Note that sampling starts with this segment, and return the stream."""

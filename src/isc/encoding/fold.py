@@ -109,7 +109,8 @@ def _run_starts(stream: Stream, ids: Sequence[int], ends: Sequence[int], encoder
             continue
         begin = ends[text - 1] + widths.get(text - 1, 1) if text else 0
         if text in mixed:
-            add_run_starts(starts, stream.several[text], mixed[text], ids, (begin, ends[text]), encoder)
+            pieces, span = stream.several[text], (begin, ends[text])
+            add_run_starts(starts, stream.texts[text], pieces, mixed[text], ids, span, encoder)
         else:
             tokens.append(begin)
             owners.append(owner)

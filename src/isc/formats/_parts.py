@@ -22,6 +22,9 @@ _WRITTEN: Final = WRITTEN_PARTS | {None}
 _Written: TypeAlias = tuple[str, Literal["text", "special"], BodyPart | None]
 """What a format writes: its text, its kind, and its part where the format names one."""
 
+Shape: TypeAlias = tuple[BodyPart | _Written, ...]
+"""A turn without what its fields say: the part of each field, and what the format writes."""
+
 _CALL: Final = frozenset(("tool_name", "tool_arguments"))
 
 
@@ -108,34 +111,30 @@ class Planned(Struct, frozen=True):
     parts: tuple[BodyPart | None, ...]
 
 
-def plan_of(turn: Sequence[Segment], frame: Frame) -> tuple[Planned, ...] | None:
-    """Return what becomes of what a message samples as a format writes it, or None where no plan says it.
+def shape_of(turn: Sequence[Segment]) -> Shape:
+    """Return the shape of what a message samples, none of its segments empty.
 
-    What is told of a turn hangs on what the format writes in it and not on what the fields say, so it is told once for
-    turns of one shape.
-
-    Args:
-        turn: The segments, none empty; what the message says without a part is content, all else is written.
-        frame: What the format writes in sampled turns.
+    What the message says without a part is content, all else is written.
     """
-    shape = [
-        part
-        if (part := one.part or ("content" if one.body else None)) not in _WRITTEN and one.kind == "text"
-        else (one.text, one.kind, part)
-        for one in turn
-    ]
-    return _plan(tuple(shape), frame)
+    shape: list[BodyPart | _Written] = []
+    for one in turn:
+        part = one.part or ("content" if one.body else None)
+        if part in WRITTEN_PARTS or part is None or one.kind == "special":
+            shape.append((one.text, one.kind, part))
+        else:
+            shape.append(part)
+    return tuple(shape)
 
 
 def planned_parts(turn: Sequence[Segment], message: int, frame: Frame) -> list[Segment]:
     """Return what a message samples as a format writes it, all of it made body, each segment with its part.
 
     Args:
-        turn: See `plan_of`.
+        turn: The segments, as `shape_of` takes them.
         message: Whose they are.
-        frame: See `plan_of`.
+        frame: What the format writes in sampled turns.
     """
-    plan = plan_of(turn, frame)
+    plan = plan_of(shape_of(turn), frame)
     if plan is None:
         return sampled_parts([_said(one) for one in turn], message, frame)
     return [
@@ -154,8 +153,16 @@ def _said(one: Segment) -> Segment:
 
 
 @lru_cache(maxsize=512)
-def _plan(shape: tuple[BodyPart | _Written, ...], frame: Frame) -> tuple[Planned, ...] | None:
-    """Return what turns of one shape become, or None where that hangs on more than the shape."""
+def plan_of(shape: Shape, frame: Frame) -> tuple[Planned, ...] | None:
+    """Return what becomes of turns of one shape, or None where that hangs on more than the shape.
+
+    What is told of a turn hangs on what the format writes in it and not on what the fields say, so it is told once for
+    all turns of its shape.
+
+    Args:
+        shape: See `shape_of`.
+        frame: What the format writes in sampled turns.
+    """
     if any(type(one) is tuple and one[2] not in _WRITTEN for one in shape):
         return None  # a special that is said: an image
     turn = [
