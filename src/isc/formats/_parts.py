@@ -7,11 +7,11 @@ traced templates too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby, takewhile
 from operator import itemgetter
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -20,11 +20,12 @@ from isc.types import UNOWNED, WRITTEN_PARTS, BodyPart, Reasoning, Segment
 _WRITTEN: Final = WRITTEN_PARTS | {None}
 
 _Written: TypeAlias = tuple[str, Literal["text", "special"], BodyPart | None]
-"""What a format writes: its text, its kind, and its part where the format names one."""
+"""What names its part and is no field: its text, its kind, and its part."""
 
-Shape: TypeAlias = tuple[BodyPart | _Written, ...]
-"""A turn without what its fields say: the part of each field, and what the format writes."""
+Shape: TypeAlias = tuple[str | _Written, ...]
+"""A turn without what its fields say: the part of each, and what the format writes, its kind before its text."""
 
+_FIELDS: Final[Mapping[str, BodyPart]] = {part: part for part in get_args(BodyPart) if part not in WRITTEN_PARTS}
 _CALL: Final = frozenset(("tool_name", "tool_arguments"))
 
 
@@ -116,13 +117,17 @@ def shape_of(turn: Sequence[Segment]) -> Shape:
 
     What the message says without a part is content, all else is written.
     """
-    shape: list[BodyPart | _Written] = []
+    shape: list[str | _Written] = []
+    add = shape.append
     for one in turn:
-        part = one.part or ("content" if one.body else None)
-        if part in WRITTEN_PARTS or part is None or one.kind == "special":
-            shape.append((one.text, one.kind, part))
+        part = one.part
+        if part is None and not one.body:
+            add(one.kind)
+            add(one.text)
+        elif one.kind == "special" or part in WRITTEN_PARTS:
+            add((one.text, one.kind, part))
         else:
-            shape.append(part)
+            add(part or "content")
     return tuple(shape)
 
 
@@ -163,13 +168,10 @@ def plan_of(shape: Shape, frame: Frame) -> tuple[Planned, ...] | None:
         shape: See `shape_of`.
         frame: What the format writes in sampled turns.
     """
-    if any(type(one) is tuple and one[2] not in _WRITTEN for one in shape):
+    turn = list(_turn_of(shape))
+    if any(one.kind == "special" and one.part not in _WRITTEN for one in turn):
         return None  # a special that is said: an image
-    turn = [
-        Segment("?", "text", True, part=one) if isinstance(one, str) else Segment(one[0], one[1], True, part=one[2])
-        for one in shape
-    ]
-    fields = {id(one): place for place, one in enumerate(turn) if isinstance(shape[place], str)}
+    fields = {id(one): place for place, one in enumerate(turn) if one.part not in _WRITTEN}
     plan: list[Planned] = []
     for is_special, group in groupby(zip(*_told(turn, frame), strict=True), lambda told: told[0].kind == "special"):
         if is_special:
@@ -180,6 +182,18 @@ def plan_of(shape: Shape, frame: Frame) -> tuple[Planned, ...] | None:
             return None
         plan.append(text)
     return tuple(plan)
+
+
+def _turn_of(shape: Shape) -> Iterator[Segment]:
+    """Yield the segments of a turn of some shape, with "?" for what its fields say."""
+    rest = iter(shape)
+    for one in rest:
+        if isinstance(one, tuple):
+            yield Segment(one[0], one[1], True, part=one[2])
+        elif (field := _FIELDS.get(one)) is not None:
+            yield Segment("?", "text", True, part=field)
+        else:
+            yield Segment(str(next(rest)), "special" if one == "special" else "text", True)
 
 
 def _planned_text(pieces: Sequence[tuple[int, str, BodyPart | None]]) -> Planned | None:
