@@ -54,6 +54,17 @@ def test_engines_are_compared_once(noted: Path, compared: list[str]) -> None:
     assert second.specials == first.specials
 
 
+@pytest.mark.parametrize("steps", [[], [{"type": "NFC"}], [{"type": "Sequence", "normalizers": []}]])
+def test_a_sequence_of_one_step_or_none_needs_no_reference(
+    noted: Path, compared: list[str], steps: list[dict[str, object]]
+) -> None:
+    """DeepSeek's files have an empty one."""
+    document = json.loads(qwen3_file()) | {"normalizer": {"type": "Sequence", "normalizers": steps}}
+    for _ in range(2):
+        assert from_tokenizer_json(text_of(document)).engine_name == "fastokens"
+    assert len(compared) == 1
+
+
 def test_another_document_is_compared(noted: Path, compared: list[str]) -> None:
     from_tokenizer_json(qwen3_file())
     from_tokenizer_json(qwen3_file("<|more|>"))

@@ -44,6 +44,11 @@ BYTE_LEVEL = ("byte-level, texts prefixed", "byte-level, anything prefixed")
 """Without what they put before a text these are as any byte-level vocabulary."""
 
 
+def sequence(*steps: Document) -> Document:
+    """Steps as a tokenizer.json has them."""
+    return {"type": "Sequence", "normalizers": list(steps)}
+
+
 @st.composite
 def pieces(draw: st.DrawFn) -> Pieces:
     """A text cut anywhere, also within words that are one token."""
@@ -162,7 +167,7 @@ def test_settings_that_are_not_text_to_ids_change_nothing(settings: Document) ->
     assert list(with_settings.encode_batch([text, "x"])) == list(plain.encode_batch([text, "x"]))
 
 
-@pytest.mark.parametrize("form", [{"type": "NFC"}, {"type": "Sequence", "normalizers": [{"type": "NFC"}]}])
+@pytest.mark.parametrize("form", [{"type": "NFC"}, sequence({"type": "NFC"}), sequence(), sequence(sequence())])
 @given(text=hostile)
 def test_a_normalizer_is_applied_as_the_reference_applies_it(form: Document, text: str) -> None:
     reference, encoder = _with_turns("", text_of(byte_level() | {"normalizer": form}))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, groupby
-from operator import itemgetter
+from itertools import accumulate, groupby, islice
+from operator import eq, itemgetter
 
 from msgspec import Struct
 
@@ -59,7 +59,7 @@ def add_run_starts(
     A token across a boundary goes to the body owner if there is one, of two bodies to the one that a message says
     itself, else to the first.
     """
-    if len(pieces) > _FEW:
+    if len(pieces) > _FEW and any(map(eq, owners, islice(owners, 1, None))):
         pieces, owners = _by_owner(pieces, owners)
     lengths = encoder.byte_lengths
     sizes = list(map(len, pieces))

@@ -217,7 +217,7 @@ def form_of(vocabulary: Vocabulary) -> Callable[[str], str] | None:
 def normalizer_of(vocabulary: Vocabulary, reference: TokenizersEngine) -> Callable[[str], str] | None:
     """Return the function that the tokenizer normalizes a text with, or None."""
     normalizer = reference.tokenizer.normalizer
-    if normalizer is None or vocabulary.normalizer in _FORMS:
+    if normalizer is None or vocabulary.normalizer in (None, *_FORMS):
         return form_of(vocabulary)
     by_rust: Callable[[str], str] = normalizer.normalize_str
 

@@ -165,7 +165,7 @@ def _vocabulary(parsed: Mapping[str, Any], prefix: Prefix | None) -> Vocabulary:
         _byte_level if levels else _sentence_piece,
         byte_level=byte_level,
         strips=_strips(parsed),
-        normalizer=(parsed.get("normalizer") or {}).get("type"),
+        normalizer=_kind(normalizers[0]) if len(normalizers) == 1 else "Sequence" if normalizers else None,
         keeps_text=byte_level and all(map(_keeps_text, steps)) and _FORMS.issuperset(map(_kind, normalizers)),
         prefix=prefix,
     )
