@@ -32,17 +32,13 @@ class RunStarts(Struct, frozen=True):
     owners: list[int]
 
     def add_inside(self, token: int, owner: int) -> None:
-        """Add the start of an owner that begins inside of a token."""
-        if self.tokens[-1] > token:  # this token has a boundary inside already
-            self.tokens.pop()
-            self.owners.pop()
-        last = self.owners[-1]
-        best = better(last, owner)
-        if best != last:
-            self.tokens.append(token)
-            self.owners.append(best)
-        self.tokens.append(token + 1)
-        self.owners.append(owner)
+        """Add the start of an owner that begins inside of a token: with the token if it is the better one of two."""
+        tokens, owners = self.tokens, self.owners
+        if tokens[-1] > token:  # of those that begin inside of this token the last goes on behind it
+            tokens.pop()
+            owners.pop()
+        tokens.append(token if better(owners[-1], owner) == owner else token + 1)
+        owners.append(owner)
 
 
 def add_run_starts(
