@@ -223,7 +223,8 @@ def _read_turns(reader: _Reader, turns: Turns) -> None:
     given: list[tuple[Segments, int]] = []  # read at once, up to what is sampled
     for turn in turns.turns:
         if not turn.end:
-            given.append((turn.segments, turn.message))
+            if turn.segments:
+                given.append((turn.segments, turn.message))
             continue
         given.append((turn.segments[: turn.start], turn.message))
         reader.read(given)

@@ -308,14 +308,12 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
     if add_generation_prompt:
         chat = structs.replace(chat, add_generation_prompt=True)
     yield given_turn(opening_owner(chat), family.opening(chat))
-    preamble = family.preamble(chat)
-    if preamble != ():
+    if (preamble := family.preamble(chat)) != ():
         yield given_turn(UNOWNED, preamble)
     one_prompt = list(family.generation_prompt(chat)) if family.one_prompt else None
     turn_close = family.turn_close
     for index, message in enumerate(chat.messages):
-        between = family.interlude(chat, index)
-        if between != ():
+        if (between := family.interlude(chat, index)) != ():
             yield given_turn(UNOWNED, between)
         turn = family.turn(chat, index)
         if type(message) is AssistantMessage:
@@ -323,7 +321,8 @@ def _turns(family: Family, chat: Chat, *, add_generation_prompt: bool) -> Iterat
             yield cut_turn(turn, prompt, turn_close, index)
         else:
             yield given_turn(index, turn)
-    yield given_turn(UNOWNED, family.interlude(chat, len(chat.messages)))
+    if (behind := family.interlude(chat, len(chat.messages))) != ():
+        yield given_turn(UNOWNED, behind)
     if add_generation_prompt:
         yield given_turn(UNOWNED, family.generation_prompt(chat))
 
