@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -210,6 +211,13 @@ def test_what_is_said_of_a_vocabulary_that_is_loaded_for_all_is_said_once(
     assert done.returncode == code, done.stderr
     assert done.stderr.count(told) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_pool_that_built_nothing_leaves_no_thread_behind() -> None:
+    """One that still tells the workers is cut off at the end of the process, which then speaks of leaked semaphores."""
+    before = set(threading.enumerate())
+    workers.Pool(2).close()
+    assert set(threading.enumerate()) == before
 
 
 def test_a_mac_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

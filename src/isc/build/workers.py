@@ -88,8 +88,11 @@ class Pool:
             self.close()
 
     def close(self) -> None:
-        """Close the processes. Those without work are told that there is none."""
-        for _ in range(self._workers):
+        """Close the processes. Those without work are told that there is none.
+
+        Where none was built, nobody is told: the thread that tells would still be at it when this process ends.
+        """
+        for _ in self._told:
             self._works.put(b"")
         self._pool.shutdown(cancel_futures=True)
 

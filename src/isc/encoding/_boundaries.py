@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate, groupby, islice
 from operator import eq, itemgetter
 
@@ -19,6 +20,7 @@ from isc.encoding._owners import better
 from isc.encoding.base import Encoder
 from isc.types import Span
 
+_NEAR = 16  # marks beside a boundary that are looked at one by one: a letter has no more
 _FEW = 8  # pieces that are not worth looking for neighbours of one owner
 
 
@@ -153,43 +155,58 @@ def _sizes_in_bytes(
 ) -> tuple[list[int], list[int]]:
     """Count the bytes of each piece as normalized.
 
-    Characters that compose across a boundary become a piece of their own, with the body's owner.
+    Characters that compose across a boundary become a piece of their own, with the body's owner. How a text of one
+    owner is cut must not matter.
     """
-    normalized = encoder.normalize(text)
-    if normalized == text:
+    if encoder.normalize(text) == text:
         return [len(piece.encode()) for piece in pieces], owners
     sizes: list[int] = []
     owners_of_sizes: list[int] = []
     start = 0
-    for end, owner in _composed(pieces, text, owners):
+    for end, owner in _composed(text, list(accumulate(map(len, pieces))), owners):
         sizes.append(len(encoder.normalize(text[start:end]).encode()))
         owners_of_sizes.append(owner)
         start = end
     return sizes, owners_of_sizes
 
 
-def _composed(pieces: Sequence[str], text: str, owners: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the end and the owner of each piece that normalizes independently of the others."""
-    start = boundary = 0
-    for position, piece in enumerate(pieces[:-1]):
-        boundary += len(piece)
-        low, high = _composition(text, boundary)
+def _composed(text: str, ends: Sequence[int], owners: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the end and the owner of each piece that normalizes independently of the others.
+
+    `ends` are those of the pieces that owners have.
+    """
+    start = place = 0
+    for low, high in (*_compositions(text, ends), (len(text), len(text))):
+        while place < len(ends) and ends[place] <= low:
+            if ends[place] > start:
+                yield ends[place], owners[place]
+            start = max(start, ends[place])
+            place += 1
         if low < high:
-            owner = better(owners[position], owners[position + 1])
             if low > start:
-                yield low, owners[position]
-            if high > start:
-                yield high, owner
-            start = max(high, start)
-        elif boundary > start:
-            yield boundary, owners[position]
-            start = boundary
-    if len(text) > start:
-        yield len(text), owners[-1]
+                yield low, owners[place]
+            best = owners[place]
+            while ends[place] < high:
+                place += 1
+                best = better(best, owners[place])
+            yield high, best
+            start = high
+
+
+def _compositions(text: str, ends: Sequence[int]) -> list[Span]:
+    """Return the characters that compose across the ends of pieces: those of one composition are one span."""
+    spans: list[Span] = []
+    for boundary in ends[:-1]:
+        low, high = _composition(text, boundary)
+        if low < high and spans and low < spans[-1][1]:
+            spans[-1] = (min(low, spans[-1][0]), max(high, spans[-1][1]))
+        elif low < high:
+            spans.append((low, high))
+    return spans
 
 
 def _composition(text: str, boundary: int) -> Span:
-    """Return the characters around a boundary that may compose with each other. Empty where none do."""
+    """Return the characters around a boundary that compose with, or change places with, each other, if there are."""
     low = high = boundary
     while high < len(text) and joins(text[high]):
         high += 1
@@ -199,9 +216,20 @@ def _composition(text: str, boundary: int) -> Span:
         low -= 1
         if not joins(text[low]):
             break
-    composed = unicodedata.normalize("NFC", text[low:high])
-    apart = unicodedata.normalize("NFC", text[low:boundary]) + unicodedata.normalize("NFC", text[boundary:high])
-    return (boundary, boundary) if composed == apart else (low, high)
+    given = text[low:high]
+    composed = _nfc(given)
+
+    def is_apart(place: int) -> bool:
+        return _nfc(given[: place - low]) + _nfc(given[place - low :]) == composed
+
+    if is_apart(boundary):
+        return boundary, boundary
+    before = filter(is_apart, range(boundary - 1, max(low, boundary - _NEAR), -1))
+    behind = filter(is_apart, range(boundary + 1, min(high, boundary + _NEAR)))
+    return next(before, low), next(behind, high)
+
+
+_nfc = partial(unicodedata.normalize, "NFC")
 
 
 def joins(character: str) -> bool:
