@@ -213,11 +213,12 @@ def test_what_is_said_of_a_vocabulary_that_is_loaded_for_all_is_said_once(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(preloaded.start_method() != "forkserver", reason="elsewhere a pool builds its workers at once")
 def test_a_pool_that_built_nothing_leaves_no_thread_behind() -> None:
     """One that still tells the workers is cut off at the end of the process, which then speaks of leaked semaphores."""
     before = set(threading.enumerate())
     workers.Pool(2).close()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_mac_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,3 +90,17 @@ def test_literal_compositions(parts: Parts, body: str) -> None:
     rows = folded(composing(), parts)
     assert composing().decode_bytes([token_id for token_id, _, is_body in rows if is_body]).decode() == body
     assert folded(composing(), [(letter, owner) for text, owner in parts for letter in text]) == rows
+
+
+def test_a_long_run_of_marks_is_normalized_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time takes the square of its length: 64,000 marks take seconds."""
+    asked: list[str] = []
+
+    def counted(text: str) -> str:
+        asked.append(text)
+        return nfc(text)
+
+    monkeypatch.setattr("isc.encoding._boundaries._nfc", counted)
+    rows = folded(composing(), [(">", SCAFFOLD), ((DOT_BELOW + OVERLAY) * 500, USER), ("\n", SCAFFOLD)])
+    assert {is_body for _, _, is_body in rows[:-1]} == {True}, "all marks change places"
+    assert sum(map(len, asked)) <= 3 * 1001

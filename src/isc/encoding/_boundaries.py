@@ -20,7 +20,7 @@ from isc.encoding._owners import better
 from isc.encoding.base import Encoder
 from isc.types import Span
 
-_NEAR = 16  # marks beside a boundary that are looked at one by one: a letter has no more
+_MARKS = 64  # that are looked at one by one: Unicode's stream-safe texts have 30 in a row at most, and time is squared
 _FEW = 8  # pieces that are not worth looking for neighbours of one owner
 
 
@@ -155,8 +155,7 @@ def _sizes_in_bytes(
 ) -> tuple[list[int], list[int]]:
     """Count the bytes of each piece as normalized.
 
-    Characters that compose across a boundary become a piece of their own, with the body's owner. How a text of one
-    owner is cut must not matter.
+    Characters that compose across a boundary become a piece of their own, with the body's owner.
     """
     if encoder.normalize(text) == text:
         return [len(piece.encode()) for piece in pieces], owners
@@ -224,8 +223,10 @@ def _composition(text: str, boundary: int) -> Span:
 
     if is_apart(boundary):
         return boundary, boundary
-    before = filter(is_apart, range(boundary - 1, max(low, boundary - _NEAR), -1))
-    behind = filter(is_apart, range(boundary + 1, min(high, boundary + _NEAR)))
+    if high - low > _MARKS:
+        return low, high
+    before = filter(is_apart, range(boundary - 1, low, -1))
+    behind = filter(is_apart, range(boundary + 1, high))
     return next(before, low), next(behind, high)
 
 
